@@ -1,0 +1,172 @@
+"""What determines a result, as frozen dataclasses; the profiles; ids by content."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+PROTOCOL = 1
+"""Goes into every stage id. Raise it with any change of the code that changes numbers."""
+
+OPTIMIZERS = ("adam", "sgd")
+T1_LOSSES = ("softmax", "sampled-softmax")
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used. The message names the field, what was found and what is wanted."""
+
+
+def _demand(ok: bool, owner: object, name: str, wanted: str) -> None:
+    if not ok:
+        raise ConfigError(f"{type(owner).__name__}.{name} = {getattr(owner, name)!r}; wanted: {wanted}")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which stream. ``options`` go to the dataset's builder (see ``conure_lib.data``)."""
+
+    dataset: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """NextItNet's size. dilations: the first dilation d of each block, whose convolutions have d and 2d.
+
+    The paper's "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``, "6 x {1,2,4,8}" (24 layers) ``(1, 4) * 6``.
+    separator: append id 0 to the input of the tasks after T1 and use its vector, as the authors' code does.
+    """
+
+    width: int = 64
+    dilations: tuple[int, ...] = (1, 4)
+    separator: bool = False
+
+    def __post_init__(self) -> None:
+        _demand(isinstance(self.width, int) and self.width >= 1, self, "width", "an integer of at least 1")
+        ok = len(self.dilations) > 0 and all(isinstance(d, int) and d >= 1 for d in self.dilations)
+        _demand(ok, self, "dilations", "a non-empty tuple of integers of at least 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training or retraining of one task.
+
+    batch_size: instances a step (sequences for T1). patience: epochs without a better validation metric
+    before stopping. labels_per_user: at most this many instances of a user stand side by side in the shuffled
+    order, so that one user vector serves them; 1 is a plain shuffle. loss and negatives (share of the
+    catalogue): T1 only. rho: popularity sampler of BPR, ranking tasks only. l2: on the output embedding.
+    """
+
+    epochs: int = 10
+    learning_rate: float = 0.001
+    batch_size: int = 32
+    patience: int = 2
+    labels_per_user: int = 1
+    loss: str = "softmax"
+    negatives: float = 0.2
+    rho: float = 0.3
+    l2: float = 0.0
+    optimizer: str = "adam"
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "patience", "labels_per_user"):
+            value = getattr(self, name)
+            _demand(isinstance(value, int) and value >= 1, self, name, "an integer of at least 1")
+        _demand(0 < self.learning_rate < 10, self, "learning_rate", "a number between 0 and 10")
+        _demand(0 < self.negatives <= 1, self, "negatives", "a share in (0, 1]")
+        _demand(self.rho > 0, self, "rho", "a number above 0")
+        _demand(self.l2 >= 0, self, "l2", "a number of at least 0")
+        _demand(self.optimizer in OPTIMIZERS, self, "optimizer", " or ".join(OPTIMIZERS))
+        _demand(self.loss in T1_LOSSES, self, "loss", " or ".join(T1_LOSSES))
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Everything that determines a study's results, beside the data's content and the code.
+
+    train: settings per task name; ``"*"`` serves the tasks not named. retrain: what differs when retraining.
+    prune: the share pruned away after each task (Q in the paper), per task. seeds: of initialisation, order
+    and negatives. threads: of PyTorch; results are bit-identical only at the same number.
+    """
+
+    profile: str
+    data: DataConfig
+    model: ModelConfig
+    train: Mapping[str, TrainConfig]
+    retrain: Mapping[str, Any]
+    prune: Mapping[str, float]
+    seeds: tuple[int, ...]
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
+        _demand("*" in self.prune, self, "prune", "a ratio for '*' (tasks that are not named)")
+        ok = all(0 < ratio < 1 for ratio in self.prune.values())
+        _demand(ok, self, "prune", "shares above 0 and below 1, e.g. 0.7 to prune 70%")
+        ok = len(self.seeds) > 0 and all(isinstance(s, int) and s >= 0 for s in self.seeds)
+        _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", "distinct integers of at least 0")
+        _demand(self.threads >= 1, self, "threads", "an integer of at least 1")
+        unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}
+        _demand(not unknown, self, "retrain", f"fields of TrainConfig; unknown: {sorted(unknown)}")
+
+    def training(self, task: str, retrain: bool = False) -> TrainConfig:
+        """The settings to train (or retrain) this task with."""
+        settings = self.train.get(task, self.train["*"])
+        return replace(settings, **self.retrain) if retrain else settings
+
+    def pruned(self, task: str) -> float:
+        """Q: the share of the free weights that is given back after this task."""
+        return self.prune.get(task, self.prune["*"])
+
+
+def canonical(value: object) -> str:
+    """JSON with sorted keys and no spaces: the same text for the same content."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
+
+
+def _plain(value: object) -> object:
+    if hasattr(value, "__dataclass_fields__"):
+        return asdict(value)
+    raise TypeError(f"{type(value).__name__} cannot be part of an id")
+
+
+def content_id(value: object) -> str:
+    """Twelve hexadecimal digits that stand for the content."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
+
+
+TTL_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9, "*": 0.9}
+ML_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.7, "*": 0.7}
+
+
+def study_config(dataset: str, profile: str, seeds: tuple[int, ...] | None = None) -> StudyConfig:
+    """The committed settings of a dataset under a profile; ``seeds`` replaces the profile's own.
+
+    Raises ConfigError for a dataset or profile without settings.
+    """
+    known = PROFILES.get(profile)
+    if known is None:
+        raise ConfigError(f"profile {profile!r} is unknown; known are {', '.join(PROFILES)}")
+    if dataset not in known:
+        raise ConfigError(f"profile {profile!r} has no settings for {dataset!r}; it has {', '.join(known)}")
+    config = StudyConfig(profile=profile, **known[dataset])
+    return replace(config, seeds=tuple(seeds)) if seeds else config
+
+
+_SMOKE_DATA = {"n_users": 240, "n_items": 96, "n_labels": 32, "length": 8, "structure": 0.5}
+_FAST = TrainConfig(epochs=2, learning_rate=0.01, batch_size=64, labels_per_user=4)
+
+PROFILES: dict[str, dict[str, dict]] = {
+    "smoke": {
+        "synthetic": {
+            "data": DataConfig("synthetic", _SMOKE_DATA),
+            "model": ModelConfig(width=16, dilations=(1,)),
+            "train": {"T1": replace(_FAST, epochs=4), "*": _FAST},
+            "retrain": {"epochs": 2},
+            "prune": TTL_RATIOS,
+            "seeds": (1,),
+        },
+    },
+}
+"""Profile -> dataset -> fields of StudyConfig. Chosen on the validation data of seed 0 where they were chosen."""

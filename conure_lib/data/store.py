@@ -1,0 +1,89 @@
+"""Prepared streams on disk: one safetensors file and a manifest with digests; written whole or not at all."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from .stream import DataError, Task, TaskStream, checked
+
+STORED, MANIFEST = "stream.safetensors", "manifest.json"
+
+
+@contextmanager
+def whole_folder(target: Path) -> Iterator[Path]:
+    """A temporary folder beside ``target`` that takes its name when the block ends well, else disappears.
+
+    If somebody else finished ``target`` meanwhile, theirs stays.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield folder
+        folder.chmod(0o755)
+        try:
+            os.rename(folder, target)
+        except OSError:
+            if not target.is_dir():
+                raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def save_stream(stream: TaskStream, folder: Path) -> None:
+    """Writes the stream and its manifest (counts, sources, digests) into a new folder, atomically."""
+    arrays = {"sequences": stream.sequences, "input_rows": stream.input_rows}
+    for task in stream.tasks:
+        arrays |= {f"{task.name}.{a}": getattr(task, a) for a in ("users", "labels", "split")}
+    manifest = {
+        "name": stream.name,
+        "digest": stream.digest(),
+        "n_items": stream.n_items,
+        "n_users": stream.n_users,
+        "tasks": stream.describe(),
+        "info": stream.info,
+    }
+    with whole_folder(folder) as part:
+        save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, part / STORED)
+        (part / MANIFEST).write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+
+
+def load_stream(folder: Path) -> TaskStream:
+    """Raises DataError when a file is missing or damaged or its content does not have the manifest's digest."""
+    mend = f"delete the folder {folder} and it is prepared anew"
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        arrays = load_file(folder / STORED)
+        tasks = tuple(
+            Task(t["task"], t["kind"], t["what"],
+                 *(arrays[f"{t['task']}.{a}"] for a in ("users", "labels")),
+                 t["labels"], arrays[f"{t['task']}.split"])
+            for t in manifest["tasks"]
+        )  # fmt: skip
+        stream = TaskStream(
+            manifest["name"],
+            arrays["sequences"],
+            arrays["input_rows"],
+            manifest["n_items"],
+            tasks,
+            manifest["info"],
+        )
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise DataError(f"{folder}: not a prepared stream ({error!r}); {mend}") from error
+    if stream.digest() != manifest.get("digest"):
+        raise DataError(f"{folder / STORED}: its content does not have the digest in {MANIFEST}; {mend}")
+    return checked(stream)
+
+
+def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
+    """The stored stream, or a new one that is built and stored."""
+    if not folder.is_dir():
+        save_stream(build(), folder)
+    return load_stream(folder)

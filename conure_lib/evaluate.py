@@ -1,0 +1,110 @@
+"""Exact ranks over the whole catalogue, one per instance; averages come late (paper, section 6.1).
+
+Tie rule: a label's rank is the number of labels whose score is at least its own, itself included. Ties thus
+count against the model, and constant scores earn nothing.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .data.stream import PAD, Kind, Task, TaskStream
+from .model import OutputLayer, UserModel
+
+CUTOFF = 5  # MRR@5
+SCORE_ELEMENTS = 1 << 23  # scores held at a time: 32 MiB
+USERS_AT_A_TIME = 512
+
+
+def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Tensor) -> np.ndarray:
+    """Rank of each instance's label among all labels: uint8 [n], 1..5, or 0 for any rank beyond 5.
+
+    vectors [V, k], one per distinct user; index int64 [n]: each instance's row of ``vectors`` (ascending);
+    targets int64 [n]. Only the CUTOFF + 1 best scores of a vector are needed: a target that reaches the last
+    of them has a rank beyond the cutoff, else all scores of at least its own are among them.
+    Raises FloatingPointError if a score is not a finite number.
+    """
+    ranks = np.zeros(len(targets), dtype=np.uint8)
+    n_labels = len(layer.weight)
+    step = max(1, SCORE_ELEMENTS // n_labels)
+    bounds = torch.searchsorted(index, torch.arange(0, len(vectors) + step, step)).tolist()
+    for chunk, start in enumerate(range(0, len(vectors), step)):
+        rows = slice(bounds[chunk], bounds[chunk + 1])
+        scores = layer(vectors[start : start + step])
+        own = scores[index[rows] - start, targets[rows]]
+        best = scores.topk(min(CUTOFF + 1, n_labels), dim=1).values
+        if not (torch.isfinite(best).all() and torch.isfinite(own).all()):
+            raise FloatingPointError("a score is not finite; the model has diverged (lower the learning rate)")
+        rank = (best[index[rows] - start] >= own[:, None]).sum(1)
+        ranks[rows] = torch.where(rank > CUTOFF, 0, rank).numpy().astype(np.uint8)
+    return ranks
+
+
+def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:
+    """1/rank, 0 beyond the cutoff: float64 [n]. Their mean is MRR@5."""
+    return np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=ranks > 0)
+
+
+def scores_of(kind: Kind, ranks: np.ndarray) -> np.ndarray:
+    """The metric per instance: reciprocal rank, or for classification 1.0 where the right class is ahead."""
+    return (ranks == 1).astype(np.float64) if kind == "classification" else reciprocal_ranks(ranks)
+
+
+def metric_of(kind: Kind, ranks: np.ndarray) -> float:
+    """MRR@5 for sequence and ranking tasks, accuracy for classification."""
+    return float(scores_of(kind, ranks).mean())
+
+
+@torch.no_grad()
+def user_vectors(model: UserModel, sequences: np.ndarray | Tensor, batch: int = USERS_AT_A_TIME) -> Tensor:
+    """The vector at the last position of each sequence: int [n, L] -> float32 [n, k]."""
+    parts = torch.as_tensor(sequences).long().split(batch)
+    return torch.cat([model.user_vectors(part) for part in parts])
+
+
+def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.ndarray:
+    """Ranks (uint8) of the instances in one part of a task, in the order of ``task.rows(part)``.
+
+    T1: the rank of each sequence's last item, given all items before it.
+    """
+    rows = task.rows(part)
+    if task.kind == "sequence":
+        sequences = torch.from_numpy(stream.sequences[rows]).long()
+        with torch.no_grad():
+            vectors = torch.cat([model.last_hidden(s) for s in sequences[:, :-1].split(USERS_AT_A_TIME)])
+        return exact_ranks(
+            model.outputs[task.name], vectors, torch.arange(len(rows)), torch.from_numpy(task.labels[rows])
+        )
+    users, index = np.unique(task.users[rows], return_inverse=True)
+    vectors = user_vectors(model, stream.sequences[stream.input_rows[users]])
+    return rank_instances(model.outputs[task.name], vectors, index, task.labels[rows])
+
+
+@torch.no_grad()
+def rank_instances(layer: OutputLayer, vectors: Tensor, index: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """``exact_ranks`` for instances in any order: they are grouped by user first."""
+    order = np.argsort(index, kind="stable")
+    ranks = np.empty(len(order), dtype=np.uint8)
+    ranks[order] = exact_ranks(layer, vectors, torch.from_numpy(index[order]), torch.from_numpy(targets[order]))
+    return ranks
+
+
+@torch.no_grad()
+def evaluate_all_positions(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.ndarray:
+    """T1 at every position: ranks (uint8) of all items that follow an item, by sequence, then by position."""
+    ranks = []
+    for sequences in torch.from_numpy(stream.sequences[task.rows(part)]).long().split(USERS_AT_A_TIME):
+        inputs, targets = sequences[:, :-1], sequences[:, 1:]
+        valid = inputs != PAD
+        vectors = model.hidden(inputs).transpose(0, 1)[valid]
+        rows = torch.arange(len(vectors))
+        ranks.append(exact_ranks(model.outputs[task.name], vectors, rows, targets[valid] - 1))
+    return np.concatenate(ranks)
+
+
+def popularity_ranks(task: Task, part: int) -> np.ndarray:
+    """The floor: every user is given the labels most frequent in training (ties: against the model)."""
+    counts = task.label_counts()
+    at_least = len(counts) - np.searchsorted(np.sort(counts), counts, side="left")
+    rank = at_least[task.labels[task.rows(part)]]
+    return np.where(rank > CUTOFF, 0, rank).astype(np.uint8)

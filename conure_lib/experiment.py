@@ -1,0 +1,148 @@
+"""Runs of methods made of stages: the graph of what is missing, computed by any number of processes."""
+
+import multiprocessing
+import shutil
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+
+import pandas as pd
+from tqdm.auto import tqdm
+
+from . import paths
+from .config import StudyConfig, content_id
+from .data import load
+from .data.store import whole_folder
+from .data.stream import TaskStream
+from .methods import METHODS, Step
+from .stages import CHECKPOINT, PUBLISHED, RECORD, Stage, compute_one
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one stream with one seed: the stages whose results are the method's results."""
+
+    method: str
+    seed: int
+    stages: dict[str, Stage]
+
+    @property
+    def id(self) -> str:
+        return content_id([self.method, *(stage.id for stage in self.stages.values())])
+
+
+class Study:
+    """A stream, a configuration, and the runs of every method asked for."""
+
+    def __init__(self, config: StudyConfig, stream: TaskStream | None = None) -> None:
+        self.config = config
+        self.stream = load(config.data) if stream is None else stream
+        self.order = tuple(t.name for t in self.stream.tasks)
+        self._digest = self.stream.digest()
+
+    def stage(self, step: Step, seed: int) -> Stage:
+        return Stage(step, self.config, self._digest, seed)
+
+    def run(self, method: str, seed: int, order: tuple[str, ...] | None = None) -> Run:
+        if method not in METHODS:
+            raise ValueError(f"method {method!r} is unknown; known are {', '.join(METHODS)}")
+        steps = METHODS[method](order or self.order)
+        return Run(method, seed, {task: self.stage(step, seed) for task, step in steps.items()})
+
+    def runs(self, methods: Iterable[str]) -> list[Run]:
+        return [self.run(method, seed) for method in methods for seed in self.config.seeds]
+
+    def compute(self, runs: Iterable[Run], workers: int = 1) -> None:
+        """Computes what is missing of these runs' stages, in any number of processes, with the same results."""
+        compute([stage for run in runs for stage in run.stages.values()], self.stream, workers)
+
+    def results(self, runs: Iterable[Run]) -> pd.DataFrame:
+        """Tidy: one row per run, task and measure, with n, run id, stage id and commit."""
+        rows = []
+        for run in runs:
+            for task, stage in run.stages.items():
+                commit = stage.environment()["commit"]
+                for row in stage.record()["metrics"]:
+                    head = {"dataset": self.stream.name, "profile": self.config.profile, "method": run.method}
+                    tail = {"run_id": run.id, "stage_id": stage.id, "commit": commit}
+                    rows.append(head | {"task": task, "seed": run.seed} | row | tail)
+        return pd.DataFrame(rows)
+
+
+def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1) -> None:
+    """Computes the stages and whatever they need. A killed computation goes on where it was.
+
+    Each worker is a process with the study's number of threads; results do not depend on ``workers``.
+    """
+    todo = missing(stages)
+    bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=None if todo else True)
+    if workers <= 1:
+        for stage in todo:
+            bar.set_postfix_str(stage.id)
+            compute_one(stage, stream)
+            bar.update()
+    elif todo:
+        _compute_in_processes(todo, stream, workers, bar)
+    bar.close()
+
+
+def missing(stages: Iterable[Stage]) -> list[Stage]:
+    """What has to be computed for these stages, parents first: those without a record, and those whose
+    checkpoint is needed by one of them and is not here."""
+    todo: dict[str, Stage] = {}
+
+    def need_checkpoint(stage: Stage) -> None:
+        if stage.id not in todo and not (stage.folder / CHECKPOINT).is_file():
+            add(stage)
+
+    def add(stage: Stage) -> None:
+        if stage.parent:
+            need_checkpoint(stage.parent)
+        todo[stage.id] = stage
+
+    for stage in stages:
+        if stage.id not in todo and not stage.is_done():
+            add(stage)
+    return list(todo.values())
+
+
+def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, bar: tqdm) -> None:
+    """Long chains first; a stage starts once its parent is done."""
+    children: dict[str | None, list[Stage]] = {}
+    names = {stage.id for stage in todo}
+    for stage in todo:
+        parent = stage.parent.id if stage.parent and stage.parent.id in names else None
+        children.setdefault(parent, []).append(stage)
+
+    def height(stage: Stage) -> int:
+        return 1 + max((height(child) for child in children.get(stage.id, [])), default=0)
+
+    ready, running = list(children.get(None, [])), {}
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            while ready or running:
+                ready.sort(key=height)
+                while ready and len(running) < workers:
+                    stage = ready.pop()
+                    running[pool.submit(compute_one, stage, stream)] = stage
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    stage = running.pop(future)
+                    future.result()
+                    ready += children.get(stage.id, [])
+                    bar.update()
+                    bar.set_postfix_str(stage.id)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def publish(stages: Iterable[Stage]) -> None:
+    """Copies the small files of computed stages to where they are committed."""
+    for stage in stages:
+        for one in stage.lineage():
+            target = paths.published() / one.study.data.dataset / one.id
+            if (one.folder / RECORD).is_file() and not target.is_dir():
+                with whole_folder(target) as folder:
+                    for name in PUBLISHED:
+                        shutil.copy(one.folder / name, folder / name)

@@ -1,0 +1,176 @@
+"""Who owns each weight, and what follows: what a task sees, what may train, what is pruned (paper, section 4).
+
+One uint8 owner map per prunable tensor: 0 is free, t belongs to the stream's t-th task. Masks, frozen parts
+and budgets are derived here and nowhere stored.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .data.stream import Kind
+from .model import UserModel, load_model, save_model
+
+MAX_TASKS = 255  # an owner is one unsigned byte
+
+
+class PhaseError(RuntimeError):
+    """A step that is not possible now, e.g. pruning a task that is not being trained."""
+
+
+class Phase(Enum):
+    """READY between tasks; TRAIN: free weights learn; RETRAIN: pruned, the owned weights learn once more."""
+
+    READY = "ready"
+    TRAIN = "train"
+    RETRAIN = "retrain"
+
+
+class ContinualModel:
+    """A user model that learns tasks one after the other: start, (train), prune, (retrain), finish.
+
+    The stored weights always include the free ones, whose values the next task starts from; a view without
+    them exists only inside ``only_owned`` and in what ``for_task`` returns.
+    prunable: names of the tensors with an owner map; the kernels unless told otherwise (Table 5 adds
+    ``"embedding"``).
+    """
+
+    def __init__(self, model: UserModel, prunable: tuple[str, ...] | None = None) -> None:
+        self.model = model
+        self.tasks: list[str] = []
+        self.phase = Phase.READY
+        parameters = dict(model.named_parameters())
+        names = tuple(model.kernels()) if prunable is None else prunable
+        self.owners = {n: torch.zeros_like(parameters[n], dtype=torch.uint8) for n in names}
+
+    def start(self, task: str, n_labels: int, kind: Kind, generator: torch.Generator) -> None:
+        """Stage 1 or 4 begins: a new task with a new output layer; free weights become trainable.
+
+        Raises PhaseError if another task is unfinished, the task is known, or no weight is free.
+        """
+        self._require(Phase.READY, f"start {task}")
+        if task in self.tasks:
+            raise PhaseError(f"{task} is learned already; tasks are learned once")
+        if len(self.tasks) == MAX_TASKS:
+            raise PhaseError(f"an owner map holds at most {MAX_TASKS} tasks")
+        if not any((owner == 0).any() for owner in self.owners.values()):
+            raise PhaseError(f"no free weight is left for {task}; prune earlier tasks more")
+        self.model.add_output(task, n_labels, kind, generator)
+        self.tasks.append(task)
+        self.phase = Phase.TRAIN
+
+    def prune(self, ratio: float) -> None:
+        """Stage 2 or 5: of each tensor's free weights the largest (1 - ratio) become the current task's.
+
+        The rest stays free and keeps its values. Equal magnitudes: the earlier position is kept.
+        """
+        self._require(Phase.TRAIN, "prune")
+        if not 0 < ratio < 1:
+            raise ValueError(f"pruning ratio {ratio!r}; wanted: a share above 0 and below 1")
+        weights = dict(self.model.named_parameters())
+        for name, owner in self.owners.items():
+            free = (owner.flatten() == 0).nonzero().squeeze(1)
+            kept = len(free) - round(ratio * len(free))
+            magnitude = weights[name].detach().flatten()[free].abs()
+            best = magnitude.argsort(descending=True, stable=True)[:kept]
+            owner.view(-1)[free[best]] = len(self.tasks)
+        self.phase = Phase.RETRAIN
+
+    def finish(self) -> None:
+        """The current task is learned; from here on nothing that it uses ever changes."""
+        self._require(Phase.RETRAIN, "finish")
+        self.phase = Phase.READY
+
+    def trainable(self) -> dict[str, Tensor | None]:
+        """Parameter name -> mask of the entries that may change now (None: all of them).
+
+        Training T1: everything. Training a later task: free weights. Retraining: the task's own weights. In
+        each case the task's output layer too. Everything else, LayerNorm and embedding included, stands still.
+        """
+        if self.phase is Phase.READY:
+            raise PhaseError("no task is in training; start one first")
+        task = self.tasks[-1]
+        own_layer = f"outputs.{task}."
+        number = 0 if self.phase is Phase.TRAIN else len(self.tasks)
+        everything = self.phase is Phase.TRAIN and len(self.tasks) == 1
+        masks: dict[str, Tensor | None] = {}
+        for name, _ in self.model.named_parameters():
+            if name in self.owners and not everything:
+                masks[name] = self.owners[name] == number
+            elif everything or name.startswith(own_layer):
+                masks[name] = None
+        return masks
+
+    def visible(self, name: str, task: str) -> Tensor:
+        """Mask of the entries of a tensor that the task's forward pass uses: owners 1..t, no free ones."""
+        owner = self.owners[name]
+        if task == self.tasks[-1] and self.phase is Phase.TRAIN:
+            return torch.ones_like(owner, dtype=torch.bool)
+        return (owner > 0) & (owner <= self._number(task))
+
+    def for_task(self, task: str) -> UserModel:
+        """A plain model for one task: weights masked once and for all, one output layer, no overhead."""
+        self._number(task)
+        model = copy.deepcopy(self.model)
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if name in self.owners:
+                    parameter.mul_(self.visible(name, task))
+        for other in list(model.outputs):
+            if other != task:
+                del model.outputs[other]
+        return model.requires_grad_(False)
+
+    @contextmanager
+    def only_owned(self) -> Iterator[UserModel]:
+        """While retraining: the model with its free weights at zero; afterwards they have their values again."""
+        self._require(Phase.RETRAIN, "set free weights aside")
+        weights = {n: p for n, p in self.model.named_parameters() if n in self.owners}
+        aside = {n: p.detach().clone() for n, p in weights.items()}
+        with torch.no_grad():
+            for name, weight in weights.items():
+                weight.mul_(self.owners[name] > 0)
+        try:
+            yield self.model
+        finally:
+            with torch.no_grad():
+                for name, weight in weights.items():
+                    weight.copy_(torch.where(self.owners[name] == 0, aside[name], weight))
+
+    def owned_shares(self) -> list[dict]:
+        """Per tensor and task: how many weights it owns, and which share that is ("free" is a row as well)."""
+        rows = []
+        for name, owner in self.owners.items():
+            counts = torch.bincount(owner.flatten().long(), minlength=len(self.tasks) + 1).tolist()
+            for number, label in enumerate(["free", *self.tasks]):
+                share = counts[number] / owner.numel()
+                rows.append({"tensor": name, "owner": label, "weights": counts[number], "share": share})
+        return rows
+
+    def save(self, folder: Path) -> None:
+        """Weights and owner maps as safetensors, the rest as JSON."""
+        state = {"tasks": self.tasks, "phase": self.phase.value}
+        save_model(self.model, folder, {f"owner.{n}": o for n, o in self.owners.items()}, {"continual": state})
+
+    @classmethod
+    def load(cls, folder: Path) -> "ContinualModel":
+        """Raises ModelFileError for files that are missing, damaged or do not fit together."""
+        model, owners, about = load_model(folder)
+        loaded = cls(model, tuple(name.removeprefix("owner.") for name in owners))
+        loaded.owners = {name.removeprefix("owner."): owner for name, owner in owners.items()}
+        loaded.tasks, loaded.phase = list(about["continual"]["tasks"]), Phase(about["continual"]["phase"])
+        return loaded
+
+    def _number(self, task: str) -> int:
+        if task not in self.tasks:
+            raise KeyError(f"{task!r} is not learned; learned are {', '.join(self.tasks) or 'none'}")
+        return self.tasks.index(task) + 1
+
+    def _require(self, phase: Phase, action: str) -> None:
+        if self.phase is not phase:
+            raise PhaseError(f"cannot {action} in phase {self.phase.value!r}; it needs phase {phase.value!r}")

@@ -1,0 +1,50 @@
+"""Every folder and file name of the study, once."""
+
+import os
+from pathlib import Path
+
+ROOT = Path(os.environ.get("CONURE_ROOT", Path(__file__).resolve().parent.parent))
+"""The repository; the environment variable CONURE_ROOT moves all outputs elsewhere (tests use it)."""
+
+NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+
+
+def artifacts() -> Path:
+    """Everything that git ignores: downloads, prepared streams, checkpoints, local records."""
+    return ROOT / "artifacts"
+
+
+def downloads() -> Path:
+    return artifacts() / "downloads"
+
+
+def streams() -> Path:
+    """Prepared task streams, one folder each (stream.safetensors, manifest.json)."""
+    return artifacts() / "streams"
+
+
+def stages() -> Path:
+    """One folder per finished stage: its record and, unless removed, its checkpoint."""
+    return artifacts() / "stages"
+
+
+def published() -> Path:
+    """The committed copies of the records: what every committed number is derived from."""
+    return ROOT / "results" / "runs"
+
+
+def tables(profile: str, dataset: str) -> Path:
+    return ROOT / "results" / profile / dataset
+
+
+def executed(profile: str, dataset: str) -> Path:
+    return ROOT / "results" / "executed" / profile / dataset
+
+
+def figures(profile: str, dataset: str) -> Path:
+    """Figures of the smoke profile are for tests only and stay out of the committed folder."""
+    return (artifacts() / "figures" if profile == "smoke" else ROOT / "figures") / profile / dataset
+
+
+def bench() -> Path:
+    return ROOT / "results" / "bench"

@@ -1,0 +1,215 @@
+"""A stage: a pure function of what determines it, kept whole or not at all, and found by its id."""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import time
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from . import paths
+from .config import PROTOCOL, StudyConfig, content_id
+from .data.store import whole_folder
+from .data.stream import TaskStream
+from .evaluate import metric_of
+from .methods import ACTIONS, Context, Outcome, Step
+from .ownership import ContinualModel
+
+RECORD, RANKS, ENVIRONMENT = "record.json", "ranks.parquet", "environment.json"
+PUBLISHED = (RECORD, RANKS, ENVIRONMENT)
+CHECKPOINT = "model.json"
+
+
+class MissingResult(RuntimeError):
+    """A result that nobody has computed yet. The message holds the command that does."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A step of a study with one seed: a pure function of what ``determined_by`` holds."""
+
+    step: Step
+    study: StudyConfig
+    stream_digest: str
+    seed: int
+
+    @cached_property
+    def parent(self) -> "Stage | None":
+        step = self.step.parent
+        return None if step is None else Stage(step, self.study, self.stream_digest, self.seed)
+
+    @cached_property
+    def determined_by(self) -> dict:
+        """Everything that the stage's files depend on, beside the code of this protocol version."""
+        action, task = self.step.action, self.step.task
+        settings: object = None
+        if action == "prune":
+            settings = self.study.pruned(task)
+        elif action != "popularity":
+            settings = asdict(self.study.training(task, retrain=action == "retrain"))
+        return {
+            "protocol": PROTOCOL,
+            "action": action,
+            "task": task,
+            "settings": settings,
+            "parent": None if self.parent is None else self.parent.id,
+            "model": asdict(self.study.model),
+            "stream": self.stream_digest,
+            "seed": self.seed,
+            "threads": self.study.threads,
+        }
+
+    @cached_property
+    def id(self) -> str:
+        step = self.step
+        return f"{self.study.data.dataset}.{step.task}.{step.action}.s{self.seed}.{content_id(self.determined_by)}"
+
+    @property
+    def folder(self) -> Path:
+        return paths.stages() / self.id
+
+    def lineage(self) -> list["Stage"]:
+        """The stage's ancestors, eldest first, and itself."""
+        return [*(self.parent.lineage() if self.parent else []), self]
+
+    def record(self) -> dict:
+        """The stage's record, verified. Raises MissingResult, or ValueError when its files are damaged."""
+        folder = self._found()
+        try:
+            record = json.loads((folder / RECORD).read_text())
+            digest = record["digests"][RANKS]
+        except (OSError, ValueError, KeyError) as error:
+            raise ValueError(
+                f"{folder / RECORD} is damaged ({error!r}); delete the folder to recompute it"
+            ) from error
+        if file_digest(folder / RANKS) != digest:
+            raise ValueError(f"{folder / RANKS} is damaged (digest differs); delete the folder to recompute it")
+        return record
+
+    def ranks(self, measure: str) -> np.ndarray:
+        """Test ranks (uint8; 0 = beyond 5) in the order of the task's test rows. measure: task or "T1-all"."""
+        self.record()
+        table = pd.read_parquet(self._found() / RANKS)
+        return table.loc[table["measure"] == measure, "rank"].to_numpy()
+
+    def environment(self) -> dict:
+        return json.loads((self._found() / ENVIRONMENT).read_text())
+
+    def model(self) -> ContinualModel:
+        """The stage's checkpoint. Raises MissingResult if it was not computed here."""
+        if not (self.folder / CHECKPOINT).is_file():
+            raise MissingResult(f"no checkpoint of {self.id} here; {self._mend()}")
+        return ContinualModel.load(self.folder)
+
+    def is_done(self) -> bool:
+        return any((folder / RECORD).is_file() for folder in self._places())
+
+    def _places(self) -> tuple[Path, Path]:
+        return self.folder, paths.published() / self.study.data.dataset / self.id
+
+    def _found(self) -> Path:
+        for folder in self._places():
+            if (folder / RECORD).is_file():
+                return folder
+        raise MissingResult(f"{self.id} is not computed yet; {self._mend()}")
+
+    def _mend(self) -> str:
+        study = self.study
+        return f"run: make study DATASET={study.data.dataset} PROFILE={study.profile} SEEDS={self.seed}"
+
+
+def compute_one(stage: Stage, stream: TaskStream) -> None:
+    """Computes one stage from its parent's checkpoint and writes its folder, whole or not at all."""
+    started, cpu = time.time(), time.process_time()
+    with torch_threads(stage.study.threads):
+        parent = stage.parent.model() if stage.parent else None
+        task = stream[stage.step.task]
+        outcome = ACTIONS[stage.step.action](Context(stage.study, stream, task, stage.seed, parent))
+    spent = {"wall_s": round(time.time() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
+    if stage.folder.is_dir():  # a damaged or incomplete leftover; a whole one would have been skipped
+        shutil.rmtree(stage.folder)
+    with whole_folder(stage.folder) as folder:
+        _write(stage, outcome, stream, folder)
+        (folder / ENVIRONMENT).write_text(_json(environment() | spent))
+
+
+def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> None:
+    if outcome.model is not None:
+        outcome.model.save(folder)
+    ranks = outcome.ranks
+    table = pd.DataFrame({
+        "measure": pd.Categorical(np.repeat(list(ranks), [len(r) for r in ranks.values()])),
+        "rank": np.concatenate(list(ranks.values())),
+    })  # fmt: skip
+    table.to_parquet(folder / RANKS, compression="zstd", index=False)
+    kind = stream[stage.step.task].kind
+    metrics = [{"measure": name, "metric": metric_name(kind), "value": metric_of(kind, r), "n": len(r)}
+               for name, r in ranks.items()]  # fmt: skip
+    record = {
+        "stage": stage.id,
+        "determined_by": stage.determined_by,
+        "metrics": metrics,
+        "curve": [{"epoch": e.number, "loss": None if np.isnan(e.loss) else e.loss, "validation": e.validation,
+                   "best": e.best} for e in outcome.curve],
+        "notes": outcome.notes,
+        "digests": {p.name: file_digest(p) for p in sorted(folder.iterdir())},
+    }  # fmt: skip
+    (folder / RECORD).write_text(_json(record))
+
+
+def metric_name(kind: str) -> str:
+    return "accuracy" if kind == "classification" else "MRR@5"
+
+
+@contextlib.contextmanager
+def torch_threads(number: int):
+    """PyTorch's thread count for a while: results are the same to the last bit only at the same count."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def environment() -> dict:
+    """Where a result was computed: commit, versions, machine; no part of any id."""
+    packages = ("torch", "numpy", "pandas", "scipy", "safetensors")
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "dirty": bool(_git("status", "--porcelain", "--", "conure_lib")),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in packages},
+        "machine": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _git(*args: str) -> str | None:
+    try:
+        command = ["git", "-C", str(Path(__file__).parent.parent), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, indent=1, sort_keys=True) + "\n"

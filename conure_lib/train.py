@@ -1,0 +1,229 @@
+"""One training loop for every method and stage."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from .config import TrainConfig
+from .data.stream import PAD, TRAIN, VALIDATION, Task, TaskStream
+from .evaluate import evaluate_all_positions, metric_of, rank_instances, user_vectors
+from .losses import (
+    LogUniformSampler,
+    PopularitySampler,
+    bpr_loss,
+    sampled_softmax_loss,
+    softmax_loss,
+)
+from .model import UserModel
+
+MOMENTUM = 0.9  # of plain SGD
+Trainable = dict[str, Tensor | None]
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of training gave: its mean loss and the validation metric (MRR@5 or accuracy)."""
+
+    number: int
+    loss: float
+    validation: float
+    best: bool
+
+
+def seeded(seed: int, *purpose: str | int) -> torch.Generator:
+    """A generator for one purpose; different purposes of the same seed are independent."""
+    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def fit(
+    model: UserModel,
+    stream: TaskStream,
+    task: Task,
+    config: TrainConfig,
+    trainable: Trainable,
+    seed: int,
+    on_epoch: Callable[[UserModel, int], None] | None = None,
+) -> list[Epoch]:
+    """Trains ``task`` in place and leaves the parameters of the best validation epoch (paper, section 6.1).
+
+    trainable: parameter name -> mask of the entries that may change (None: all); everything else is, and is
+    checked to be, bit for bit the same afterwards. Epoch 0 of the result is the state before training.
+    Stops after ``config.patience`` epochs without a better validation metric. ``on_epoch`` is called with the
+    model after every epoch, 0 included. Raises FloatingPointError when the loss is not finite.
+    """
+    parameters = dict(model.named_parameters())
+    before = {n: p.detach().clone() for n, p in parameters.items()}
+    trained = {n: parameters[n] for n in trainable}
+    validate = _validator(model, stream, task, frozen_backbone=_only_output(trainable, task))
+    history = [Epoch(0, float("nan"), validate(), best=False)]
+    best_value, best_state = -1.0, {n: p.detach().clone() for n, p in trained.items()}
+    if on_epoch:
+        on_epoch(model, 0)
+    for number, loss in enumerate(epochs(model, stream, task, config, trainable, seed), start=1):
+        value = validate()
+        history.append(Epoch(number, loss, value, best=value > best_value))
+        if value > best_value:
+            best_value, best_state = value, {n: p.detach().clone() for n, p in trained.items()}
+        if on_epoch:
+            on_epoch(model, number)
+        best_number = max(e.number for e in history if e.best)
+        if number - best_number >= config.patience:
+            break
+    with torch.no_grad():
+        for name, parameter in trained.items():
+            parameter.copy_(best_state[name])
+    _check_frozen(before, parameters, trainable)
+    return history
+
+
+def epochs(
+    model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, trainable: Trainable, seed: int
+) -> Iterator[float]:
+    """Trains epoch by epoch with one fresh optimiser; yields each epoch's mean loss."""
+    parameters = dict(model.named_parameters())
+    model.requires_grad_(False)
+    trained = [parameters[name].requires_grad_() for name in trainable]
+    masks = [(parameters[name], mask) for name, mask in trainable.items() if mask is not None]
+    optimizer = _optimizer(config, trained)
+    weight = model.outputs[task.name].weight
+    steps = _steps(model, stream, task, config, seed, frozen_backbone=_only_output(trainable, task))
+    try:
+        for number in range(1, config.epochs + 1):
+            losses, sizes = [], []
+            label = f"{task.name} epoch {number}/{config.epochs}"
+            for loss, size in tqdm(steps(number), desc=label, leave=False, mininterval=2, disable=None):
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                for parameter, mask in masks:
+                    parameter.grad.mul_(mask)
+                if config.l2:
+                    weight.grad.add_(weight.detach(), alpha=config.l2)
+                optimizer.step()
+                losses.append(loss.detach())
+                sizes.append(size)
+            mean = float(np.average(torch.stack(losses).numpy(), weights=sizes))
+            if not np.isfinite(mean):
+                raise FloatingPointError(f"{task.name}: the loss became {mean}; lower the learning rate")
+            yield mean
+    finally:
+        model.requires_grad_(False)
+
+
+class _Batches:
+    """The batches of one epoch with a length, so that progress can show the remaining time."""
+
+    def __init__(self, batches: list, step: Callable[[Tensor], tuple[Tensor, int]]) -> None:
+        self.batches, self.step = batches, step
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+        return map(self.step, self.batches)
+
+
+def _steps(
+    model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, seed: int, frozen_backbone: bool
+) -> Callable[[int], _Batches]:
+    """For an epoch's number: its batches as (loss with a graph, number of summands) pairs."""
+    rows = task.rows(TRAIN)
+    layer = model.outputs[task.name]
+    users, labels = torch.from_numpy(task.users), torch.from_numpy(task.labels)
+    inputs = torch.from_numpy(stream.sequences)
+    cached = user_vectors(model, stream.sequences[stream.input_rows]) if frozen_backbone else None
+    input_rows = torch.from_numpy(stream.input_rows)
+    noise = seeded(seed, task.name, "negatives")
+    if task.kind == "sequence":
+        sampled = config.loss == "sampled-softmax"
+        sampler = LogUniformSampler(stream.item_counts(), max(1, round(config.negatives * stream.n_items)))
+    elif task.kind == "ranking":
+        popular = PopularitySampler(task.label_counts(), config.rho)
+
+    def sequence_step(batch: Tensor) -> tuple[Tensor, int]:
+        items = inputs[batch].long()
+        known = (items[:, :-1] != PAD).t()
+        vectors = model.hidden(items[:, :-1])[known]
+        targets = items[:, 1:].t()[known] - 1
+        if sampled:
+            negatives = sampler.draw(noise)
+            args = (vectors, layer.weight, layer.bias, targets, negatives, sampler.log_expected)
+            return sampled_softmax_loss(*args), len(targets)
+        return softmax_loss(vectors, layer.weight, layer.bias, targets), len(targets)
+
+    def label_step(batch: Tensor) -> tuple[Tensor, int]:
+        distinct, index = users[batch].unique(return_inverse=True)
+        if cached is None:
+            vectors = model.user_vectors(inputs[input_rows[distinct]].long())[index]
+        else:
+            vectors = cached[users[batch]]
+        if task.kind == "ranking":
+            negatives = popular.draw(labels[batch], noise)
+            return bpr_loss(vectors, layer.weight, labels[batch], negatives), len(batch)
+        return softmax_loss(vectors, layer.weight, layer.bias, labels[batch]), len(batch)
+
+    step = sequence_step if task.kind == "sequence" else label_step
+
+    def epoch(number: int) -> _Batches:
+        order = _shuffled(rows, task.users[rows], config.labels_per_user, seeded(seed, task.name, "order", number))
+        noise.manual_seed(seeded(seed, task.name, "negatives", number).initial_seed())
+        return _Batches(list(torch.from_numpy(order).split(config.batch_size)), step)
+
+    return epoch
+
+
+def _shuffled(rows: np.ndarray, users: np.ndarray, per_user: int, generator: torch.Generator) -> np.ndarray:
+    """A random order of ``rows`` in which up to ``per_user`` instances of a user stand side by side."""
+    order = torch.randperm(len(rows), generator=generator).numpy()
+    if per_user == 1:
+        return rows[order]
+    order = order[np.argsort(users[order], kind="stable")]
+    grouped = users[order]
+    first = np.searchsorted(grouped, grouped, side="left")
+    group = first + (np.arange(len(order)) - first) // per_user
+    key = torch.randperm(len(order), generator=generator).numpy()[group]
+    return rows[order[np.argsort(key, kind="stable")]]
+
+
+def _optimizer(config: TrainConfig, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """Fresh for every stage and without weight decay: state or decay would move frozen weights."""
+    if config.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=MOMENTUM, fused=True)
+    return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
+
+
+def _validator(model: UserModel, stream: TaskStream, task: Task, frozen_backbone: bool) -> Callable[[], float]:
+    """The metric that stops training, on the validation part. T1: MRR@5 over all positions, which has some
+    thirty times the observations of the last one."""
+    if task.kind == "sequence":
+        return lambda: metric_of(task.kind, evaluate_all_positions(model, stream, task, VALIDATION))
+    rows = task.rows(VALIDATION)
+    distinct, index = np.unique(task.users[rows], return_inverse=True)
+    sequences = stream.sequences[stream.input_rows[distinct]]
+    cached = user_vectors(model, sequences) if frozen_backbone else None
+
+    def validate() -> float:
+        vectors = user_vectors(model, sequences) if cached is None else cached
+        return metric_of(task.kind, rank_instances(model.outputs[task.name], vectors, index, task.labels[rows]))
+
+    return validate
+
+
+def _only_output(trainable: Trainable, task: Task) -> bool:
+    return all(name.startswith(f"outputs.{task.name}.") for name in trainable)
+
+
+def _check_frozen(before: dict[str, Tensor], after: dict[str, Tensor], trainable: Trainable) -> None:
+    """Freezing must be exact; a single changed bit in a frozen entry is a defect of the optimiser."""
+    for name, parameter in after.items():
+        moved = before[name].view(torch.int32) != parameter.detach().view(torch.int32)  # bits, not values
+        allowed = trainable[name] if name in trainable else torch.zeros_like(moved)
+        if allowed is not None and (moved & ~allowed).any():
+            raise RuntimeError(
+                f"training changed frozen entries of {name}; this optimiser does not freeze exactly"
+            )
