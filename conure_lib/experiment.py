@@ -17,6 +17,9 @@ from .data.stream import TaskStream
 from .methods import METHODS, Step
 from .stages import CHECKPOINT, PUBLISHED, RECORD, Stage, compute_one
 
+COMPUTED_IN_NOTEBOOKS = ("smoke", "quick")
+"""Profiles small enough for a notebook to compute what is missing; elsewhere it demands the results."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -55,6 +58,19 @@ class Study:
     def compute(self, runs: Iterable[Run], workers: int = 1) -> None:
         """Computes what is missing of these runs' stages, in any number of processes, with the same results."""
         compute([stage for run in runs for stage in run.stages.values()], self.stream, workers)
+
+    def require(self, runs: Iterable[Run]) -> None:
+        """Raises MissingResult with the command that computes the first stage without a result."""
+        for run in runs:
+            for stage in run.stages.values():
+                stage.environment()
+
+    def ready(self, runs: Iterable[Run], workers: int = 1) -> None:
+        """What notebooks call: computes what is missing in the small profiles, else demands that it is there."""
+        if self.config.profile in COMPUTED_IN_NOTEBOOKS:
+            self.compute(runs, workers)
+        else:
+            self.require(runs)
 
     def results(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Tidy: one row per run, task and measure, with n, run id, stage id and commit."""

@@ -85,24 +85,21 @@ def retrain(c: Context) -> Outcome:
 
 def finetune(c: Context) -> Outcome:
     """STL: everything learned on T1 is free to change; what becomes of T1 is recorded on the way (Fig. 2)."""
-    model = c.parent.model
-    first = c.stream.tasks[0]
-    before = {n: k.detach().clone() for n, k in model.kernels().items()}
-    sequence = c.stream.sequences[c.stream.input_rows[:1]]
-    hidden = user_vectors(model, sequence)[0]
-    forgotten: list[float] = []
+    model, first = c.parent.model, c.stream.tasks[0]
+    sequences = c.stream.sequences[c.stream.input_rows[:PROBE_USERS]]
+    kernels = {n: k.detach().clone() for n, k in model.kernels().items()}
+    hidden = user_vectors(model, sequences)
+    curve: list[float] = []
 
     def watch(changed: UserModel, _: int) -> None:
-        forgotten.append(metric_of(first.kind, evaluate(changed, c.stream, first, TEST)))
+        curve.append(metric_of(first.kind, evaluate(changed, c.stream, first, TEST)))
 
     outcome = _with_new_output(c, model, only_output=False, on_epoch=watch)
+    outcome.ranks[f"{first.name}-after"] = evaluate(model, c.stream, first, TEST)
     outcome.notes["forgetting"] = {
-        "task": first.name,
-        "metric_by_epoch": forgotten,
-        "metric_kept": metric_of(first.kind, evaluate(model, c.stream, first, TEST)),
-        **change_of_weights(before, {n: k.detach() for n, k in model.kernels().items()}),
-        "hidden_before": hidden.tolist(),
-        "hidden_after": user_vectors(model, sequence)[0].tolist(),
+        "metric_by_epoch": curve,
+        **change_of_weights(kernels, {n: k.detach() for n, k in model.kernels().items()}),
+        **change_of_vectors(hidden, user_vectors(model, sequences)),
     }
     return outcome
 
@@ -186,6 +183,16 @@ def change_of_weights(before: dict[str, torch.Tensor], after: dict[str, torch.Te
         "kernel": last,
         "kernel_before": before[last][:, 0, :12].flatten().tolist(),
         "kernel_after": after[last][:, 0, :12].flatten().tolist(),
+    }
+
+
+def change_of_vectors(before: torch.Tensor, after: torch.Tensor) -> dict:
+    """How user vectors [n, k] moved (Fig. 2, section 3.3), and the first user's as an example."""
+    return {
+        "hidden_cosine": float(torch.cosine_similarity(before, after).mean()),
+        "hidden_relative_change": float(((after - before).norm(dim=1) / before.norm(dim=1)).mean()),
+        "hidden_before": before[0].tolist(),
+        "hidden_after": after[0].tolist(),
     }
 
 

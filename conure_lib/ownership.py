@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .data.stream import Kind
-from .model import UserModel, load_model, save_model
+from .model import ModelFileError, UserModel, load_model, save_model
 
 MAX_TASKS = 255  # an owner is one unsigned byte
 
@@ -120,7 +120,7 @@ class ContinualModel:
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if name in self.owners:
-                    parameter.mul_(self.visible(name, task))
+                    parameter.masked_fill_(~self.visible(name, task), 0.0)
         for other in list(model.outputs):
             if other != task:
                 del model.outputs[other]
@@ -134,7 +134,7 @@ class ContinualModel:
         aside = {n: p.detach().clone() for n, p in weights.items()}
         with torch.no_grad():
             for name, weight in weights.items():
-                weight.mul_(self.owners[name] > 0)
+                weight.masked_fill_(self.owners[name] == 0, 0.0)  # by a product some would be minus zero
         try:
             yield self.model
         finally:
@@ -161,9 +161,22 @@ class ContinualModel:
     def load(cls, folder: Path) -> "ContinualModel":
         """Raises ModelFileError for files that are missing, damaged or do not fit together."""
         model, owners, about = load_model(folder)
-        loaded = cls(model, tuple(name.removeprefix("owner.") for name in owners))
-        loaded.owners = {name.removeprefix("owner."): owner for name, owner in owners.items()}
-        loaded.tasks, loaded.phase = list(about["continual"]["tasks"]), Phase(about["continual"]["phase"])
+        try:
+            loaded = cls(model, tuple(name.removeprefix("owner.") for name in owners))
+            loaded.tasks, loaded.phase = list(about["continual"]["tasks"]), Phase(about["continual"]["phase"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{folder}: not a saved continual model: {error!r}") from error
+        if not set(loaded.tasks) <= set(model.outputs):
+            raise ModelFileError(f"{folder / 'model.json'}: tasks {loaded.tasks} do not all have an output layer")
+        for name, empty in loaded.owners.items():
+            owner = owners[f"owner.{name}"]
+            if (owner.shape, owner.dtype) != (empty.shape, empty.dtype) or owner.max() > len(loaded.tasks):
+                wanted = f"{empty.dtype} {tuple(empty.shape)} up to {len(loaded.tasks)}"
+                found = f"{owner.dtype} {tuple(owner.shape)} up to {owner.max()}"
+                raise ModelFileError(
+                    f"{folder / 'model.safetensors'}: owner.{name}: found {found}; wanted {wanted}"
+                )
+            loaded.owners[name] = owner
         return loaded
 
     def _number(self, task: str) -> int:

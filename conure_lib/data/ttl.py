@@ -31,7 +31,7 @@ TASKS: dict[str, tuple[str, Kind, str]] = {
 NUMBER = r"\d{1,9}"
 LABELS = re.compile(rf"{NUMBER}(,{NUMBER})*")
 REPEATED = -1  # marks a sequence that occurs more than once
-LICENCE = "released by the paper's authors for research; ask them for the terms and the files"
+LICENCE = "released by the paper's authors, on their terms: see the page that the files came from"
 
 
 def build(

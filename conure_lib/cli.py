@@ -1,0 +1,129 @@
+"""The command ``conure``: a thin layer over the library."""
+
+import argparse
+import contextlib
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from . import paths
+from .bench import run_bench
+from .config import PROFILES, ConfigError, DataConfig, study_config
+from .data import BUILDERS, DataError, load
+from .experiment import Study, publish
+from .methods import METHODS
+from .notebooks import NotebookError, all_notebooks, refresh, run_all
+from .report import write_tables
+from .stages import MissingResult
+
+MISTAKES = (ConfigError, DataError, NotebookError, MissingResult)
+
+
+def study(args: argparse.Namespace) -> int:
+    """Computes the graph of stages, writes the tables, then executes every notebook."""
+    study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
+    runs = study.runs(METHODS)
+    study.compute(runs, args.workers)
+    if args.profile != "smoke":
+        publish(stage for run in runs for stage in run.stages.values())
+    for path in write_tables(study, runs):
+        print(f"wrote {_short(path)}")
+    parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
+    folder = paths.executed(args.profile, args.dataset)
+    rows = run_all(parameters, folder)
+    print(pd.DataFrame(rows).to_string(index=False))
+    print(f"executed notebooks: {_short(folder)}; figures: {_short(paths.figures(args.profile, args.dataset))}")
+    return 1 if any(row["error"] for row in rows) else 0
+
+
+def figures(args: argparse.Namespace) -> int:
+    """Redraws the figures by running the notebooks on results that exist; computes nothing new."""
+    study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
+    study.require(study.runs(METHODS))
+    parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
+    rows = run_all(parameters, paths.executed(args.profile, args.dataset))
+    print(pd.DataFrame(rows).to_string(index=False))
+    return 1 if any(row["error"] for row in rows) else 0
+
+
+def data(args: argparse.Namespace) -> int:
+    """Prepares a dataset (fetching it where that is allowed) and describes its tasks."""
+    options = dict(_option(pair) for pair in args.option)
+    stream = load(DataConfig(args.dataset, options))
+    print(pd.DataFrame(stream.describe()).to_string(index=False))
+    print(f"digest {stream.digest()}")
+    return 0
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Measures speed against a plain reference."""
+    run_bench(args.rounds)
+    return 0
+
+
+def notebooks(args: argparse.Namespace) -> int:
+    """Executes the notebooks with their defaults and keeps the outputs that the tests compare."""
+    for notebook in all_notebooks():
+        print(notebook.name)
+        refresh(notebook)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line: one sub-command per function above."""
+    main = argparse.ArgumentParser("conure", description="Continual user representations: a reproducible study.")
+    commands = main.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(function, name: str) -> argparse.ArgumentParser:
+        sub = commands.add_parser(name, help=function.__doc__.splitlines()[0], description=function.__doc__)
+        sub.set_defaults(function=function)
+        return sub
+
+    for function, name in ((study, "study"), (figures, "figures")):
+        sub = command(function, name)
+        sub.add_argument("--dataset", default="complete-journey", choices=sorted(BUILDERS))
+        sub.add_argument("--profile", default="quick", choices=list(PROFILES))
+        sub.add_argument("--seeds", type=int, nargs="+", help="instead of the profile's seeds")
+        if name == "study":
+            sub.add_argument("--workers", type=int, default=1, help="stages computed side by side (default 1)")
+    sub = command(data, "data")
+    sub.add_argument("dataset", choices=sorted(BUILDERS))
+    sub.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the builder"
+    )
+    command(bench, "bench").add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
+    command(notebooks, "notebooks")
+    return main
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0: done; 1: a notebook failed; 2: a mistake in what was asked for, in one line."""
+    args = parser().parse_args(argv)
+    try:
+        return args.function(args)
+    except MISTAKES as mistake:
+        print(f"conure: {mistake}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("conure: stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+
+
+def _option(pair: str) -> tuple[str, object]:
+    """NAME=VALUE; a value that reads as JSON (a number, true, null) is taken as such, else as text."""
+    name, found, value = pair.partition("=")
+    if not found:
+        raise ConfigError(f"--option {pair!r}; wanted: NAME=VALUE")
+    with contextlib.suppress(ValueError):
+        return name, json.loads(value)
+    return name, value
+
+
+def _short(path: Path) -> str:
+    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

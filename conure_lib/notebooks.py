@@ -1,0 +1,94 @@
+"""Notebooks as products: checked parameters, batch execution by papermill, clean copies for nbval."""
+
+import json
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbconvert.preprocessors import ExecutePreprocessor
+from tqdm.auto import tqdm
+
+from . import paths
+
+CHECKED = "NBVAL_CHECK_OUTPUT"
+TIMEOUT_S = 3600
+
+
+class NotebookError(ValueError):
+    """A notebook or a parameter that does not exist. Names it and what there is."""
+
+
+def all_notebooks() -> list[Path]:
+    """The study's notebooks in order of their numbers."""
+    return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def known_parameters(notebook: Path, parameters: dict) -> dict:
+    """Those of ``parameters`` that the notebook takes. papermill itself only warns at unknown names."""
+    declared = papermill.inspect_notebook(str(notebook))
+    if not declared:
+        raise NotebookError(f"{notebook.name}: no cell tagged 'parameters'")
+    unknown = set(parameters) - set(declared)
+    if unknown:
+        raise NotebookError(f"{notebook.name} has no parameter {sorted(unknown)}; it has {sorted(declared)}")
+    return parameters
+
+
+def run_all(parameters: dict, folder: Path, names: list[str] | None = None) -> list[dict]:
+    """Executes notebooks one after the other; a failure does not stop the others.
+
+    parameters: the same for all. folder: where the executed copies go. names: file stems, all if None.
+    Returns a row per notebook: name, seconds, error ("" if none). Raises NotebookError before anything runs.
+    """
+    chosen = all_notebooks()
+    if names:
+        missing = set(names) - {n.stem for n in chosen}
+        if missing:
+            raise NotebookError(f"no notebook {sorted(missing)}; there are {[n.stem for n in chosen]}")
+        chosen = [n for n in chosen if n.stem in names]
+    todo = [(n, known_parameters(n, parameters)) for n in chosen]
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = []
+    bar = tqdm(todo, desc="notebooks", unit="notebook")
+    for notebook, given in bar:
+        bar.set_postfix_str(notebook.stem)
+        started, error = time.time(), ""
+        part = folder / f".{notebook.name}.part"
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(part), given, cwd=str(paths.NOTEBOOKS.parent), progress_bar=False
+            )
+            _without_traces(part)
+            part.replace(folder / notebook.name)
+        except Exception as failure:  # any failure of a kernel is this notebook's result
+            error = str(failure).strip().splitlines()[-1] if str(failure).strip() else repr(failure)
+        finally:
+            part.unlink(missing_ok=True)
+        rows.append({"notebook": notebook.stem, "seconds": round(time.time() - started, 1), "error": error})
+    return rows
+
+
+def refresh(notebook: Path) -> None:
+    """Executes a notebook with its defaults and keeps exactly the outputs that nbval compares."""
+    content = nbformat.read(notebook, as_version=4)
+    executor = ExecutePreprocessor(timeout=TIMEOUT_S, kernel_name="python3")
+    executor.preprocess(content, {"metadata": {"path": str(paths.NOTEBOOKS.parent)}})
+    for cell in content.cells:
+        if cell.cell_type == "code" and CHECKED not in cell.source:
+            cell.outputs, cell.execution_count = [], None
+        cell.metadata.pop("execution", None)
+    content.metadata = {"kernelspec": content.metadata["kernelspec"], "language_info": {"name": "python"}}
+    notebook.write_text(nbformat.writes(content, indent=1) + "\n")
+
+
+def _without_traces(executed: Path) -> None:
+    """An executed copy without times, paths and progress, so that the same results give the same file."""
+    content = json.loads(executed.read_text())
+    content["metadata"].pop("papermill", None)
+    for cell in content["cells"]:
+        for key in ("papermill", "execution"):
+            cell["metadata"].pop(key, None)
+        if cell["cell_type"] == "code":
+            cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+    executed.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,311 @@
+"""MovieLens: a tiny world worked out by hand, both routes to ml-100k, and every kind of broken file."""
+
+import functools
+import hashlib
+import http.server
+import random
+import threading
+import zipfile
+from inspect import signature
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conure_lib import paths
+from conure_lib.data import fetch, movielens
+from conure_lib.data.stream import DataError
+
+SMALL = dict(length=3, min_events=2)
+INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
+USER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
+AGES = (7, 17, 18, 24, 25, 35, 45, 50, 56, 73)
+GROUPS = ["0-17", "0-17", "18-24", "18-24", "25-34", "35-44", "45-49", "50-55", "56+", "56+"]
+
+
+def ratings():
+    """User, item, stars, time. T1 of users 1..10 is 102, 103 (same second), 101; user 11 has one event only."""
+    rows = [(11, 101, 3, 5), (11, 201, 4, 6)]
+    for user in range(1, 11):
+        rows += [(user, 101, 2, 20), (user, 103, 1, 10), (user, 102, 3, 10)]
+        rows += [(user, 200 + user % 2, 4, 7), (user, 300 + user % 3, 5, 1)]
+    return rows
+
+
+def people():
+    rows = [(u, AGES[u - 1], "FM"[u % 2], "writer" if u > 5 else "none", "T8H1N") for u in range(1, 11)]
+    return [*rows, (11, 30, "F", "artist", "00000")]
+
+
+def text(rows, separator="\t", header=""):
+    return header + "".join(separator.join(map(str, row)) + "\n" for row in rows)
+
+
+def ml_100k(folder, edit=lambda name, content: content):
+    for name, content in {"u.data": text(ratings()), "u.user": text(people(), "|")}.items():
+        (folder / name).write_text(edit(name, content))
+    return folder
+
+
+def ml_1m(folder, edit=lambda name, content: content):
+    users = [
+        (u, g, age, u % 3 + 18, z)
+        for age, (u, _, g, _, z) in zip((1, 1, 18, 18, 25, 35, 45, 50, 56, 56, 1), people(), strict=True)
+    ]
+    for name, content in {"ratings.dat": text(ratings(), "::"), "users.dat": text(users, "::")}.items():
+        (folder / name).write_bytes(edit(name, content).encode("latin-1"))
+    return folder
+
+
+def csv_text():
+    half = [(user, 210 + user % 2, 4.5, 8) for user in range(1, 11)]
+    return text([(u, i, float(s), t) for u, i, s, t in ratings() + half], ",", "userId,movieId,rating,timestamp\n")
+
+
+def labels_of(stream, name):
+    """(user row, label) pairs of a task."""
+    task = stream[name]
+    return sorted(zip(task.users.tolist(), task.labels.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(("write", "build"), [(ml_100k, movielens.build_ml_100k), (ml_1m, movielens.build_ml_1m)])
+def test_six_tasks_by_hand(tmp_path, write, build):
+    stream = build(path=write(tmp_path), **SMALL)
+    assert stream.n_users == 10
+    assert stream.n_items == 3
+    np.testing.assert_array_equal(stream.sequences, [[2, 3, 1]] * 10)  # time, then item id
+    assert labels_of(stream, "T2") == [(u - 1, u % 2) for u in range(1, 11)]
+    assert labels_of(stream, "T3") == [(u - 1, u % 3) for u in range(1, 11)]
+    classes = stream.info["classes"]
+    assert [classes["T4"][label] for _, label in labels_of(stream, "T4")] == GROUPS
+    assert [classes["T5"][label] for _, label in labels_of(stream, "T5")] == ["FM"[u % 2] for u in range(1, 11)]
+    if build is movielens.build_ml_100k:
+        assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == ["none"] * 5 + ["writer"] * 5
+    else:
+        jobs = ("tradesman/craftsman", "unemployed", "writer")  # codes 18, 19, 20
+        assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == [jobs[u % 3] for u in range(1, 11)]
+    assert stream.info["dropped_labels"] == {"T2": 1, "T3": 0, "T4": 1, "T5": 1, "T6": 1}
+    for name, digest in stream.info["files"].items():
+        assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+    assert "MovieLens" in stream.info["licence"]
+    assert stream.info["readings"]["T2"] == "4 stars"
+
+
+def wheel_files(folder):
+    """The same content as in the wheel: tabs, one header line, rows in another order."""
+    rows, users = ratings(), people()
+    random.Random(0).shuffle(rows)
+    random.Random(1).shuffle(users)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "ml-100k.inter").write_text(text(rows, "\t", INTER))
+    (folder / "ml-100k.user").write_text(text(users, "\t", USER))
+    return folder
+
+
+def official_zip(folder):
+    source = folder / "source"
+    source.mkdir()
+    archive = folder / "ml-100k.zip"
+    with zipfile.ZipFile(archive, "w") as pack:
+        for file in sorted(ml_100k(source).iterdir()):
+            pack.write(file, f"ml-100k/{file.name}")
+    return archive
+
+
+def test_both_routes_give_the_identical_stream(tmp_path):
+    official = movielens.build_ml_100k(path=official_zip(tmp_path), **SMALL)
+    wheel = movielens.build_ml_100k(path=wheel_files(tmp_path / "wheel"), **SMALL)
+    assert official.digest() == wheel.digest()
+    assert official.info["files"].keys() == {"u.data", "u.user"}
+    assert wheel.info["files"].keys() == {"ml-100k.inter", "ml-100k.user"}
+
+
+def test_the_wheel_is_taken_with_consent_only(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(movielens, "URL", "http://127.0.0.1:1/{}.zip")
+    monkeypatch.delenv("CONURE_ALLOW_WHEEL", raising=False)
+    asked = []
+
+    def from_wheel(requirement, members, folder):
+        asked.append((requirement, sorted(members)))
+        wheel_files(folder)
+
+    monkeypatch.setattr(fetch, "from_wheel", from_wheel)
+    with pytest.raises(DataError) as caught:
+        movielens.build_ml_100k(**SMALL)
+    target = paths.downloads() / "ml-100k" / "ml-100k.zip"
+    for words in ("http://127.0.0.1:1/ml-100k.zip", str(target), "allow_wheel=True", "CONURE_ALLOW_WHEEL=1"):
+        assert words in str(caught.value)
+    assert asked == []
+    assert list(target.parent.iterdir()) == []
+
+    by_argument = movielens.build_ml_100k(allow_wheel=True, **SMALL)
+    monkeypatch.setenv("CONURE_ALLOW_WHEEL", "1")
+    by_variable = movielens.build_ml_100k(**SMALL)
+    assert by_argument.digest() == by_variable.digest()
+    assert asked == [("recbole==1.2.1", sorted(movielens.WHEEL_MEMBERS))] * 2
+
+
+def test_an_altered_copy_of_the_wheels_files_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    wheel_files(paths.downloads() / "ml-100k")
+    with pytest.raises(DataError, match=r"ml-100k\.inter: found sha256 .* wanted 4edb74e2"):
+        movielens.build_ml_100k(**SMALL)
+
+
+def test_the_official_zip_is_downloaded_once_and_verified_each_time(tmp_path, monkeypatch):
+    archive = official_zip(tmp_path)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "root")
+    monkeypatch.setattr(movielens, "URL", f"http://127.0.0.1:{server.server_port}/{{}}.zip")
+    try:
+        with pytest.raises(DataError, match=r"wanted 0e33842e.* get it again"):
+            movielens.build_ml_100k(allow_wheel=True, **SMALL)  # damaged is not the same as unreachable
+        monkeypatch.setitem(movielens.MD5, "ml-100k", hashlib.md5(archive.read_bytes()).hexdigest())
+        first = movielens.build_ml_100k(**SMALL)
+    finally:
+        server.shutdown()
+        server.server_close()
+    assert movielens.build_ml_100k(**SMALL).digest() == first.digest()
+    stored = paths.downloads() / "ml-100k" / "ml-100k.zip"
+    assert list(stored.parent.iterdir()) == [stored]
+    stored.write_bytes(b"altered")
+    with pytest.raises(DataError, match=r"ml-100k\.zip: found md5 .* get it again"):
+        movielens.build_ml_100k(**SMALL)
+
+
+@pytest.mark.parametrize(
+    ("reading", "liked"),
+    [
+        ("4-or-4.5", [(u - 1, x + u % 2) for u in range(1, 11) for x in (0, 2)]),  # 200, 201, 210, 211
+        ("above-4", [(u - 1, u % 2) for u in range(1, 11)]),  # 210, 211
+    ],
+)
+def test_the_readings_of_higher_than_4(tmp_path, reading, liked):
+    file = tmp_path / "my_ratings.csv"
+    file.write_text(csv_text())
+    stream = movielens.build_ml_25m(path=file, t2_reading=reading, **SMALL)
+    assert [t.name for t in stream.tasks] == ["T1", "T2", "T3"]
+    np.testing.assert_array_equal(stream.sequences, [[2, 3, 1]] * 10)
+    assert labels_of(stream, "T2") == liked
+    assert labels_of(stream, "T3") == [(u - 1, u % 3) for u in range(1, 11)]
+    with pytest.raises(DataError, match=r"t2_reading='4'; use one of 4-or-4\.5, above-4"):
+        movielens.build_ml_25m(path=file, t2_reading="4")
+
+
+def test_zip_folder_file_bom_crlf_and_row_order_do_not_matter(tmp_path):
+    (tmp_path / "ratings.csv").write_text(csv_text())
+    header, *rows = csv_text().splitlines()
+    random.Random(0).shuffle(rows)
+    (tmp_path / "windows.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([header, *rows, ""]).encode())
+    with zipfile.ZipFile(tmp_path / "ml-32m.zip", "w") as pack:
+        pack.write(tmp_path / "ratings.csv", "ml-32m/ratings.csv")
+    sources = [tmp_path, tmp_path / "ratings.csv", tmp_path / "windows.csv", tmp_path / "ml-32m.zip"]
+    assert len({movielens.build_ml_32m(path=source, **SMALL).digest() for source in sources}) == 1
+
+
+def replaced(line, new):
+    """An edit that puts ``new`` in the place of one line (counted from 1)."""
+    return lambda content: "".join(
+        f"{new}\n" if number == line else old for number, old in enumerate(content.splitlines(True), 1)
+    )
+
+
+CSV_CASES = [
+    (lambda _: "", "line 1", "found an empty file", "get the file again"),
+    (lambda _: "userId,movieId,rating,timestamp\n", "line 2", "nothing", "at least one line after the header"),
+    (lambda c: c[:-3], "line 63, line end", "found '10,210,4.5", "get the file again"),
+    (replaced(1, "user,movie,rating,time"), "line 1, header", "'user,movie,rating,time'", "userId,movieId"),
+    (replaced(3, "1,2,3.0"), "line 3, number of fields", "found 3", "4 (user, item, rating, timestamp)"),
+    (replaced(3, ""), "line 3, number of fields", "found 1", "separated by ','"),
+    (replaced(3, "1.5,2,3.0,7"), "line 3, user", "'1.5'", "a whole number"),
+    (replaced(3, "1,x,3.0,7"), "line 3, item", "'x'", "a whole number"),
+    (replaced(3, "1,-2,3.0,7"), "line 3, item", "'-2'", "a whole number"),
+    (replaced(3, "1,99999999999,3.0,7"), "line 3, item", "'99999999999'", "a whole number"),
+    (replaced(3, "1,2,3.0,-7"), "line 3, timestamp", "'-7'", "not negative"),
+    (replaced(3, "1,2,5.5,7"), "line 3, rating", "'5.5'", "0.5, 1.0, 1.5, ... 5.0"),
+    (replaced(3, "1,2,0.0,7"), "line 3, rating", "'0.0'", "0.5, 1.0"),
+    (replaced(3, "1,2,3.7,7"), "line 3, rating", "'3.7'", "0.5, 1.0"),
+    (replaced(3, "1,2,nan,7"), "line 3, rating", "'nan'", "0.5, 1.0"),
+    (replaced(3, "1,2,,7"), "line 3, rating", "''", "0.5, 1.0"),
+    (replaced(5, "1,101,3.0,7"), "line 5, user and item", "user 1, item 101", "each pair once"),
+    (replaced(3, "1,2,3.0,7é"), "line 3, encoding", "0xc3", "save it as UTF-8"),
+]
+
+
+@pytest.mark.parametrize(("edit", "place", "found", "wanted"), CSV_CASES)
+def test_broken_ratings_csv(tmp_path, edit, place, found, wanted):
+    file = tmp_path / "ratings.csv"
+    file.write_text(edit(csv_text()), encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        movielens.build_ml_latest_small(path=tmp_path, **SMALL)
+    for words in (str(file), place, found, wanted, ";"):
+        assert words in str(caught.value)
+    assert list(tmp_path.iterdir()) == [file]
+
+
+SIX_CASES = [
+    (ml_100k, "u.data", replaced(3, "1\t101\t0\t20"), "line 3, rating", "'0'", "1, 2, 3, 4 or 5"),
+    (ml_100k, "u.data", replaced(3, "1\t101\t2.5\t20"), "line 3, rating", "'2.5'", "1, 2, 3, 4 or 5"),
+    (ml_100k, "u.data", replaced(3, "12\t101\t2\t20"), "line 3, user", "12", "a user listed in the users file"),
+    (ml_100k, "u.user", replaced(2, "2|17|X|none|0"), "line 2, gender", "'X'", "F or M"),
+    (ml_100k, "u.user", replaced(2, "2|0|M|none|0"), "line 2, age", "'0'", "from 1 to 119"),
+    (ml_100k, "u.user", replaced(2, "2|17|M|pirate|0"), "line 2, occupation", "'pirate'", "u.occupation"),
+    (ml_100k, "u.user", replaced(2, "1|17|M|none|0"), "line 2, user", "'1'", "each user once"),
+    (ml_100k, "u.user", replaced(2, "2|17|M|none"), "line 2, number of fields", "found 4", "separated by '|'"),
+    (ml_1m, "ratings.dat", replaced(3, "1::101::6::20"), "line 3, rating", "'6'", "1, 2, 3, 4 or 5"),
+    (ml_1m, "ratings.dat", replaced(3, "1,101,2,20"), "line 3, number of fields", "found 1", "by '::'"),
+    (ml_1m, "ratings.dat", replaced(4, "1::101::2::20"), "line 4, user and item", "item 101", "each pair once"),
+    (ml_1m, "users.dat", replaced(2, "2::M::17::3::0"), "line 2, age", "'17'", "1, 18, 25, 35, 45, 50, 56"),
+    (ml_1m, "users.dat", replaced(2, "2::M::1::21::0"), "line 2, occupation", "'21'", "from 0 to 20"),
+    (ml_1m, "users.dat", lambda c: c[:-2], "line 11, line end", "found '11::", "get the file again"),
+    (ml_1m, "users.dat", replaced(2, "2::M::1::3::\xe9"), "line 2, encoding", "0xe9", "ASCII"),
+]
+
+
+@pytest.mark.parametrize(("write", "broken", "edit", "place", "found", "wanted"), SIX_CASES)
+def test_broken_files_with_profiles(tmp_path, write, broken, edit, place, found, wanted):
+    write(tmp_path, lambda name, content: edit(content) if name == broken else content)
+    build = movielens.build_ml_100k if write is ml_100k else movielens.build_ml_1m
+    with pytest.raises(DataError) as caught:
+        build(path=tmp_path, **SMALL)
+    for words in (str(tmp_path / broken), place, found, wanted, ";"):
+        assert words in str(caught.value)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_missing_files_and_wrong_places(tmp_path):
+    with pytest.raises(DataError, match=r"ratings\.csv: found no such file .* put it there"):
+        movielens.build_ml_latest_small(path=tmp_path)
+    (ml_100k(tmp_path) / "u.user").unlink()
+    with pytest.raises(DataError, match=r"u\.user: found no such file \(beside it: \['u.data'\]\)"):
+        movielens.build_ml_100k(path=tmp_path)
+    with pytest.raises(DataError, match=r"u\.data: found a file, wanted the official zip or the folder"):
+        movielens.build_ml_100k(path=tmp_path / "u.data")
+
+
+def test_every_builder_takes_the_common_options():
+    names = ("ml_100k", "ml_1m", "ml_25m", "ml_32m", "ml_latest_small")
+    common = {"path", "length", "min_events", "min_item_count", "min_label_count", "split", "split_seed"}
+    for name in names:
+        assert common <= signature(getattr(movielens, f"build_{name}")).parameters.keys()
+
+
+def test_the_real_small_release():
+    file = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-latest-small" / "ratings.csv"
+    if not file.is_file():
+        pytest.skip("no copy of ml-latest-small beside the repository")
+    stream = movielens.build_ml_latest_small(path=file)
+    table = pd.read_csv(file)
+    below = table[table["rating"] < 4]
+    users = below["userId"].value_counts()
+    users = users.index[users >= 5]
+    assert stream.n_users == len(users)
+    assert stream.n_items == below["movieId"][below["userId"].isin(users)].nunique()
+    known = table[table["userId"].isin(users)]
+    assert len(stream["T2"].users) == known["rating"].isin([4, 4.5]).sum()
+    assert len(stream["T3"].users) == (known["rating"] == 5).sum()

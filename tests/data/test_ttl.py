@@ -1,0 +1,147 @@
+"""The authors' format: ten users worked out by hand, and every kind of broken file."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from conure_lib.data import ttl
+from conure_lib.data.stream import DataError
+
+NAMES = {task: row[0] for task, row in ttl.TASKS.items()}
+LENGTH = 4
+SEQUENCES = ["0,0,70,500", "0,70,500,3", *(f"{n},3,70,500" for n in range(1001, 1009))]
+
+
+def lines(tails):
+    return "".join(f"{sequence},,{tail}\n" for sequence, tail in zip(SEQUENCES, tails, strict=True))
+
+
+def contents():
+    return {
+        "T1": "".join(f"{sequence}\n" for sequence in SEQUENCES),
+        "T2": lines(["9,8", "9", *["8"] * 8]),
+        "T3": lines(["5", *["7,900000,5"] * 9]),
+        "T4": lines("3456789345"),
+        "T5": lines("0101010101"),
+        "T6": lines("1122112211"),
+    }
+
+
+def write(folder, **changed):
+    for task, content in {**contents(), **changed}.items():
+        if content is not None:
+            (folder / NAMES[task]).write_text(content, encoding="utf-8", newline="")
+    return folder
+
+
+def pairs(stream, name):
+    task = stream[name]
+    return list(zip(task.users.tolist(), task.labels.tolist(), strict=True))
+
+
+def test_by_hand(tmp_path):
+    stream = ttl.build(path=write(tmp_path), length=LENGTH)
+    # items 3, 70, 500, 1001..1008 become 1, 2, 3, 4..11
+    np.testing.assert_array_equal(stream.sequences[:2], [[0, 0, 2, 3], [0, 2, 3, 1]])
+    np.testing.assert_array_equal(stream.sequences[2:], [[n, 1, 2, 3] for n in range(4, 12)])
+    assert stream.sequences.dtype == np.int32
+    assert stream.n_items == 11
+    np.testing.assert_array_equal(stream.input_rows, np.arange(10))
+    np.testing.assert_array_equal(stream["T1"].labels, [2, 0, *[2] * 8])
+    assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
+    assert pairs(stream, "T3") == [(0, 0), *((u, label) for u in range(1, 10) for label in (1, 2, 0))]
+    assert [label for _, label in pairs(stream, "T4")] == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
+    assert [label for _, label in pairs(stream, "T5")] == [0, 1] * 5
+    assert [t.kind for t in stream.tasks] == ["sequence", *["ranking"] * 2, *["classification"] * 3]
+    assert stream.info["classes"]["T6"] == ["1", "2"]
+    assert stream.info["dropped_sequences"] == 0
+    for name, digest in stream.info["files"].items():
+        assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
+
+
+def test_crlf_bom_other_names_and_fewer_tasks(tmp_path):
+    plain = ttl.build(path=write(tmp_path), length=LENGTH, files={"T1": NAMES["T1"], "T5": NAMES["T5"]})
+    (tmp_path / "one.csv").write_bytes(b"\xef\xbb\xbf" + contents()["T1"].replace("\n", "\r\n").encode())
+    (tmp_path / "five.csv").write_bytes(contents()["T5"].replace("\n", "\r\n").encode())
+    other = ttl.build(path=tmp_path, length=LENGTH, files={"T5": "five.csv", "T1": "one.csv"})
+    assert [t.name for t in other.tasks] == ["T1", "T5"]
+    assert other.digest() == plain.digest()
+
+
+def test_a_user_may_stand_on_several_lines_of_a_ranking_task(tmp_path):
+    several = contents()["T2"].replace(",,9,8\n", f",,9\n{SEQUENCES[0]},,8\n")
+    stream = ttl.build(path=write(tmp_path, T2=several), length=LENGTH)
+    assert pairs(stream, "T2")[:2] == [(0, 1), (0, 0)]
+
+
+def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
+    write(tmp_path, T1=contents()["T1"] + f"{SEQUENCES[0]}\n" * 2)
+    stream = ttl.build(path=tmp_path, length=LENGTH, duplicates="drop")
+    assert stream.n_users == 9
+    np.testing.assert_array_equal(stream.sequences[0], [0, 2, 3, 1])
+    assert pairs(stream, "T2") == [(0, 1), *((u, 0) for u in range(1, 9))]
+    assert stream.info["dropped_sequences"] == 3
+    assert stream.info["dropped_labels"] == dict.fromkeys(("T2", "T3", "T4", "T5", "T6"), 1)
+
+
+def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
+    write(tmp_path, T2=contents()["T2"] + f"0,0,70,3,,8\n{SEQUENCES[3]},,77\n")
+    stream = ttl.build(path=tmp_path, length=LENGTH, unknown_users="drop", min_label_count=2)
+    assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
+    assert stream.info["dropped_labels"]["T2"] == 2  # the unknown user's, and label 77, which occurs once
+
+
+T1, T2, T5 = (contents()[task] for task in ("T1", "T2", "T5"))
+CASES = [
+    ("T1", "", "line 1", "found an empty file", "get the file again"),
+    ("T1", T1[:-1], "line 10, line end", "found '1008,3,70,500'", "get the file again"),
+    ("T1", T1 + "0,1,2\n", "line 11, sequence", "found '3 items'", "the window of 4"),
+    ("T1", "0,1,2,3,4\n" + T1, "line 1, sequence", "found '5 items'", "length=5"),
+    ("T1", T1 + "0,1,x,3\n", "line 11, item 3", "'x'", "a whole number"),
+    ("T1", T1 + "0,1,2.5,3\n", "line 11, item 3", "'2.5'", "a whole number"),
+    ("T1", T1 + "0,-1,2,3\n", "line 11, item 2", "'-1'", "a whole number"),
+    ("T1", T1 + "\n" + T1, "line 11, item 1", "''", "a whole number"),
+    ("T1", T1 + "1,0,2,3\n", "line 11, sequence", "padding (0) after an item", "on the left only"),
+    ("T1", T1 + "1,2,3,0\n", "line 11, sequence", "padding (0) after an item", "on the left only"),
+    ("T1", T1 + "0,0,0,3\n", "line 11, sequence", "fewer than two items", "at least two"),
+    ("T1", T1 + SEQUENCES[0] + "\n", "line 11, sequence", "(line 1)", "duplicates='drop'"),
+    ("T1", T1 + "0,1,2,é\n", "line 11, encoding", "0xc3", "UTF-8"),
+    ("T2", "", "line 1", "found an empty file", "get the file again"),
+    ("T2", T2[:-1], "line 10, line end", "found '1008,3,70,500,,8'", "get the file again"),
+    ("T2", T2 + "0,0,70,3,,8\n", "line 11, sequence", "'0,0,70,3'", "unknown_users='drop'"),
+    ("T2", T2 + "70,500,,8\n", "line 11, sequence", "found '2 items'", "the window of 4"),
+    ("T2", T2 + "0,x,70,500,,8\n", "line 11, item 2", "'x'", "a whole number"),
+    ("T2", T2 + f"{SEQUENCES[0]},,\n", "line 11, labels", "found ''", "sequence,,label"),
+    ("T2", T2 + f"{SEQUENCES[0]}\n", "line 11, labels", "found ''", "sequence,,label"),
+    ("T2", T2 + f"{SEQUENCES[0]},,7,\n", "line 11, labels", "found '7,'", "whole numbers"),
+    ("T2", T2 + f"{SEQUENCES[0]},,-7\n", "line 11, labels", "found '-7'", "whole numbers"),
+    ("T2", T2 + f"{SEQUENCES[0]},,9\n", "line 11, labels", "label 9, one too many", "each label of a user once"),
+    ("T5", T5.replace(",,1\n", ",,1,0\n", 1), "line 2, labels", "label 0, one too many", "one label per user"),
+    ("T5", T5 + f"{SEQUENCES[0]},,1\n", "line 11, labels", "label 1, one too many", "one label per user"),
+]
+
+
+@pytest.mark.parametrize(("task", "content", "place", "found", "wanted"), CASES)
+def test_broken_files(tmp_path, task, content, place, found, wanted):
+    write(tmp_path, **{task: content})
+    with pytest.raises(DataError) as caught:
+        ttl.build(path=tmp_path, length=LENGTH)
+    for words in (str(tmp_path / NAMES[task]), place, found, wanted, ";"):
+        assert words in str(caught.value)
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_missing_files_and_wrong_options(tmp_path):
+    write(tmp_path, T4=None)
+    for options, message in (
+        ({}, r"original_desen_age\.csv: found no such file .* put it there"),
+        ({"path": tmp_path / "no"}, r"found no such folder, wanted the folder with original_desen_pretrain\.csv"),
+        ({"files": {"T2": "x"}}, "name T1 and at least one of T2"),
+        ({"files": {"T1": "x", "T9": "y"}}, "name T1 and at least one of T2"),
+        ({"duplicates": "keep"}, "duplicates='keep'; use 'error' or 'drop'"),
+        ({"unknown_users": "keep"}, "unknown_users='keep'; use 'error' or 'drop'"),
+        ({"length": 1}, "at least 2 items"),
+    ):
+        with pytest.raises(DataError, match=message):
+            ttl.build(**{"path": tmp_path, "length": LENGTH, **options})

@@ -1,0 +1,83 @@
+"""Small worlds that several test files share."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
+from conure_lib.data import synthetic
+from conure_lib.data.stream import Task, TaskStream
+from conure_lib.model import UserModel
+from conure_lib.stages import ENVIRONMENT
+
+SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
+RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
+FAST = TrainConfig(epochs=2, learning_rate=0.01, batch_size=32, labels_per_user=2)
+
+
+def rng(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def small_stream(**dials) -> TaskStream:
+    return synthetic.build(**SMALL | dials)
+
+
+def small_model(n_items: int = 64, width: int = 8, dilations=(1,), seed: int = 0, **options) -> UserModel:
+    return UserModel(ModelConfig(width, tuple(dilations), **options), n_items, rng(seed))
+
+
+def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
+    """The same model with all parameters far from their initial values, LayerNorms too."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=rng(seed), dtype=parameter.dtype), alpha=0.3)
+    return model
+
+
+def small_study(**changes) -> StudyConfig:
+    study = StudyConfig(
+        profile="smoke",
+        data=DataConfig("synthetic", SMALL),
+        model=ModelConfig(width=8, dilations=(1,)),
+        train={"T1": FAST, "*": replace(FAST, l2=0.02)},
+        retrain={"epochs": 1},
+        prune={**RATIOS, "*": 0.9},
+        seeds=(1,),
+    )
+    return replace(study, **changes)
+
+
+def random_sequences(n: int, length: int, n_items: int, seed: int = 0) -> torch.Tensor:
+    """Left-padded item ids, int64 [n, length]; each has two items at least where there is room."""
+    sequences = torch.randint(1, n_items + 1, (n, length), generator=rng(seed))
+    padding = torch.randint(0, max(1, length - 1), (n, 1), generator=rng(seed + 1))
+    return sequences.masked_fill(torch.arange(length) < padding, 0)
+
+
+def a_task(kind: str, users, labels, n_labels: int, split, name: str = "T2") -> Task:
+    arrays = (np.asarray(users, np.int64), np.asarray(labels, np.int64))
+    return Task(name, kind, "toy", *arrays, n_labels, np.asarray(split, np.uint8))
+
+
+def bytes_of(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().numpy().tobytes()
+
+
+def state_of(model: torch.nn.Module) -> dict[str, bytes]:
+    return {name: bytes_of(parameter) for name, parameter in model.named_parameters()}
+
+
+@torch.no_grad()
+def logits(model: UserModel, task: str, sequences: torch.Tensor) -> torch.Tensor:
+    """What a task's layer says at the last position (T1: of all items but the last)."""
+    vectors = model.last_hidden(sequences[:, :-1]) if task == "T1" else model.user_vectors(sequences)
+    return model.outputs[task](vectors)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Every file's content by its path in the folder, but for where and when it was computed."""
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ENVIRONMENT)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
