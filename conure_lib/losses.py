@@ -62,7 +62,7 @@ class SampledSoftmaxLoss(torch.autograd.Function):
         for rows, logits, spare in _chunks(inputs, len(negatives)):
             torch.mm(inputs[rows], others.t(), out=logits)
             hit = (hits[rows] >= 0).nonzero().squeeze(1)
-            logits[hit, hits[rows][hit]] = -math.inf
+            logits[hit, hits[rows][hit]] = torch.finfo(logits.dtype).min  # infinite: NaN if nothing else was drawn
             top = logits.amax(1)
             chances = torch.softmax(logits, 1, out=spare)  # among the negatives only
             margin = top - chances.amax(1).log() - own[rows]

@@ -90,5 +90,11 @@ def _without_traces(executed: Path) -> None:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         if cell["cell_type"] == "code":
-            cell["outputs"] = [o for o in cell["outputs"] if o.get("name") != "stderr"]
+            cell["outputs"] = [o for o in cell["outputs"] if not _is_progress(o)]
+    content["metadata"].pop("widgets", None)
     executed.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def _is_progress(output: dict) -> bool:
+    """Whether an output is a progress bar or a message on the error stream."""
+    return output.get("name") == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {})

@@ -216,7 +216,7 @@ def test_ratios_that_are_refused(ratio):
 def test_an_unknown_task_is_a_key_error(question):
     learner = learner_of()
     learn(learner, "T1")
-    with pytest.raises(KeyError, match="T2.*learned are T1"):
+    with pytest.raises(KeyError, match=r"T2.*learned are T1"):
         question(learner)
 
 
@@ -419,7 +419,7 @@ OWNER = f"owner.{KERNELS[0]}"
         lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER].float()})),
         lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER] + 1})),
         lambda f: _tensors(f, lambda t: t.update({"owner.nobody": t.pop(OWNER)})),
-        lambda f: _tensors(f, lambda t: t.update(stray=t[OWNER])),
+        lambda f: _tensors(f, lambda t: t.update(stray=t[OWNER].clone())),
         lambda f: _description(f, lambda a: a.pop("continual")),
         lambda f: _description(f, lambda a: a["continual"].update(phase="asleep")),
         lambda f: _description(f, lambda a: a["continual"].update(tasks=["T1", "T7"])),

@@ -60,6 +60,9 @@ def load_stream(folder: Path) -> TaskStream:
     mend = f"delete the folder {folder} and it is prepared anew"
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder / MANIFEST}: not the manifest of a stream ({error}); {mend}") from error
+    try:
         arrays = load_file(folder / STORED)
         tasks = tuple(
             Task(t["task"], t["kind"], t["what"],
@@ -76,7 +79,7 @@ def load_stream(folder: Path) -> TaskStream:
             manifest["info"],
         )
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise DataError(f"{folder}: not a prepared stream ({error!r}); {mend}") from error
+        raise DataError(f"{folder / STORED}: not a stream as its {MANIFEST} says ({error!r}); {mend}") from error
     if stream.digest() != manifest.get("digest"):
         raise DataError(f"{folder / STORED}: its content does not have the digest in {MANIFEST}; {mend}")
     return checked(stream)

