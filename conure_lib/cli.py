@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import paths
+from . import paths, tuning
 from .bench import run_bench
 from .config import PROFILES, ConfigError, DataConfig, study_config
 from .data import BUILDERS, DataError, load
@@ -48,6 +48,14 @@ def figures(args: argparse.Namespace) -> int:
     return 1 if any(row["error"] for row in rows) else 0
 
 
+def tune(args: argparse.Namespace) -> int:
+    """Searches hyper-parameters on the tuning seed's validation data; the outcome belongs into config.py."""
+    table = tuning.search(study_config(args.dataset, args.profile), args.workers)
+    print(table[table["chosen"]].drop(columns="stage_id").to_string(index=False))
+    print(f"wrote {_short(tuning.write(table, args.dataset))}")
+    return 0
+
+
 def data(args: argparse.Namespace) -> int:
     """Prepares a dataset (fetching it where that is allowed) and describes its tasks."""
     options = dict(_option(pair) for pair in args.option)
@@ -81,12 +89,13 @@ def parser() -> argparse.ArgumentParser:
         sub.set_defaults(function=function)
         return sub
 
-    for function, name in ((study, "study"), (figures, "figures")):
+    for function, name in ((study, "study"), (figures, "figures"), (tune, "tune")):
         sub = command(function, name)
         sub.add_argument("--dataset", default="complete-journey", choices=sorted(BUILDERS))
         sub.add_argument("--profile", default="quick", choices=list(PROFILES))
-        sub.add_argument("--seeds", type=int, nargs="+", help="instead of the profile's seeds")
-        if name == "study":
+        if name != "tune":
+            sub.add_argument("--seeds", type=int, nargs="+", help="instead of the profile's seeds")
+        if name != "figures":
             sub.add_argument("--workers", type=int, default=1, help="stages computed side by side (default 1)")
     sub = command(data, "data")
     sub.add_argument("dataset", choices=sorted(BUILDERS))

@@ -166,7 +166,27 @@ def study_config(dataset: str, profile: str, seeds: tuple[int, ...] | None = Non
 
 _SMOKE_DATA = {"n_users": 400, "n_items": 64, "n_labels": 32, "length": 10, "structure": 0.6}
 _SMOKE = TrainConfig(epochs=3, learning_rate=0.01, batch_size=64, labels_per_user=4)
-_LABELS = TrainConfig(epochs=10, learning_rate=0.0003, batch_size=512, patience=3, labels_per_user=8, l2=0.01)
+_LABELS = TrainConfig(epochs=15, batch_size=512, patience=3, labels_per_user=8, learning_rate=0.0003, l2=0.01)
+_PROFILE = TrainConfig(epochs=15, batch_size=64, patience=4, learning_rate=0.001)
+_REAL = {"model": ModelConfig(width=64, dilations=(1, 4) * 2), "retrain": {"epochs": 5}, "prune": TTL_RATIOS}
+_COMPLETE_JOURNEY = _REAL | {
+    "data": DataConfig("complete-journey"),
+    "train": {
+        "T1": TrainConfig(epochs=8, learning_rate=0.01, batch_size=128, loss="sampled-softmax"),
+        "T2": _LABELS,
+        "T3": _LABELS,
+        "*": _PROFILE,
+    },
+}
+_ML_100K = _REAL | {
+    "data": DataConfig("ml-100k"),
+    "train": {
+        "T1": TrainConfig(epochs=25, learning_rate=0.01, patience=4),
+        "T2": _LABELS,
+        "T3": _LABELS,
+        "*": _PROFILE,
+    },
+}
 
 PROFILES: dict[str, dict[str, dict]] = {
     "smoke": {
@@ -180,19 +200,8 @@ PROFILES: dict[str, dict[str, dict]] = {
         },
     },
     "quick": {
-        "complete-journey": {
-            "data": DataConfig("complete-journey"),
-            "model": ModelConfig(width=64, dilations=(1, 4) * 2),
-            "train": {
-                "T1": TrainConfig(epochs=8, learning_rate=0.01, batch_size=128, loss="sampled-softmax"),
-                "T2": _LABELS,
-                "T3": _LABELS,
-                "*": TrainConfig(epochs=15, learning_rate=0.001, batch_size=64, patience=4),
-            },
-            "retrain": {"epochs": 4},
-            "prune": TTL_RATIOS,
-            "seeds": (1,),
-        },
+        "complete-journey": _COMPLETE_JOURNEY | {"seeds": (1,)},
+        "ml-100k": _ML_100K | {"seeds": (1, 2, 3)},
     },
 }
-"""Profile -> dataset -> fields of StudyConfig. Chosen on the validation data of seed 0; reported on others."""
+"""Profile -> dataset -> fields of StudyConfig. Settings chosen by ``conure tune`` (results/tuning)."""

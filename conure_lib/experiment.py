@@ -1,7 +1,9 @@
 """Runs of methods made of stages: the graph of what is missing, computed by any number of processes."""
 
 import multiprocessing
+import os
 import shutil
+import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
@@ -91,7 +93,7 @@ def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1) -> No
     Each worker is a process with the study's number of threads; results do not depend on ``workers``.
     """
     todo = missing(stages)
-    bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=None if todo else True)
+    bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
     if workers <= 1:
         for stage in todo:
             bar.set_postfix_str(stage.id)
@@ -134,7 +136,8 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
         return 1 + max((height(child) for child in children.get(stage.id, [])), default=0)
 
     ready, running = list(children.get(None, [])), {}
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
             while ready or running:
                 ready.sort(key=height)
@@ -151,6 +154,16 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _end_with_parent() -> None:
+    """Ends this worker as soon as the process that started it is gone, killed ones included."""
+
+    def wait_for_the_end() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
 def publish(stages: Iterable[Stage]) -> None:

@@ -59,9 +59,10 @@ def train(c: Context) -> Outcome:
     """Conure's stages 1 and 4: a new task learns on the free weights (all weights for T1)."""
     learner = c.parent or _new(c)
     learner.start(c.task.name, c.task.n_labels, c.task.kind, seeded(c.seed, c.task.name, "output"))
-    curve = _fit(c, learner.model, learner.trainable(), retrain=False)
+    trainable = learner.trainable()
+    curve = _fit(c, learner.model, trainable, retrain=False)
     ranks = test_ranks(learner.model, c.stream, c.task)
-    return Outcome(learner, ranks, curve, _notes(c, learner))
+    return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
 
 
 def prune(c: Context) -> Outcome:
@@ -70,17 +71,18 @@ def prune(c: Context) -> Outcome:
     learner.prune(c.study.pruned(c.task.name))
     with learner.only_owned() as model:
         ranks = test_ranks(model, c.stream, c.task)
-    return Outcome(learner, ranks, [], _notes(c, learner))
+    return Outcome(learner, ranks, [], _notes(c, learner, {}))
 
 
 def retrain(c: Context) -> Outcome:
     """Conure's stages 3 and 5, second half: the task's own weights learn once more, free ones set aside."""
     learner = c.parent
+    trainable = learner.trainable()
     with learner.only_owned() as model:
-        curve = _fit(c, model, learner.trainable(), retrain=True)
+        curve = _fit(c, model, trainable, retrain=True)
         ranks = test_ranks(model, c.stream, c.task)
     learner.finish()
-    return Outcome(learner, ranks, curve, _notes(c, learner))
+    return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
 
 
 def finetune(c: Context) -> Outcome:
@@ -216,7 +218,7 @@ def _with_new_output(c: Context, model: UserModel, only_output: bool, **hooks) -
     return Outcome(ContinualModel(model, ()), test_ranks(model, c.stream, c.task), curve, notes)
 
 
-def _notes(c: Context, learner: ContinualModel) -> dict:
+def _notes(c: Context, learner: ContinualModel, trained: Trainable) -> dict:
     """What a continual stage states about itself: capacity, and that nothing old has changed."""
     memory = {}
     for name in learner.tasks if learner.phase.value == "ready" else learner.tasks[:-1]:
@@ -225,10 +227,9 @@ def _notes(c: Context, learner: ContinualModel) -> dict:
             "metric": metric_of(task.kind, evaluate(model, c.stream, task, TEST)),
             "logits_sha256": logits_digest(model, c.stream, name),
         }
-    masks = learner.trainable() if learner.phase.value != "ready" else {}
     parameters = dict(learner.model.named_parameters())
-    trained = sum(parameters[n].numel() if m is None else int(m.sum()) for n, m in masks.items())
-    return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": trained}
+    number = sum(parameters[n].numel() if m is None else int(m.sum()) for n, m in trained.items())
+    return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}
 
 
 @torch.no_grad()

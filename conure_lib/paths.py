@@ -46,5 +46,10 @@ def figures(profile: str, dataset: str) -> Path:
     return (artifacts() / "figures" if profile == "smoke" else ROOT / "figures") / profile / dataset
 
 
+def tuning() -> Path:
+    """What the search for hyper-parameters tried, one table a dataset."""
+    return ROOT / "results" / "tuning"
+
+
 def bench() -> Path:
     return ROOT / "results" / "bench"

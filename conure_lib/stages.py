@@ -153,9 +153,9 @@ def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> 
         "rank": np.concatenate(list(ranks.values())),
     })  # fmt: skip
     table.to_parquet(folder / RANKS, compression="zstd", index=False)
-    kind = stream[stage.step.task].kind
-    metrics = [{"measure": name, "metric": metric_name(kind), "value": metric_of(kind, r), "n": len(r)}
-               for name, r in ranks.items()]  # fmt: skip
+    kinds = {f"{t.name}{suffix}": t.kind for suffix in ("-all", "-after", "") for t in stream.tasks}
+    metrics = [{"measure": name, "metric": metric_name(kinds[name]), "value": metric_of(kinds[name], r),
+                "n": len(r)} for name, r in ranks.items()]  # fmt: skip
     record = {
         "stage": stage.id,
         "determined_by": stage.determined_by,

@@ -1,6 +1,7 @@
 """One training loop for every method and stage."""
 
 import hashlib
+import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -93,11 +94,12 @@ def epochs(
     optimizer = _optimizer(config, trained)
     weight = model.outputs[task.name].weight
     steps = _steps(model, stream, task, config, seed, frozen_backbone=_only_output(trainable, task))
+    quiet = True if multiprocessing.parent_process() else None  # workers' bars would overwrite each other
     try:
         for number in range(1, config.epochs + 1):
             losses, sizes = [], []
             label = f"{task.name} epoch {number}/{config.epochs}"
-            for loss, size in tqdm(steps(number), desc=label, leave=False, mininterval=2, disable=None):
+            for loss, size in tqdm(steps(number), desc=label, leave=False, mininterval=2, disable=quiet):
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 for parameter, mask in masks:

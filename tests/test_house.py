@@ -22,7 +22,7 @@ TARGETS = ("help", "setup", "study", "test", "lint", "format", "bench", "figures
 
 ORDER = (
     *("paths", "config", "data", "model", "ownership", "losses", "evaluate"),
-    *("train", "methods", "stages", "experiment", "stats", "report", "figures", "bench", "notebooks", "cli"),
+    *("train", "methods", "stages", "experiment", "tuning", "stats", "report", "figures", "bench", "notebooks", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
 

@@ -1,0 +1,485 @@
+"""Stages: ids that change with what matters, results that do not depend on how they were computed or killed."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import FAST, files_below, small_stream, small_study
+
+from conure_lib import experiment, paths, stages
+from conure_lib.config import DataConfig, ModelConfig, TrainConfig
+from conure_lib.data.stream import TEST
+from conure_lib.evaluate import metric_of
+from conure_lib.experiment import Study, missing, publish
+from conure_lib.methods import Step, conure_chain
+from conure_lib.stages import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, MissingResult, Stage, torch_threads
+
+STREAM = small_stream()
+ORDER = tuple(t.name for t in STREAM.tasks)
+METHODS = ["Popularity", "SinMo", "FineSmax", "STL", "Conure-", "Conure"]
+CHAIN = conure_chain(ORDER)
+STEPS = {f"{t}.{a}": step for t, steps in CHAIN.items() for a, step in steps.items()}
+STEPS |= {"T2.stl": Step("finetune", "T2", STEPS["T1.train"]), "T2.popularity": Step("popularity", "T2")}
+
+# --- ids -------------------------------------------------------------------------------------------------
+
+
+def ids(study=None, digest="d" * 64, seed=1):
+    return {name: Stage(step, study or small_study(), digest, seed).id for name, step in STEPS.items()}
+
+
+def changed(**arguments):
+    """Which stages have another id than in the small study."""
+    before, after = ids(), ids(**arguments)
+    return {name for name in STEPS if before[name] != after[name]}
+
+
+def after(name):
+    """A stage and all that stand upon it."""
+    found = {name}
+    for other, step in STEPS.items():
+        while step.parent and step.parent != STEPS[name]:
+            step = step.parent
+        found |= {other} if step.parent else set()
+    return found
+
+
+EVERYTHING = set(STEPS)
+TRAINED = EVERYTHING - {"T2.popularity"}
+OTHER = {
+    "epochs": 3, "learning_rate": 0.5, "batch_size": 7, "patience": 5, "labels_per_user": 9, "loss": "sampled-softmax",
+    "negatives": 0.7, "rho": 0.9, "l2": 0.7, "optimizer": "sgd",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
+def test_ids_change_with_every_training_setting(name):
+    train = small_study().train
+    one = {**train, "T1": replace(train["T1"], **{name: OTHER[name]})}
+    assert changed(study=small_study(train=one)) == after("T1.train") == TRAINED
+    rest = {**train, "*": replace(train["*"], **{name: OTHER[name]})}
+    assert changed(study=small_study(train=rest)) == after("T2.train") | {"T2.stl"}
+    own = {**train, "T5": replace(train["*"], **{name: OTHER[name]})}
+    assert changed(study=small_study(train=own)) == after("T5.train")
+    retrain = {"epochs": 1} | {name: OTHER[name]}
+    assert changed(study=small_study(retrain=retrain)) == after("T1.retrain")
+
+
+def test_ids_change_with_ratios():
+    prune = small_study().prune
+    assert changed(study=small_study(prune={**prune, "T1": 0.5})) == after("T1.prune")
+    assert changed(study=small_study(prune={**prune, "T6": 0.5})) == {"T6.prune", "T6.retrain"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        *({"study": small_study(model=replace(small_study().model, **{f.name: value}))}
+          for f, value in zip(fields(ModelConfig), (9, (2,), True), strict=True)),
+        {"study": small_study(threads=2)},
+        {"digest": "e" * 64},
+        {"seed": 2},
+    ],
+)  # fmt: skip
+def test_ids_change_with_model_threads_data_and_seed(arguments):
+    assert changed(**arguments) == EVERYTHING
+
+
+def test_ids_change_with_the_protocol(monkeypatch):
+    before = ids()
+    monkeypatch.setattr(stages, "PROTOCOL", stages.PROTOCOL + 1)
+    assert all(ids()[name] != before[name] for name in STEPS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"profile": "paper"},
+        {"seeds": (1, 2, 3)},
+        {"data": DataConfig("synthetic", {"n_users": 77})},  # its content counts, by the stream's digest
+        {"train": {**small_study().train, "T9": TrainConfig()}},
+        {"train": {**small_study().train, "T2": small_study().train["*"]}},
+        {"train": dict(reversed(small_study().train.items()))},
+        {"prune": {**small_study().prune, "T9": 0.1, "*": 0.4}},
+    ],
+)
+def test_ids_change_with_nothing_else(changes):
+    assert changed(study=small_study(**changes)) == set()
+
+
+def test_ids_are_readable_and_name_the_dataset():
+    assert re.fullmatch(r"synthetic\.T2\.train\.s1\.[0-9a-f]{12}", ids()["T2.train"])
+    assert ids(small_study(data=DataConfig("ml-100k")))["T1.prune"].startswith("ml-100k.T1.prune.s1.")
+    assert len(set(ids().values())) == len(STEPS)
+
+
+def test_an_id_is_pinned():
+    """If this fails, results of before are not found any more: was that meant? (Then pin it anew.)"""
+    settings = TrainConfig(
+        epochs=3, learning_rate=0.01, batch_size=16, patience=2, labels_per_user=4, loss="softmax", negatives=0.2,
+        rho=0.3, l2=0.02, optimizer="adam",
+    )  # fmt: skip
+    study = small_study(
+        model=ModelConfig(width=8, dilations=(1, 4), separator=False),
+        train={"T1": settings, "*": settings},
+        retrain={"epochs": 2},
+        prune={"*": 0.7},
+        threads=1,
+    )
+    assert stages.PROTOCOL == 1
+    assert ids(study)["T2.retrain"] == "?"
+
+
+def test_orders_share_what_they_begin_with():
+    study = Study(small_study(), STREAM)
+    whole, other = study.run("Conure", 1), study.run("Conure", 1, ("T1", "T2", "T6", "T3"))
+    assert list(other.stages) == ["T1", "T2", "T6", "T3"]
+    same = {task for task in other.stages if other.stages[task].id == whole.stages[task].id}
+    assert same == {"T1", "T2"}
+    assert whole.id != other.id != study.run("Conure", 2).id
+    lineage = [f"{s.step.task}.{s.step.action}" for s in whole.stages["T2"].lineage()]
+    assert lineage == ["T1.train", "T1.prune", "T1.retrain", "T2.train", "T2.prune", "T2.retrain"]
+
+
+def test_an_unknown_method_is_named():
+    with pytest.raises(ValueError, match="'Magic' is unknown; known are Popularity"):
+        Study(small_study(), STREAM).run("Magic", 1)
+
+
+# --- computing -------------------------------------------------------------------------------------------
+
+SHORT = ("T1", "T2", "T4")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The small study, all methods on three tasks, computed serially without a break."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", root)
+        study = Study(small_study(), STREAM)
+        study.compute(runs_of(study))
+    return root
+
+
+def runs_of(study):
+    return [study.run(method, 1, SHORT) for method in METHODS]
+
+
+@pytest.fixture
+def study(root, undisturbed):
+    """The same study in a copy of its folder, which the test may damage."""
+    shutil.copytree(undisturbed, root, dirs_exist_ok=True)
+    return Study(small_study(), STREAM)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Names of the stages that are computed from now on."""
+    names = []
+
+    def spy(stage, stream):
+        names.append(f"{stage.step.task}.{stage.step.action}")
+        stages.compute_one(stage, stream)
+
+    monkeypatch.setattr(experiment, "compute_one", spy)
+    return names
+
+
+def test_equal_steps_are_computed_once(root, computed):
+    study = Study(small_study(), STREAM)
+    study.compute(runs_of(study))
+    chain = [f"{task}.{action}" for task in SHORT for action in ("train", "prune", "retrain")]
+    alone = [f"{task}.{action}" for action in ("scratch", "output-only", "finetune") for task in SHORT[1:]]
+    assert sorted(computed) == sorted(chain + alone + [f"{task}.popularity" for task in SHORT])
+    assert [name for name in computed if name in chain] == chain  # parents first
+
+
+def test_what_is_done_is_not_computed_again(study, computed):
+    before = {p: p.stat().st_mtime_ns for p in paths.stages().rglob("*")}
+    study.compute(runs_of(study))
+    study.compute(runs_of(study), workers=2)
+    assert computed == []
+    assert {p: p.stat().st_mtime_ns for p in paths.stages().rglob("*")} == before
+
+
+def test_the_global_thread_count_is_put_back(root):
+    study = Study(small_study(threads=2), STREAM)
+    study.compute([study.run("Popularity", 1, ("T1",))])
+    assert torch.get_num_threads() == 1
+    with pytest.raises(KeyError), torch_threads(2):
+        assert torch.get_num_threads() == 2
+        raise KeyError
+    assert torch.get_num_threads() == 1
+
+
+def test_two_processes_give_the_same_bytes(root, undisturbed):
+    study = Study(small_study(), STREAM)
+    study.compute(runs_of(study), workers=2)
+    assert files_below(paths.stages()) == files_below(undisturbed / "artifacts" / "stages")
+    assert [p for p in paths.stages().iterdir() if p.name.startswith(".")] == []
+
+
+def lose(stage, *names):
+    """Removes files of a stage's local folder, or the folder."""
+    for name in names:
+        (stage.folder / name).unlink()
+    if not names:
+        shutil.rmtree(stage.folder)
+
+
+def wanting(stages_asked):
+    return [f"{s.step.task}.{s.step.action}" for s in missing(stages_asked)]
+
+
+def test_a_lost_checkpoint_is_missed_only_by_a_child_without_result(study, computed, undisturbed):
+    chain = {name: study.stage(step, 1) for name, step in STEPS.items()}
+    lose(chain["T1.prune"])
+    lose(chain["T1.retrain"], CHECKPOINT)
+    assert wanting([chain["T4.retrain"], chain["T2.stl"]]) == []
+    assert wanting([chain["T1.prune"]]) == ["T1.prune"]
+    lose(chain["T2.stl"])
+    assert wanting([chain["T2.stl"], chain["T4.retrain"]]) == ["T2.stl"]  # T1.train is all it needs
+    lose(chain["T2.train"])
+    assert wanting([chain["T2.train"], chain["T2.stl"]]) == ["T1.prune", "T1.retrain", "T2.train", "T2.stl"]
+    experiment.compute([chain["T2.train"], chain["T2.stl"]], STREAM)
+    assert computed == ["T1.prune", "T1.retrain", "T2.train", "T2.stl"]
+    assert files_below(paths.stages()) == files_below(undisturbed / "artifacts" / "stages")
+
+
+def test_published_records_count_as_done(study, computed, root):
+    runs = runs_of(study)
+    expected = study.results(runs)
+    publish(stage for run in runs for stage in run.stages.values())
+    shutil.rmtree(paths.artifacts())
+    files = files_below(paths.published())
+    assert {Path(name).name for name in files} == {RECORD, RANKS}  # and the environment; never a checkpoint
+    assert len(files) == 2 * 18
+    assert wanting([stage for run in runs for stage in run.stages.values()]) == []
+    study.compute(runs)
+    study.require(runs)
+    assert computed == []
+    pd.testing.assert_frame_equal(study.results(runs), expected)
+    with pytest.raises(MissingResult, match="no checkpoint of synthetic.T4.retrain.*make study"):
+        runs[-1].stages["T4"].model()
+    # a result that is new needs its parents' checkpoints: those are computed, and only those
+    assert wanting([study.stage(Step("finetune", "T6", STEPS["T1.train"]), 1)]) == ["T1.train", "T6.finetune"]
+
+
+def test_publishing_takes_ancestors_along_and_nothing_twice(study):
+    last = study.stage(STEPS["T4.retrain"], 1)  # of the order T1, T2, T3, T4: not computed here
+    assert not last.is_done()
+    run = study.run("Conure", 1, SHORT)
+    publish([run.stages["T2"]])
+    names = sorted(p.name.rsplit(".", 2)[0] for p in (paths.published() / "synthetic").iterdir())
+    assert names == sorted(f"synthetic.{t}.{a}" for t in SHORT[:2] for a in ("train", "prune", "retrain"))
+    before = {p: p.stat().st_mtime_ns for p in paths.published().rglob("*")}
+    publish([run.stages["T2"]])
+    assert {p: p.stat().st_mtime_ns for p in paths.published().rglob("*")} == before
+
+
+def test_a_missing_result_says_what_to_do(root):
+    study = Study(small_study(profile="standard", seeds=(4,)), STREAM)
+    stage = study.run("STL", 4).stages["T2"]
+    command = "make study DATASET=synthetic PROFILE=standard SEEDS=4"
+    for ask in (stage.record, stage.model, stage.environment, lambda: stage.ranks("T2")):
+        with pytest.raises(MissingResult, match=rf"{re.escape(stage.id)}.*{command}"):
+            ask()
+    with pytest.raises(MissingResult, match=command):
+        study.require(study.runs(["STL"]))
+    with pytest.raises(MissingResult, match=command):
+        study.ready(study.runs(["STL"]))
+    with pytest.raises(MissingResult, match=command):
+        study.results(study.runs(["STL"]))
+
+
+def test_a_small_profile_is_computed_on_demand(root, computed):
+    study = Study(small_study(), STREAM)
+    study.ready([study.run("Popularity", 1, SHORT)])
+    assert len(computed) == 3
+
+
+DAMAGE = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-9]),
+    "flipped": lambda path: path.write_bytes(path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])),
+    "gone": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_ranks_are_named(study, damage):
+    stage = study.run("STL", 1, SHORT).stages["T2"]
+    DAMAGE[damage](stage.folder / RANKS)
+    for ask in (stage.record, lambda: stage.ranks("T2"), lambda: study.results([study.run("STL", 1, SHORT)])):
+        with pytest.raises(ValueError, match=rf"{stage.folder / RANKS} is damaged.*delete the folder"):
+            ask()
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", "{}", '{"digests": {}}', '{"digests": []}'])
+def test_a_damaged_record_is_named(study, content):
+    stage = study.run("STL", 1, SHORT).stages["T2"]
+    (stage.folder / RECORD).write_text(content)
+    with pytest.raises(ValueError, match=rf"{stage.folder / RECORD} is damaged.*delete the folder"):
+        stage.record()
+
+
+def test_a_damaged_checkpoint_is_no_start_for_a_child(study):
+    """A single bit: the file can be read, but it is not what was stored."""
+    stage = study.run("STL", 1, SHORT).stages["T1"]
+    path = stage.folder / "model.safetensors"
+    DAMAGE["flipped"](path)
+    with pytest.raises(ValueError, match=rf"{path} is damaged.*delete the folder"):
+        stage.model()
+
+
+def test_a_deleted_folder_is_computed_to_the_same_bytes(study, undisturbed):
+    runs = runs_of(study)
+    for stage in (runs[3].stages["T1"], runs[-1].stages["T4"], runs[0].stages["T2"]):
+        lose(stage)
+    study.compute(runs)
+    assert files_below(paths.stages()) == files_below(undisturbed / "artifacts" / "stages")
+
+
+def test_records_and_ranks_say_the_same(study):
+    rows = study.results(runs_of(study))
+    columns = "dataset profile method task seed measure metric value n run_id stage_id commit"
+    assert set(rows.columns) == set(columns.split())
+    assert set(rows["method"]) == set(METHODS)
+    for run in runs_of(study):
+        for task, stage in run.stages.items():
+            record, ranks = stage.record(), stage.ranks(task)
+            assert record["determined_by"] == json.loads(json.dumps(stage.determined_by))
+            assert (ranks.dtype, len(ranks)) == (np.uint8, len(STREAM[task].rows(TEST)))
+            own = rows.query(f"stage_id == '{stage.id}' and measure == '{task}'")
+            assert set(own["value"]) == {metric_of(STREAM[task].kind, ranks)}
+            assert set(own["n"]) == {len(ranks)}
+            assert set(record["digests"]) == {p.name for p in stage.folder.iterdir()} - {RECORD, ENVIRONMENT}
+            assert stage.environment()["packages"]["torch"] == torch.__version__.partition("+")[0] or "+"
+
+
+def test_temporary_folders_are_no_results(root, undisturbed):
+    """What a killed process leaves behind is neither a result nor in the way."""
+    study = Study(small_study(), STREAM)
+    stage = study.run("STL", 1, SHORT).stages["T1"]
+    whole = undisturbed / "artifacts" / "stages" / stage.id
+    shutil.copytree(whole, paths.stages() / f".{stage.id}.abcd")
+    shutil.copytree(whole, paths.published() / "synthetic" / f".{stage.id}.abcd")
+    assert not stage.is_done()
+    assert wanting([stage]) == ["T1.train"]
+    stage.folder.mkdir()  # nor is a folder without a record
+    shutil.copy(whole / RANKS, stage.folder)
+    assert not stage.is_done()
+    study.compute([study.run("STL", 1, ("T1",))])
+    assert files_below(stage.folder) == files_below(whole)
+
+
+# --- killing ---------------------------------------------------------------------------------------------
+
+STUDY = f"""
+import os, signal, sys
+import torch
+from conure_lib import stages
+from conure_lib.config import study_config
+from conure_lib.experiment import Study
+if len(sys.argv) > 1:  # die while the folder of that stage is being written
+    left, write = int(sys.argv[1]), stages.Path.write_text
+    def write_text(path, text):
+        global left
+        left -= path.name == stages.RECORD
+        if left < 0:
+            write(path, text[: len(text) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+        return write(path, text)
+    stages.Path.write_text = write_text
+study = Study(study_config("synthetic", "smoke"))
+study.compute(study.runs({METHODS}))
+"""
+
+
+def finished(root):
+    folder = root / "artifacts" / "stages"
+    return [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory, python):
+    """The smoke study computed in one go by a process of its own."""
+    root = tmp_path_factory.mktemp("smoke")
+    subprocess.run(**python(STUDY, root), check=True)
+    return root
+
+
+@pytest.mark.slow
+def test_a_killed_study_goes_on_where_it_was(tmp_path, python, smoke):
+    for count in (1, 3, 6):
+        process = subprocess.Popen(**python(STUDY, tmp_path))
+        while len(finished(tmp_path)) < count and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert count <= len(finished(tmp_path)) < len(finished(smoke))
+    before = {p: p.stat().st_mtime_ns for folder in finished(tmp_path) for p in folder.rglob("*")}
+    subprocess.run(**python(STUDY, tmp_path), check=True)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    assert whole(tmp_path) == whole(smoke)
+
+
+@pytest.mark.slow
+def test_a_study_killed_while_it_writes_goes_on(tmp_path, python, smoke):
+    for count in (0, 2):
+        command = python(STUDY, tmp_path)
+        command["args"].append(str(count))
+        assert subprocess.run(**command).returncode == -signal.SIGKILL
+        left = [p for p in (tmp_path / "artifacts" / "stages").iterdir() if p.name.startswith(".")]
+        assert any((folder / RECORD).is_file() for folder in left)  # half a record, in a temporary folder
+    assert len(finished(tmp_path)) == 2
+    subprocess.run(**python(STUDY, tmp_path), check=True)
+    assert whole(tmp_path) == whole(smoke)
+
+
+def whole(root):
+    """Every file that counts: all but those in temporary folders, and where and when they were computed."""
+    return {n: c for n, c in files_below(root).items() if not any(part.startswith(".") for part in Path(n).parts)}
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_study(tmp_path, python):
+    code = STUDY.replace(f"study.runs({METHODS})", f"study.runs({METHODS}), workers=2")
+    code = "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines())
+    script = tmp_path / "study.py"
+    script.write_text(code)
+    command = python("", tmp_path)
+    command["args"] = [command["args"][0], str(script)]
+    process = subprocess.Popen(**command)
+    while len(finished(tmp_path)) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    children = [int(p) for p in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()]
+    process.kill()
+    process.wait()
+    assert len(children) >= 2
+    deadline = time.monotonic() + 30
+    while any(alive(pid) for pid in children) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in children if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+
+
+def alive(pid):
+    """Neither gone nor dead and waiting for somebody to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
