@@ -93,7 +93,8 @@ class TrainConfig:
 class StudyConfig:
     """Everything that determines a study's results, beside the data's content and the code.
 
-    train: settings per task name; ``"*"`` serves the tasks not named. retrain: what differs when retraining.
+    train: settings per task name; ``"*"`` serves the tasks not named. retrain: what differs when retraining,
+    where the learning rate is ``retrain_rate`` times the one of training.
     prune: the share pruned away after each task (Q in the paper), per task. seeds: of initialisation, order
     and negatives. threads: of PyTorch; results are bit-identical only at the same number.
     """
@@ -105,6 +106,7 @@ class StudyConfig:
     retrain: Mapping[str, Any]
     prune: Mapping[str, float]
     seeds: tuple[int, ...]
+    retrain_rate: float = 1.0
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -123,7 +125,9 @@ class StudyConfig:
     def training(self, task: str, retrain: bool = False) -> TrainConfig:
         """The settings to train (or retrain) this task with."""
         settings = self.train.get(task, self.train["*"])
-        return replace(settings, **self.retrain) if retrain else settings
+        if not retrain:
+            return settings
+        return replace(settings, **{"learning_rate": settings.learning_rate * self.retrain_rate, **self.retrain})
 
     def pruned(self, task: str) -> float:
         """Q: the share of the free weights that is given back after this task."""

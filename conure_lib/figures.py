@@ -51,7 +51,7 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
     lengths = (stream.sequences != PAD).sum(1)
     counts = np.bincount(lengths, minlength=stream.sequences.shape[1] + 1)
     left.bar(np.arange(len(counts)), counts, color="#0072B2", width=0.9)
-    left.set(xlabel="items in a T1 sequence", ylabel="sequences", title="Sequence lengths")
+    left.set(xlabel="items in a T1 sequence", ylabel="sequences", title="Sequence lengths", yscale="log")
     frames = [pd.DataFrame({"what": "sequence length", "x": np.arange(len(counts)), "y": counts})]
     ranked = {"T1 items": stream.item_counts()}
     ranked |= {f"{t.name} labels": t.label_counts() for t in stream.tasks if t.kind == "ranking"}
@@ -141,8 +141,8 @@ def draw_no_forgetting(table: pd.DataFrame) -> Figure:
     first = np.array([values.loc[task, task] for task in order])
     figure, axis = plt.subplots(figsize=(COLUMN, 2.5))
     relative = values.div(np.where(first == 0, 1, first), axis=0)
-    sns.heatmap(relative, annot=values, fmt=".3f", cmap="BrBG", vmin=0, vmax=2, linewidths=1, ax=axis,
-                annot_kws={"fontsize": "x-small"}, cbar_kws={"label": "relative to when learned"})  # fmt: skip
+    sns.heatmap(relative, annot=values, fmt=".4f", cmap="BrBG", vmin=0, vmax=2, linewidths=1, ax=axis,
+                annot_kws={"fontsize": 6}, cbar_kws={"label": "relative to when learned"})  # fmt: skip
     axis.set(xlabel="after learning", ylabel="test metric of")
     axis.tick_params(length=0)
     return figure

@@ -28,7 +28,7 @@ from .ownership import ContinualModel
 
 RECORD, RANKS, ENVIRONMENT = "record.json", "ranks.parquet", "environment.json"
 PUBLISHED = (RECORD, RANKS, ENVIRONMENT)
-CHECKPOINT = "model.json"
+CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
 
 
 class MissingResult(RuntimeError):
@@ -85,17 +85,7 @@ class Stage:
 
     def record(self) -> dict:
         """The stage's record, verified. Raises MissingResult, or ValueError when its files are damaged."""
-        folder = self._found()
-        try:
-            record = json.loads((folder / RECORD).read_text())
-            digest = record["digests"][RANKS]
-        except (OSError, ValueError, KeyError) as error:
-            raise ValueError(
-                f"{folder / RECORD} is damaged ({error!r}); delete the folder to recompute it"
-            ) from error
-        if file_digest(folder / RANKS) != digest:
-            raise ValueError(f"{folder / RANKS} is damaged (digest differs); delete the folder to recompute it")
-        return record
+        return self._verified(self._found(), RANKS)
 
     def ranks(self, measure: str) -> np.ndarray:
         """Test ranks (uint8; 0 = beyond 5) in the order of the task's test rows. measure: task or "T1-all"."""
@@ -107,13 +97,27 @@ class Stage:
         return json.loads((self._found() / ENVIRONMENT).read_text())
 
     def model(self) -> ContinualModel:
-        """The stage's checkpoint. Raises MissingResult if it was not computed here."""
+        """The stage's checkpoint, verified. Raises MissingResult if it was not computed here, or ValueError."""
         if not (self.folder / CHECKPOINT).is_file():
             raise MissingResult(f"no checkpoint of {self.id} here; {self._mend()}")
+        self._verified(self.folder, CHECKPOINT, WEIGHTS)
         return ContinualModel.load(self.folder)
 
     def is_done(self) -> bool:
         return any((folder / RECORD).is_file() for folder in self._places())
+
+    def _verified(self, folder: Path, *names: str) -> dict:
+        """The record in the folder, once the named files have the digests it gives."""
+        mend = "delete the folder to recompute it"
+        try:
+            record = json.loads((folder / RECORD).read_text())
+            digests = {name: record["digests"][name] for name in names}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(f"{folder / RECORD} is damaged ({error!r}); {mend}") from error
+        for name, digest in digests.items():
+            if not (folder / name).is_file() or file_digest(folder / name) != digest:
+                raise ValueError(f"{folder / name} is damaged (digest differs); {mend}")
+        return record
 
     def _places(self) -> tuple[Path, Path]:
         return self.folder, paths.published() / self.study.data.dataset / self.id

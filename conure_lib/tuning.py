@@ -9,7 +9,7 @@ import pandas as pd
 from . import paths
 from .config import StudyConfig, TrainConfig
 from .experiment import Study, compute
-from .methods import Step
+from .methods import Step, conure_chain
 from .stages import Stage
 
 TUNING_SEED = 0
@@ -19,6 +19,8 @@ GRIDS: dict[str, list[dict]] = {
     "classification": [{"learning_rate": rate} for rate in (0.0003, 0.001, 0.003)],
 }
 """What is tried for each kind of task, on top of the profile's settings for that task."""
+RETRAIN_RATES = (1.0, 0.3, 0.1)
+"""Learning rate of retraining T1 relative to training it; the best one serves all tasks."""
 
 TRIED_WITH = ("output-only", "scratch", "finetune")
 """Methods after T1 whose mean validation metric decides: FineSmax, SinMo and STL; one setting serves all."""
@@ -49,6 +51,9 @@ def search(config: StudyConfig, workers: int = 1) -> pd.DataFrame:
         best = int(table.groupby("number")["validation"].mean().idxmax())
         study = _with_settings(study, task.name, candidates[best])
         tables.append(table.assign(chosen=table["number"] == best))
+        if task.kind == "sequence":
+            study, table = _search_retrain_rate(study, workers)
+            tables.append(table)
     return pd.concat(tables, ignore_index=True).drop(columns="number")
 
 
@@ -58,6 +63,17 @@ def write(table: pd.DataFrame, dataset: str) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(target, index=False, float_format="%.6g")
     return target
+
+
+def _search_retrain_rate(study: Study, workers: int) -> tuple[Study, pd.DataFrame]:
+    """The study with the rate whose retrained T1 is best on validation data, and the table of what was tried."""
+    step = conure_chain(study.order)[study.order[0]]["retrain"]
+    changed = [Study(replace(study.config, retrain_rate=rate), study.stream) for rate in RETRAIN_RATES]
+    stages = [one.stage(step, TUNING_SEED) for one in changed]
+    compute(stages, study.stream, workers)
+    table = pd.DataFrame([_row(number, stage) for number, stage in enumerate(stages)])
+    best = int(table["validation"].idxmax())
+    return changed[best], table.assign(chosen=table["number"] == best)
 
 
 def _stages(study: Study, task: str, settings: TrainConfig, steps: Iterable[Step]) -> list[Stage]:
@@ -75,7 +91,7 @@ def _row(number: int, stage: Stage) -> dict:
         "number": number,
         "task": stage.step.task,
         "action": stage.step.action,
-        **asdict(stage.study.training(stage.step.task)),
+        **asdict(stage.study.training(stage.step.task, retrain=stage.step.action == "retrain")),
         "validation": max(epoch["validation"] for epoch in curve if epoch["epoch"] > 0),
         "epochs_run": len(curve) - 1,
         "stage_id": stage.id,

@@ -83,9 +83,9 @@ def test_settings_of_tasks():
 
 
 def test_unknown_profiles_and_datasets():
-    with pytest.raises(ConfigError, match="'huge' is unknown; known are .*smoke"):
+    with pytest.raises(ConfigError, match=r"'huge' is unknown; known are .*smoke"):
         study_config("synthetic", "huge")
-    with pytest.raises(ConfigError, match="'smoke' has no settings for 'mars'; it has .*synthetic"):
+    with pytest.raises(ConfigError, match=r"'smoke' has no settings for 'mars'; it has .*synthetic"):
         study_config("mars", "smoke")
 
 

@@ -77,10 +77,10 @@ def test_old_tasks_never_change(optimizer, order, prunable):
         assert name == "T1" or not any("norm" in n or (n == "embedding" not in prunable) for n in names)
 
 
-@pytest.mark.parametrize(
-    "device",
-    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"))],
-)
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_old_tasks_never_change_on_a_device(optimizer, device):
     """The owner maps and the study's optimisers with a plain loop, which runs wherever the model is."""
@@ -88,12 +88,14 @@ def test_old_tasks_never_change_on_a_device(optimizer, device):
     def teach(model, task, trainable, retrain):
         parameters = dict(model.named_parameters())
         model.requires_grad_(False)
-        made = train._optimizer(replace(FAST, optimizer=optimizer), [parameters[n].requires_grad_() for n in trainable])
+        learned = [parameters[name].requires_grad_() for name in trainable]
+        made = train._optimizer(replace(FAST, optimizer=optimizer), learned)
         layer = model.outputs[task.name]
         sequences = SEQUENCES[STREAM.input_rows[task.users]].to(device)
         labels = torch.from_numpy(task.labels).to(device)
         for rows in torch.arange(len(labels), device=device).split(40):
-            vectors = model.last_hidden(sequences[rows, :-1]) if task.name == "T1" else model.user_vectors(sequences[rows])
+            inputs = sequences[rows]
+            vectors = model.last_hidden(inputs[:, :-1]) if task.name == "T1" else model.user_vectors(inputs)
             made.zero_grad()
             softmax_loss(vectors, layer.weight, layer.bias, labels[rows]).backward()
             for name, mask in trainable.items():
@@ -144,7 +146,8 @@ def study(tmp_path_factory):
 
 
 def states(study, method):
-    return {task: dict(stage.model().model.named_parameters()) for task, stage in study.run(method, 1).stages.items()}
+    stages = study.run(method, 1).stages
+    return {task: dict(stage.model().model.named_parameters()) for task, stage in stages.items()}
 
 
 def test_unprotected_fine_tuning_forgets(study):
@@ -216,10 +219,10 @@ def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):
 
 def test_retraining_starts_from_the_pruned_weights(study):
     """Free weights keep the values that training left in them, through pruning and retraining."""
-    t1 = {a: study.stage(s, 1).model() for a, s in conure_chain(ORDER)["T1"].items()}
+    learners = [study.stage(step, 1).model() for step in conure_chain(ORDER)["T1"].values()]
     for name in KERNELS:
-        trained, pruned, again = (dict(t1[a].model.named_parameters())[name] for a in ("train", "prune", "retrain"))
-        free = t1["prune"].owners[name] == 0
+        trained, pruned, again = (dict(learner.model.named_parameters())[name] for learner in learners)
+        free = learners[1].owners[name] == 0
         assert torch.equal(trained, pruned)
         assert torch.equal(again[free], trained[free])
         assert not torch.equal(again[~free], trained[~free])

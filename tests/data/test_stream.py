@@ -182,7 +182,7 @@ def test_one_task_split_anew():
 def cut(histories, length, least):
     """Windows of each user's history, and the user and input rows, through ``cut_windows``."""
     who = np.repeat(np.arange(len(histories)), [len(h) for h in histories])
-    return cut_windows(who, np.array(sum(histories, [])), len(histories), length, least)
+    return cut_windows(who, np.concatenate(histories), len(histories), length, least)
 
 
 def test_windows_by_hand():
@@ -370,11 +370,15 @@ def test_a_stored_stream_is_checked_again(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_exception_leaves_nothing_behind(tmp_path, error):
-    with pytest.raises(error), whole_folder(tmp_path / "a" / "b") as folder:
-        (folder / "half").write_text("done")
-        assert folder.name.startswith(".")
-        assert not (tmp_path / "a" / "b").exists()
-        raise error
+    def fail():
+        with whole_folder(tmp_path / "a" / "b") as folder:
+            (folder / "half").write_text("done")
+            assert folder.name.startswith(".")
+            assert not (tmp_path / "a" / "b").exists()
+            raise error
+
+    with pytest.raises(error):
+        fail()
     assert list((tmp_path / "a").iterdir()) == []
 
 
