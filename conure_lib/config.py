@@ -12,6 +12,7 @@ PROTOCOL = 1
 
 OPTIMIZERS = ("adam", "sgd")
 T1_LOSSES = ("softmax", "sampled-softmax")
+TABLE_UPDATES = ("dense", "rows")
 
 
 class ConfigError(ValueError):
@@ -64,6 +65,9 @@ class TrainConfig:
     before stopping. labels_per_user: at most this many instances of a user stand side by side in the shuffled
     order, so that one user vector serves them; 1 is a plain shuffle. loss and negatives (share of the
     catalogue): T1 only. rho: popularity sampler of BPR, ranking tasks only. l2: on the output embedding.
+    table_updates: "dense" is plain Adam; "rows" touches only the rows of the embedding and of T1's output
+    layer that a step uses (large catalogues, sampled softmax): the moments of the others do not decay
+    meanwhile, and there is no l2.
     """
 
     epochs: int = 10
@@ -76,6 +80,7 @@ class TrainConfig:
     rho: float = 0.3
     l2: float = 0.0
     optimizer: str = "adam"
+    table_updates: str = "dense"
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "labels_per_user"):
@@ -87,6 +92,11 @@ class TrainConfig:
         _demand(_in(self.l2, 0, math.inf) or self.l2 == 0, self, "l2", "a number of at least 0")
         _demand(self.optimizer in OPTIMIZERS, self, "optimizer", " or ".join(OPTIMIZERS))
         _demand(self.loss in T1_LOSSES, self, "loss", " or ".join(T1_LOSSES))
+        _demand(self.table_updates in TABLE_UPDATES, self, "table_updates", " or ".join(TABLE_UPDATES))
+        if self.table_updates == "rows":
+            _demand(self.loss == "sampled-softmax", self, "loss", "sampled-softmax, if table_updates is rows")
+            _demand(self.optimizer == "adam", self, "optimizer", "adam, if table_updates is rows")
+            _demand(self.l2 == 0, self, "l2", "0, if table_updates is rows")
 
 
 @dataclass(frozen=True)

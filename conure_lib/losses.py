@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 CHUNK_ELEMENTS = 1 << 20  # logits held at a time by a softmax loss: 4 MiB, measured best
+MIN_CHUNK_ROWS = 128  # fewer rows make poor products; bounds memory at catalogues of up to millions
 
 
 class SoftmaxLoss(torch.autograd.Function):
@@ -49,7 +50,13 @@ class SampledSoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, vectors: Tensor, weight: Tensor, corrected: Tensor, targets: Tensor, negatives: Tensor
+        ctx,
+        vectors: Tensor,
+        weight: Tensor,
+        corrected: Tensor,
+        targets: Tensor,
+        negatives: Tensor,
+        rows_only: bool,
     ) -> Tensor:
         others = torch.cat([weight[negatives], corrected[negatives, None]], 1)
         inputs = torch.cat([vectors, vectors.new_ones(len(vectors), 1)], 1)
@@ -71,24 +78,26 @@ class SampledSoftmaxLoss(torch.autograd.Function):
             torch.mm(chances, others, out=grad_inputs[rows])
             grad_others.addmm_(chances.t(), inputs[rows] * missed[rows, None])
         width, scale = vectors.shape[1], missed[:, None] / len(vectors)
-        grad_own = inputs * scale
-        grad_weight, grad_corrected = torch.zeros_like(weight), torch.zeros_like(corrected)
-        grad_weight.index_add_(0, targets, grad_own[:, :width], alpha=-1)
-        grad_corrected.index_add_(0, targets, grad_own[:, width], alpha=-1)
-        grad_others /= len(vectors)
-        grad_weight.index_add_(0, negatives, grad_others[:, :width])
-        grad_corrected.index_add_(0, negatives, grad_others[:, width])
+        touched = torch.cat([targets, negatives])
+        slopes = torch.cat([inputs * -scale, grad_others / len(vectors)])
+        grad_corrected = torch.zeros_like(corrected).index_add_(0, touched, slopes[:, width])
+        if rows_only:
+            grad_weight = torch.sparse_coo_tensor(
+                touched[None], slopes[:, :width], weight.shape, check_invariants=False
+            )
+        else:
+            grad_weight = torch.zeros_like(weight).index_add_(0, touched, slopes[:, :width])
         ctx.grads = [(grad_inputs[:, :width] - weight[targets]) * scale, grad_weight, grad_corrected]
         return losses.mean()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        return (*(g * grad for g in ctx.grads), None, None)
+        return (*(g * grad for g in ctx.grads), None, None, None)
 
 
 def _chunks(inputs: Tensor, columns: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Row ranges, each with two buffers [rows, columns] that are used again and again (no page faults)."""
-    step = max(1, min(len(inputs), CHUNK_ELEMENTS // columns))
+    step = max(1, min(len(inputs), max(MIN_CHUNK_ROWS, CHUNK_ELEMENTS // columns)))
     buffers = inputs.new_empty(2, step, columns)
     for start in range(0, len(inputs), step):
         rows = slice(start, min(start + step, len(inputs)))
@@ -145,14 +154,21 @@ def _tries(p: np.ndarray, n_draws: int) -> float:
 
 
 def sampled_softmax_loss(
-    vectors: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, negatives: Tensor, log_expected: Tensor
+    vectors: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    negatives: Tensor,
+    log_expected: Tensor,
+    rows_only: bool = False,
 ) -> Tensor:
     """Sampled softmax with shared negatives, one product for the batch (paper, section 6.1).
 
     Every logit has the log of its label's expected count subtracted; negatives that are a row's own target
     (accidental hits) do not count. Shapes as in ``softmax_loss``; negatives int64 [S], log_expected [n].
+    rows_only: the gradient of ``weight`` is a sparse tensor of the rows that were used.
     """
-    return SampledSoftmaxLoss.apply(vectors, weight, bias - log_expected, targets, negatives)
+    return SampledSoftmaxLoss.apply(vectors, weight, bias - log_expected, targets, negatives, rows_only)
 
 
 class PopularitySampler:

@@ -140,6 +140,7 @@ class UserModel(nn.Module):
     def __init__(self, config: ModelConfig, n_items: int, generator: torch.Generator) -> None:
         super().__init__()
         self.config, self.n_items = config, n_items
+        self.sparse_embedding = False  # gradient of the embedding as rows (``TrainConfig.table_updates``)
         self.embedding = nn.Parameter(_normal((n_items + 1, config.width), 0.02, generator))
         self.blocks = nn.ModuleList(Block(config.width, generator) for _ in config.dilations)
         self.outputs = nn.ModuleDict()
@@ -170,7 +171,7 @@ class UserModel(nn.Module):
 
     def _run(self, sequences: Tensor, last_only: bool) -> Tensor:
         rows, plans = receptive_cone(self.config.dilations, sequences.shape[1], last_only, sequences.device)
-        h = F.embedding(sequences.t()[rows].contiguous(), self.embedding)
+        h = F.embedding(sequences.t()[rows].contiguous(), self.embedding, sparse=self.sparse_embedding)
         for block, plan in zip(self.blocks, plans, strict=True):
             h = block(h, *plan)
         return h

@@ -61,6 +61,16 @@ def metric(run: Run, task: str) -> float:
     return next(row["value"] for row in run.stages[task].record()["metrics"] if row["measure"] == task)
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """``overall`` as the README shows it: value and half of the 95% interval; n in the head."""
+    heads = [f"{r.task} ({r.metric}, n = {r.n:,})" for r in table.drop_duplicates("task").itertuples()]
+    lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    for method, rows in table.groupby("method", sort=False):
+        cells = [f"{r.value:.4f} ± {(r.high - r.low) / 2:.4f}" for r in rows.itertuples()]
+        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
 def compare(study: Study, ours: str, theirs: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:
     """Paired differences ours - theirs per task, over the same test instances, clustered by user."""
     rows = []

@@ -21,9 +21,7 @@ from .losses import (
     softmax_loss,
 )
 from .model import UserModel
-
-MOMENTUM = 0.9  # of plain SGD
-Trainable = dict[str, Tensor | None]
+from .optim import Trainable, fresh_optimizers, row_tables
 
 
 @dataclass(frozen=True)
@@ -91,7 +89,9 @@ def epochs(
     model.requires_grad_(False)
     trained = [parameters[name].requires_grad_() for name in trainable]
     masks = [(parameters[name], mask) for name, mask in trainable.items() if mask is not None]
-    optimizer = _optimizer(config, trained)
+    tables = row_tables(parameters, task, config, trainable)
+    optimizers = fresh_optimizers(config, trained, tables)
+    model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight
     steps = _steps(model, stream, task, config, seed, frozen_backbone=_only_output(trainable, task))
     quiet = True if multiprocessing.parent_process() else None  # workers' bars would overwrite each other
@@ -100,13 +100,15 @@ def epochs(
             losses, sizes = [], []
             label = f"{task.name} epoch {number}/{config.epochs}"
             for loss, size in tqdm(steps(number), desc=label, leave=False, mininterval=2, disable=quiet):
-                optimizer.zero_grad(set_to_none=True)
+                for parameter in trained:
+                    parameter.grad = None
                 loss.backward()
                 for parameter, mask in masks:
                     parameter.grad.mul_(mask)
                 if config.l2:
                     weight.grad.add_(weight.detach(), alpha=config.l2)
-                optimizer.step()
+                for optimizer in optimizers:
+                    optimizer.step()
                 losses.append(loss.detach())
                 sizes.append(size)
             mean = float(np.average(torch.stack(losses).numpy(), weights=sizes))
@@ -114,6 +116,7 @@ def epochs(
                 raise FloatingPointError(f"{task.name}: the loss became {mean}; lower the learning rate")
             yield mean
     finally:
+        model.sparse_embedding = False
         model.requires_grad_(False)
 
 
@@ -143,6 +146,7 @@ def _steps(
     noise = seeded(seed, task.name, "negatives")
     if task.kind == "sequence":
         sampled = config.loss == "sampled-softmax"
+        output_rows = config.table_updates == "rows"
         sampler = LogUniformSampler(stream.item_counts(), max(1, round(config.negatives * stream.n_items)))
     elif task.kind == "ranking":
         popular = PopularitySampler(task.label_counts(), config.rho)
@@ -155,7 +159,7 @@ def _steps(
         if sampled:
             negatives = sampler.draw(noise)
             args = (vectors, layer.weight, layer.bias, targets, negatives, sampler.log_expected)
-            return sampled_softmax_loss(*args), len(targets)
+            return sampled_softmax_loss(*args, rows_only=output_rows), len(targets)
         return softmax_loss(vectors, layer.weight, layer.bias, targets), len(targets)
 
     def label_step(batch: Tensor) -> tuple[Tensor, int]:
@@ -190,13 +194,6 @@ def _shuffled(rows: np.ndarray, users: np.ndarray, per_user: int, generator: tor
     group = first + (np.arange(len(order)) - first) // per_user
     key = torch.randperm(len(order), generator=generator).numpy()[group]
     return rows[order[np.argsort(key, kind="stable")]]
-
-
-def _optimizer(config: TrainConfig, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    """Fresh for every stage and without weight decay: state or decay would move frozen weights."""
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=config.learning_rate, momentum=MOMENTUM, fused=True)
-    return torch.optim.Adam(parameters, lr=config.learning_rate, fused=True)
 
 
 def _validator(model: UserModel, stream: TaskStream, task: Task, frozen_backbone: bool) -> Callable[[], float]:
