@@ -12,6 +12,7 @@ PROTOCOL = 1
 
 OPTIMIZERS = ("adam", "sgd")
 T1_LOSSES = ("softmax", "sampled-softmax")
+DEVICES = ("cpu", "cuda")
 TABLE_UPDATES = ("dense", "rows")
 
 
@@ -107,6 +108,7 @@ class StudyConfig:
     where the learning rate is ``retrain_rate`` times the one of training.
     prune: the share pruned away after each task (Q in the paper), per task. seeds: of initialisation, order
     and negatives. threads: of PyTorch; results are bit-identical only at the same number.
+    device: "cpu" or "cuda".
     """
 
     profile: str
@@ -118,6 +120,7 @@ class StudyConfig:
     seeds: tuple[int, ...]
     retrain_rate: float = 1.0
     threads: int = 1
+    device: str = "cpu"
 
     def __post_init__(self) -> None:
         _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
@@ -127,10 +130,12 @@ class StudyConfig:
         ok = len(self.seeds) > 0 and all(isinstance(s, int) and s >= 0 for s in self.seeds)
         _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", "distinct integers of at least 0")
         _demand(isinstance(self.threads, int) and self.threads >= 1, self, "threads", "an integer of at least 1")
+        _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}
         _demand(not unknown, self, "retrain", f"fields of TrainConfig; unknown: {sorted(unknown)}")
-        for settings in self.train.values():
-            replace(settings, **self.retrain)  # a bad value is refused here, not after hours of training
+        _demand(_in(self.retrain_rate, 0, math.inf), self, "retrain_rate", "a number above 0")
+        for task in self.train:
+            self.training(task, retrain=True)  # a bad value is refused here, not after hours of training
 
     def training(self, task: str, retrain: bool = False) -> TrainConfig:
         """The settings to train (or retrain) this task with."""

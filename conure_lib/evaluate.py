@@ -27,7 +27,9 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
     ranks = np.zeros(len(targets), dtype=np.uint8)
     n_labels = len(layer.weight)
     step = max(1, SCORE_ELEMENTS // n_labels)
-    bounds = torch.searchsorted(index, torch.arange(0, len(vectors) + step, step)).tolist()
+    index, targets = index.to(vectors.device), targets.to(vectors.device)
+    edges = torch.arange(0, len(vectors) + step, step, device=vectors.device)
+    bounds = torch.searchsorted(index, edges).tolist()
     for chunk, start in enumerate(range(0, len(vectors), step)):
         rows = slice(bounds[chunk], bounds[chunk + 1])
         scores = layer(vectors[start : start + step])
@@ -36,7 +38,7 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
         if not (torch.isfinite(best).all() and torch.isfinite(own).all()):
             raise FloatingPointError("a score is not finite; the model has diverged (lower the learning rate)")
         rank = (best[index[rows] - start] >= own[:, None]).sum(1)
-        ranks[rows] = torch.where(rank > CUTOFF, 0, rank).numpy().astype(np.uint8)
+        ranks[rows] = torch.where(rank > CUTOFF, 0, rank).cpu().numpy().astype(np.uint8)
     return ranks
 
 
@@ -58,8 +60,8 @@ def metric_of(kind: Kind, ranks: np.ndarray) -> float:
 @torch.no_grad()
 def user_vectors(model: UserModel, sequences: np.ndarray | Tensor, batch: int = USERS_AT_A_TIME) -> Tensor:
     """The vector at the last position of each sequence: int [n, L] -> float32 [n, k]."""
-    parts = torch.as_tensor(sequences).long().split(batch)
-    return torch.cat([model.user_vectors(part) for part in parts])
+    parts = torch.as_tensor(sequences).split(batch)
+    return torch.cat([model.user_vectors(part.to(model.embedding.device).long()) for part in parts])
 
 
 def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.ndarray:
@@ -69,7 +71,7 @@ def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.
     """
     rows = task.rows(part)
     if task.kind == "sequence":
-        sequences = torch.from_numpy(stream.sequences[rows]).long()
+        sequences = torch.from_numpy(stream.sequences[rows]).to(model.embedding.device).long()
         with torch.no_grad():
             vectors = torch.cat([model.last_hidden(s) for s in sequences[:, :-1].split(USERS_AT_A_TIME)])
         return exact_ranks(
@@ -93,12 +95,14 @@ def rank_instances(layer: OutputLayer, vectors: Tensor, index: np.ndarray, targe
 def evaluate_all_positions(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.ndarray:
     """T1 at every position: ranks (uint8) of all items that follow an item, by sequence, then by position."""
     ranks = []
-    for sequences in torch.from_numpy(stream.sequences[task.rows(part)]).long().split(USERS_AT_A_TIME):
+    for rows in torch.from_numpy(stream.sequences[task.rows(part)]).split(USERS_AT_A_TIME):
+        sequences = rows.to(model.embedding.device).long()
         inputs, targets = sequences[:, :-1], sequences[:, 1:]
         valid = inputs != PAD
         vectors = model.hidden(inputs).transpose(0, 1)[valid]
-        rows = torch.arange(len(vectors))
-        ranks.append(exact_ranks(model.outputs[task.name], vectors, rows, targets[valid] - 1))
+        ranks.append(
+            exact_ranks(model.outputs[task.name], vectors, torch.arange(len(vectors)), targets[valid] - 1)
+        )
     return np.concatenate(ranks)
 
 

@@ -124,7 +124,7 @@ class LogUniformSampler:
     Raises ValueError unless 1 <= n_draws <= n.
     """
 
-    def __init__(self, counts: np.ndarray, n_draws: int) -> None:
+    def __init__(self, counts: np.ndarray, n_draws: int, device: torch.device | str = "cpu") -> None:
         n = len(counts)
         if not 1 <= n_draws <= n:
             raise ValueError(f"{n_draws} negatives of {n} labels; wanted: from 1 to {n}")
@@ -132,8 +132,8 @@ class LogUniformSampler:
         self.p = np.log((rank + 2) / (rank + 1)) / math.log(n + 1)
         self.n_draws = n_draws
         q = np.ones(n) if n_draws == n else -np.expm1(_tries(self.p, n_draws) * np.log1p(-self.p))
-        self.log_expected = torch.from_numpy(np.log(q)).float()
-        self._rate = torch.from_numpy(self.p).float()
+        self.log_expected = torch.from_numpy(np.log(q)).float().to(device)
+        self._rate = torch.from_numpy(self.p).float().to(device)
 
     def draw(self, generator: torch.Generator) -> Tensor:
         """int64 [n_draws], all different."""
@@ -174,28 +174,32 @@ def sampled_softmax_loss(
 class PopularitySampler:
     """LambdaFM's static sampler: p(label) proportional to exp(-(rank + 1) / (rho n)) (SPEC: rho = 0.3).
 
-    One negative per positive, never the positive itself (it is redrawn); other positives of the user may
-    occur, as in the authors' code. counts: int64 [n], training frequency. Raises ValueError for n < 2.
+    One negative per positive, never the positive itself; other positives of the user may occur, as in the
+    authors' code. counts: int64 [n], training frequency. Raises ValueError for n < 2.
     """
 
-    def __init__(self, counts: np.ndarray, rho: float) -> None:
+    def __init__(self, counts: np.ndarray, rho: float, device: torch.device | str = "cpu") -> None:
         if len(counts) < 2:
             raise ValueError(f"{len(counts)} label; a negative needs at least 2")
         rank = popularity_rank(counts)
         self.p = np.exp(-(rank + 1.0) / (rho * len(counts)))
         self.p /= self.p.sum()
-        self._cumulative = torch.from_numpy(np.cumsum(self.p))
+        above = np.cumsum(self.p)
+        self._chance = torch.from_numpy(self.p).to(device)
+        self._above, self._below = (torch.from_numpy(c).to(device) for c in (above, above - self.p))
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> Tensor:
-        """int64, one negative for each of ``positives`` (int64 [N])."""
-        negatives = positives.clone()
-        clash = torch.arange(len(positives))
-        while len(clash):
-            uniform = torch.rand(len(clash), generator=generator, dtype=torch.float64)
-            drawn = torch.searchsorted(self._cumulative, uniform * self._cumulative[-1], right=True)
-            negatives[clash] = drawn.clamp_(max=len(self.p) - 1)
-            clash = clash[negatives[clash] == positives[clash]]
-        return negatives
+        """int64, one negative for each of ``positives`` (int64 [N]), in one step.
+
+        The positive's own stretch of the cumulative distribution is cut out: the point falls into what is
+        left of it, and points behind the cut move up by its width.
+        """
+        point = torch.rand(len(positives), generator=generator, dtype=torch.float64, device=positives.device)
+        point *= self._above[-1] - self._chance[positives]
+        point += torch.where(point >= self._below[positives], self._chance[positives], 0.0)
+        drawn = torch.searchsorted(self._above, point, right=True).clamp_(max=len(self.p) - 1)
+        # Rounding at the edge of the cut may still meet the positive: then take a neighbour.
+        return torch.where(drawn == positives, torch.where(positives > 0, positives - 1, 1), drawn)
 
 
 def bpr_loss(vectors: Tensor, weight: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:

@@ -199,7 +199,8 @@ def change_of_vectors(before: torch.Tensor, after: torch.Tensor) -> dict:
 
 
 def _new(c: Context) -> ContinualModel:
-    return ContinualModel(UserModel(c.study.model, c.stream.n_items, seeded(c.seed, c.task.name, "backbone")))
+    model = UserModel(c.study.model, c.stream.n_items, seeded(c.seed, c.task.name, "backbone"))
+    return ContinualModel(model).to(c.study.device)
 
 
 def _fit(c: Context, model: UserModel, trainable: Trainable, retrain: bool, **hooks) -> list[Epoch]:
@@ -236,6 +237,7 @@ def _notes(c: Context, learner: ContinualModel, trained: Trainable) -> dict:
 def logits_digest(model: UserModel, stream: TaskStream, task: str) -> str:
     """SHA-256 of a task's logits for the first PROBE_USERS users: equal digests mean equal to the last bit."""
     sequences = torch.from_numpy(stream.sequences[stream.input_rows[:PROBE_USERS]]).long()
+    sequences = sequences.to(model.embedding.device)
     kind = stream[task].kind
     vectors = model.last_hidden(sequences[:, :-1]) if kind == "sequence" else model.user_vectors(sequences)
-    return hashlib.sha256(model.outputs[task](vectors).contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(model.outputs[task](vectors).cpu().contiguous().numpy().tobytes()).hexdigest()

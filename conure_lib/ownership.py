@@ -5,11 +5,13 @@ and budgets are derived here and nowhere stored.
 """
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +33,25 @@ class Phase(Enum):
     RETRAIN = "retrain"
 
 
+def to_bit_planes(owner: Tensor, bits: int) -> Tensor:
+    """An owner map in ``bits`` bits a weight: uint8 [bits, ceil(weights / 8)]; six tasks take 3 bits."""
+    flat = owner.flatten().cpu().numpy()
+    planes = [np.packbits((flat >> bit) & 1) for bit in range(bits)]
+    return torch.from_numpy(np.stack(planes) if planes else np.zeros((0, 0), np.uint8))
+
+
+def from_bit_planes(planes: Tensor, bits: int, shape: torch.Size) -> Tensor:
+    """The owner map (uint8, ``shape``) behind ``to_bit_planes``. Raises ValueError if the sizes do not fit."""
+    size = math.prod(shape)
+    wanted = (bits, -(-size // 8) if bits else 0)
+    if (planes.dtype, tuple(planes.shape)) != (torch.uint8, wanted):
+        raise ValueError(f"bit planes {planes.dtype} {tuple(planes.shape)}, not torch.uint8 {wanted}")
+    owner = np.zeros(size, np.uint8)
+    for bit, plane in enumerate(planes.numpy()):
+        owner |= np.unpackbits(plane, count=size) << np.uint8(bit)
+    return torch.from_numpy(owner).view(shape)
+
+
 class ContinualModel:
     """A user model that learns tasks one after the other: start, (train), prune, (retrain), finish.
 
@@ -47,6 +68,12 @@ class ContinualModel:
         parameters = dict(model.named_parameters())
         names = tuple(model.kernels()) if prunable is None else prunable
         self.owners = {n: torch.zeros_like(parameters[n], dtype=torch.uint8) for n in names}
+
+    def to(self, device: torch.device | str) -> "ContinualModel":
+        """Moves weights and owner maps to a device."""
+        self.model.to(device)
+        self.owners = {name: owner.to(device) for name, owner in self.owners.items()}
+        return self
 
     def start(self, task: str, n_labels: int, kind: Kind, generator: torch.Generator) -> None:
         """Stage 1 or 4 begins: a new task with a new output layer; free weights become trainable.
@@ -153,30 +180,29 @@ class ContinualModel:
         return rows
 
     def save(self, folder: Path) -> None:
-        """Weights and owner maps as safetensors, the rest as JSON."""
+        """Weights and owner maps (as bit planes) as safetensors, the rest as JSON."""
         state = {"tasks": self.tasks, "phase": self.phase.value}
-        save_model(self.model, folder, {f"owner.{n}": o for n, o in self.owners.items()}, {"continual": state})
+        bits = len(self.tasks).bit_length()
+        planes = {f"owner.{n}": to_bit_planes(o, bits) for n, o in self.owners.items()}
+        save_model(self.model, folder, planes, {"continual": state})
 
     @classmethod
     def load(cls, folder: Path) -> "ContinualModel":
         """Raises ModelFileError for files that are missing, damaged or do not fit together."""
-        model, owners, about = load_model(folder)
+        model, planes, about = load_model(folder)
         try:
-            loaded = cls(model, tuple(name.removeprefix("owner.") for name in owners))
+            loaded = cls(model, tuple(name.removeprefix("owner.") for name in planes))
             loaded.tasks, loaded.phase = list(about["continual"]["tasks"]), Phase(about["continual"]["phase"])
+            for name, owner in loaded.owners.items():
+                owner.copy_(from_bit_planes(planes[f"owner.{name}"], len(loaded.tasks).bit_length(), owner.shape))
         except (KeyError, TypeError, ValueError) as error:
             raise ModelFileError(f"{folder}: not a saved continual model: {error!r}") from error
         if not set(loaded.tasks) <= set(model.outputs):
             raise ModelFileError(f"{folder / 'model.json'}: tasks {loaded.tasks} do not all have an output layer")
-        for name, empty in loaded.owners.items():
-            owner = owners[f"owner.{name}"]
-            if (owner.shape, owner.dtype) != (empty.shape, empty.dtype) or owner.max() > len(loaded.tasks):
-                wanted = f"{empty.dtype} {tuple(empty.shape)} up to {len(loaded.tasks)}"
-                found = f"{owner.dtype} {tuple(owner.shape)} up to {owner.max()}"
-                raise ModelFileError(
-                    f"{folder / 'model.safetensors'}: owner.{name}: found {found}; wanted {wanted}"
-                )
-            loaded.owners[name] = owner
+        for name, owner in loaded.owners.items():
+            if owner.numel() and owner.max() > len(loaded.tasks):
+                found = f"found owner {owner.max()}; wanted up to {len(loaded.tasks)}"
+                raise ModelFileError(f"{folder / 'model.safetensors'}: owner.{name}: {found}")
         return loaded
 
     def _number(self, task: str) -> int:

@@ -68,6 +68,7 @@ class Stage:
             "stream": self.stream_digest,
             "seed": self.seed,
             "threads": self.study.threads,
+            **({} if self.study.device == "cpu" else {"device": self.study.device}),
         }
 
     @cached_property
@@ -137,7 +138,7 @@ def compute_one(stage: Stage, stream: TaskStream) -> None:
     """Computes one stage from its parent's checkpoint and writes its folder, whole or not at all."""
     started, cpu = time.time(), time.process_time()
     with torch_threads(stage.study.threads):
-        parent = stage.parent.model() if stage.parent else None
+        parent = stage.parent.model().to(stage.study.device) if stage.parent else None
         task = stream[stage.step.task]
         outcome = ACTIONS[stage.step.action](Context(stage.study, stream, task, stage.seed, parent))
     spent = {"wall_s": round(time.time() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}

@@ -34,10 +34,10 @@ class Epoch:
     best: bool
 
 
-def seeded(seed: int, *purpose: str | int) -> torch.Generator:
+def seeded(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator for one purpose; different purposes of the same seed are independent."""
     digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
 
 
 def fit(
@@ -111,7 +111,7 @@ def epochs(
                     optimizer.step()
                 losses.append(loss.detach())
                 sizes.append(size)
-            mean = float(np.average(torch.stack(losses).numpy(), weights=sizes))
+            mean = float(np.average(torch.stack(losses).cpu().numpy(), weights=sizes))
             if not np.isfinite(mean):
                 raise FloatingPointError(f"{task.name}: the loss became {mean}; lower the learning rate")
             yield mean
@@ -139,17 +139,18 @@ def _steps(
     """For an epoch's number: its batches as (loss with a graph, number of summands) pairs."""
     rows = task.rows(TRAIN)
     layer = model.outputs[task.name]
-    users, labels = torch.from_numpy(task.users), torch.from_numpy(task.labels)
-    inputs = torch.from_numpy(stream.sequences)
+    device = layer.weight.device
+    users, labels, input_rows, inputs = (
+        torch.from_numpy(a).to(device) for a in (task.users, task.labels, stream.input_rows, stream.sequences)
+    )
     cached = user_vectors(model, stream.sequences[stream.input_rows]) if frozen_backbone else None
-    input_rows = torch.from_numpy(stream.input_rows)
-    noise = seeded(seed, task.name, "negatives")
+    noise = seeded(seed, task.name, "negatives", device=device)
     if task.kind == "sequence":
         sampled = config.loss == "sampled-softmax"
         output_rows = config.table_updates == "rows"
-        sampler = LogUniformSampler(stream.item_counts(), max(1, round(config.negatives * stream.n_items)))
+        sampler = LogUniformSampler(stream.item_counts(), max(1, round(config.negatives * stream.n_items)), device)
     elif task.kind == "ranking":
-        popular = PopularitySampler(task.label_counts(), config.rho)
+        popular = PopularitySampler(task.label_counts(), config.rho, device)
 
     def sequence_step(batch: Tensor) -> tuple[Tensor, int]:
         items = inputs[batch].long()
@@ -178,7 +179,7 @@ def _steps(
     def epoch(number: int) -> _Batches:
         order = _shuffled(rows, task.users[rows], config.labels_per_user, seeded(seed, task.name, "order", number))
         noise.manual_seed(seeded(seed, task.name, "negatives", number).initial_seed())
-        return _Batches(list(torch.from_numpy(order).split(config.batch_size)), step)
+        return _Batches(list(torch.from_numpy(order).to(device).split(config.batch_size)), step)
 
     return epoch
 

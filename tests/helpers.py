@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
+from conure_lib.config import OPTIMIZERS, DataConfig, ModelConfig, StudyConfig, TrainConfig
 from conure_lib.data import synthetic
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.model import UserModel
@@ -15,6 +15,10 @@ from conure_lib.stages import ENVIRONMENT
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
 RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
 FAST = TrainConfig(epochs=2, learning_rate=0.01, batch_size=32, labels_per_user=2)
+
+ROWS = {"loss": "sampled-softmax", "negatives": 0.3, "table_updates": "rows", "l2": 0.0}
+WAYS = {name: {"optimizer": name, "l2": 0.02} for name in OPTIMIZERS} | {"rows": ROWS}
+"""Every way of updating parameters that the settings offer, as changes of a TrainConfig."""
 
 
 def rng(seed: int = 0) -> torch.Generator:

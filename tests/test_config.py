@@ -34,12 +34,14 @@ BAD = [
     *((TrainConfig, "l2", bad) for bad in (-0.1, NAN, float("inf"), "0")),
     *((TrainConfig, "optimizer", bad) for bad in ("Adam", "", None)),
     *((TrainConfig, "loss", bad) for bad in ("bpr", "", None)),
+    *((TrainConfig, "table_updates", bad) for bad in ("row", "", None)),
     *((StudyConfig, "train", bad) for bad in ({}, {"T1": TrainConfig()}, {"*": TrainConfig()})),
     *((StudyConfig, "prune", bad) for bad in ({}, {"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})),
     *((StudyConfig, "prune", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
     *((StudyConfig, "seeds", bad) for bad in ((), (1, 1), (-1,), (0.5,), ("1",))),
     *((StudyConfig, "threads", bad) for bad in (0, -1, 1.5, "1")),
     (StudyConfig, "retrain", {"epoch": 3}),
+    *((StudyConfig, "retrain_rate", bad) for bad in (0, -1, NAN, float("inf"), "0.1")),
 ]
 
 
@@ -54,9 +56,19 @@ def test_a_bad_field_is_named(kind, name, bad):
     assert "wanted: " in str(caught.value)
 
 
+@pytest.mark.parametrize(("name", "bad"), [("loss", "softmax"), ("optimizer", "sgd"), ("l2", 0.1)])
+def test_what_row_updates_do_not_go_with(name, bad):
+    fitting = {"table_updates": "rows", "loss": "sampled-softmax", "optimizer": "adam", "l2": 0.0}
+    assert TrainConfig(**fitting).table_updates == "rows"
+    with pytest.raises(ConfigError, match=rf"^TrainConfig\.{name} = .*if table_updates is rows"):
+        TrainConfig(**{**fitting, name: bad})
+
+
 def test_a_bad_value_for_retraining_is_found_at_once():
     with pytest.raises(ConfigError, match=r"TrainConfig\.epochs = 0"):
         small_study(retrain={"epochs": 0})
+    with pytest.raises(ConfigError, match=r"TrainConfig\.learning_rate = "):
+        small_study(retrain_rate=1e6)
 
 
 def test_every_field_that_can_be_bad_is_tried():
@@ -80,6 +92,9 @@ def test_settings_of_tasks():
     assert study.training("T1", retrain=True) == TrainConfig(epochs=4, learning_rate=0.5, l2=0.5)
     assert study.training("T5", retrain=True) == TrainConfig(epochs=4, learning_rate=0.5, l2=0.25)
     assert (study.pruned("T1"), study.pruned("T2")) == (0.7, 0.9)
+    study = small_study(train={"T1": one, "*": other}, retrain={"epochs": 4}, retrain_rate=0.5)
+    assert study.training("T1", retrain=True) == TrainConfig(epochs=4, learning_rate=0.0005, l2=0.5)
+    assert study.training("T1") is one
 
 
 def test_unknown_profiles_and_datasets():

@@ -39,9 +39,9 @@ def ids(study=None, digest="d" * 64, seed=1):
     return {name: Stage(step, study or small_study(), digest, seed).id for name, step in STEPS.items()}
 
 
-def changed(**arguments):
-    """Which stages have another id than in the small study."""
-    before, after = ids(), ids(**arguments)
+def changed(than=None, **arguments):
+    """Which stages have another id than in the small study (or in another)."""
+    before, after = ids(than), ids(**arguments)
     return {name for name in STEPS if before[name] != after[name]}
 
 
@@ -59,21 +59,24 @@ EVERYTHING = set(STEPS)
 TRAINED = EVERYTHING - {"T2.popularity"}
 OTHER = {
     "epochs": 3, "learning_rate": 0.5, "batch_size": 7, "patience": 5, "labels_per_user": 9,
-    "loss": "sampled-softmax", "negatives": 0.7, "rho": 0.9, "l2": 0.7, "optimizer": "sgd",
+    "loss": "softmax", "negatives": 0.7, "rho": 0.9, "l2": 0.7, "optimizer": "sgd", "table_updates": "rows",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
 def test_ids_change_with_every_training_setting(name):
-    train = small_study().train
-    one = {**train, "T1": replace(train["T1"], **{name: OTHER[name]})}
-    assert changed(study=small_study(train=one)) == after("T1.train") == TRAINED
-    rest = {**train, "*": replace(train["*"], **{name: OTHER[name]})}
-    assert changed(study=small_study(train=rest)) == after("T2.train") | {"T2.finetune"}
-    own = {**train, "T5": replace(train["*"], **{name: OTHER[name]})}
-    assert changed(study=small_study(train=own)) == after("T5.train")
+    settings = TrainConfig(epochs=2, loss="sampled-softmax")
+    other, train = replace(settings, **{name: OTHER[name]}), {"T1": settings, "*": settings}
+    than = small_study(train=train)
+    assert changed(than, study=small_study(train={**train, "T1": other})) == after("T1.train") == TRAINED
+    assert changed(than, study=small_study(train={**train, "*": other})) == after("T2.train") | {"T2.finetune"}
+    assert changed(than, study=small_study(train={**train, "T5": other})) == after("T5.train")
     retrain = {"epochs": 1} | {name: OTHER[name]}
-    assert changed(study=small_study(retrain=retrain)) == after("T1.retrain")
+    assert changed(than, study=small_study(train=train, retrain=retrain)) == after("T1.retrain")
+
+
+def test_ids_change_with_the_rate_of_retraining():
+    assert changed(study=small_study(retrain_rate=0.5)) == after("T1.retrain")
 
 
 def test_ids_change_with_ratios():
@@ -128,7 +131,7 @@ def test_an_id_is_pinned(monkeypatch):
     """If this fails, results of before are not found any more: was that meant? (Then pin it anew.)"""
     settings = TrainConfig(
         epochs=3, learning_rate=0.01, batch_size=16, patience=2, labels_per_user=4, loss="softmax", negatives=0.2,
-        rho=0.3, l2=0.02, optimizer="adam",
+        rho=0.3, l2=0.02, optimizer="adam", table_updates="dense",
     )  # fmt: skip
     study = small_study(
         model=ModelConfig(width=8, dilations=(1, 4), separator=False),
@@ -138,7 +141,7 @@ def test_an_id_is_pinned(monkeypatch):
         threads=1,
     )
     monkeypatch.setattr(stages, "PROTOCOL", 1)
-    assert ids(study)["T2.retrain"] == "synthetic.T2.retrain.s1.3d642ebbf2d5"
+    assert ids(study)["T2.retrain"] == "synthetic.T2.retrain.s1.289b1b842766"
 
 
 def test_orders_share_what_they_begin_with():

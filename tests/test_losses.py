@@ -29,6 +29,11 @@ def case(rows=7, width=3, n=11, dtype=torch.float64, scale=1.0):
     return *(x.requires_grad_() for x in made), torch.randint(n, (rows,), generator=rng(9))
 
 
+def in_chunks(monkeypatch, elements):
+    monkeypatch.setattr(losses, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(losses, "MIN_CHUNK_ROWS", 1)
+
+
 def drawn(n, *negatives):
     return torch.tensor(negatives), torch.zeros(n, dtype=torch.float64)
 
@@ -36,7 +41,7 @@ def drawn(n, *negatives):
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("chunk", [1, 11, 24, 50, 1 << 20])  # 1, 1, 2, 4 and all of 7 rows at a time
 def test_softmax_is_cross_entropy(with_bias, chunk, monkeypatch):
-    monkeypatch.setattr(losses, "CHUNK_ELEMENTS", chunk)
+    in_chunks(monkeypatch, chunk)
     vectors, weight, bias, targets = case()
     bias = bias if with_bias else None
     wanted = [x for x in (vectors, weight, bias) if x is not None]
@@ -101,7 +106,7 @@ def test_sampled_softmax_with_everything_drawn_is_softmax():
 
 @pytest.mark.parametrize("chunk", [1, 8, 1 << 20])
 def test_sampled_softmax_is_cross_entropy_over_what_was_drawn(chunk, monkeypatch):
-    monkeypatch.setattr(losses, "CHUNK_ELEMENTS", chunk)
+    in_chunks(monkeypatch, chunk)
     vectors, weight, bias, targets = case()
     negatives, log_expected = torch.tensor([4, 0, 9, 2]), torch.randn(11, dtype=torch.float64, generator=rng(4))
 
@@ -124,6 +129,20 @@ def test_sampled_softmax_is_cross_entropy_over_what_was_drawn(chunk, monkeypatch
     ):
         torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
     assert torch.autograd.gradcheck(lambda *x: sampled_softmax_loss(*x, targets, negatives, log_expected), wanted)
+
+
+def test_sampled_softmax_can_give_the_gradient_of_the_used_rows_only():
+    vectors, weight, bias, targets = case()
+    negatives, log_one = drawn(11, 4, 0, 9)
+    dense, rows = (
+        torch.autograd.grad(
+            2 * sampled_softmax_loss(vectors, weight, bias, targets, negatives, log_one, rows_only), weight
+        )[0]
+        for rows_only in (False, True)
+    )
+    assert rows.is_sparse
+    assert set(rows.coalesce().indices()[0].tolist()) == {4, 0, 9, *targets.tolist()} != set(range(11))
+    torch.testing.assert_close(rows.to_dense(), dense, rtol=0, atol=1e-12)
 
 
 def test_a_row_whose_only_negative_is_its_target_teaches_nothing():

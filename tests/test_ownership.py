@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from conure_lib.model import ModelFileError
-from conure_lib.ownership import MAX_TASKS, ContinualModel, Phase, PhaseError
+from conure_lib.ownership import (
+    MAX_TASKS,
+    ContinualModel,
+    Phase,
+    PhaseError,
+    from_bit_planes,
+    to_bit_planes,
+)
 
 KINDS = {"T1": "sequence", "T2": "ranking", "T3": "ranking"}
 TTL_SHARES = (0.30, 0.14, 0.056, 0.1008, 0.04032, 0.036288)
@@ -355,6 +362,25 @@ def test_any_number_order_and_kind_of_tasks(steps, embedding, width):
         assert sum(row["share"] for row in rows) == pytest.approx(1)
 
 
+def test_bit_planes_by_hand():
+    planes = to_bit_planes(torch.tensor([[0, 1, 2], [3, 6, 5], [1, 1, 4]], dtype=torch.uint8), 3)
+    assert [f"{byte:08b}" for byte in planes.flatten().tolist()] == [
+        "01010111", "00000000",  # ones: 0 1 0, 1 0 1, 1 1 0
+        "00111000", "00000000",  # twos
+        "00001100", "10000000",  # fours
+    ]  # fmt: skip
+
+
+@given(shape=st.lists(st.integers(1, 7), min_size=1, max_size=3), bits=st.integers(0, 8), seed=st.integers(0, 99))
+def test_owner_maps_come_back_from_bit_planes(shape, bits, seed):
+    owner = torch.randint(0, 1 << bits, shape, generator=rng(seed), dtype=torch.uint8)
+    planes = to_bit_planes(owner, bits)
+    assert planes.numel() == bits * -(-owner.numel() // 8)
+    assert torch.equal(from_bit_planes(planes, bits, owner.shape), owner)
+    with pytest.raises(ValueError, match="bit planes"):
+        from_bit_planes(planes, bits + 1, owner.shape)
+
+
 IN_ANOTHER_PROCESS = """
 import sys, json, hashlib
 from pathlib import Path
@@ -415,16 +441,18 @@ OWNER = f"owner.{KERNELS[0]}"
     "damage",
     [
         lambda f: (f / "model.safetensors").unlink(),
-        lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER][:2]})),
+        lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER][:, :-1].clone()})),
+        lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER][:1].clone()})),
+        lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER].flatten()})),
         lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER].float()})),
-        lambda f: _tensors(f, lambda t: t.update({OWNER: t[OWNER] + 1})),
+        lambda f: _tensors(f, lambda t: t.update({OWNER: torch.full_like(t[OWNER], 255)})),
         lambda f: _tensors(f, lambda t: t.update({"owner.nobody": t.pop(OWNER)})),
         lambda f: _tensors(f, lambda t: t.update(stray=t[OWNER].clone())),
         lambda f: _description(f, lambda a: a.pop("continual")),
         lambda f: _description(f, lambda a: a["continual"].update(phase="asleep")),
         lambda f: _description(f, lambda a: a["continual"].update(tasks=["T1", "T7"])),
     ],
-    ids=["missing", "shape", "type", "owner", "name", "stray", "state", "phase", "tasks"],
+    ids=["missing", "size", "planes", "flat", "type", "owner", "name", "stray", "state", "phase", "tasks"],
 )
 def test_damaged_files_of_a_learner_are_refused(tmp_path, damage):
     learner = learner_of(4)

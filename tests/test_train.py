@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import FAST, rng, small_model, small_stream, state_of
+from helpers import FAST, ROWS, WAYS, rng, small_model, small_stream, state_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,12 +46,12 @@ CASES = [
     ("T2", FAST),
     ("T4", replace(FAST, l2=0.1)),
 ]
+CASES = [(task, replace(config, optimizer=name)) for name in OPTIMIZERS for task, config in CASES]
+CASES += [(task, replace(FAST, **ROWS)) for task in ("T1", "T2")]
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize(("task", "config"), CASES)
-def test_the_same_seed_gives_the_same_bits(task, config, optimizer):
-    config = replace(config, optimizer=optimizer)
+def test_the_same_seed_gives_the_same_bits(task, config):
     (one, first), (two, second), (other, third) = (fitted(task, config, seed) for seed in (1, 1, 2))
     assert state_of(one) == state_of(two)
     assert repr(first) == repr(second)
@@ -138,16 +138,16 @@ def test_a_step_follows_the_gradient_of_the_mean_loss():
         torch.testing.assert_close(moved, parameter.grad, rtol=1e-2, atol=2e-4)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("task", ["T1", "T2", "T4"])
-def test_frozen_entries_keep_their_bits(task, optimizer):
+def test_frozen_entries_keep_their_bits(task, way):
     model = fresh(task)
     kernel, layer = "blocks.0.kernel1", f"outputs.{task}.weight"
     mask = torch.rand(3, 8, 8, generator=rng()) < 0.4
     with torch.no_grad():  # zeros of both signs must stay what they are
         model.blocks[0].kernel1.view(-1)[:40] = torch.tensor([0.0, 1.0]).repeat(20)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
-    config = replace(FAST, epochs=3, optimizer=optimizer, l2=0.1)
+    config = replace(FAST, epochs=3, **WAYS[way])
     fitted(task, config, model=model, trainable={kernel: mask, layer: None})
     for name, parameter in model.named_parameters():
         moved = before[name].view(torch.int32) != parameter.view(torch.int32)
@@ -159,6 +159,22 @@ def test_frozen_entries_keep_their_bits(task, optimizer):
         else:
             assert not moved.any(), name
     assert not any(p.requires_grad for p in model.parameters())
+
+
+def test_updates_by_rows_are_adam_on_the_rows_used():
+    config = replace(ONE_STEP, optimizer="adam", loss="sampled-softmax", negatives=0.3)
+    before, dense = trained_once("T1", config)
+    _, rows = trained_once("T1", replace(config, table_updates="rows"))
+    for name in before:  # Adam's first step moves what has a gradient by the learning rate
+        torch.testing.assert_close(rows[name], dense[name], rtol=0, atol=0.02 * config.learning_rate)
+        assert not torch.equal(rows[name], before[name])
+
+    config = replace(config, batch_size=8, negatives=0.02, table_updates="rows")
+    model, _ = fitted("T1", config)
+    assert model.sparse_embedding is False
+    unseen = STREAM.item_counts() == 0
+    assert unseen.any()
+    assert torch.equal(model.embedding[1:][unseen], before["embedding"][1:][unseen])
 
 
 def with_decay(config, parameters):
@@ -200,7 +216,7 @@ def test_optimisers_that_do_not_freeze_exactly_are_found_out(optimizer, monkeypa
     model = fresh("T2")
     trainable = {"blocks.0.kernel1": torch.rand(3, 8, 8, generator=rng()) < 0.4, "outputs.T2.weight": None}
     fitted("T2", model=model, trainable=trainable)  # the library's own passes
-    monkeypatch.setattr(train, "_optimizer", optimizer)
+    monkeypatch.setattr(train, "fresh_optimizers", lambda config, parameters, _: [optimizer(config, parameters)])
     with pytest.raises(RuntimeError, match=r"frozen entries of blocks\.0\.kernel1"):
         fitted("T2", model=fresh("T2"), trainable=trainable)
 
