@@ -16,8 +16,9 @@ from tqdm.auto import tqdm
 from . import paths
 from .config import ModelConfig, TrainConfig
 from .evaluate import exact_ranks
+from .layers import LAYER_NORM_EPS, TAPS
 from .losses import LogUniformSampler, PopularitySampler, bpr_loss, sampled_softmax_loss, softmax_loss
-from .model import LAYER_NORM_EPS, TAPS, UserModel
+from .model import UserModel
 from .optim import fresh_optimizers
 from .ownership import ContinualModel, to_bit_planes
 from .stages import environment

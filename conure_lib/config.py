@@ -13,6 +13,7 @@ PROTOCOL = 1
 OPTIMIZERS = ("adam", "sgd")
 T1_LOSSES = ("softmax", "sampled-softmax")
 DEVICES = ("cpu", "cuda")
+PATCHES = ("serial", "parallel")
 TABLE_UPDATES = ("dense", "rows")
 
 
@@ -108,7 +109,8 @@ class StudyConfig:
     where the learning rate is ``retrain_rate`` times the one of training.
     prune: the share pruned away after each task (Q in the paper), per task. seeds: of initialisation, order
     and negatives. threads: of PyTorch; results are bit-identical only at the same number.
-    device: "cpu" or "cuda".
+    device: "cpu" or "cuda". joint_weight: of T1's loss in MTL (lambda). patch: PeterRec's, "serial" or
+    "parallel".
     """
 
     profile: str
@@ -121,6 +123,8 @@ class StudyConfig:
     retrain_rate: float = 1.0
     threads: int = 1
     device: str = "cpu"
+    joint_weight: float = 0.1
+    patch: str = "serial"
 
     def __post_init__(self) -> None:
         _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
@@ -131,6 +135,8 @@ class StudyConfig:
         _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", "distinct integers of at least 0")
         _demand(isinstance(self.threads, int) and self.threads >= 1, self, "threads", "an integer of at least 1")
         _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
+        _demand(_in(self.joint_weight, 0, 1) or self.joint_weight == 1, self, "joint_weight", "a factor in (0, 1]")
+        _demand(self.patch in PATCHES, self, "patch", " or ".join(PATCHES))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}
         _demand(not unknown, self, "retrain", f"fields of TrainConfig; unknown: {sorted(unknown)}")
         _demand(_in(self.retrain_rate, 0, math.inf), self, "retrain_rate", "a number above 0")

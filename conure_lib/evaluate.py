@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .data.stream import PAD, Kind, Task, TaskStream
-from .model import OutputLayer, UserModel
+from .layers import OutputLayer
+from .model import UserModel
 
 CUTOFF = 5  # MRR@5
 SCORE_ELEMENTS = 1 << 23  # scores held at a time: 32 MiB

@@ -1,20 +1,7 @@
-"""The compared methods as recipes: what each stage does, and which stages a method is made of (Table 2)."""
+"""The compared methods (Table 2): which chain of actions each of them is."""
 
-import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
-
-import numpy as np
-import torch
-
-from .config import StudyConfig
-from .data.stream import TEST, Task, TaskStream
-from .evaluate import evaluate, evaluate_all_positions, metric_of, popularity_ranks, user_vectors
-from .model import UserModel
-from .ownership import ContinualModel
-from .train import Epoch, Trainable, fit, seeded
-
-PROBE_USERS = 256  # users whose logits are compared bit by bit after every later stage
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -24,109 +11,6 @@ class Step:
     action: str
     task: str
     parent: "Step | None" = None
-
-
-@dataclass
-class Outcome:
-    """What a stage leaves behind. ranks: test ranks by name of the measure (a task, or "T1-all")."""
-
-    model: ContinualModel | None
-    ranks: dict[str, np.ndarray]
-    curve: list[Epoch] = field(default_factory=list)
-    notes: dict = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Context:
-    """What an action works with. parent: the parent stage's model, free to change; None at a start."""
-
-    study: StudyConfig
-    stream: TaskStream
-    task: Task
-    seed: int
-    parent: ContinualModel | None
-
-
-# --- actions ---------------------------------------------------------------------------------------------
-
-
-def popularity(c: Context) -> Outcome:
-    """No model: the most frequent labels of the training part, the same for everybody."""
-    return Outcome(None, {c.task.name: popularity_ranks(c.task, TEST)})
-
-
-def train(c: Context) -> Outcome:
-    """Conure's stages 1 and 4: a new task learns on the free weights (all weights for T1)."""
-    learner = c.parent or _new(c)
-    learner.start(c.task.name, c.task.n_labels, c.task.kind, seeded(c.seed, c.task.name, "output"))
-    trainable = learner.trainable()
-    curve = _fit(c, learner.model, trainable, retrain=False)
-    ranks = test_ranks(learner.model, c.stream, c.task)
-    return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
-
-
-def prune(c: Context) -> Outcome:
-    """Conure's stages 2 and 5, first half: the smallest free weights are given back; nothing is trained."""
-    learner = c.parent
-    learner.prune(c.study.pruned(c.task.name))
-    with learner.only_owned() as model:
-        ranks = test_ranks(model, c.stream, c.task)
-    return Outcome(learner, ranks, [], _notes(c, learner, {}))
-
-
-def retrain(c: Context) -> Outcome:
-    """Conure's stages 3 and 5, second half: the task's own weights learn once more, free ones set aside."""
-    learner = c.parent
-    trainable = learner.trainable()
-    with learner.only_owned() as model:
-        curve = _fit(c, model, trainable, retrain=True)
-        ranks = test_ranks(model, c.stream, c.task)
-    learner.finish()
-    return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
-
-
-def finetune(c: Context) -> Outcome:
-    """STL: everything learned on T1 is free to change; what becomes of T1 is recorded on the way (Fig. 2)."""
-    model, first = c.parent.model, c.stream.tasks[0]
-    sequences = c.stream.sequences[c.stream.input_rows[:PROBE_USERS]]
-    kernels = {n: k.detach().clone() for n, k in model.kernels().items()}
-    hidden = user_vectors(model, sequences)
-    curve: list[float] = []
-
-    def watch(changed: UserModel, _: int) -> None:
-        curve.append(metric_of(first.kind, evaluate(changed, c.stream, first, TEST)))
-
-    outcome = _with_new_output(c, model, only_output=False, on_epoch=watch)
-    outcome.ranks[f"{first.name}-after"] = evaluate(model, c.stream, first, TEST)
-    outcome.notes["forgetting"] = {
-        "metric_by_epoch": curve,
-        **change_of_weights(kernels, {n: k.detach() for n, k in model.kernels().items()}),
-        **change_of_vectors(hidden, user_vectors(model, sequences)),
-    }
-    return outcome
-
-
-def output_only(c: Context) -> Outcome:
-    """FineSmax: T1's backbone stands still, only the new output layer learns."""
-    return _with_new_output(c, c.parent.model, only_output=True)
-
-
-def scratch(c: Context) -> Outcome:
-    """SinMo: the same network for this task alone, from random weights."""
-    return _with_new_output(c, _new(c).model, only_output=False)
-
-
-ACTIONS: dict[str, Callable[[Context], Outcome]] = {
-    "popularity": popularity,
-    "train": train,
-    "prune": prune,
-    "retrain": retrain,
-    "finetune": finetune,
-    "output-only": output_only,
-    "scratch": scratch,
-}
-
-# --- methods ---------------------------------------------------------------------------------------------
 
 
 def conure_chain(order: tuple[str, ...]) -> dict[str, dict[str, Step]]:
@@ -144,7 +28,7 @@ def conure_chain(order: tuple[str, ...]) -> dict[str, dict[str, Step]]:
 def _from_t1(action: str) -> Callable[[tuple[str, ...]], dict[str, Step]]:
     def recipe(order: tuple[str, ...]) -> dict[str, Step]:
         first = Step("train", order[0])
-        parent = None if action == "scratch" else first
+        parent = None if action in ("scratch", "joint") else first
         return {order[0]: first} | {task: Step(action, task, parent) for task in order[1:]}
 
     return recipe
@@ -154,90 +38,10 @@ METHODS: dict[str, Callable[[tuple[str, ...]], dict[str, Step]]] = {
     "Popularity": lambda order: {task: Step("popularity", task) for task in order},
     "SinMo": _from_t1("scratch"),
     "FineSmax": _from_t1("output-only"),
+    "MTL": lambda order: {task: Step("joint", task) for task in order[1:]},
     "STL": _from_t1("finetune"),
+    "PeterRec": _from_t1("patched"),
     "Conure-": lambda order: {task: steps["train"] for task, steps in conure_chain(order).items()},
     "Conure": lambda order: {task: steps["retrain"] for task, steps in conure_chain(order).items()},
 }
 """Method -> for an order of tasks, the step whose test result is the method's result on each task."""
-
-
-# --- shared pieces ---------------------------------------------------------------------------------------
-
-
-def test_ranks(model: UserModel, stream: TaskStream, task: Task) -> dict[str, np.ndarray]:
-    """Test ranks of a task; for T1 at the last position and, as "T1-all", at all positions."""
-    ranks = {task.name: evaluate(model, stream, task, TEST)}
-    if task.kind == "sequence":
-        ranks[f"{task.name}-all"] = evaluate_all_positions(model, stream, task, TEST)
-    return ranks
-
-
-def change_of_weights(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> dict:
-    """How kernels moved (Fig. 2, section 3.3): shares of weights by relative change, and the last kernel's
-    slice of 1 x 3 x 12 (first input channel, 12 output channels) before and after."""
-    old, new = (torch.cat([k.flatten() for k in kernels.values()]) for kernels in (before, after))
-    relative = ((new - old).abs() / old.abs().clamp_min(1e-12)).double()
-    last = list(before)[-1]
-    return {
-        "share_moved_over_20_percent": float((relative > 0.2).double().mean()),
-        "share_moved_over_100_percent": float((relative > 1.0).double().mean()),
-        "median_relative_change": float(relative.median()),
-        "kernel": last,
-        "kernel_before": before[last][:, 0, :12].flatten().tolist(),
-        "kernel_after": after[last][:, 0, :12].flatten().tolist(),
-    }
-
-
-def change_of_vectors(before: torch.Tensor, after: torch.Tensor) -> dict:
-    """How user vectors [n, k] moved (Fig. 2, section 3.3), and the first user's as an example."""
-    return {
-        "hidden_cosine": float(torch.cosine_similarity(before, after).mean()),
-        "hidden_relative_change": float(((after - before).norm(dim=1) / before.norm(dim=1)).mean()),
-        "hidden_before": before[0].tolist(),
-        "hidden_after": after[0].tolist(),
-    }
-
-
-def _new(c: Context) -> ContinualModel:
-    model = UserModel(c.study.model, c.stream.n_items, seeded(c.seed, c.task.name, "backbone"))
-    return ContinualModel(model).to(c.study.device)
-
-
-def _fit(c: Context, model: UserModel, trainable: Trainable, retrain: bool, **hooks) -> list[Epoch]:
-    return fit(model, c.stream, c.task, c.study.training(c.task.name, retrain), trainable, c.seed, **hooks)
-
-
-def _with_new_output(c: Context, model: UserModel, only_output: bool, **hooks) -> Outcome:
-    """Trains a new output layer and, unless ``only_output``, the whole backbone; nothing is protected."""
-    model.add_output(c.task.name, c.task.n_labels, c.task.kind, seeded(c.seed, c.task.name, "output"))
-    own = f"outputs.{c.task.name}."
-    names = [n for n, _ in model.named_parameters()]
-    trainable = {n: None for n in names if n.startswith(own) or not (only_output or n.startswith("outputs."))}
-    curve = _fit(c, model, trainable, retrain=False, **hooks)
-    parameters = dict(model.named_parameters())
-    notes = {"trained_parameters": sum(parameters[n].numel() for n in trainable)}
-    return Outcome(ContinualModel(model, ()), test_ranks(model, c.stream, c.task), curve, notes)
-
-
-def _notes(c: Context, learner: ContinualModel, trained: Trainable) -> dict:
-    """What a continual stage states about itself: capacity, and that nothing old has changed."""
-    memory = {}
-    for name in learner.tasks if learner.phase.value == "ready" else learner.tasks[:-1]:
-        task, model = c.stream[name], learner.for_task(name)
-        memory[name] = {
-            "metric": metric_of(task.kind, evaluate(model, c.stream, task, TEST)),
-            "logits_sha256": logits_digest(model, c.stream, name),
-        }
-    parameters = dict(learner.model.named_parameters())
-    number = sum(parameters[n].numel() if m is None else int(m.sum()) for n, m in trained.items())
-    return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}
-
-
-@torch.no_grad()
-def logits_digest(model: UserModel, stream: TaskStream, task: str) -> str:
-    """SHA-256 of a task's logits for the first PROBE_USERS users: equal digests mean equal to the last bit."""
-    sequences = torch.from_numpy(stream.sequences[stream.input_rows[:PROBE_USERS]]).long()
-    sequences = sequences.to(model.embedding.device)
-    kind = stream[task].kind
-    vectors = model.last_hidden(sequences[:, :-1]) if kind == "sequence" else model.user_vectors(sequences)
-    return hashlib.sha256(model.outputs[task](vectors).cpu().contiguous().numpy().tobytes()).hexdigest()

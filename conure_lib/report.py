@@ -39,7 +39,7 @@ def overall(study: Study, methods: Iterable[str], tasks: Iterable[str] | None = 
     rows = []
     for method in methods:
         runs = [study.run(method, seed) for seed in study.config.seeds]
-        for task in tasks or study.order:
+        for task in tasks or runs[0].stages:
             e = estimate(method_scores(study, method, task), test_users(study.stream, task))
             rows.append({
                 "dataset": study.stream.name, "method": method, "task": task,
@@ -53,7 +53,7 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """``overall`` with a row per method and a column per task, "value [low, high]"."""
     text = table.assign(cell=[str(Estimate(r.value, r.low, r.high, r.n, r.users)) for r in table.itertuples()])
     wide = text.pivot(index="method", columns="task", values="cell")
-    return wide.loc[table["method"].unique(), table["task"].unique()]
+    return wide.loc[table["method"].unique(), table["task"].unique()].fillna("")
 
 
 def metric(run: Run, task: str) -> float:
@@ -66,8 +66,8 @@ def markdown(table: pd.DataFrame) -> str:
     heads = [f"{r.task} ({r.metric}, n = {r.n:,})" for r in table.drop_duplicates("task").itertuples()]
     lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for method, rows in table.groupby("method", sort=False):
-        cells = [f"{r.value:.4f} ± {(r.high - r.low) / 2:.4f}" for r in rows.itertuples()]
-        lines.append(f"| {method} | " + " | ".join(cells) + " |")
+        cells = {r.task: f"{r.value:.4f} ± {(r.high - r.low) / 2:.4f}" for r in rows.itertuples()}
+        lines.append(f"| {method} | " + " | ".join(cells.get(task, "") for task in table["task"].unique()) + " |")
     return "\n".join(lines)
 
 

@@ -19,11 +19,12 @@ import pandas as pd
 import torch
 
 from . import paths
+from .actions import ACTIONS, Context, Outcome
 from .config import PROTOCOL, StudyConfig, content_id
 from .data.store import whole_folder
 from .data.stream import TaskStream
 from .evaluate import metric_of
-from .methods import ACTIONS, Context, Outcome, Step
+from .methods import Step
 from .ownership import ContinualModel
 
 RECORD, RANKS, ENVIRONMENT = "record.json", "ranks.parquet", "environment.json"
@@ -68,8 +69,16 @@ class Stage:
             "stream": self.stream_digest,
             "seed": self.seed,
             "threads": self.study.threads,
+            **self._extras(),
             **({} if self.study.device == "cpu" else {"device": self.study.device}),
         }
+
+    def _extras(self) -> dict:
+        """Settings that only some actions depend on."""
+        study, first = self.study, "T1"
+        if self.step.action == "joint":
+            return {"joint_weight": study.joint_weight, "t1_settings": asdict(study.training(first))}
+        return {"patch": study.patch} if self.step.action == "patched" else {}
 
     @cached_property
     def id(self) -> str:

@@ -1,6 +1,5 @@
 """One training loop for every method and stage."""
 
-import hashlib
 import multiprocessing
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,17 +10,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from .config import TrainConfig
-from .data.stream import PAD, TRAIN, VALIDATION, Task, TaskStream
+from .data.stream import VALIDATION, Task, TaskStream
 from .evaluate import evaluate_all_positions, metric_of, rank_instances, user_vectors
-from .losses import (
-    LogUniformSampler,
-    PopularitySampler,
-    bpr_loss,
-    sampled_softmax_loss,
-    softmax_loss,
-)
 from .model import UserModel
 from .optim import Trainable, fresh_optimizers, row_tables
+from .steps import Joint, steps_of
 
 
 @dataclass(frozen=True)
@@ -34,12 +27,6 @@ class Epoch:
     best: bool
 
 
-def seeded(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A generator for one purpose; different purposes of the same seed are independent."""
-    digest = hashlib.sha256("/".join(map(str, (seed, *purpose))).encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
-
-
 def fit(
     model: UserModel,
     stream: TaskStream,
@@ -48,13 +35,15 @@ def fit(
     trainable: Trainable,
     seed: int,
     on_epoch: Callable[[UserModel, int], None] | None = None,
+    joint: Joint | None = None,
 ) -> list[Epoch]:
     """Trains ``task`` in place and leaves the parameters of the best validation epoch (paper, section 6.1).
 
     trainable: parameter name -> mask of the entries that may change (None: all); everything else is, and is
     checked to be, bit for bit the same afterwards. Epoch 0 of the result is the state before training.
     Stops after ``config.patience`` epochs without a better validation metric. ``on_epoch`` is called with the
-    model after every epoch, 0 included. Raises FloatingPointError when the loss is not finite.
+    model after every epoch, 0 included. joint: T1 learns along (MTL).
+    Raises FloatingPointError when the loss is not finite.
     """
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
@@ -64,7 +53,7 @@ def fit(
     best_value, best_state = -1.0, {n: p.detach().clone() for n, p in trained.items()}
     if on_epoch:
         on_epoch(model, 0)
-    for number, loss in enumerate(epochs(model, stream, task, config, trainable, seed), start=1):
+    for number, loss in enumerate(epochs(model, stream, task, config, trainable, seed, joint), start=1):
         value = validate()
         history.append(Epoch(number, loss, value, best=value > best_value))
         if value > best_value:
@@ -82,7 +71,13 @@ def fit(
 
 
 def epochs(
-    model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, trainable: Trainable, seed: int
+    model: UserModel,
+    stream: TaskStream,
+    task: Task,
+    config: TrainConfig,
+    trainable: Trainable,
+    seed: int,
+    joint: Joint | None = None,
 ) -> Iterator[float]:
     """Trains epoch by epoch with one fresh optimiser; yields each epoch's mean loss."""
     parameters = dict(model.named_parameters())
@@ -93,7 +88,7 @@ def epochs(
     optimizers = fresh_optimizers(config, trained, tables)
     model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight
-    steps = _steps(model, stream, task, config, seed, frozen_backbone=_only_output(trainable, task))
+    steps = steps_of(model, stream, task, config, seed, _only_output(trainable, task), joint)
     quiet = True if multiprocessing.parent_process() else None  # workers' bars would overwrite each other
     try:
         for number in range(1, config.epochs + 1):
@@ -118,83 +113,6 @@ def epochs(
     finally:
         model.sparse_embedding = False
         model.requires_grad_(False)
-
-
-class _Batches:
-    """The batches of one epoch with a length, so that progress can show the remaining time."""
-
-    def __init__(self, batches: list, step: Callable[[Tensor], tuple[Tensor, int]]) -> None:
-        self.batches, self.step = batches, step
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
-        return map(self.step, self.batches)
-
-
-def _steps(
-    model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, seed: int, frozen_backbone: bool
-) -> Callable[[int], _Batches]:
-    """For an epoch's number: its batches as (loss with a graph, number of summands) pairs."""
-    rows = task.rows(TRAIN)
-    layer = model.outputs[task.name]
-    device = layer.weight.device
-    users, labels, input_rows, inputs = (
-        torch.from_numpy(a).to(device) for a in (task.users, task.labels, stream.input_rows, stream.sequences)
-    )
-    cached = user_vectors(model, stream.sequences[stream.input_rows]) if frozen_backbone else None
-    noise = seeded(seed, task.name, "negatives", device=device)
-    if task.kind == "sequence":
-        sampled = config.loss == "sampled-softmax"
-        output_rows = config.table_updates == "rows"
-        sampler = LogUniformSampler(stream.item_counts(), max(1, round(config.negatives * stream.n_items)), device)
-    elif task.kind == "ranking":
-        popular = PopularitySampler(task.label_counts(), config.rho, device)
-
-    def sequence_step(batch: Tensor) -> tuple[Tensor, int]:
-        items = inputs[batch].long()
-        known = (items[:, :-1] != PAD).t()
-        vectors = model.hidden(items[:, :-1])[known]
-        targets = items[:, 1:].t()[known] - 1
-        if sampled:
-            negatives = sampler.draw(noise)
-            args = (vectors, layer.weight, layer.bias, targets, negatives, sampler.log_expected)
-            return sampled_softmax_loss(*args, rows_only=output_rows), len(targets)
-        return softmax_loss(vectors, layer.weight, layer.bias, targets), len(targets)
-
-    def label_step(batch: Tensor) -> tuple[Tensor, int]:
-        distinct, index = users[batch].unique(return_inverse=True)
-        if cached is None:
-            vectors = model.user_vectors(inputs[input_rows[distinct]].long())[index]
-        else:
-            vectors = cached[users[batch]]
-        if task.kind == "ranking":
-            negatives = popular.draw(labels[batch], noise)
-            return bpr_loss(vectors, layer.weight, labels[batch], negatives), len(batch)
-        return softmax_loss(vectors, layer.weight, layer.bias, labels[batch]), len(batch)
-
-    step = sequence_step if task.kind == "sequence" else label_step
-
-    def epoch(number: int) -> _Batches:
-        order = _shuffled(rows, task.users[rows], config.labels_per_user, seeded(seed, task.name, "order", number))
-        noise.manual_seed(seeded(seed, task.name, "negatives", number).initial_seed())
-        return _Batches(list(torch.from_numpy(order).to(device).split(config.batch_size)), step)
-
-    return epoch
-
-
-def _shuffled(rows: np.ndarray, users: np.ndarray, per_user: int, generator: torch.Generator) -> np.ndarray:
-    """A random order of ``rows`` in which up to ``per_user`` instances of a user stand side by side."""
-    order = torch.randperm(len(rows), generator=generator).numpy()
-    if per_user == 1:
-        return rows[order]
-    order = order[np.argsort(users[order], kind="stable")]
-    grouped = users[order]
-    first = np.searchsorted(grouped, grouped, side="left")
-    group = first + (np.arange(len(order)) - first) // per_user
-    key = torch.randperm(len(order), generator=generator).numpy()[group]
-    return rows[order[np.argsort(key, kind="stable")]]
 
 
 def _validator(model: UserModel, stream: TaskStream, task: Task, frozen_backbone: bool) -> Callable[[], float]:

@@ -40,6 +40,9 @@ BAD = [
     *((StudyConfig, "prune", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
     *((StudyConfig, "seeds", bad) for bad in ((), (1, 1), (-1,), (0.5,), ("1",))),
     *((StudyConfig, "threads", bad) for bad in (0, -1, 1.5, "1")),
+    *((StudyConfig, "device", bad) for bad in ("gpu", "", None)),
+    *((StudyConfig, "joint_weight", bad) for bad in (0, -1, 1.1, NAN, "0.1")),
+    *((StudyConfig, "patch", bad) for bad in ("both", "", None)),
     (StudyConfig, "retrain", {"epoch": 3}),
     *((StudyConfig, "retrain_rate", bad) for bad in (0, -1, NAN, float("inf"), "0.1")),
 ]

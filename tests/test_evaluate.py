@@ -23,7 +23,7 @@ from conure_lib.evaluate import (
     scores_of,
     user_vectors,
 )
-from conure_lib.model import OutputLayer
+from conure_lib.layers import OutputLayer
 
 
 def saying(n_labels: int) -> OutputLayer:

@@ -7,13 +7,14 @@ import pytest
 import torch
 from helpers import FAST, RATIOS, WAYS, bytes_of, logits, rng, small_model, small_stream, small_study, state_of
 
-from conure_lib import methods, train
+from conure_lib import actions, train
+from conure_lib.actions import ACTIONS, Context, change_of_weights
 from conure_lib.config import OPTIMIZERS, ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST
 from conure_lib.evaluate import metric_of, popularity_ranks, scores_of
 from conure_lib.experiment import Study
 from conure_lib.losses import softmax_loss
-from conure_lib.methods import ACTIONS, METHODS, Context, Step, change_of_weights, conure_chain
+from conure_lib.methods import METHODS, Step, conure_chain
 from conure_lib.optim import fresh_optimizers
 from conure_lib.ownership import ContinualModel
 from conure_lib.train import fit
@@ -210,7 +211,7 @@ def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):
         pruned, again = (study.stage(steps[action], 1) for action in ("prune", "retrain"))
         for stage in (pruned, again):
             model, task = stage.model().for_task(stage.step.task), STREAM[stage.step.task]
-            assert methods.test_ranks(model, STREAM, task)[task.name].tolist() == stage.ranks(task.name).tolist()
+            assert actions.test_ranks(model, STREAM, task)[task.name].tolist() == stage.ranks(task.name).tolist()
         assert pruned.record()["curve"] == []
         assert len(again.record()["curve"]) == 2
         start = train._validator(pruned.model().for_task(task.name), STREAM, task, frozen_backbone=False)()

@@ -12,7 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from conure_lib.config import ModelConfig
-from conure_lib.model import CausalConv, ModelFileError, UserModel, load_model, receptive_cone, save_model
+from conure_lib.layers import CausalConv, receptive_cone
+from conure_lib.model import ModelFileError, UserModel, load_model, save_model
 
 CPU = torch.device("cpu")
 SHAPES = [(1, 1, 1, 1), (2, 3, 2, 1), (3, 1, 5, 4), (5, 2, 3, 2), (7, 3, 4, 1), (9, 2, 2, 4), (12, 1, 3, 8)]

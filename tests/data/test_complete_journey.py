@@ -66,6 +66,15 @@ def test_t1_is_the_grocery_history_in_time_order(stream):
         assert (stream.sequences[stream.input_rows[user]] == windows[-1]).all()
 
 
+def test_the_order_of_the_files_rows_plays_no_part(stream, monkeypatch):
+    read = pd.read_parquet
+    shuffled = lambda path, **kwargs: read(path, **kwargs).sample(frac=1.0, random_state=0)  # noqa: E731
+    monkeypatch.setattr(complete_journey.pd, "read_parquet", shuffled)
+    again = complete_journey.build()
+    assert (again.sequences == stream.sequences).all()
+    assert (again["T2"].users == stream["T2"].users).all()
+
+
 def test_clicks_and_likes_are_different_products_of_a_household(stream):
     bought = raw("transactions", ["household_id", "product_id", "transaction_timestamp"])
     department = raw("products", ["product_id", "department"]).set_index("product_id")["department"]
