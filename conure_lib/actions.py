@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -114,7 +114,8 @@ def joint(c: Context) -> Outcome:
     """
     model, first = _new(c).model, c.stream.tasks[0]
     model.add_output(first.name, first.n_labels, first.kind, seeded(c.seed, first.name, "output"))
-    together = Joint(first, c.study.training(first.name), c.study.joint_weight)
+    settings = replace(c.study.training(first.name), table_updates="dense")
+    together = Joint(first, settings, c.study.joint_weight)
     return _with_new_output(c, model, trained=(f"outputs.{first.name}.", *BACKBONE), joint=together)
 
 

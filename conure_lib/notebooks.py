@@ -54,7 +54,7 @@ def run_all(parameters: dict, folder: Path, names: list[str] | None = None) -> l
     for notebook, given in bar:
         bar.set_postfix_str(notebook.stem)
         started, error = time.time(), ""
-        part = folder / f".{notebook.name}.part"
+        part = folder / f".part.{notebook.name}"
         try:
             papermill.execute_notebook(
                 str(notebook), str(part), given, cwd=str(paths.NOTEBOOKS.parent), progress_bar=False

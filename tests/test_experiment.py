@@ -27,10 +27,11 @@ from conure_lib.stages import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, MissingRes
 
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
-METHODS = ["Popularity", "SinMo", "FineSmax", "STL", "Conure-", "Conure"]
+METHODS = ["Popularity", "SinMo", "FineSmax", "MTL", "STL", "PeterRec", "Conure-", "Conure"]
 CHAIN = conure_chain(ORDER)
 STEPS = {f"{t}.{a}": step for t, steps in CHAIN.items() for a, step in steps.items()}
 STEPS |= {"T2.finetune": Step("finetune", "T2", STEPS["T1.train"]), "T2.popularity": Step("popularity", "T2")}
+STEPS |= {"T2.joint": Step("joint", "T2"), "T2.patched": Step("patched", "T2", STEPS["T1.train"])}
 
 # --- ids -------------------------------------------------------------------------------------------------
 
@@ -68,8 +69,13 @@ def test_ids_change_with_every_training_setting(name):
     settings = TrainConfig(epochs=2, loss="sampled-softmax")
     other, train = replace(settings, **{name: OTHER[name]}), {"T1": settings, "*": settings}
     than = small_study(train=train)
-    assert changed(than, study=small_study(train={**train, "T1": other})) == after("T1.train") == TRAINED
-    assert changed(than, study=small_study(train={**train, "*": other})) == after("T2.train") | {"T2.finetune"}
+    assert (
+        changed(than, study=small_study(train={**train, "T1": other}))
+        == after("T1.train") | {"T2.joint"}
+        == TRAINED
+    )
+    own = {"T2.finetune", "T2.joint", "T2.patched"}
+    assert changed(than, study=small_study(train={**train, "*": other})) == after("T2.train") | own
     assert changed(than, study=small_study(train={**train, "T5": other})) == after("T5.train")
     retrain = {"epochs": 1} | {name: OTHER[name]}
     assert changed(than, study=small_study(train=train, retrain=retrain)) == after("T1.retrain")
@@ -91,12 +97,18 @@ def test_ids_change_with_ratios():
         *({"study": small_study(model=replace(small_study().model, **{f.name: value}))}
           for f, value in zip(fields(ModelConfig), (9, (2,), True), strict=True)),
         {"study": small_study(threads=2)},
+        {"study": small_study(device="cuda")},
         {"digest": "e" * 64},
         {"seed": 2},
     ],
 )  # fmt: skip
 def test_ids_change_with_model_threads_data_and_seed(arguments):
     assert changed(**arguments) == EVERYTHING
+
+
+def test_ids_change_with_what_only_some_actions_use():
+    assert changed(study=small_study(joint_weight=0.5)) == {"T2.joint"}
+    assert changed(study=small_study(patch="parallel")) == {"T2.patched"}
 
 
 def test_ids_change_with_the_protocol(monkeypatch):
@@ -204,7 +216,8 @@ def test_equal_steps_are_computed_once(root, computed):
     study = Study(small_study(), STREAM)
     study.compute(runs_of(study))
     chain = [f"{task}.{action}" for task in SHORT for action in ("train", "prune", "retrain")]
-    alone = [f"{task}.{action}" for action in ("scratch", "output-only", "finetune") for task in SHORT[1:]]
+    others = ("scratch", "output-only", "joint", "finetune", "patched")
+    alone = [f"{task}.{action}" for action in others for task in SHORT[1:]]
     assert sorted(computed) == sorted(chain + alone + [f"{task}.popularity" for task in SHORT])
     assert [name for name in computed if name in chain] == chain  # parents first
 
@@ -270,7 +283,7 @@ def test_published_records_count_as_done(study, computed, root):
     shutil.rmtree(paths.artifacts())
     files = files_below(paths.published())
     assert {Path(name).name for name in files} == {RECORD, RANKS}  # and the environment; never a checkpoint
-    assert len(files) == 2 * 18
+    assert len(files) == 2 * 22
     assert wanting([stage for run in runs for stage in run.stages.values()]) == []
     study.compute(runs)
     study.require(runs)
@@ -351,8 +364,8 @@ def test_a_damaged_checkpoint_is_no_start_for_a_child(study):
 
 def test_a_deleted_folder_is_computed_to_the_same_bytes(study, undisturbed):
     runs = runs_of(study)
-    for stage in (runs[3].stages["T1"], runs[-1].stages["T4"], runs[0].stages["T2"]):
-        lose(stage)
+    for run, task in zip(runs[3:], ("T2", "T1", "T4"), strict=False):
+        lose(run.stages[task])
     study.compute(runs)
     assert files_below(paths.stages()) == files_below(undisturbed / "artifacts" / "stages")
 

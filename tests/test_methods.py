@@ -9,13 +9,11 @@ from helpers import FAST, RATIOS, WAYS, bytes_of, logits, rng, small_model, smal
 
 from conure_lib import actions, train
 from conure_lib.actions import ACTIONS, Context, change_of_weights
-from conure_lib.config import OPTIMIZERS, ModelConfig, TrainConfig
+from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST
 from conure_lib.evaluate import metric_of, popularity_ranks, scores_of
 from conure_lib.experiment import Study
-from conure_lib.losses import softmax_loss
 from conure_lib.methods import METHODS, Step, conure_chain
-from conure_lib.optim import fresh_optimizers
 from conure_lib.ownership import ContinualModel
 from conure_lib.train import fit
 
@@ -59,10 +57,14 @@ def learn_all(learner, memory, teach, order=ORDER):
         memory.keep(learner, name)
 
 
+NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("order", [ORDER, ("T1", "T6", "T3", "T2")])
 @pytest.mark.parametrize("prunable", [KERNELS, ("embedding", *KERNELS)], ids=["kernels", "with embedding"])
-def test_old_tasks_never_change(way, order, prunable):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
+def test_old_tasks_never_change(way, order, prunable, device):
     moved = []
 
     def teach(model, task, trainable, retrain):
@@ -70,47 +72,13 @@ def test_old_tasks_never_change(way, order, prunable):
         fit(model, STREAM, task, replace(FAST, epochs=1 + retrain, **WAYS[way]), trainable, 1)
         moved.append({n for n, value in state_of(model).items() if value != before[n]})
 
-    learner, memory = ContinualModel(small_model(), prunable), Memory()
+    learner, memory = ContinualModel(small_model(), prunable).to(device), Memory(device)
     learn_all(learner, memory, teach, order)
     assert memory.compared == 5 * sum(range(len(order)))
     assert len(memory.known) == len(order)
     for names, name in zip(moved, np.repeat(order, 2), strict=True):  # and yet every stage learned something
         assert names >= {*prunable, f"outputs.{name}.weight"}
         assert name == "T1" or not any("norm" in n or (n == "embedding" not in prunable) for n in names)
-
-
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-
-
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_old_tasks_never_change_on_a_device(optimizer, device):
-    """The owner maps and the study's optimisers with a plain loop, which runs wherever the model is."""
-
-    def teach(model, task, trainable, retrain):
-        parameters = dict(model.named_parameters())
-        model.requires_grad_(False)
-        learned = [parameters[name].requires_grad_() for name in trainable]
-        (made,) = fresh_optimizers(replace(FAST, optimizer=optimizer), learned, [])
-        layer = model.outputs[task.name]
-        sequences = SEQUENCES[STREAM.input_rows[task.users]].to(device)
-        labels = torch.from_numpy(task.labels).to(device)
-        for rows in torch.arange(len(labels), device=device).split(40):
-            inputs = sequences[rows]
-            vectors = model.last_hidden(inputs[:, :-1]) if task.name == "T1" else model.user_vectors(inputs)
-            made.zero_grad()
-            softmax_loss(vectors, layer.weight, layer.bias, labels[rows]).backward()
-            for name, mask in trainable.items():
-                if mask is not None:
-                    parameters[name].grad.mul_(mask)
-            made.step()
-        model.requires_grad_(False)
-
-    learner, memory = ContinualModel(small_model().to(device)), Memory(device)
-    before = state_of(learner.model)
-    learn_all(learner, memory, teach)
-    assert memory.compared == 5 * 15
-    assert state_of(learner.model)[KERNELS[0]] != before[KERNELS[0]]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -138,11 +106,11 @@ def test_old_tasks_never_change_in_a_computed_study(way, root):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A small study with all methods, computed once."""
+    """A small study with all its methods, computed once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("conure_lib.paths.ROOT", tmp_path_factory.mktemp("root"))
         made = Study(small_study(), STREAM)
-        made.compute(made.runs(["Popularity", "SinMo", "FineSmax", "STL", "Conure-", "Conure"]))
+        made.compute(made.runs(METHODS))
         yield made
 
 
@@ -181,29 +149,39 @@ def test_what_each_method_trains(study):
         return {n for n in backbone if not torch.equal(one[n], other[n])}
 
     for task in ORDER[1:]:
-        fine, stl, alone = (states(study, m)[task] for m in ("FineSmax", "STL", "SinMo"))
-        assert moved(fine, t1) == set()
+        fine, stl, alone, mtl, patched = (
+            states(study, m)[task] for m in ("FineSmax", "STL", "SinMo", "MTL", "PeterRec")
+        )
+        assert moved(fine, t1) == moved(patched, t1) == set()
+        assert torch.equal(patched["outputs.T1.weight"], t1["outputs.T1.weight"])
+        assert all(patched[f"blocks.0.patch{n}.up"].any() for n in (1, 2))
+        assert moved(mtl, t1) == set(backbone)
+        assert not torch.equal(mtl["outputs.T1.weight"], t1["outputs.T1.weight"])
         assert moved(stl, t1) == set(backbone)
         assert moved(alone, t1) == set(backbone)
         assert torch.equal(stl["outputs.T1.weight"], t1["outputs.T1.weight"])
         assert "outputs.T1.weight" not in alone
     conure = states(study, "Conure-")
     assert moved(conure["T2"], conure["T1"]) == set(KERNELS)
-    notes = {m: study.run(m, 1).stages["T2"].record()["notes"]["trained_parameters"] for m in METHODS if m in
-             ("SinMo", "FineSmax", "STL", "Conure-", "Conure")}  # fmt: skip
+    runs = {m: study.run(m, 1) for m in METHODS if m != "Popularity"}
+    notes = {m: run.stages["T2"].record()["notes"]["trained_parameters"] for m, run in runs.items()}
     layer, size = 16 * 8, 65 * 8 + 4 * 8 + 2 * 192
     assert notes["SinMo"] == notes["STL"] == layer + size
     assert notes["FineSmax"] == layer
+    assert notes["PeterRec"] == layer + 2 * (8 + 8 + 1 + 8)
+    assert notes["MTL"] == layer + size + 64 * 8 + 64
     assert notes["Conure-"] == layer + 2 * round(0.7 * 192)
     assert notes["Conure"] == layer + 2 * (134 - round(0.8 * 134))
 
 
 def test_methods_share_t1_and_start_from_it(study):
-    ids = {m: study.run(m, 1).stages["T1"].id for m in ("SinMo", "FineSmax", "STL", "Conure-")}
+    ids = {m: study.run(m, 1).stages["T1"].id for m in ("SinMo", "FineSmax", "STL", "PeterRec", "Conure-")}
     assert len(set(ids.values())) == 1
-    for method in ("FineSmax", "STL"):
+    for method in ("FineSmax", "STL", "PeterRec"):
         assert all(s.parent.id == ids["STL"] for t, s in study.run(method, 1).stages.items() if t != "T1")
     assert study.run("SinMo", 1).stages["T2"].parent is None
+    assert study.run("MTL", 1).stages["T2"].parent is None
+    assert "T1" not in study.run("MTL", 1).stages
 
 
 def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):

@@ -1,0 +1,89 @@
+"""The batch runner: parameters are checked, failures are named, copies hold no traces."""
+
+import json
+
+import nbformat
+import pytest
+
+from conure_lib import notebooks, paths
+from conure_lib.cli import main
+
+PARAMETERS = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": None}
+
+
+def write(folder, name, *sources, tagged=True):
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    if tagged:
+        cells[0].metadata["tags"] = ["parameters"]
+    content = nbformat.v4.new_notebook(cells=cells)
+    content.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(content, folder / name)
+    return folder / name
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    folder = tmp_path / "notebooks"
+    folder.mkdir()
+    monkeypatch.setattr(paths, "NOTEBOOKS", folder)
+    return folder
+
+
+def test_every_notebook_takes_the_batch_runners_parameters():
+    for notebook in notebooks.all_notebooks():
+        assert notebooks.known_parameters(notebook, PARAMETERS) == PARAMETERS
+
+
+def test_unknown_parameters_and_notebooks_are_refused_before_anything_runs(shelf, tmp_path):
+    notebook = write(shelf, "10_a.ipynb", "A = 1", "assert False")
+    with pytest.raises(notebooks.NotebookError, match=r"10_a\.ipynb has no parameter \['B'\]; it has \['A'\]"):
+        notebooks.run_all({"B": 2}, tmp_path / "out")
+    with pytest.raises(notebooks.NotebookError, match=r"no notebook \['99_z'\]; there are \['10_a'\]"):
+        notebooks.run_all({"A": 2}, tmp_path / "out", ["99_z"])
+    with pytest.raises(notebooks.NotebookError, match="no cell tagged 'parameters'"):
+        notebooks.known_parameters(write(shelf, "11_b.ipynb", "x = 1", tagged=False), {"x": 1})
+    assert notebook.exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_failure_is_named_and_does_not_stop_the_others(shelf, tmp_path):
+    write(shelf, "10_bad.ipynb", "A = 1", "raise ValueError('the mend')")
+    write(shelf, "11_killed.ipynb", "A = 1", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
+    write(shelf, "12_good.ipynb", "A = 1", "import sys\nprint(A)\nprint('noise', file=sys.stderr)")
+    rows = notebooks.run_all({"A": 5}, tmp_path / "out")
+    assert [row["notebook"] for row in rows] == ["10_bad", "11_killed", "12_good"]
+    assert "the mend" in rows[0]["error"]
+    assert rows[1]["error"]
+    assert rows[2]["error"] == ""
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["12_good.ipynb"]
+    text = (tmp_path / "out" / "12_good.ipynb").read_text()
+    outputs = [o for cell in json.loads(text)["cells"] for o in cell["outputs"]]
+    assert [o["text"] for o in outputs] == [["5\n"]]
+    assert str(tmp_path) not in text
+
+
+def test_refreshing_keeps_exactly_what_nbval_compares(shelf):
+    notebook = write(shelf, "10_a.ipynb", "A = 1", "print('free')", f"# {notebooks.CHECKED}\nprint(A)")
+    notebooks.refresh(notebook)
+    cells = nbformat.read(notebook, as_version=4).cells
+    assert [bool(cell.outputs) for cell in cells] == [False, False, True]
+    assert [cell.execution_count is not None for cell in cells] == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["study", "--dataset", "synthetic", "--profile", "quick"], "has no settings for 'synthetic'"),
+        (["study", "--dataset", "synthetic", "--profile", "smoke", "--seeds", "1", "1"], "StudyConfig.seeds"),
+        (["data", "synthetic", "--option", "n_users"], "wanted: NAME=VALUE"),
+        (["data", "synthetic", "--option", "users=5"], "has no option 'users'"),
+        (["data", "synthetic", "--option", "n_users=5"], "n_users=5; wanted: at least"),
+        (["figures", "--dataset", "synthetic", "--profile", "smoke"], "is not computed yet; run: make study"),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, said, root, capsys):
+    assert main(arguments) == 2
+    error = capsys.readouterr().err.strip()
+    assert said in error
+    assert error.startswith("conure: ")
+    assert "\n" not in error

@@ -1,0 +1,127 @@
+"""Tables are what the stages say, figures are drawn from tables, the search and the benchmark do what they say."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from helpers import small_stream, small_study
+from matplotlib import pyplot as plt
+
+from conure_lib import bench, figures, paths, report, tuning
+from conure_lib.bench import Size
+from conure_lib.evaluate import metric_of
+from conure_lib.experiment import Study
+from conure_lib.methods import METHODS
+
+SEEDS = (1, 2)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    patch = pytest.MonkeyPatch()
+    patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("report"))
+    made = Study(small_study(seeds=SEEDS), small_stream())
+    made.compute(made.runs(METHODS))
+    yield made
+    patch.undo()
+
+
+def test_overall_is_the_mean_over_seeds(study):
+    table = report.overall(study, METHODS)
+    assert len(table) == 6 * len(METHODS) - 1  # MTL has no T1
+    for row in table.itertuples():
+        runs = [study.run(row.method, seed) for seed in SEEDS]
+        kind = study.stream[row.task].kind
+        values = [metric_of(kind, run.stages[row.task].ranks(row.task)) for run in runs]
+        assert row.value == pytest.approx(np.mean(values))
+        assert row.low <= row.value <= row.high
+        assert row.run_ids.split() == [run.id for run in runs]
+        assert report.metric(runs[0], row.task) == pytest.approx(values[0])
+    wide = report.side_by_side(table)
+    assert list(wide.index) == list(METHODS)
+    assert wide.loc["MTL", "T1"] == ""
+    lines = report.markdown(table).splitlines()
+    assert len(lines) == 2 + len(METHODS)
+    assert {line.count("|") for line in lines} == {8}
+
+
+def test_paired_comparisons_turn_around(study):
+    there, back = report.compare(study, "Conure", "STL"), report.compare(study, "STL", "Conure")
+    assert there["effect"].tolist() == pytest.approx((-back["effect"]).tolist())
+    assert there["p"].tolist() == pytest.approx(back["p"].tolist())
+    assert (there["p_holm"] >= there["p"]).all()
+
+
+def test_the_no_forgetting_table_covers_every_later_stage(study):
+    table = report.no_forgetting(study.run("Conure", 1))
+    assert table.groupby("task", sort=False).size().tolist() == [16, 13, 10, 7, 4, 1]
+    assert (table.groupby("task")["logits_sha256"].nunique() == 1).all()
+    assert (table.groupby("task")["metric"].nunique() == 1).all()
+
+
+def test_shares_of_the_backbone_add_up(study):
+    shares = report.capacity(study.run("Conure", 1)).set_index("owner")["share"]
+    assert shares.sum() == pytest.approx(1)
+    assert shares["T1"] == pytest.approx(0.3, abs=0.01)
+
+
+def test_written_tables_and_figures(study):
+    runs = study.runs(METHODS)
+    written = {path.stem: pd.read_csv(path) for path in report.write_tables(study, runs)}
+    assert set(written) == {"metrics", "overall", "no_forgetting"}
+    assert {"run_id", "stage_id", "commit", "seed", "value", "n"} <= set(written["metrics"])
+    notes = study.run("STL", 1).stages["T2"].record()["notes"]["forgetting"]
+    curve = pd.DataFrame({"seed": 1, "epoch": [0, 1, 2], "value": notes["metric_by_epoch"]})
+    memory = report.no_forgetting(runs[-1])
+    drawn = {
+        "data": lambda: figures.draw_data(study.stream),
+        "fig2": lambda: figures.draw_forgetting(notes),
+        "curve": lambda: (figures.draw_forgetting_curve(curve, curve, 0.01), curve),
+        "overall": lambda: (figures.draw_overall(written["overall"]), written["overall"]),
+        "memory": lambda: (figures.draw_no_forgetting(memory), memory),
+    }
+    for name, draw in drawn.items():
+        twice = []
+        for _ in range(2):
+            figure, data = draw()
+            png = figures.save_figure(figure, study, name, data)
+            twice.append([png.with_suffix(suffix).read_bytes() for suffix in (".png", ".pdf", ".csv")])
+            plt.close(figure)
+        assert twice[0] == twice[1], name
+    assert set(figures.METHOD_COLORS) == set(METHODS)
+    assert len(set(figures.METHOD_COLORS.values())) == len(METHODS)
+
+
+def test_papers_tables_are_there():
+    assert [len(report.paper_table(n)) for n in range(1, 6)] == [9, 14, 4, 6, 4]
+    with pytest.raises(FileNotFoundError, match="table9"):
+        report.paper_table(9)
+
+
+def test_the_search_takes_the_best_validation_mean(root, monkeypatch):
+    monkeypatch.setattr(tuning, "GRIDS", {kind: grid[:2] for kind, grid in tuning.GRIDS.items()})
+    monkeypatch.setattr(tuning, "Study", lambda c, stream=None: Study(c, stream or small_stream()))
+    table = tuning.search(small_study(seeds=(5,)))
+    assert set(table["stage_id"].str.extract(r"\.s(\d)\.")[0]) == {"0"}
+    assert len(table) == 2 + len(tuning.RETRAIN_RATES) + 5 * 2 * len(tuning.TRIED_WITH)
+    for (_, retrain), rows in table.groupby(["task", table["action"] == "retrain"]):
+        keys = ["learning_rate"] if retrain else ["learning_rate", "l2"]
+        means = rows.groupby(keys)["validation"].mean()
+        chosen = rows[rows["chosen"]].groupby(keys)["validation"].mean()
+        assert chosen.tolist() == [means.max()]
+    assert pd.read_csv(tuning.write(table, "synthetic")).shape == table.shape
+
+
+def test_the_benchmark_at_a_toy_size(root, monkeypatch, capsys):
+    toy = Size("toy", 8, (1,), 6, 300, 40)
+    monkeypatch.setattr(bench, "A", toy)
+    monkeypatch.setattr(bench, "B", replace(toy, name="toy b"))
+    monkeypatch.setattr(bench, "LARGE_CATALOGUE", 500)
+    bench.run_bench(2)
+    written = json.loads((paths.bench() / "bench.json").read_text())
+    assert len(written["parts"]) == 10
+    assert all(part["ratio"] > 0 for part in written["parts"].values())
+    assert written["ownership"]["bits_per_weight"] == 3.0
+    assert "evaluation" in capsys.readouterr().out

@@ -1,0 +1,75 @@
+"""Intervals and tests against other implementations and by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from conure_lib.stats import estimate, holm, paired_effect
+
+
+def test_one_instance_a_user_is_the_plain_t_interval():
+    scores = np.random.default_rng(0).random(50)
+    got = estimate(scores, np.arange(50))
+    low, high = scipy_stats.t.interval(0.95, 49, scores.mean(), scipy_stats.sem(scores))
+    assert (got.low, got.high) == pytest.approx((low, high))
+    assert (got.n, got.users) == (50, 50)
+
+
+def test_copies_of_an_instance_add_no_certainty():
+    scores = np.random.default_rng(1).random(40)
+    once = estimate(scores, np.arange(40))
+    thrice = estimate(np.repeat(scores, 3), np.repeat(np.arange(40), 3))
+    assert (thrice.mean, thrice.low, thrice.high) == pytest.approx((once.mean, once.low, once.high))
+
+
+def test_the_clustered_error_by_hand():
+    # The mean is 0.5; the residuals sum to 0.5 for user 7, to 0 for user 3, to -0.5 for user 9.
+    scores, users = np.array([1.0, 0.0, 0.5, 1.0, 0.0]), np.array([7, 3, 3, 3, 9])
+    got = estimate(scores, users)
+    error = np.sqrt(3 / 2 * (0.5**2 + 0 + 0.5**2)) / 5
+    assert got.high - got.mean == pytest.approx(scipy_stats.t.ppf(0.975, 2) * error)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(400):
+        of_user = rng.normal(size=30)
+        users = np.repeat(np.arange(30), rng.integers(1, 6, 30))
+        got = estimate(of_user[users] + rng.normal(size=len(users)), users)
+        covered += got.low <= 0 <= got.high
+    assert 0.91 < covered / 400 < 0.98
+
+
+def test_the_paired_effect_is_scipys_where_users_are_distinct():
+    rng = np.random.default_rng(3)
+    ours, theirs = rng.random(60), rng.random(60)
+    got = paired_effect(ours, theirs, np.arange(60))
+    reference = scipy_stats.ttest_rel(ours, theirs)
+    assert (got.p, got.p_plain) == pytest.approx((reference.pvalue, reference.pvalue))
+    assert got.mean == pytest.approx((ours - theirs).mean())
+
+
+@pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.5, 0.0)])
+def test_differences_without_variance(shift, p):
+    got = paired_effect(np.full(6, shift), np.zeros(6), np.arange(6))
+    assert (got.mean, got.p, got.p_plain) == (shift, p, p)
+
+
+def test_holm_by_hand():
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])).tolist() == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: estimate(np.ones(3), np.zeros(3)), "at least 2"),
+        (lambda: estimate(np.ones(3), np.arange(2)), "aligned"),
+        (lambda: estimate(np.ones(0), np.ones(0)), "at least 2"),
+        (lambda: paired_effect(np.ones(3), np.ones(4), np.arange(3)), "the same instances"),
+    ],
+)
+def test_what_cannot_be_estimated_is_said(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
