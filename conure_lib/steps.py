@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from .config import TrainConfig
 from .data.stream import PAD, TRAIN, Task, TaskStream
@@ -80,8 +81,9 @@ def steps_of(
             vectors = cached[users[batch]]
         elif joint:
             items = inputs[input_rows[distinct]].long()
-            hidden = model.hidden(items)
-            vectors, extra = hidden[-1][index], joint.weight * next_item_loss(hidden[:-1], items)[0]
+            hidden = model.hidden(F.pad(items, (0, 1)) if model.config.separator else items)
+            extra = joint.weight * next_item_loss(hidden[: items.shape[1] - 1], items)[0]
+            vectors = hidden[-1][index]
         else:
             vectors = model.user_vectors(inputs[input_rows[distinct]].long())[index]
         if task.kind == "ranking":

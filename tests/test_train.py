@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from helpers import FAST, ROWS, WAYS, rng, small_model, small_stream, state_of
+from helpers import FAST, ROWS, WAYS, lively, rng, small_model, small_stream, state_of
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -282,6 +282,20 @@ def test_an_epoch_visits_every_training_row_once(task, per_user):
     sizes = [len(batch) for batch in epoch(1).batches]
     assert len(epoch(1)) == len(sizes) == -(-len(first) // 7)
     assert set(sizes[:-1]) == {7}
+
+
+@pytest.mark.parametrize("separator", [False, True])
+@pytest.mark.parametrize("task", ["T2", "T4"])
+def test_a_joint_task_reads_the_vector_that_it_reads_alone(task, separator):
+    model = small_model(separator=separator)
+    for t in STREAM.tasks:
+        model.add_output(t.name, t.n_labels, t.kind, rng())
+    lively(model)
+    alone, together = (
+        next(iter(steps.steps_of(model, STREAM, STREAM[task], FAST, 1, False, joint)(1)))[0]
+        for joint in (None, steps.Joint(STREAM["T1"], FAST, 0.0))
+    )
+    torch.testing.assert_close(alone, together)
 
 
 def test_the_mean_loss_weighs_every_instance_the_same(monkeypatch):
