@@ -8,6 +8,8 @@ PROFILE ?= quick
 SEEDS ?=
 # Stages that run side by side.
 WORKERS ?= 2
+# 1: committed results count as computed; otherwise the study computes everything itself.
+REUSE ?=
 
 # Installed first and by itself, so that its build suits the machine; the rest follows the lock.
 TORCH := torch==2.13.0
@@ -59,9 +61,9 @@ setup: ## build the environment in VENV from requirements.lock; nothing to do if
 	rm -f "$$venv/.building"; \
 	wanted > "$$venv/.ready.part"; mv "$$venv/.ready.part" "$$venv/.ready"
 
-study: setup ## run the study: data, training, tables, figures (DATASET, PROFILE, SEEDS, WORKERS)
+study: setup ## run the study: data, training, tables, figures (DATASET, PROFILE, SEEDS, WORKERS, REUSE)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --workers "$(WORKERS)" \
-		$(if $(strip $(SEEDS)),--seeds $(SEEDS))
+		$(if $(strip $(SEEDS)),--seeds $(SEEDS)) $(if $(strip $(REUSE)),--reuse)
 
 test: setup ## check style, run the tests, then run every notebook
 	"$(BIN)/python" -m ruff check .

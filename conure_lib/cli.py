@@ -25,7 +25,7 @@ def study(args: argparse.Namespace) -> int:
     """Computes the graph of stages, writes the tables, then executes every notebook."""
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
     runs = study.runs(METHODS)
-    study.compute(runs, args.workers)
+    study.compute(runs, args.workers, args.reuse)
     if args.profile != "smoke":
         publish(stage for run in runs for stage in run.stages.values())
     for path in write_tables(study, runs):
@@ -95,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument("--profile", default="quick", choices=list(PROFILES))
         if name != "tune":
             sub.add_argument("--seeds", type=int, nargs="+", help="instead of the profile's seeds")
+        if name == "study":
+            sub.add_argument("--reuse", action="store_true", help="committed results count as computed")
         if name != "figures":
             sub.add_argument("--workers", type=int, default=1, help="stages computed side by side (default 1)")
     sub = command(data, "data")

@@ -191,25 +191,33 @@ def study_config(dataset: str, profile: str, seeds: tuple[int, ...] | None = Non
 
 _SMOKE_DATA = {"n_users": 400, "n_items": 64, "n_labels": 32, "length": 10, "structure": 0.6}
 _SMOKE = TrainConfig(epochs=3, learning_rate=0.01, batch_size=64, labels_per_user=4)
-_LABELS = TrainConfig(epochs=15, batch_size=512, patience=3, labels_per_user=8, learning_rate=0.0003, l2=0.01)
-_PROFILE = TrainConfig(epochs=15, batch_size=64, patience=4, learning_rate=0.001)
-_REAL = {"model": ModelConfig(width=64, dilations=(1, 4) * 2), "retrain": {"epochs": 5}, "prune": TTL_RATIOS}
+_RANKING = TrainConfig(epochs=15, batch_size=512, patience=3, labels_per_user=8, learning_rate=0.0003, l2=0.01)
+_CLASSES = TrainConfig(epochs=15, batch_size=64, patience=4, learning_rate=0.0003)
+_REAL = {
+    "model": ModelConfig(width=64, dilations=(1, 4) * 2),
+    "retrain": {"epochs": 5},
+    "retrain_rate": 0.1,
+    "prune": TTL_RATIOS,
+}
 _COMPLETE_JOURNEY = _REAL | {
     "data": DataConfig("complete-journey"),
     "train": {
         "T1": TrainConfig(epochs=8, learning_rate=0.01, batch_size=128, loss="sampled-softmax"),
-        "T2": _LABELS,
-        "T3": _LABELS,
-        "*": _PROFILE,
+        "T2": _RANKING,
+        "T3": replace(_RANKING, learning_rate=0.001),
+        "T4": replace(_CLASSES, learning_rate=0.003),
+        "*": _CLASSES,
     },
 }
 _ML_100K = _REAL | {
     "data": DataConfig("ml-100k"),
     "train": {
         "T1": TrainConfig(epochs=25, learning_rate=0.01, patience=4),
-        "T2": _LABELS,
-        "T3": _LABELS,
-        "*": _PROFILE,
+        "T2": _RANKING,
+        "T3": replace(_RANKING, l2=0.001),
+        "T5": replace(_CLASSES, learning_rate=0.003),
+        "T6": replace(_CLASSES, learning_rate=0.001),
+        "*": _CLASSES,
     },
 }
 

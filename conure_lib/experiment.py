@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 from tqdm.auto import tqdm
@@ -17,7 +18,7 @@ from .data import load
 from .data.store import whole_folder
 from .data.stream import TaskStream
 from .methods import METHODS, Step
-from .stages import CHECKPOINT, PUBLISHED, RECORD, Stage, compute_one
+from .stages import CHECKPOINT, PUBLISHED, RANKS, RECORD, Stage, compute_one
 
 COMPUTED_IN_NOTEBOOKS = ("smoke", "quick")
 """Profiles small enough for a notebook to compute what is missing; elsewhere it demands the results."""
@@ -57,9 +58,12 @@ class Study:
     def runs(self, methods: Iterable[str]) -> list[Run]:
         return [self.run(method, seed) for method in methods for seed in self.config.seeds]
 
-    def compute(self, runs: Iterable[Run], workers: int = 1) -> None:
-        """Computes what is missing of these runs' stages, in any number of processes, with the same results."""
-        compute([stage for run in runs for stage in run.stages.values()], self.stream, workers)
+    def compute(self, runs: Iterable[Run], workers: int = 1, reuse: bool = True) -> None:
+        """Computes what is missing of these runs' stages, in any number of processes, with the same results.
+
+        reuse: a committed record counts as done; otherwise only what was computed here does.
+        """
+        compute([stage for run in runs for stage in run.stages.values()], self.stream, workers, reuse)
 
     def require(self, runs: Iterable[Run]) -> None:
         """Raises MissingResult with the command that computes the first stage without a result."""
@@ -87,12 +91,12 @@ class Study:
         return pd.DataFrame(rows)
 
 
-def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1) -> None:
+def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1, reuse: bool = True) -> None:
     """Computes the stages and whatever they need. A killed computation goes on where it was.
 
     Each worker is a process with the study's number of threads; results do not depend on ``workers``.
     """
-    todo = missing(stages)
+    todo = missing(stages, reuse)
     bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
     if workers <= 1:
         for stage in todo:
@@ -104,9 +108,9 @@ def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1) -> No
     bar.close()
 
 
-def missing(stages: Iterable[Stage]) -> list[Stage]:
-    """What has to be computed for these stages, parents first: those without a record, and those whose
-    checkpoint is needed by one of them and is not here."""
+def missing(stages: Iterable[Stage], reuse: bool = True) -> list[Stage]:
+    """What has to be computed for these stages, parents first: those without a record (with ``reuse`` a
+    committed one will do), and those whose checkpoint is needed by one of them and is not here."""
     todo: dict[str, Stage] = {}
 
     def need_checkpoint(stage: Stage) -> None:
@@ -119,7 +123,7 @@ def missing(stages: Iterable[Stage]) -> list[Stage]:
         todo[stage.id] = stage
 
     for stage in stages:
-        if stage.id not in todo and not stage.is_done():
+        if stage.id not in todo and not stage.is_done(reuse):
             add(stage)
     return list(todo.values())
 
@@ -167,11 +171,21 @@ def _end_with_parent() -> None:
 
 
 def publish(stages: Iterable[Stage]) -> None:
-    """Copies the small files of computed stages to where they are committed."""
+    """Copies the small files of computed stages to where they are committed, unless the same are there."""
     for stage in stages:
         for one in stage.lineage():
             target = paths.published() / one.study.data.dataset / one.id
-            if (one.folder / RECORD).is_file() and not target.is_dir():
-                with whole_folder(target) as folder:
-                    for name in PUBLISHED:
-                        shutil.copy(one.folder / name, folder / name)
+            if not (one.folder / RECORD).is_file() or _same(one.folder, target):
+                continue
+            shutil.rmtree(target, ignore_errors=True)
+            with whole_folder(target) as folder:
+                for name in PUBLISHED:
+                    shutil.copy(one.folder / name, folder / name)
+
+
+def _same(computed: Path, published: Path) -> bool:
+    """Whether the published results are these, wherever and whenever they were computed."""
+    names = (RECORD, RANKS)
+    return all((published / n).is_file() for n in PUBLISHED) and all(
+        (computed / n).read_bytes() == (published / n).read_bytes() for n in names
+    )

@@ -113,8 +113,9 @@ class Stage:
         self._verified(self.folder, CHECKPOINT, WEIGHTS)
         return ContinualModel.load(self.folder)
 
-    def is_done(self) -> bool:
-        return any((folder / RECORD).is_file() for folder in self._places())
+    def is_done(self, reuse: bool = True) -> bool:
+        """Whether there is a record; without ``reuse`` a committed one does not count."""
+        return any((folder / RECORD).is_file() for folder in self._places()[: 2 if reuse else 1])
 
     def _verified(self, folder: Path, *names: str) -> dict:
         """The record in the folder, once the named files have the digests it gives."""

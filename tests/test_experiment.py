@@ -295,6 +295,25 @@ def test_published_records_count_as_done(study, computed, root):
     assert wanting([study.stage(Step("finetune", "T6", STEPS["T1.train"]), 1)]) == ["T1.train", "T6.finetune"]
 
 
+def test_without_reuse_a_committed_record_does_not_count(study, computed, root):
+    stages_asked = [study.run("STL", 1, ("T1", "T2")).stages["T1"]]
+    study.compute([study.run("STL", 1, ("T1",))])
+    publish(stages_asked)
+    shutil.rmtree(paths.stages())
+    assert missing(stages_asked) == []
+    assert missing(stages_asked, reuse=False) == stages_asked
+
+
+def test_publishing_replaces_a_record_that_says_something_else(study, root):
+    (stage,) = study.run("STL", 1, ("T1",)).stages.values()
+    study.compute([study.run("STL", 1, ("T1",))])
+    publish([stage])
+    published = paths.published() / "synthetic" / stage.id
+    (published / RECORD).write_text("{}")
+    publish([stage])
+    assert (published / RECORD).read_bytes() == (stage.folder / RECORD).read_bytes()
+
+
 def test_publishing_takes_ancestors_along_and_nothing_twice(study):
     last = study.stage(STEPS["T4.retrain"], 1)  # of the order T1, T2, T3, T4: not computed here
     assert not last.is_done()
