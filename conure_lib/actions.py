@@ -43,7 +43,7 @@ class Context:
 
 def popularity(c: Context) -> Outcome:
     """No model: the most frequent labels of the training part, the same for everybody."""
-    return Outcome(None, {c.task.name: popularity_ranks(c.task, TEST)})
+    return Outcome(None, {c.task.name: popularity_ranks(c.stream, c.task, TEST)})
 
 
 def train(c: Context) -> Outcome:
@@ -52,7 +52,7 @@ def train(c: Context) -> Outcome:
     learner.start(c.task.name, c.task.n_labels, c.task.kind, seeded(c.seed, c.task.name, "output"))
     trainable = learner.trainable()
     curve = _fit(c, learner.model, trainable, retrain=False)
-    ranks = test_ranks(learner.model, c.stream, c.task)
+    ranks = ranks_on_test(learner.model, c.stream, c.task)
     return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
 
 
@@ -61,7 +61,7 @@ def prune(c: Context) -> Outcome:
     learner = c.parent
     learner.prune(c.study.pruned(c.task.name))
     with learner.only_owned() as model:
-        ranks = test_ranks(model, c.stream, c.task)
+        ranks = ranks_on_test(model, c.stream, c.task)
     return Outcome(learner, ranks, [], _notes(c, learner, {}))
 
 
@@ -71,7 +71,7 @@ def retrain(c: Context) -> Outcome:
     trainable = learner.trainable()
     with learner.only_owned() as model:
         curve = _fit(c, model, trainable, retrain=True)
-        ranks = test_ranks(model, c.stream, c.task)
+        ranks = ranks_on_test(model, c.stream, c.task)
     learner.finish()
     return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
 
@@ -88,7 +88,8 @@ def finetune(c: Context) -> Outcome:
         curve.append(metric_of(first.kind, evaluate(changed, c.stream, first, TEST)))
 
     outcome = _with_new_output(c, model, trained=BACKBONE, on_epoch=watch)
-    outcome.ranks[f"{first.name}-after"] = evaluate(model, c.stream, first, TEST)
+    forgotten = ranks_on_test(model, c.stream, first)
+    outcome.ranks |= {f"{measure}-after": ranks for measure, ranks in forgotten.items()}
     outcome.notes["forgetting"] = {
         "metric_by_epoch": curve,
         **change_of_weights(kernels, {n: k.detach() for n, k in model.kernels().items()}),
@@ -142,8 +143,8 @@ ACTIONS: dict[str, Callable[[Context], Outcome]] = {
 # --- shared pieces ---------------------------------------------------------------------------------------
 
 
-def test_ranks(model: UserModel, stream: TaskStream, task: Task) -> dict[str, np.ndarray]:
-    """Test ranks of a task; for T1 at the last position and, as "T1-all", at all positions."""
+def ranks_on_test(model: UserModel, stream: TaskStream, task: Task) -> dict[str, np.ndarray]:
+    """Ranks in the test part of a task; for T1 at the last position and, as "T1-all", at all positions."""
     ranks = {task.name: evaluate(model, stream, task, TEST)}
     if task.kind == "sequence":
         ranks[f"{task.name}-all"] = evaluate_all_positions(model, stream, task, TEST)
@@ -193,7 +194,7 @@ def _with_new_output(c: Context, model: UserModel, trained: tuple[str, ...], onl
     names = [n for n in parameters if n.startswith(own) or (n.startswith(trained) and only in n)]
     curve = _fit(c, model, dict.fromkeys(names), retrain=False, **hooks)
     notes = {"trained_parameters": sum(parameters[n].numel() for n in names)}
-    return Outcome(ContinualModel(model, ()), test_ranks(model, c.stream, c.task), curve, notes)
+    return Outcome(ContinualModel(model, ()), ranks_on_test(model, c.stream, c.task), curve, notes)
 
 
 def _notes(c: Context, learner: ContinualModel, trained: Trainable) -> dict:

@@ -92,6 +92,8 @@ class TrainConfig:
         _demand(_in(self.negatives, 0, 1) or self.negatives == 1, self, "negatives", "a share in (0, 1]")
         _demand(_in(self.rho, 0, math.inf), self, "rho", "a number above 0")
         _demand(_in(self.l2, 0, math.inf) or self.l2 == 0, self, "l2", "a number of at least 0")
+        for name in ("learning_rate", "negatives", "rho", "l2"):  # 0 and 0.0 are one setting with one id
+            object.__setattr__(self, name, float(getattr(self, name)))
         _demand(self.optimizer in OPTIMIZERS, self, "optimizer", " or ".join(OPTIMIZERS))
         _demand(self.loss in T1_LOSSES, self, "loss", " or ".join(T1_LOSSES))
         _demand(self.table_updates in TABLE_UPDATES, self, "table_updates", " or ".join(TABLE_UPDATES))

@@ -1,7 +1,7 @@
 """Exact ranks over the whole catalogue, one per instance; averages come late (paper, section 6.1).
 
 Tie rule: a label's rank is the number of labels whose score is at least its own, itself included. Ties thus
-count against the model, and constant scores earn nothing.
+count against the model: constant scores earn nothing where there are more labels than the cutoff.
 """
 
 import numpy as np
@@ -107,9 +107,12 @@ def evaluate_all_positions(model: UserModel, stream: TaskStream, task: Task, par
     return np.concatenate(ranks)
 
 
-def popularity_ranks(task: Task, part: int) -> np.ndarray:
-    """The floor: every user is given the labels most frequent in training (ties: against the model)."""
-    counts = task.label_counts()
+def popularity_ranks(stream: TaskStream, task: Task, part: int) -> np.ndarray:
+    """The floor: every user is given the labels most frequent in training (ties: against the model).
+
+    T1 counts all items of the training sequences, not only their last ones.
+    """
+    counts = stream.item_counts() if task.kind == "sequence" else task.label_counts()
     at_least = len(counts) - np.searchsorted(np.sort(counts), counts, side="left")
     rank = at_least[task.labels[task.rows(part)]]
     return np.where(rank > CUTOFF, 0, rank).astype(np.uint8)

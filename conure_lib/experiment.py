@@ -52,7 +52,12 @@ class Study:
     def run(self, method: str, seed: int, order: tuple[str, ...] | None = None) -> Run:
         if method not in METHODS:
             raise ValueError(f"method {method!r} is unknown; known are {', '.join(METHODS)}")
-        steps = METHODS[method](order or self.order)
+        order = order or self.order
+        if order[0] != self.order[0] or len(set(order)) < len(order) or not set(order) <= set(self.order):
+            raise ValueError(
+                f"order {order}; wanted: {self.order[0]} first, then others of {self.order}, each once"
+            )
+        steps = METHODS[method](order)
         return Run(method, seed, {task: self.stage(step, seed) for task, step in steps.items()})
 
     def runs(self, methods: Iterable[str]) -> list[Run]:

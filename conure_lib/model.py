@@ -10,9 +10,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .config import ConfigError, ModelConfig
+from .config import PATCHES, ModelConfig
 from .data.stream import Kind
 from .layers import Block, OutputLayer, Patch, PatchKind, normal, receptive_cone
+
+FORMAT = 1  # of model files
 
 
 class UserModel(nn.Module):
@@ -87,7 +89,7 @@ def save_model(
         task: {"n_labels": len(layer.weight), "bias": layer.bias is not None}
         for task, layer in model.outputs.items()
     }
-    description = {"format": 1, "model": asdict(model.config), "n_items": model.n_items, "outputs": outputs}
+    description = {"format": FORMAT, "model": asdict(model.config), "n_items": model.n_items, "outputs": outputs}
     description["patches"] = model.patch_kind()
     (folder / "model.json").write_text(json.dumps(description | (about or {}), indent=1, sort_keys=True) + "\n")
 
@@ -100,14 +102,18 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
     except (OSError, ValueError, SafetensorError) as error:
         raise ModelFileError(f"{folder}: cannot be read as a saved model: {error}") from error
     try:
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']!r}; this version reads {FORMAT}")
         sizes = dict(about["model"], dilations=tuple(about["model"]["dilations"]))
         nothing = torch.Generator().manual_seed(0)
         model = UserModel(ModelConfig(**sizes), about["n_items"], nothing)
         for task, output in about["outputs"].items():
             model.add_output(task, output["n_labels"], "classification" if output["bias"] else "ranking", nothing)
+        if about["patches"] not in (None, *PATCHES):
+            raise ValueError(f"patches {about['patches']!r}")
         if about["patches"] is not None:
             model.add_patches(about["patches"], nothing)
-    except (KeyError, TypeError, ConfigError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ModelFileError(f"{folder / 'model.json'}: not a description of a model: {error!r}") from error
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from . import paths
-from .data.stream import TEST, TaskStream
+from .data.stream import PAD, TEST, TaskStream
 from .evaluate import scores_of
 from .experiment import Run, Study
 from .stages import metric_name
@@ -29,9 +29,16 @@ def method_scores(study: Study, method: str, task: str) -> np.ndarray:
     return np.mean([scores_of(kind, run.stages[task].ranks(task)) for run in runs], axis=0)
 
 
-def test_users(stream: TaskStream, task: str) -> np.ndarray:
-    """The user of each test instance, in the order of ``method_scores``: what intervals are clustered by."""
-    return stream[task].users[stream[task].rows(TEST)]
+def test_users(stream: TaskStream, measure: str) -> np.ndarray:
+    """The user of each test instance of a measure, in the order of its ranks: what intervals are clustered by.
+
+    measure: a task, or "T1-all", whose instances are all items that follow an item.
+    """
+    task = stream[measure.removesuffix("-all")]
+    rows = task.rows(TEST)
+    if measure == task.name:
+        return task.users[rows]
+    return np.repeat(task.users[rows], (stream.sequences[rows, :-1] != PAD).sum(1))
 
 
 def overall(study: Study, methods: Iterable[str], tasks: Iterable[str] | None = None) -> pd.DataFrame:

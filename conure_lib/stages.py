@@ -54,10 +54,11 @@ class Stage:
     def determined_by(self) -> dict:
         """Everything that the stage's files depend on, beside the code of this protocol version."""
         action, task = self.step.action, self.step.task
-        settings: object = None
+        if action == "popularity":
+            return {"protocol": PROTOCOL, "action": action, "task": task, "stream": self.stream_digest}
         if action == "prune":
-            settings = self.study.pruned(task)
-        elif action != "popularity":
+            settings: object = self.study.pruned(task)
+        else:
             settings = asdict(self.study.training(task, retrain=action == "retrain"))
         return {
             "protocol": PROTOCOL,
@@ -152,8 +153,9 @@ def compute_one(stage: Stage, stream: TaskStream) -> None:
         task = stream[stage.step.task]
         outcome = ACTIONS[stage.step.action](Context(stage.study, stream, task, stage.seed, parent))
     spent = {"wall_s": round(time.time() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
-    if stage.folder.is_dir():  # a damaged or incomplete leftover; a whole one would have been skipped
-        shutil.rmtree(stage.folder)
+    wanted = (RECORD,) if outcome.model is None else (RECORD, CHECKPOINT)
+    if stage.folder.is_dir() and not all((stage.folder / name).is_file() for name in wanted):
+        shutil.rmtree(stage.folder)  # a leftover without its checkpoint; one that is whole stays
     with whole_folder(stage.folder) as folder:
         _write(stage, outcome, stream, folder)
         (folder / ENVIRONMENT).write_text(_json(environment() | spent))
@@ -168,7 +170,7 @@ def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> 
         "rank": np.concatenate(list(ranks.values())),
     })  # fmt: skip
     table.to_parquet(folder / RANKS, compression="zstd", index=False)
-    kinds = {f"{t.name}{suffix}": t.kind for suffix in ("-all", "-after", "") for t in stream.tasks}
+    kinds = {f"{t.name}{suffix}": t.kind for suffix in ("-all-after", "-all", "-after", "") for t in stream.tasks}
     metrics = [{"measure": name, "metric": metric_name(kinds[name]), "value": metric_of(kinds[name], r),
                 "n": len(r)} for name, r in ranks.items()]  # fmt: skip
     record = {

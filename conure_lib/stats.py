@@ -8,6 +8,9 @@ from scipy import stats
 VERDICTS = ("REPRODUCED", "PARTLY", "NOT REPRODUCED", "NOT TESTED")
 
 
+ROUNDING = 1e-12  # means over seeds that differ by less are equal
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean with its 95% interval. n: instances; users: clusters that the interval is based on."""
@@ -47,6 +50,7 @@ def paired_effect(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> Ef
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} against {len(theirs)} scores; a paired test needs the same instances")
     difference = np.asarray(ours, float) - np.asarray(theirs, float)
+    difference[np.abs(difference) < ROUNDING] = 0.0
     interval = estimate(difference, users)
     mean, error, groups = _clustered(difference, users)
     p = 1.0 if error == 0 and mean == 0 else float(2 * stats.t.sf(abs(mean) / error, groups - 1)) if error else 0.0

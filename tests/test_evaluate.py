@@ -195,4 +195,13 @@ def test_popularity_by_brute_force(labels, seed):
     seen = [label for label, part in zip(labels, split, strict=True) if part == TRAIN]
     counts = np.array([seen.count(label) for label in range(10)])
     wanted = np.array(labels)[split == TEST]
-    assert popularity_ranks(task, TEST).tolist() == brute(counts[None], [0] * len(wanted), wanted)
+    assert popularity_ranks(None, task, TEST).tolist() == brute(counts[None], [0] * len(wanted), wanted)
+
+
+def test_t1s_popularity_counts_all_training_items():
+    stream = small_stream()
+    task = stream["T1"]
+    train = stream.sequences[task.rows(TRAIN)]
+    counts = np.array([(train == item).sum() for item in range(1, stream.n_items + 1)])
+    wanted = task.labels[task.rows(TEST)]
+    assert popularity_ranks(stream, task, TEST).tolist() == brute(counts[None], [0] * len(wanted), wanted)

@@ -240,6 +240,15 @@ def test_popularity_sampler_has_the_stated_distribution(rho):
     assert not torch.equal(negatives, sampler.draw(positives, rng(3)))
 
 
+@given(counts=st.lists(st.integers(0, 9), min_size=2, max_size=9), rho=st.sampled_from([1e-3, 0.05, 0.3, 100.0]))
+def test_a_negative_is_never_its_positive(counts, rho):
+    positives = torch.arange(len(counts)).repeat(50)
+    negatives = PopularitySampler(np.array(counts), rho).draw(positives, rng(1))
+    assert not (negatives == positives).any()
+    assert negatives.min() >= 0
+    assert negatives.max() < len(counts)
+
+
 def test_popularity_sampler_needs_two_labels():
     with pytest.raises(ValueError, match="at least 2"):
         PopularitySampler(np.array([3]), 0.3)

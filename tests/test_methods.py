@@ -190,7 +190,9 @@ def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):
         pruned, again = (study.stage(steps[action], 1) for action in ("prune", "retrain"))
         for stage in (pruned, again):
             model, task = stage.model().for_task(stage.step.task), STREAM[stage.step.task]
-            assert actions.test_ranks(model, STREAM, task)[task.name].tolist() == stage.ranks(task.name).tolist()
+            assert (
+                actions.ranks_on_test(model, STREAM, task)[task.name].tolist() == stage.ranks(task.name).tolist()
+            )
         assert pruned.record()["curve"] == []
         assert len(again.record()["curve"]) == 2
         start = train._validator(pruned.model().for_task(task.name), STREAM, task, frozen_backbone=False)()
@@ -249,7 +251,7 @@ def test_a_strong_structure_is_found():
     """The positive control: five times what popularity gives."""
     stream = small_stream(n_users=800, length=12, structure=0.8)
     found = metric_of("sequence", outcome("train", "T1", stream).ranks["T1"])
-    floor = metric_of("sequence", popularity_ranks(stream["T1"], TEST))
+    floor = metric_of("sequence", popularity_ranks(stream, stream["T1"], TEST))
     assert 0.5 < found <= 1
     assert found > 5 * floor
 

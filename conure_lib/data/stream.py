@@ -126,7 +126,7 @@ def draw_split(n: int, shares: str, seed: int, salt: str) -> np.ndarray:
     train, validation, _ = SPLITS[shares]
     n_train, n_validation = round(n * train), max(1, round(n * validation))
     if n_train < 1 or n - n_train - n_validation < 1:
-        raise DataError(f"task {salt}: {n} instances are too few to split {shares}; at least 10 are needed")
+        raise DataError(f"task {salt}: {n} instances are too few to split {shares}")
     key = int.from_bytes(hashlib.sha256(f"{salt}/{shares}".encode()).digest()[:8], "big")
     order = np.random.default_rng([seed, key]).permutation(n)
     split = np.full(n, TEST, dtype=np.uint8)
