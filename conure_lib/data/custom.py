@@ -80,6 +80,7 @@ def from_tables(
                 "keep one row, or make it a ranking task"
             )
         tables.append(LabelTable(task.name, task.kind, task.title, rows))
+    info = {"source": "your own tables", "licence": "your own data", **(info or {})}
     return assemble(
         name, table[["user", "item"]], tables, length=length, title=title, min_events=min_events,
         min_item_count=min_item_count, min_label_count=min_label_count, split=split, split_seed=split_seed,
@@ -116,7 +117,7 @@ def build(
         LabelTable(entry["name"], entry["kind"], entry.get("title", entry["name"]), _read(files[entry["file"]]))
         for entry in plan["tasks"]
     ]
-    info = {"files": {name: source_digest(file) for name, file in files.items()}, "licence": "your own data"}
+    info = {"files": {name: source_digest(file) for name, file in files.items()}}
     return from_tables(
         files[plan["events"]], tables, name=name, title=plan.get("title", TITLE), length=length,
         min_events=min_events, min_item_count=min_item_count, min_label_count=min_label_count, split=split,

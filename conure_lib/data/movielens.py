@@ -20,6 +20,7 @@ from .assemble import LabelTable, assemble
 from .fetch import Field, Layout, TransferError, bad_line
 from .stream import DataError, TaskStream
 
+SOURCE = "MovieLens, https://grouplens.org/datasets/movielens/"
 URL = "https://files.grouplens.org/datasets/movielens/{}.zip"
 MD5 = {
     "ml-100k": "0e33842e24a9c977be4e0107933c0723",
@@ -128,7 +129,7 @@ def build_ratings_csv(
         raise DataError(f"{name}: t2_reading={t2_reading!r}; use one of {', '.join(LIKED)}")
     where = Path(path) if path else _official(name, SHARED)
     ratings, digest = _read_ratings(where, f"{name}/ratings.csv")
-    info = {"files": {"ratings.csv": digest}, "licence": LICENCE.format(SHARED)}
+    info = {"source": SOURCE, "files": {"ratings.csv": digest}, "licence": LICENCE.format(SHARED)}
     return _stream(
         name, ratings, LIKED[t2_reading], [], info, length=length, min_events=min_events,
         min_item_count=min_item_count, min_label_count=min_label_count, split=split, split_seed=split_seed,
@@ -176,7 +177,8 @@ def _with_profiles(name: str, where: Path, ratings_name: str, users_name: str, *
         LabelTable(task, "classification", title, users.rename(columns={column: "label"}))
         for task, title, column in PROFILES
     ]
-    info = {"files": {ratings_name: digest, users_name: users_digest}, "licence": LICENCE.format(PRIVATE)}
+    files = {ratings_name: digest, users_name: users_digest}
+    info = {"source": SOURCE, "files": files, "licence": LICENCE.format(PRIVATE)}
     return _stream(name, ratings, (4.0,), profiles, info, **assembly)
 
 

@@ -68,8 +68,13 @@ def build(
     kept = np.zeros(len(sequences), dtype=bool)
     kept[np.fromiter((row for row in users.values() if row != REPEATED), dtype=np.int64)] = True
     new_row = np.cumsum(kept) - 1
-    info = {"files": {names["T1"]: digest}, "licence": LICENCE, "length": length}
-    info |= {"min_label_count": min_label_count, "split": split, "split_seed": split_seed}
+    info = {
+        "source": "the authors' text files",
+        "files": {names["T1"]: digest},
+        "licence": LICENCE,
+        "length": length,
+    }
+    info |= {"length": length, "min_label_count": min_label_count, "split": split, "split_seed": split_seed}
     info |= {"dropped_sequences": int((~kept).sum()), "dropped_labels": {}, "classes": {}}
     if info["dropped_sequences"]:
         sequences = sequences[kept]

@@ -39,6 +39,7 @@ def test_by_hand():
     np.testing.assert_array_equal(stream["T2"].labels, [0] * 10 + [1, 2] * 5)
     np.testing.assert_array_equal(stream["T3"].labels, [1, 0] * 5)
     assert stream.info["classes"] == {"T3": ["20", "30"]}
+    assert stream.info["source"] == "your own tables"
     assert [(t.name, t.title) for t in stream.tasks][1:] == [("T2", "T2"), ("T3", "T3")]
     assert stream.name == "custom"
 

@@ -89,6 +89,7 @@ def test_six_tasks_by_hand(tmp_path, write, build):
     for name, digest in stream.info["files"].items():
         assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
     assert "MovieLens" in stream.info["licence"]
+    assert "MovieLens" in stream.info["source"]
     assert stream.info["readings"]["T2"] == "4 stars"
 
 

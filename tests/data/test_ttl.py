@@ -55,6 +55,7 @@ def test_by_hand(tmp_path):
     assert [label for _, label in pairs(stream, "T5")] == [0, 1] * 5
     assert [t.kind for t in stream.tasks] == ["sequence", *["ranking"] * 2, *["classification"] * 3]
     assert stream.info["classes"]["T6"] == ["1", "2"]
+    assert "authors" in stream.info["source"]
     assert stream.info["dropped_sequences"] == 0
     for name, digest in stream.info["files"].items():
         assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
