@@ -1,7 +1,6 @@
 """MovieLens releases as task streams: T1 = ratings below 4, T2 = liked, T3 = 5 stars, T4..T6 = profile.
 
-Source: https://grouplens.org/datasets/movielens/ (Harper and Konstan 2015, "The MovieLens Datasets: History
-and Context"). The reading of the stars follows section 6.1 of the paper.
+The data: Harper and Konstan 2015, "The MovieLens Datasets". The reading of the stars: section 6.1 of the paper.
 """
 
 import os
