@@ -4,13 +4,17 @@ Tie rule: a label's rank is the number of labels whose score is at least its own
 count against the model: constant scores earn nothing where there are more labels than the cutoff.
 """
 
+from collections.abc import Callable
+from itertools import chain
+
 import numpy as np
 import torch
 from torch import Tensor
 
-from .data.stream import PAD, Kind, Task, TaskStream
+from .data.stream import Kind, Task, TaskStream
 from .layers import OutputLayer
 from .model import UserModel
+from .padding import padding_of, pieces
 
 CUTOFF = 5  # MRR@5
 SCORE_ELEMENTS = 1 << 23  # scores held at a time: 32 MiB
@@ -58,11 +62,18 @@ def metric_of(kind: Kind, ranks: np.ndarray) -> float:
     return float(scores_of(kind, ranks).mean())
 
 
+def user_vectors(model: UserModel, sequences: np.ndarray, batch: int = USERS_AT_A_TIME) -> Tensor:
+    """The vector at the last position of each sequence: item ids [n, L] -> float32 [n, k]."""
+    return _last_vectors(model, model.user_vectors, sequences, batch)
+
+
 @torch.no_grad()
-def user_vectors(model: UserModel, sequences: np.ndarray | Tensor, batch: int = USERS_AT_A_TIME) -> Tensor:
-    """The vector at the last position of each sequence: int [n, L] -> float32 [n, k]."""
-    parts = torch.as_tensor(sequences).split(batch)
-    return torch.cat([model.user_vectors(part.to(model.embedding.device).long()) for part in parts])
+def _last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray, batch: int) -> Tensor:
+    vectors = model.embedding.new_empty(len(sequences), model.config.width)
+    for numbers, prefix in chain.from_iterable(pieces(padding_of(sequences), model.config.width, batch)):
+        items = torch.from_numpy(sequences[numbers]).to(vectors.device).long()
+        vectors[torch.from_numpy(numbers).to(vectors.device)] = forward(items, prefix)
+    return vectors
 
 
 def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.ndarray:
@@ -72,12 +83,8 @@ def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.
     """
     rows = task.rows(part)
     if task.kind == "sequence":
-        sequences = torch.from_numpy(stream.sequences[rows]).to(model.embedding.device).long()
-        with torch.no_grad():
-            vectors = torch.cat([model.last_hidden(s) for s in sequences[:, :-1].split(USERS_AT_A_TIME)])
-        return exact_ranks(
-            model.outputs[task.name], vectors, torch.arange(len(rows)), torch.from_numpy(task.labels[rows])
-        )
+        vectors = _last_vectors(model, model.last_hidden, stream.sequences[rows, :-1], USERS_AT_A_TIME)
+        return rank_instances(model.outputs[task.name], vectors, np.arange(len(rows)), task.labels[rows])
     users, index = np.unique(task.users[rows], return_inverse=True)
     vectors = user_vectors(model, stream.sequences[stream.input_rows[users]])
     return rank_instances(model.outputs[task.name], vectors, index, task.labels[rows])
@@ -95,16 +102,20 @@ def rank_instances(layer: OutputLayer, vectors: Tensor, index: np.ndarray, targe
 @torch.no_grad()
 def evaluate_all_positions(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.ndarray:
     """T1 at every position: ranks (uint8) of all items that follow an item, by sequence, then by position."""
-    ranks = []
-    for rows in torch.from_numpy(stream.sequences[task.rows(part)]).split(USERS_AT_A_TIME):
-        sequences = rows.to(model.embedding.device).long()
-        inputs, targets = sequences[:, :-1], sequences[:, 1:]
-        valid = inputs != PAD
-        vectors = model.hidden(inputs).transpose(0, 1)[valid]
-        ranks.append(
-            exact_ranks(model.outputs[task.name], vectors, torch.arange(len(vectors)), targets[valid] - 1)
-        )
-    return np.concatenate(ranks)
+    sequences = stream.sequences[task.rows(part)]
+    padding = padding_of(sequences)
+    known = sequences.shape[1] - 1 - padding  # items that follow an item, of each sequence
+    first = np.cumsum(known) - known
+    ranks = np.empty(known.sum(), dtype=np.uint8)
+    for numbers, prefix in chain.from_iterable(pieces(padding, model.config.width, USERS_AT_A_TIME)):
+        items = torch.from_numpy(sequences[numbers]).to(model.embedding.device).long()
+        position = np.arange(prefix, sequences.shape[1] - 1) - padding[numbers, None]  # from the first item on
+        valid = torch.from_numpy(position >= 0).to(items.device)
+        vectors = model.hidden(items[:, :-1], prefix).transpose(0, 1)[valid]
+        targets = items[:, prefix + 1 :][valid] - 1
+        place = (first[numbers, None] + position)[position >= 0]
+        ranks[place] = exact_ranks(model.outputs[task.name], vectors, torch.arange(len(vectors)), targets)
+    return ranks
 
 
 def popularity_ranks(stream: TaskStream, task: Task, part: int) -> np.ndarray:

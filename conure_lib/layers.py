@@ -1,5 +1,7 @@
 """The pieces of NextItNet: dilated causal convolutions on any subset of positions, blocks, patches, outputs."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
@@ -14,84 +16,125 @@ TAPS = 3  # the paper's 1x3 kernels
 PATCH_REDUCTION = 8  # a patch's bottleneck has k / 8 channels: 8% of a convolution's weights, as PeterRec's
 PatchKind = Literal["serial", "parallel"]
 Rows = slice | Tensor
-Plan = tuple[tuple[int, Rows], ...]
+BlockInputs = tuple[Tensor, Tensor]
+Plan = tuple["Tap", ...]
 
 
 class CausalConv(torch.autograd.Function):
     """y[t] = x[t] Z[2] + x[t - d] Z[1] + x[t - 2d] Z[0], with zeros before the first position.
 
     Time-major, x is [positions, batch, k]: each tap is one product of contiguous matrices, added in place, so
-    there is no padding and no im2col. ``plan`` gives, for taps 2, 1, 0, the first output position that the
-    tap reaches and the input positions it reads; thereby the same code serves every subset of positions.
+    there is no padding and no im2col. ``plan`` holds for taps 2, 1, 0 what they read (see ``Tap``); thereby
+    the same code serves every subset of positions. ``pads`` [P, k]: what the layer reads at the first P
+    positions, where all sequences are padding; it is the same for all of them and stored once.
     """
 
     @staticmethod
-    def forward(ctx, x: Tensor, kernel: Tensor, plan: Plan, n_out: int) -> Tensor:
-        ctx.save_for_backward(x, kernel)
+    def forward(ctx, x: Tensor, kernel: Tensor, pads: Tensor | None, plan: Plan, n_out: int) -> Tensor:
+        ctx.save_for_backward(x, kernel, pads)
         ctx.plan = plan
         width = x.shape[2]
-        y = torch.mm(x[plan[0][1]].reshape(-1, width), kernel[2]).view(n_out, x.shape[1], kernel.shape[2])
-        for tap, (first, rows) in zip((1, 0), plan[1:], strict=True):
-            if first < n_out:
-                y[first:].flatten(0, 1).addmm_(x[rows].reshape(-1, width), kernel[tap])
+        y = torch.mm(x[plan[0].rows].reshape(-1, width), kernel[2]).view(n_out, x.shape[1], kernel.shape[2])
+        for number, tap in zip((1, 0), plan[1:], strict=True):
+            if tap.first < n_out:
+                y[tap.first :].flatten(0, 1).addmm_(x[tap.rows].reshape(-1, width), kernel[number])
+            if tap.beside is not None:
+                y[tap.beside] += torch.mm(pads[tap.pads], kernel[number])[:, None]
         return y
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        x, kernel = ctx.saved_tensors
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        x, kernel, pads = ctx.saved_tensors
         grad = grad.contiguous()
         grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
         grad_kernel = torch.zeros_like(kernel) if ctx.needs_input_grad[1] else None
-        for tap, (first, rows) in zip((2, 1, 0), ctx.plan, strict=True):
-            if first >= len(grad):
-                continue
-            g = grad[first:].flatten(0, 1)
-            if grad_x is not None and isinstance(rows, slice):
-                grad_x[rows].flatten(0, 1).addmm_(g, kernel[tap].t())
-            elif grad_x is not None:  # a tap reads no position twice, so this sum has one term per row
-                grad_x.index_add_(0, rows, (g @ kernel[tap].t()).view(-1, *x.shape[1:]))
-            if grad_kernel is not None:
-                torch.mm(x[rows].reshape(-1, x.shape[2]).t(), g, out=grad_kernel[tap])
-        return grad_x, grad_kernel, None, None
+        grad_pads = torch.zeros_like(pads) if ctx.needs_input_grad[2] else None
+        for number, tap in zip((2, 1, 0), ctx.plan, strict=True):
+            back = kernel[number].t()
+            if tap.first < len(grad):
+                g = grad[tap.first :].flatten(0, 1)
+                if grad_x is not None and isinstance(tap.rows, slice):
+                    grad_x[tap.rows].flatten(0, 1).addmm_(g, back)
+                elif grad_x is not None:  # a tap reads no position twice, so this sum has one term per row
+                    grad_x.index_add_(0, tap.rows, (g @ back).view(-1, *x.shape[1:]))
+                if grad_kernel is not None:
+                    torch.mm(x[tap.rows].reshape(-1, x.shape[2]).t(), g, out=grad_kernel[number])
+            if tap.beside is not None:
+                g = grad[tap.beside].sum(1)
+                if grad_pads is not None:
+                    grad_pads[tap.pads] += g @ back
+                if grad_kernel is not None:
+                    grad_kernel[number].addmm_(pads[tap.pads].t(), g)
+        return grad_x, grad_kernel, grad_pads, None, None
 
 
-@lru_cache(maxsize=64)
+@dataclass(frozen=True)
+class Tap:
+    """What one tap of a kernel reads. first: the first output it has an input for; rows: these inputs.
+
+    beside, pads: the outputs for which it reads the shared padding instead, and the positions it reads there.
+    """
+
+    first: int
+    rows: Rows
+    beside: slice | None
+    pads: Rows | None
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """A block's two convolutions: plan and number of outputs of each, and the input rows its skip adds."""
+
+    first: Plan
+    n_first: int
+    second: Plan
+    n_second: int
+    skip: Rows
+
+
+@lru_cache(maxsize=1024)
 def receptive_cone(
-    dilations: tuple[int, ...], length: int, last_only: bool, device: torch.device
-) -> tuple[Rows, tuple[tuple[Plan, int, Plan, int, Rows], ...]]:
+    dilations: tuple[int, ...], length: int, last_only: bool, prefix: int, device: torch.device
+) -> tuple[Rows, tuple[BlockPlan, ...]]:
     """Which positions each convolution must compute, worked out backwards from the wanted outputs.
 
-    dilations: first dilation of each block. Returns the positions of the input sequence that are read, and per
-    block: plan and output size of both convolutions, and the block's input rows that its skip connection adds.
-    With ``last_only`` only what feeds the last position is in it: the receptive cone.
+    dilations: first dilation of each block. prefix: positions at the start that are padding in all sequences;
+    they are read from elsewhere and never computed. Returns the positions read of the input sequence without
+    its prefix, and a plan per block. With ``last_only`` only what feeds the last position is in it: the
+    receptive cone.
     """
-    wanted = [length - 1] if last_only else list(range(length))
+    wanted = [length - 1] if last_only else list(range(prefix, length))
     blocks = []
     for d in reversed(dilations):
-        middle = _reach(wanted, 2 * d)
-        first = sorted(set(_reach(middle, d)) | set(wanted))
-        skip = _rows(wanted, first, device)
-        plans = _plan(first, middle, d, device), _plan(middle, wanted, 2 * d, device)
-        blocks.append((plans[0], len(middle), plans[1], len(wanted), skip))
+        middle = _reach(wanted, 2 * d, prefix)
+        first = sorted(set(_reach(middle, d, prefix)) | set(wanted))
+        plans = _plan(first, middle, d, prefix, device), _plan(middle, wanted, 2 * d, prefix, device)
+        blocks.append(BlockPlan(plans[0], len(middle), plans[1], len(wanted), _rows(wanted, first, device)))
         wanted = first
-    return _rows(wanted, list(range(length)), device), tuple(reversed(blocks))
+    return _rows(wanted, range(prefix, length), device), tuple(reversed(blocks))
 
 
-def _reach(positions: list[int], dilation: int) -> list[int]:
-    return sorted({p - tap * dilation for p in positions for tap in range(TAPS) if p >= tap * dilation})
+def _reach(positions: list[int], dilation: int, prefix: int) -> list[int]:
+    reached = {p - back * dilation for p in positions for back in range(TAPS)}
+    return sorted(p for p in reached if p >= prefix)
 
 
-def _plan(inputs: list[int], outputs: list[int], dilation: int, device: torch.device) -> Plan:
+def _plan(inputs: list[int], outputs: list[int], dilation: int, prefix: int, device: torch.device) -> Plan:
     plan = []
     for back in range(TAPS):  # how many dilations this tap looks back: kernel[2], kernel[1], kernel[0]
-        read = [p - back * dilation for p in outputs if p >= back * dilation]
-        plan.append((len(outputs) - len(read), _rows(read, inputs, device)))
+        read = [p - back * dilation for p in outputs]  # ascending
+        before = sum(position < 0 for position in read)
+        first = sum(position < prefix for position in read)
+        beside = slice(before, first) if before < first else None
+        pads = None if beside is None else _rows(read[beside], range(prefix), device)
+        plan.append(Tap(first, _rows(read[first:], inputs, device), beside, pads))
     return tuple(plan)
 
 
-def _rows(positions: list[int], available: list[int], device: torch.device) -> Rows:
+def _rows(positions: Sequence[int], available: Sequence[int], device: torch.device) -> Rows:
     """Where ``positions`` stand in ``available``: a slice if they are neighbours (no copy), else a tensor."""
-    rows = [available.index(p) for p in positions]
+    place = {position: row for row, position in enumerate(available)}
+    rows = [place[p] for p in positions]
     start = rows[0] if rows else 0
     if rows == list(range(start, start + len(rows))):
         return slice(start, start + len(rows))
@@ -112,9 +155,16 @@ class Block(nn.Module):
         self.patch1: Patch | None = None
         self.patch2: Patch | None = None
 
-    def forward(self, h: Tensor, plan1: Plan, n1: int, plan2: Plan, n2: int, skip: Rows) -> Tensor:
-        inner = _patched(self.patch1, F.relu(self.norm1(h)), self.kernel1, plan1, n1)
-        return h[skip] + _patched(self.patch2, F.relu(self.norm2(inner)), self.kernel2, plan2, n2)
+    def forward(self, h: Tensor, plan: BlockPlan, pads: BlockInputs | None) -> tuple[Tensor, BlockInputs]:
+        """h [positions, batch, k] -> the block's outputs, and what its two convolutions read.
+
+        pads: what they read at the padding before the first position, [P, k] each.
+        """
+        pad1, pad2 = pads or (None, None)
+        x1 = F.relu(self.norm1(h))
+        inner = _patched(self.patch1, x1, self.kernel1, pad1, plan.first, plan.n_first)
+        x2 = F.relu(self.norm2(inner))
+        return h[plan.skip] + _patched(self.patch2, x2, self.kernel2, pad2, plan.second, plan.n_second), (x1, x2)
 
 
 class Patch(nn.Module):
@@ -136,11 +186,13 @@ class Patch(nn.Module):
         return F.relu(z @ self.down + self.down_bias) @ self.up + self.up_bias
 
 
-def _patched(patch: Patch | None, x: Tensor, kernel: Tensor, plan: Plan, n_out: int) -> Tensor:
-    y = CausalConv.apply(x, kernel, plan, n_out)
+def _patched(
+    patch: Patch | None, x: Tensor, kernel: Tensor, pads: Tensor | None, plan: Plan, n_out: int
+) -> Tensor:
+    y = CausalConv.apply(x, kernel, pads, plan, n_out)
     if patch is None:
         return y
-    return y + patch(y if patch.kind == "serial" else x[plan[0][1]])
+    return y + patch(y if patch.kind == "serial" else x[plan[0].rows])
 
 
 class OutputLayer(nn.Module):

@@ -8,35 +8,35 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-CHUNK_ELEMENTS = 1 << 20  # logits held at a time by a softmax loss: 4 MiB, measured best
+CHUNK_ELEMENTS = 1 << 18  # logits held at a time by a softmax loss: 1 MiB, a core's own cache
 MIN_CHUNK_ROWS = 128  # fewer rows make poor products; bounds memory at catalogues of up to millions
 
 
 class SoftmaxLoss(torch.autograd.Function):
     """Mean cross-entropy of g W^T + b in bounded memory: probabilities live for one chunk of rows.
 
-    The bias rides along as one more column of the product, and rows are scaled after the products, on k
-    columns instead of n: each chunk is written and read as few times as possible.
+    Rows are scaled after the products, on k columns instead of n, and the bias is no further column of them
+    (k + 1 columns cost a fifth more time): each chunk is written and read as few times as possible.
     """
 
     @staticmethod
     def forward(ctx, vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-        ones = vectors.new_ones(len(vectors), 1)
-        inputs = vectors if bias is None else torch.cat([vectors, ones], 1)
-        matrix = weight if bias is None else torch.cat([weight, bias[:, None]], 1)
-        grad_inputs, grad_matrix = torch.empty_like(inputs), torch.zeros_like(matrix)
+        grad_vectors, grad_weight = torch.empty_like(vectors), torch.zeros_like(weight)
+        grad_bias = None if bias is None else torch.zeros_like(bias)
         own = torch.empty_like(vectors[:, 0])
-        for rows, logits, spare in _chunks(inputs, len(weight)):
-            torch.mm(inputs[rows], matrix.t(), out=logits)
+        for rows, logits, spare in _chunks(vectors, len(weight)):
+            _scores(vectors[rows], weight, bias, logits)
             chances = torch.softmax(logits, 1, out=spare)
             own[rows] = chances.gather(1, targets[rows, None]).squeeze(1)
-            torch.mm(chances, matrix, out=grad_inputs[rows])
-            grad_matrix.addmm_(chances.t(), inputs[rows])
-        grad_inputs -= matrix[targets]
-        grad_matrix.index_add_(0, targets, inputs, alpha=-1)
-        width = vectors.shape[1]
-        ctx.grads = [g.div_(len(vectors)) for g in (grad_inputs[:, :width], grad_matrix[:, :width])]
-        ctx.grads.append(None if bias is None else grad_matrix[:, width] / len(vectors))
+            torch.mm(chances, weight, out=grad_vectors[rows])
+            grad_weight.addmm_(chances.t(), vectors[rows])
+            if grad_bias is not None:
+                grad_bias += chances.sum(0)
+        grad_vectors -= weight[targets]
+        grad_weight.index_add_(0, targets, vectors, alpha=-1)
+        if grad_bias is not None:
+            grad_bias.index_add_(0, targets, torch.ones_like(own), alpha=-1)
+        ctx.grads = [None if g is None else g.div_(len(vectors)) for g in (grad_vectors, grad_weight, grad_bias)]
         # A chance below the smallest float shows a loss of 87, its gradient is exact all the same.
         return -own.clamp_min_(torch.finfo(own.dtype).tiny).log_().mean()
 
@@ -58,41 +58,49 @@ class SampledSoftmaxLoss(torch.autograd.Function):
         negatives: Tensor,
         rows_only: bool,
     ) -> Tensor:
-        others = torch.cat([weight[negatives], corrected[negatives, None]], 1)
-        inputs = torch.cat([vectors, vectors.new_ones(len(vectors), 1)], 1)
+        others, shift = weight[negatives], corrected[negatives]
         own = (vectors * weight[targets]).sum(1) + corrected[targets]
         column = targets.new_full((len(weight),), -1)
         column[negatives] = torch.arange(len(negatives), device=negatives.device)
-        hits = column[targets]
+        hits = column[targets][:, None]
         losses, missed = torch.empty_like(own), torch.empty_like(own)
-        grad_inputs, grad_others = torch.empty_like(inputs), torch.zeros_like(others)
-        for rows, logits, spare in _chunks(inputs, len(negatives)):
-            torch.mm(inputs[rows], others.t(), out=logits)
-            hit = (hits[rows] >= 0).nonzero().squeeze(1)
-            logits[hit, hits[rows][hit]] = torch.finfo(logits.dtype).min  # infinite: NaN if nothing else was drawn
+        grad_vectors, grad_others = torch.empty_like(vectors), torch.zeros_like(others)
+        grad_shift = torch.zeros_like(shift)
+        for rows, logits, spare in _chunks(vectors, len(negatives)):
+            _scores(vectors[rows], others, shift, logits)
+            at = hits[rows].clamp_min(0)
+            lowest = torch.finfo(logits.dtype).min  # infinite: NaN if nothing else was drawn
+            logits.scatter_(1, at, torch.where(hits[rows] < 0, logits.gather(1, at), lowest))
             top = logits.amax(1)
             chances = torch.softmax(logits, 1, out=spare)  # among the negatives only
             margin = top - chances.amax(1).log() - own[rows]
             losses[rows] = F.softplus(margin)
             missed[rows] = margin.sigmoid()  # the chance left to all negatives together
-            torch.mm(chances, others, out=grad_inputs[rows])
-            grad_others.addmm_(chances.t(), inputs[rows] * missed[rows, None])
-        width, scale = vectors.shape[1], missed[:, None] / len(vectors)
+            torch.mm(chances, others, out=grad_vectors[rows])
+            grad_others.addmm_(chances.t(), vectors[rows] * missed[rows, None])
+            grad_shift.addmv_(chances.t(), missed[rows])
+        scale = missed / len(vectors)
         touched = torch.cat([targets, negatives])
-        slopes = torch.cat([inputs * -scale, grad_others / len(vectors)])
-        grad_corrected = torch.zeros_like(corrected).index_add_(0, touched, slopes[:, width])
+        slopes = torch.cat([vectors * -scale[:, None], grad_others / len(vectors)])
+        grad_corrected = torch.zeros_like(corrected)
+        grad_corrected.index_add_(0, touched, torch.cat([-scale, grad_shift / len(vectors)]))
         if rows_only:
-            grad_weight = torch.sparse_coo_tensor(
-                touched[None], slopes[:, :width], weight.shape, check_invariants=False
-            )
+            grad_weight = torch.sparse_coo_tensor(touched[None], slopes, weight.shape, check_invariants=False)
         else:
-            grad_weight = torch.zeros_like(weight).index_add_(0, touched, slopes[:, :width])
-        ctx.grads = [(grad_inputs[:, :width] - weight[targets]) * scale, grad_weight, grad_corrected]
+            grad_weight = torch.zeros_like(weight).index_add_(0, touched, slopes)
+        ctx.grads = [(grad_vectors - weight[targets]) * scale[:, None], grad_weight, grad_corrected]
         return losses.mean()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         return (*(g * grad for g in ctx.grads), None, None, None)
+
+
+def _scores(vectors: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
+    if bias is None:
+        torch.mm(vectors, weight.t(), out=out)
+    else:
+        torch.addmm(bias, vectors, weight.t(), out=out)
 
 
 def _chunks(inputs: Tensor, columns: int) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -12,9 +12,10 @@ from torch.nn import functional as F
 
 from .config import PATCHES, ModelConfig
 from .data.stream import Kind
-from .layers import Block, OutputLayer, Patch, PatchKind, normal, receptive_cone
+from .layers import Block, BlockInputs, OutputLayer, Patch, PatchKind, normal, receptive_cone
 
 FORMAT = 1  # of model files
+Pads = list[BlockInputs]
 
 
 class UserModel(nn.Module):
@@ -51,26 +52,49 @@ class UserModel(nn.Module):
         """The convolution kernels by parameter name, in order of depth."""
         return {n: p for n, p in self.named_parameters() if n.rpartition(".")[2].startswith("kernel")}
 
-    def hidden(self, sequences: Tensor) -> Tensor:
-        """Hidden vectors of every position, time-major: [B, L] item ids -> [L, B, k] (matrix E, section 3.2)."""
-        return self._run(sequences, last_only=False)
+    def hidden(self, sequences: Tensor, prefix: int = 0, pads: Pads | None = None) -> Tensor:
+        """Hidden vectors, time-major: [B, L] item ids -> [L - prefix, B, k] (matrix E, section 3.2).
 
-    def user_vectors(self, sequences: Tensor) -> Tensor:
+        prefix: how many positions are padding in every sequence; nothing is computed for them. pads: what
+        ``pad_rows`` gave for at least as many, if several calls share it.
+        """
+        return self._run(sequences, False, prefix, pads)
+
+    def user_vectors(self, sequences: Tensor, prefix: int = 0, pads: Pads | None = None) -> Tensor:
         """The vector at the last position (g, section 3.2), for tasks after T1: [B, L] item ids -> [B, k].
 
-        With ``config.separator`` an id 0 is appended and read instead.
+        With ``config.separator`` an id 0 is appended and read instead. prefix, pads: see ``hidden``.
         """
-        return self.last_hidden(F.pad(sequences, (0, 1)) if self.config.separator else sequences)
+        return self.last_hidden(F.pad(sequences, (0, 1)) if self.config.separator else sequences, prefix, pads)
 
-    def last_hidden(self, sequences: Tensor) -> Tensor:
+    def last_hidden(self, sequences: Tensor, prefix: int = 0, pads: Pads | None = None) -> Tensor:
         """The last position of ``hidden`` at the cost of its receptive cone: [B, L] item ids -> [B, k]."""
-        return self._run(sequences, last_only=True)[0]
+        return self._run(sequences, True, prefix, pads)[0]
 
-    def _run(self, sequences: Tensor, last_only: bool) -> Tensor:
-        rows, plans = receptive_cone(self.config.dilations, sequences.shape[1], last_only, sequences.device)
-        h = F.embedding(sequences.t()[rows].contiguous(), self.embedding, sparse=self.sparse_embedding)
+    def pad_rows(self, prefix: int) -> Pads:
+        """What each convolution reads at ``prefix`` positions of padding, per block two tensors [prefix, k].
+
+        Before a sequence's first item all hidden vectors depend on the position only: one row serves all.
+        """
+        _, plans = receptive_cone(self.config.dilations, prefix, False, 0, self.embedding.device)
+        padding = torch.zeros(prefix, 1, dtype=torch.long, device=self.embedding.device)
+        h = F.embedding(padding, self.embedding, sparse=self.sparse_embedding)
+        read = []
         for block, plan in zip(self.blocks, plans, strict=True):
-            h = block(h, *plan)
+            h, (x1, x2) = block(h, plan, None)
+            read.append((x1[:, 0], x2[:, 0]))
+        return read
+
+    def _run(self, sequences: Tensor, last_only: bool, prefix: int, pads: Pads | None) -> Tensor:
+        dilations, length, device = self.config.dilations, sequences.shape[1], sequences.device
+        rows, plans = receptive_cone(dilations, length, last_only, prefix, device)
+        if prefix and pads is None:
+            pads = self.pad_rows(prefix)
+        items = sequences[:, prefix:].t()[rows].contiguous()
+        h = F.embedding(items, self.embedding, sparse=self.sparse_embedding)
+        for number, (block, plan) in enumerate(zip(self.blocks, plans, strict=True)):
+            beside = None if not prefix else tuple(x[:prefix] for x in pads[number])
+            h, _ = block(h, plan, beside)
         return h
 
 

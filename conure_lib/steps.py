@@ -1,4 +1,4 @@
-"""The steps of an epoch: which instances stand in a batch, and the loss of a batch."""
+"""The steps of an epoch: which instances stand in a batch, and the loss of a batch, piece by piece."""
 
 import hashlib
 from collections.abc import Callable, Iterator
@@ -10,11 +10,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .config import TrainConfig
-from .data.stream import PAD, TRAIN, Task, TaskStream
+from .data.stream import TRAIN, Task, TaskStream
 from .evaluate import user_vectors
-from .layers import OutputLayer
-from .losses import LogUniformSampler, PopularitySampler, bpr_loss, sampled_softmax_loss, softmax_loss
 from .model import UserModel
+from .objectives import LabelLoss, NextItemLoss
+from .padding import Group, padding_of, pieces
+
+PIECE_ELEMENTS = 1 << 19  # of a hidden tensor [sequences, positions, k]: more than 2 MiB leave the cache
+MIN_PIECE = 32  # sequences; fewer make poor products
+Step = Callable[[np.ndarray], tuple[Iterator[Tensor], int]]
 
 
 @dataclass(frozen=True)
@@ -33,15 +37,19 @@ def seeded(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -
 
 
 class Batches:
-    """The batches of one epoch with a length, so that progress can show the remaining time."""
+    """The batches of one epoch with a length, so that progress can show the remaining time.
 
-    def __init__(self, batches: list, step: Callable[[Tensor], tuple[Tensor, int]]) -> None:
+    Each is (losses, size): the losses of the batch's pieces, whose sum is the mean over its ``size`` summands.
+    Take the gradient of each before asking for the next, then intermediate results stay in fast memory.
+    """
+
+    def __init__(self, batches: list[np.ndarray], step: Step) -> None:
         self.batches, self.step = batches, step
 
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, int]]:
+    def __iter__(self) -> Iterator[tuple[Iterator[Tensor], int]]:
         return map(self.step, self.batches)
 
 
@@ -54,70 +62,142 @@ def steps_of(
     frozen_backbone: bool,
     joint: Joint | None = None,
 ) -> Callable[[int], Batches]:
-    """For an epoch's number: its batches as (loss with a graph, number of summands) pairs."""
-    rows = task.rows(TRAIN)
-    layer = model.outputs[task.name]
-    device = layer.weight.device
-    users, labels, input_rows, inputs = (
-        torch.from_numpy(a).to(device) for a in (task.users, task.labels, stream.input_rows, stream.sequences)
-    )
-    cached = user_vectors(model, stream.sequences[stream.input_rows]) if frozen_backbone else None
-    noise = seeded(seed, task.name, "negatives", device=device)
+    """For an epoch's number: its batches.
+
+    What stands in a batch and where is worked out on the host, so that a GPU is never waited for.
+    """
+    noise = seeded(seed, task.name, "negatives", device=model.embedding.device)
     if task.kind == "sequence":
-        next_item_loss = _next_item_loss(model.outputs[task.name], stream, config, noise)
-    elif joint:
-        next_item_loss = _next_item_loss(model.outputs[joint.task.name], stream, joint.config, noise)
-    if task.kind == "ranking":
-        popular = PopularitySampler(task.label_counts(), config.rho, device)
-
-    def sequence_step(batch: Tensor) -> tuple[Tensor, int]:
-        items = inputs[batch].long()
-        return next_item_loss(model.hidden(items[:, :-1]), items)
-
-    def label_step(batch: Tensor) -> tuple[Tensor, int]:
-        distinct, index = users[batch].unique(return_inverse=True)
-        extra: Tensor | float = 0.0
-        if cached is not None:
-            vectors = cached[users[batch]]
-        elif joint:
-            items = inputs[input_rows[distinct]].long()
-            hidden = model.hidden(F.pad(items, (0, 1)) if model.config.separator else items)
-            extra = joint.weight * next_item_loss(hidden[: items.shape[1] - 1], items)[0]
-            vectors = hidden[-1][index]
-        else:
-            vectors = model.user_vectors(inputs[input_rows[distinct]].long())[index]
-        if task.kind == "ranking":
-            negatives = popular.draw(labels[batch], noise)
-            return bpr_loss(vectors, layer.weight, labels[batch], negatives) + extra, len(batch)
-        return softmax_loss(vectors, layer.weight, layer.bias, labels[batch]) + extra, len(batch)
-
-    step = sequence_step if task.kind == "sequence" else label_step
+        step = _sequence_step(model, stream, task, NextItemLoss(model.outputs[task.name], stream, config, noise))
+    elif frozen_backbone:
+        step = _output_step(model, stream, task, LabelLoss(model.outputs[task.name], task, config, noise))
+    else:
+        loss = LabelLoss(model.outputs[task.name], task, config, noise)
+        first = joint and NextItemLoss(model.outputs[joint.task.name], stream, joint.config, noise)
+        step = _label_step(model, stream, task, loss, first, joint.weight if joint else 0.0)
+    rows = task.rows(TRAIN)
 
     def epoch(number: int) -> Batches:
         order = shuffled(rows, task.users[rows], config.labels_per_user, seeded(seed, task.name, "order", number))
         noise.manual_seed(seeded(seed, task.name, "negatives", number).initial_seed())
-        return Batches(list(torch.from_numpy(order).to(device).split(config.batch_size)), step)
+        return Batches(np.split(order, range(config.batch_size, len(order), config.batch_size)), step)
 
     return epoch
 
 
-def _next_item_loss(
-    layer: OutputLayer, stream: TaskStream, config: TrainConfig, noise: torch.Generator
-) -> Callable[[Tensor, Tensor], tuple[Tensor, int]]:
-    """T1's loss: (hidden [L-1, B, k], items [B, L]) -> mean over all items that follow an item, their number."""
-    sampled = config.loss == "sampled-softmax"
-    n_draws = max(1, round(config.negatives * stream.n_items))
-    sampler = LogUniformSampler(stream.item_counts(), n_draws, layer.weight.device)
+def _sequence_step(model: UserModel, stream: TaskStream, task: Task, loss: NextItemLoss) -> Step:
+    sequences = torch.from_numpy(stream.sequences).to(model.embedding.device)
+    padding = padding_of(stream.sequences)
+    last = sequences.shape[1] - 1
 
-    def loss(hidden: Tensor, items: Tensor) -> tuple[Tensor, int]:
-        known = (items[:, :-1] != PAD).t()
-        vectors, targets = hidden[known], items[:, 1:].t()[known] - 1
-        if not sampled:
-            return softmax_loss(vectors, layer.weight, layer.bias, targets), len(targets)
-        args = (vectors, layer.weight, layer.bias, targets, sampler.draw(noise), sampler.log_expected)
-        return sampled_softmax_loss(*args, rows_only=config.table_updates == "rows"), len(targets)
+    def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
+        size, negatives = int((last - padding[batch]).sum()), loss.draw()
 
-    return loss
+        def losses() -> Iterator[Tensor]:
+            for piece in _pieces(padding[batch], model, last):
+                pads, parts = _pads(model, piece), []
+                for numbers, prefix in piece:
+                    items = sequences[_put(batch[numbers], sequences.device)].long()
+                    hidden = model.hidden(items[:, :-1], prefix, pads)
+                    parts.append(next_items(hidden, items, padding[batch[numbers]], prefix))
+                vectors, targets = (torch.cat(part) for part in zip(*parts, strict=True))
+                yield loss(vectors, targets, negatives) * (len(targets) / size)
+
+        return losses(), size
+
+    return step
+
+
+def _label_step(
+    model: UserModel, stream: TaskStream, task: Task, loss: LabelLoss, first: NextItemLoss | None, weight: float
+) -> Step:
+    """Backbone and output layer: one vector per distinct user. first, weight: T1's loss beside it (MTL)."""
+    device, separator = model.embedding.device, int(model.config.separator)
+    sequences = torch.from_numpy(stream.sequences).to(device)
+    padding = padding_of(stream.sequences)[stream.input_rows]
+    last = sequences.shape[1] - 1
+
+    def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
+        users, index = np.unique(task.users[batch], return_inverse=True)
+        labels = _put(task.labels[batch], device)
+        negatives, others = loss.draw(labels), first and first.draw()
+        n_next = int((last - padding[users]).sum())
+
+        def losses() -> Iterator[Tensor]:
+            for piece in _pieces(padding[users], model, last + 1 + separator):
+                pads, vectors, parts = _pads(model, piece), [], []
+                for numbers, prefix in piece:
+                    items = sequences[_put(stream.input_rows[users[numbers]], device)].long()
+                    if first is None:
+                        vectors.append(model.user_vectors(items, prefix, pads))
+                        continue
+                    hidden = model.hidden(F.pad(items, (0, separator)), prefix, pads)
+                    vectors.append(hidden[-1])
+                    parts.append(next_items(hidden, items, padding[users[numbers]], prefix))
+                at, rows = _instances(piece, index)
+                chosen = _put(at, device)
+                own = torch.cat(vectors)[_put(rows, device)]
+                total = loss(own, labels[chosen], None if negatives is None else negatives[chosen])
+                total = total * (len(at) / len(batch))
+                if first is not None:
+                    hidden, targets = (torch.cat(part) for part in zip(*parts, strict=True))
+                    total = total + first(hidden, targets, others) * (weight * len(targets) / n_next)
+                yield total
+
+        return losses(), len(batch)
+
+    return step
+
+
+def _output_step(model: UserModel, stream: TaskStream, task: Task, loss: LabelLoss) -> Step:
+    """The output layer alone: the backbone stands still, every user's vector is computed once."""
+    vectors = user_vectors(model, stream.sequences[stream.input_rows])
+
+    def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
+        labels = _put(task.labels[batch], vectors.device)
+        users = _put(task.users[batch], vectors.device)
+        return iter([loss(vectors[users], labels, loss.draw(labels))]), len(batch)
+
+    return step
+
+
+def next_items(hidden: Tensor, items: Tensor, padding: np.ndarray, prefix: int) -> tuple[Tensor, Tensor]:
+    """T1's vectors [N, k] and targets (item id minus one, int64 [N]): every position from the first item on.
+
+    hidden: time-major, from position ``prefix`` on; items [B, L]; padding [B].
+    """
+    last = items.shape[1] - 1
+    vectors, targets = hidden[: last - prefix].flatten(0, 1), items[:, prefix + 1 :].t().flatten() - 1
+    known = np.arange(prefix, last)[:, None] >= padding
+    if known.all():
+        return vectors, targets
+    at = _put(np.flatnonzero(known), hidden.device)
+    return vectors[at], targets[at]
+
+
+def _pieces(padding: np.ndarray, model: UserModel, length: int) -> Iterator[list[Group]]:
+    width = model.config.width
+    return pieces(padding, width, max(MIN_PIECE, PIECE_ELEMENTS // (length * width)))
+
+
+def _pads(model: UserModel, piece: list[Group]) -> list | None:
+    longest = max(prefix for _, prefix in piece)
+    return model.pad_rows(longest) if longest else None
+
+
+def _instances(piece: list[Group], index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which instances' users are in the piece, and at which row of its vectors each user stands."""
+    row = np.full(index.max() + 1, -1)
+    numbers = np.concatenate([group for group, _ in piece])
+    row[numbers] = np.arange(len(numbers))
+    at = np.flatnonzero(row[index] >= 0)
+    return at, row[index[at]]
+
+
+def _put(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on the device, without waiting for it."""
+    tensor = torch.from_numpy(array)
+    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def shuffled(rows: np.ndarray, users: np.ndarray, per_user: int, generator: torch.Generator) -> np.ndarray:

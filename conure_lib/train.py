@@ -92,21 +92,24 @@ def epochs(
     quiet = True if multiprocessing.parent_process() else None  # workers' bars would overwrite each other
     try:
         for number in range(1, config.epochs + 1):
-            losses, sizes = [], []
+            means, sizes = [], []
             label = f"{task.name} epoch {number}/{config.epochs}"
-            for loss, size in tqdm(steps(number), desc=label, leave=False, mininterval=2, disable=quiet):
+            for losses, size in tqdm(steps(number), desc=label, leave=False, mininterval=2, disable=quiet):
                 for parameter in trained:
                     parameter.grad = None
-                loss.backward()
+                total = torch.zeros((), device=weight.device)
+                for loss in losses:
+                    loss.backward()
+                    total += loss.detach()
                 for parameter, mask in masks:
                     parameter.grad.mul_(mask)
                 if config.l2:
                     weight.grad.add_(weight.detach(), alpha=config.l2)
                 for optimizer in optimizers:
                     optimizer.step()
-                losses.append(loss.detach())
+                means.append(total)
                 sizes.append(size)
-            mean = float(np.average(torch.stack(losses).cpu().numpy(), weights=sizes))
+            mean = float(np.average(torch.stack(means).cpu().numpy(), weights=sizes))
             if not np.isfinite(mean):
                 raise FloatingPointError(f"{task.name}: the loss became {mean}; lower the learning rate")
             yield mean

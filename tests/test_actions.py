@@ -98,8 +98,8 @@ def test_the_joint_loss_is_the_sum_of_its_parts(task):
 
     def loss(weight):
         together = None if weight is None else Joint(STREAM["T1"], FAST, weight)
-        ((value, _),) = steps_of(model, STREAM, STREAM[task], config, 1, False, together)(1)
-        return value
+        ((losses, _),) = steps_of(model, STREAM, STREAM[task], config, 1, False, together)(1)
+        return sum(losses)
 
     for weight in (0.1, 1.0):
         torch.testing.assert_close(loss(weight), loss(None) + weight * t1)

@@ -21,22 +21,9 @@ MAX_LINES = 250
 TARGETS = ("help", "setup", "study", "test", "lint", "format", "bench", "figures", "lock", "clean")
 
 ORDER = (
-    *("paths", "config", "data", "layers", "model", "ownership", "losses", "evaluate", "optim"),
-    *(
-        "steps",
-        "train",
-        "actions",
-        "methods",
-        "stages",
-        "experiment",
-        "tuning",
-        "stats",
-        "report",
-        "figures",
-        "bench",
-        "notebooks",
-        "cli",
-    ),
+    *("paths", "config", "data", "layers", "model", "ownership", "losses", "objectives", "padding", "evaluate"),
+    *("optim", "steps", "train", "actions", "methods", "stages", "experiment", "tuning", "stats", "report"),
+    *("figures", "bench", "notebooks", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
 

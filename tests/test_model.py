@@ -43,16 +43,16 @@ def reference(model, sequences):
 
 def conv_case(length, batch, width, dilation):
     """Input, kernel and the plan of one convolution over all positions (the first of a block's two)."""
-    _, ((plan, n_out, *_),) = receptive_cone((dilation,), length, False, CPU)
+    _, (block,) = receptive_cone((dilation,), length, False, 0, CPU)
     x = torch.randn(length, batch, width, dtype=torch.float64, generator=rng(1), requires_grad=True)
     kernel = torch.randn(3, width, width, dtype=torch.float64, generator=rng(2), requires_grad=True)
-    return x, kernel, plan, n_out
+    return x, kernel, block.first, block.n_first
 
 
 @pytest.mark.parametrize(("length", "batch", "width", "dilation"), SHAPES)
 def test_causal_convolution_is_conv1d_with_left_padding(length, batch, width, dilation):
     x, kernel, plan, n_out = conv_case(length, batch, width, dilation)
-    ours = CausalConv.apply(x, kernel, plan, n_out)
+    ours = CausalConv.apply(x, kernel, None, plan, n_out)
     theirs = reference_conv(x.transpose(0, 1), kernel, dilation).transpose(0, 1)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     weights = torch.randn(ours.shape, dtype=torch.float64, generator=rng(3))
@@ -63,28 +63,57 @@ def test_causal_convolution_is_conv1d_with_left_padding(length, batch, width, di
 @pytest.mark.parametrize(("length", "batch", "width", "dilation"), SHAPES[:6])
 def test_causal_convolution_passes_gradcheck(length, batch, width, dilation):
     x, kernel, plan, n_out = conv_case(length, batch, width, dilation)
-    assert torch.autograd.gradcheck(lambda a, b: CausalConv.apply(a, b, plan, n_out), (x, kernel))
+    assert torch.autograd.gradcheck(lambda a, b: CausalConv.apply(a, b, None, plan, n_out), (x, kernel))
 
 
-def test_a_cone_with_gaps_passes_gradcheck():
-    _, blocks = receptive_cone((1, 4), 14, True, CPU)
-    plan, n_out, *_ = blocks[1]  # its taps read every fourth row: index tensors, not slices
-    assert any(isinstance(rows, torch.Tensor) for _, rows in blocks[0][0] + blocks[1][0])
-    x = torch.randn(len_of(blocks[0]), 2, 2, dtype=torch.float64, generator=rng(1), requires_grad=True)
-    kernel = torch.randn(3, 2, 2, dtype=torch.float64, generator=rng(2), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda a, b: CausalConv.apply(a, b, plan, n_out), (x, kernel))
+@pytest.mark.parametrize("prefix", [0, 3, 6])
+def test_a_cone_with_gaps_passes_gradcheck(prefix):
+    _, blocks = receptive_cone((1, 4), 14, True, prefix, CPU)
+    plan = blocks[1].first  # its taps read every fourth row: index tensors, not slices
+    assert any(isinstance(tap.rows, torch.Tensor) for tap in blocks[0].first + plan)
+    assert prefix == 0 or any(tap.beside is not None for tap in plan)
+    shapes = (blocks[0].n_second, 2, 2), (3, 2, 2), (max(prefix, 1), 2)
+    inputs = [torch.randn(*shape, dtype=torch.float64, generator=rng(1), requires_grad=True) for shape in shapes]
+    assert torch.autograd.gradcheck(lambda *given: CausalConv.apply(*given, plan, blocks[1].n_first), inputs)
 
 
-def len_of(block):
-    """How many positions leave a block: what the next one reads."""
-    return block[3]
+@given(
+    dilations=st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple),
+    length=st.integers(2, 24),
+    prefix=st.integers(0, 22),
+    more=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+def test_nothing_is_computed_for_padding_that_all_share(dilations, length, prefix, more, seed):
+    """Forward and gradients in float64 are those of the whole, in every way of calling."""
+    prefix = min(prefix, length - 1)
+    model = lively(small_model(12, 4, dilations, seed=seed)).double()
+    sequences = random_sequences(3, length, 12, seed)
+    sequences[:, :prefix] = 0
+    weights = torch.randn(length - prefix, 3, 4, dtype=torch.float64, generator=rng(seed))
+    parameters = list(model.parameters())
+
+    def slopes(hidden):
+        return torch.autograd.grad((hidden * weights[-len(hidden) :]).sum(), parameters, retain_graph=True)
+
+    pads = model.pad_rows(prefix + more) if prefix + more else None
+    whole = model.hidden(sequences)[prefix:]
+    for ours, theirs in (
+        (model.hidden(sequences, prefix), whole),
+        (model.hidden(sequences, prefix, pads), whole),
+        (model.last_hidden(sequences, prefix)[None], whole[-1:]),
+        (model.last_hidden(sequences, prefix, pads)[None], whole[-1:]),
+    ):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
+        for one, other in zip(slopes(ours), slopes(theirs), strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
 
 
 def test_a_gradient_is_only_made_where_it_is_wanted():
     x, kernel, plan, n_out = conv_case(5, 2, 3, 1)
-    CausalConv.apply(x.detach(), kernel, plan, n_out).sum().backward()
-    CausalConv.apply(x, kernel.detach(), plan, n_out).sum().backward()
-    both = torch.autograd.grad(CausalConv.apply(x, kernel, plan, n_out).sum(), (x, kernel))
+    CausalConv.apply(x.detach(), kernel, None, plan, n_out).sum().backward()
+    CausalConv.apply(x, kernel.detach(), None, plan, n_out).sum().backward()
+    both = torch.autograd.grad(CausalConv.apply(x, kernel, None, plan, n_out).sum(), (x, kernel))
     assert torch.equal(x.grad, both[0])
     assert torch.equal(kernel.grad, both[1])
 
@@ -119,10 +148,10 @@ def test_the_receptive_cone_is_the_last_position_of_the_whole(dilations, length,
 
 
 def test_the_cone_reads_only_what_it_needs():
-    rows, blocks = receptive_cone((1,), 20, True, CPU)
+    rows, blocks = receptive_cone((1,), 20, True, 0, CPU)
     assert list(range(20))[rows] == list(range(13, 20))  # back by up to 2 * 2 + 2 * 1, all of them
-    assert [(block[1], block[3]) for block in blocks] == [(3, 1)]  # positions 15, 17, 19, then 19
-    rows, _ = receptive_cone((4,), 30, True, CPU)
+    assert [(block.n_first, block.n_second) for block in blocks] == [(3, 1)]  # positions 15, 17, 19, then 19
+    rows, _ = receptive_cone((4,), 30, True, 0, CPU)
     assert rows.tolist() == [5, 9, 13, 17, 21, 25, 29]
 
 

@@ -10,7 +10,7 @@ from helpers import FAST, ROWS, WAYS, lively, rng, small_model, small_stream, st
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conure_lib import steps, train
+from conure_lib import objectives, padding, steps, train
 from conure_lib.config import OPTIMIZERS, T1_LOSSES, TrainConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.steps import seeded
@@ -236,7 +236,7 @@ def test_a_single_flipped_bit_of_a_frozen_tensor_is_found_out():
 
 
 def test_an_infinite_loss_is_an_error(monkeypatch):
-    monkeypatch.setattr(steps, "bpr_loss", lambda vectors, *_: vectors.sum() * float("inf"))
+    monkeypatch.setattr(objectives, "bpr_loss", lambda vectors, *_: vectors.sum() * float("inf"))
     with pytest.raises(FloatingPointError, match="T2: the loss became"):
         fitted("T2")
 
@@ -275,7 +275,7 @@ def test_an_order_holds_every_row_once_and_users_side_by_side(users, per_user, s
 def test_an_epoch_visits_every_training_row_once(task, per_user):
     config = replace(FAST, batch_size=7, labels_per_user=per_user)
     epoch = steps.steps_of(fresh(task), STREAM, STREAM[task], config, 1, frozen_backbone=False)
-    first, second, again = (torch.cat(epoch(number).batches).tolist() for number in (1, 2, 1))
+    first, second, again = (np.concatenate(epoch(number).batches).tolist() for number in (1, 2, 1))
     assert sorted(first) == sorted(second) == STREAM[task].rows(TRAIN).tolist()
     assert first == again
     assert first != second
@@ -292,7 +292,7 @@ def test_a_joint_task_reads_the_vector_that_it_reads_alone(task, separator):
         model.add_output(t.name, t.n_labels, t.kind, rng())
     lively(model)
     alone, together = (
-        next(iter(steps.steps_of(model, STREAM, STREAM[task], FAST, 1, False, joint)(1)))[0]
+        sum(next(iter(steps.steps_of(model, STREAM, STREAM[task], FAST, 1, False, joint)(1)))[0])
         for joint in (None, steps.Joint(STREAM["T1"], FAST, 0.0))
     )
     torch.testing.assert_close(alone, together)
@@ -305,7 +305,7 @@ def test_the_mean_loss_weighs_every_instance_the_same(monkeypatch):
         seen.append(len(vectors))
         return vectors.sum() * 0 + len(seen)
 
-    monkeypatch.setattr(steps, "bpr_loss", loss)
+    monkeypatch.setattr(objectives, "bpr_loss", loss)
     _, history = fitted("T2", replace(FAST, epochs=1, batch_size=50))
     assert len(set(seen)) > 1  # the last batch is smaller
     assert history[1].loss == pytest.approx(np.average(range(1, len(seen) + 1), weights=seen))
@@ -325,7 +325,7 @@ def test_padding_is_no_training_example():
     """T1 learns every item after an item, and nothing of what stands before the first."""
     stream = small_stream(half_full=0.9, length=9)
     task, model = stream["T1"], fresh()
-    ((loss, size),) = steps.steps_of(model, stream, task, ONE_STEP, 1, frozen_backbone=False)(1)
+    ((losses, size),) = steps.steps_of(model, stream, task, ONE_STEP, 1, frozen_backbone=False)(1)
     hidden = model.hidden(torch.from_numpy(stream.sequences).long())  # causal: later items change nothing
     expected = []
     for row in task.rows(TRAIN):
@@ -334,4 +334,58 @@ def test_padding_is_no_training_example():
                 scores = model.outputs["T1"](hidden[at - 1, row])
                 expected.append(scores.logsumexp(0) - scores[int(stream.sequences[row, at]) - 1])
     assert size == len(expected) < 8 * len(task.rows(TRAIN))
-    assert loss.item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+    assert sum(losses).item() == pytest.approx(torch.stack(expected).mean().item(), rel=1e-5)
+
+
+WAYS_TO_LEARN = {
+    "T1": ("T1", {}, False),
+    "T1, sampled": ("T1", {"loss": "sampled-softmax", "negatives": 0.3}, False),
+    "T1, by rows": ("T1", ROWS, False),
+    "ranking": ("T2", {}, False),
+    "classification": ("T4", {}, False),
+    "joint": ("T2", {}, True),
+    "joint, sampled": ("T4", {"loss": "sampled-softmax"}, True),
+}
+
+
+@pytest.mark.parametrize("separator", [False, True])
+@pytest.mark.parametrize("way", WAYS_TO_LEARN)
+def test_pieces_and_groups_change_nothing(way, separator, monkeypatch):
+    """Losses and gradients in float64 are those of whole batches with all their padding."""
+    name, changes, together = WAYS_TO_LEARN[way]
+    config = replace(FAST, batch_size=24, labels_per_user=1, **changes)
+    stream = small_stream(half_full=0.8, length=9)
+    model = small_model(separator=separator)
+    for t in stream.tasks:
+        model.add_output(t.name, t.n_labels, t.kind, rng())
+    lively(model).double()
+    model.sparse_embedding = config.table_updates == "rows"
+    joint = steps.Joint(stream["T1"], config, 0.5) if together else None
+    seen = []
+
+    def learn():
+        for losses, size in steps.steps_of(model, stream, stream[name], config, 1, False, joint)(1):
+            model.zero_grad(set_to_none=True)
+            total, number = 0.0, 0
+            for loss in losses:
+                loss.backward()
+                total, number = total + loss.item(), number + 1
+            slopes = [None if p.grad is None else p.grad.to_dense() for p in model.parameters()]
+            yield total, size, slopes
+            seen.append(number)
+
+    monkeypatch.setattr(padding, "MAX_GROUPS", 1)
+    whole = list(learn())
+    assert set(seen) == {1}
+    monkeypatch.setattr(padding, "MAX_GROUPS", 8)
+    monkeypatch.setattr(padding, "GROUP_COST", 1)
+    monkeypatch.setattr(steps, "MIN_PIECE", 7)
+    monkeypatch.setattr(steps, "PIECE_ELEMENTS", 1)
+    for (one, n, slopes), (other, m, others) in zip(learn(), whole, strict=True):
+        assert n == m
+        assert one == pytest.approx(other, rel=1e-10)
+        for a, b in zip(slopes, others, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-10)
+    assert max(seen) > 2

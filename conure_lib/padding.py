@@ -1,0 +1,38 @@
+"""Left padding costs nothing: sequences are grouped by how much of it they have in common."""
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+
+from .data.stream import PAD
+
+Group = tuple[np.ndarray, int]
+"""Numbers of sequences, and the padding that all of them have."""
+MAX_GROUPS = 8  # of one piece
+GROUP_COST = 1 << 20  # of one more group, in multiply-adds of a layer: about the time its operators take
+
+
+def padding_of(sequences: np.ndarray) -> np.ndarray:
+    """How many positions stand before each sequence's first item: [n, L] item ids -> int64 [n]."""
+    return (sequences != PAD).argmax(1)
+
+
+def pieces(padding: np.ndarray, width: int, at_most: int) -> Iterator[list[Group]]:
+    """Pieces of up to ``at_most`` sequences, in groups of similar padding.
+
+    padding: [n], as ``padding_of`` gives it. width: the model's; a wide one is worth more groups.
+    """
+    order = np.argsort(padding, kind="stable")
+    for start in range(0, len(order), at_most):
+        numbers = order[start : start + at_most]
+        edges = np.unique(np.linspace(0, len(numbers), MAX_GROUPS + 1).astype(np.int64))
+        starts = [0]
+        for left, right in pairwise(edges[1:]):
+            spared = (right - left) * (padding[numbers[left]] - padding[numbers[starts[-1]]])
+            if spared * width**2 >= GROUP_COST:
+                starts.append(left)
+        yield [
+            (numbers[left:right], int(padding[numbers[left]]))
+            for left, right in zip(starts, [*starts[1:], len(numbers)], strict=True)
+        ]
