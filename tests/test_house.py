@@ -42,7 +42,7 @@ ORDER = (
 
 WITHIN = {
     "data": (
-        *("stream", "assemble", "fetch", "complete_journey", "movielens", "ttl"),
+        *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
         *("custom", "synthetic", "store"),
     ),
 }
