@@ -10,6 +10,7 @@ import numpy as np
 Kind = Literal["sequence", "ranking", "classification"]
 TRAIN, VALIDATION, TEST = 0, 1, 2
 PAD = 0  # the item id that fills a sequence on its left
+BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 SPLITS = {"80/5/15": (0.80, 0.05, 0.15), "20/80": (0.20, 0.05, 0.75)}
 """Shares of train, validation, test. "20/80" is Table 3's split: 20% to train on; of the rest, 5 points
 are kept apart for early stopping (the paper does not say on what it stopped) and 75 are the test part."""
@@ -73,8 +74,10 @@ class TaskStream:
 
     def item_counts(self) -> np.ndarray:
         """How often each item occurs in T1's training sequences: int64 [n_items], item id minus one."""
-        train = self.sequences[self.tasks[0].rows(TRAIN)]
-        return np.bincount(train[train != PAD] - 1, minlength=self.n_items)
+        rows, counts = self.tasks[0].rows(TRAIN), np.zeros(self.n_items + 1, dtype=np.int64)
+        for start in range(0, len(rows), BLOCK):
+            counts += np.bincount(self.sequences[rows[start : start + BLOCK]].ravel(), minlength=len(counts))
+        return np.delete(counts, PAD)
 
     def with_split(self, name: str, shares: str, seed: int) -> "TaskStream":
         """The same stream with one task split anew, e.g. T3 by "20/80" (Table 3)."""

@@ -110,6 +110,15 @@ def test_a_sound_stream_passes():
         stream["T9"]
 
 
+def test_items_are_counted_block_by_block(monkeypatch):
+    stream = small_stream()
+    train = stream.sequences[stream["T1"].rows(TRAIN)]
+    whole = [int((train == item).sum()) for item in range(1, stream.n_items + 1)]
+    for block in (1 << 16, 7, len(train), len(train) - 1):
+        monkeypatch.setattr("conure_lib.data.stream.BLOCK", block)
+        assert stream.item_counts().tolist() == whole
+
+
 DEFECTS = {
     "the first task must be the sequence task": lambda s: replace(s, tasks=s.tasks[1:]),
     "only the first task may be a sequence task": lambda s: with_task(s, 1, kind="sequence"),
