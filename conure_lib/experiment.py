@@ -3,10 +3,12 @@
 import multiprocessing
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +17,7 @@ from tqdm.auto import tqdm
 from . import paths
 from .config import StudyConfig, content_id
 from .data import load
-from .data.store import whole_folder
+from .data.store import load_stream, save_stream, whole_folder
 from .data.stream import TaskStream
 from .methods import METHODS, Step
 from .stages import CHECKPOINT, PUBLISHED, RANKS, RECORD, Stage, compute_one
@@ -134,7 +136,7 @@ def missing(stages: Iterable[Stage], reuse: bool = True) -> list[Stage]:
 
 
 def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, bar: tqdm) -> None:
-    """Long chains first; a stage starts once its parent is done."""
+    """Long chains first; a stage starts once its parent is done. The workers map one file with the stream."""
     children: dict[str | None, list[Stage]] = {}
     names = {stage.id for stage in todo}
     for stage in todo:
@@ -146,13 +148,19 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
 
     ready, running = list(children.get(None, [])), {}
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+    paths.artifacts().mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=".stream-", dir=paths.artifacts()) as shared,
+        ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool,
+    ):
+        folder = Path(shared) / "stream"
+        save_stream(stream, folder)
         try:
             while ready or running:
                 ready.sort(key=height)
                 while ready and len(running) < workers:
                     stage = ready.pop()
-                    running[pool.submit(compute_one, stage, stream)] = stage
+                    running[pool.submit(_compute_with, stage, folder)] = stage
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     stage = running.pop(future)
@@ -163,6 +171,16 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _compute_with(stage: Stage, folder: Path) -> None:
+    compute_one(stage, _shared_stream(folder))
+
+
+@lru_cache(maxsize=1)
+def _shared_stream(folder: Path) -> TaskStream:
+    """Loaded once in each worker: sent with every stage, TTL's stream would be 1 GiB through a pipe."""
+    return load_stream(folder)
 
 
 def _end_with_parent() -> None:

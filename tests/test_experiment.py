@@ -19,7 +19,7 @@ from helpers import files_below, small_stream, small_study
 
 from conure_lib import experiment, paths, stages
 from conure_lib.config import DataConfig, ModelConfig, TrainConfig, study_config
-from conure_lib.data.stream import TEST
+from conure_lib.data.stream import TEST, TaskStream
 from conure_lib.evaluate import metric_of
 from conure_lib.experiment import Study, missing, publish
 from conure_lib.methods import Step, conure_chain
@@ -245,6 +245,18 @@ def test_two_processes_give_the_same_bytes(root, undisturbed):
     study.compute(runs_of(study), workers=2)
     assert files_below(paths.stages()) == files_below(undisturbed / "artifacts" / "stages")
     assert [p for p in paths.stages().iterdir() if p.name.startswith(".")] == []
+
+
+def test_workers_map_the_stream_and_nothing_sends_it(root, monkeypatch):
+    def sent(_):
+        raise AssertionError("the stream went through the pipe")
+
+    monkeypatch.setattr(TaskStream, "__reduce__", sent)
+    study = Study(small_study(), STREAM)
+    run = study.run("Popularity", 1, SHORT)
+    study.compute([run], workers=2)
+    assert all(stage.is_done() for stage in run.stages.values())
+    assert [p.name for p in paths.artifacts().iterdir()] == ["stages"]  # what they shared is gone
 
 
 def lose(stage, *names):

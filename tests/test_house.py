@@ -29,7 +29,7 @@ ORDER = (
 
 WITHIN = {
     "data": (
-        *("stream", "assemble", "fetch", "complete_journey", "movielens", "ttl"),
+        *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
         *("custom", "synthetic", "store"),
     ),
 }

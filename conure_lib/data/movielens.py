@@ -8,15 +8,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
-from pyarrow import csv
 
 from .. import paths
 from . import fetch
 from .assemble import LabelTable, assemble
-from .fetch import Field, Layout, TransferError, bad_line
+from .fetch import TransferError
+from .movielens_files import read_ratings, read_users
 from .stream import DataError, TaskStream
 
 SOURCE = "MovieLens, https://grouplens.org/datasets/movielens/"
@@ -41,43 +39,6 @@ WHEEL_MEMBERS = {
     "recbole/dataset_example/ml-100k/ml-100k.user":
         "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
 }  # fmt: skip
-AGE_FROM = np.array([1, 18, 25, 35, 45, 50, 56])  # the first year of each group; also the age codes of ml-1m
-AGE_GROUPS = np.array(["0-17", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"])
-OCCUPATIONS_1M = [
-    "other", "academic/educator", "artist", "clerical/admin", "college/grad student", "customer service",
-    "doctor/health care", "executive/managerial", "farmer", "homemaker", "K-12 student", "lawyer",
-    "programmer", "retired", "sales/marketing", "scientist", "self-employed", "technician/engineer",
-    "tradesman/craftsman", "unemployed", "writer",
-]  # fmt: skip  # in the order of their codes 0..20
-
-USER = Field("user", r"[1-9]\d{0,8}", "a whole number from 1 to 999999999")
-ITEM = Field("item", USER.pattern, USER.wanted)
-WHOLE = Field("rating", r"[1-5]", "1, 2, 3, 4 or 5")
-HALF = Field("rating", r"0\.5|[1-4](\.[05])?|5(\.0)?", "0.5, 1.0, 1.5, ... 5.0")
-TIME = Field("timestamp", r"\d{1,11}", "whole seconds since 1970, not negative")
-YEARS = Field("age", r"[1-9]\d?|1[01]\d", "an age from 1 to 119 years")
-CODE = Field("age", "1|18|25|35|45|50|56", "one of the age codes 1, 18, 25, 35, 45, 50, 56")
-GENDER = Field("gender", "[FM]", "F or M")
-JOBS = (
-    "administrator|artist|doctor|educator|engineer|entertainment|executive|healthcare|homemaker|lawyer|librarian"
-    "|marketing|none|other|programmer|retired|salesman|scientist|student|technician|writer"
-)
-WORK = Field("occupation", JOBS, "one of the 21 names in u.occupation")
-WORK_CODE = Field("occupation", r"1?\d|20", "a code from 0 to 20")
-ZIP = Field("zip code", ".*", "text")
-TYPES = {"user": pa.int32(), "item": pa.int32(), "rating": pa.float32(), "timestamp": pa.int64()}
-RATINGS_100K, USERS_100K = (USER, ITEM, WHOLE, TIME), (USER, YEARS, GENDER, WORK, ZIP)
-INTER_HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
-USER_HEADER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
-LAYOUTS = {
-    "u.data": Layout("\t", RATINGS_100K),
-    "u.user": Layout("|", USERS_100K),
-    "ml-100k.inter": Layout("\t", RATINGS_100K, INTER_HEADER),
-    "ml-100k.user": Layout("\t", USERS_100K, USER_HEADER),
-    "ratings.dat": Layout("::", (USER, ITEM, WHOLE, TIME)),
-    "users.dat": Layout("::", (USER, GENDER, CODE, WORK_CODE, ZIP)),
-    "ratings.csv": Layout(",", (USER, ITEM, HALF, TIME), "userId,movieId,rating,timestamp"),
-}
 
 
 def build_ml_100k(
@@ -127,7 +88,7 @@ def build_ratings_csv(
     if t2_reading not in LIKED:
         raise DataError(f"{name}: t2_reading={t2_reading!r}; use one of {', '.join(LIKED)}")
     where = Path(path) if path else _official(name, SHARED)
-    ratings, digest = _read_ratings(where, f"{name}/ratings.csv")
+    ratings, digest = read_ratings(where, f"{name}/ratings.csv")
     info = {"source": SOURCE, "files": {"ratings.csv": digest}, "licence": LICENCE.format(SHARED)}
     return _stream(
         name, ratings, LIKED[t2_reading], [], info, length=length, min_events=min_events,
@@ -170,8 +131,8 @@ def _fetch_100k(allow_wheel: bool) -> Path:
 def _with_profiles(name: str, where: Path, ratings_name: str, users_name: str, **assembly: Any) -> TaskStream:
     if where.is_file() and where.suffix != ".zip":
         raise DataError(f"{where}: found a file, wanted the official zip or the folder of both files; pass that")
-    users, users_digest = _read_users(where, f"{name}/{users_name}")
-    ratings, digest = _read_ratings(where, f"{name}/{ratings_name}", users["user"].to_numpy())
+    users, users_digest = read_users(where, f"{name}/{users_name}")
+    ratings, digest = read_ratings(where, f"{name}/{ratings_name}", users["user"].to_numpy())
     profiles = [
         LabelTable(task, "classification", title, users.rename(columns={column: "label"}))
         for task, title, column in PROFILES
@@ -196,55 +157,3 @@ def _stream(
     info["readings"] = {"T1": ties, "T2": liked_title, "labels": "of users without T1 are dropped"}
     title = "movies rated below 4 stars, in time order"
     return assemble(name, ratings[stars < 4], tables, title=title, unknown_users="drop", info=info, **assembly)
-
-
-def _read_ratings(where: Path, member: str, known: np.ndarray | None = None) -> tuple[pd.DataFrame, str]:
-    """Columns user, item, rating, timestamp, sorted by user, time, item; and the file's sha256.
-
-    Whole columns are checked first; the line of a bad value is looked for only if there is one.
-    """
-    text, file, digest = fetch.read_text(where, member)
-    layout = LAYOUTS[member.rpartition("/")[2]]
-    layout.check_header(text, file)
-    skipped = int(bool(layout.header))
-    grid = np.arange(1, 6) if WHOLE in layout.fields else np.arange(1, 11) / 2
-    try:
-        tabbed = text.replace(b"::", b"\t") if layout.separator == "::" else text
-        options = fetch.csv_options(layout.separator.replace("::", "\t"), TYPES, skipped)
-        table = csv.read_csv(pa.BufferReader(tabbed), **options)
-        user, item, rating, time = (table[column].to_numpy() for column in TYPES)
-        valid = user.min() > 0 and item.min() > 0 and time.min() >= 0 and np.isin(rating, grid).all()
-    except pa.ArrowInvalid:
-        valid = False
-    if not valid:
-        for _ in layout.records(text, file):  # raises at the first bad line
-            pass
-        raise DataError(f"{file}: found a file that does not parse, wanted the official format; {fetch.MEND}")
-
-    pair = user.astype(np.int64) << 32 | item
-    if (np.diff(np.sort(pair)) == 0).any():
-        row = int(np.argmax(pd.Series(pair).duplicated()))
-        found = f"user {user[row]}, item {item[row]}"
-        raise bad_line(file, row + 1 + skipped, "user and item", found, "each pair once")
-    if known is not None and (strange := ~np.isin(user, known)).any():
-        row = int(np.argmax(strange))
-        raise bad_line(file, row + 1 + skipped, "user", int(user[row]), "a user listed in the users file")
-    order = np.lexsort((item, time, user))
-    return pd.DataFrame({c: a[order] for c, a in zip(TYPES, (user, item, rating, time), strict=True)}), digest
-
-
-def _read_users(where: Path, member: str) -> tuple[pd.DataFrame, str]:
-    """Columns user, age (group), gender, occupation (names), sorted by user; and the file's sha256."""
-    text, file, digest = fetch.read_text(where, member)
-    layout = LAYOUTS[member.rpartition("/")[2]]
-    layout.check_header(text, file)
-    names, rows = [field.name for field in layout.fields], {}
-    for line, values in layout.records(text, file):
-        if values[0] in rows:
-            raise bad_line(file, line, "user", values[0], "each user once")
-        rows[values[0]] = values
-    users = pd.DataFrame(list(rows.values()), columns=names).astype({"user": np.int32, "age": np.int64})
-    users["age"] = AGE_GROUPS[np.searchsorted(AGE_FROM, users["age"], side="right") - 1]
-    if WORK_CODE in layout.fields:
-        users["occupation"] = np.array(OCCUPATIONS_1M)[users["occupation"].astype(np.int64)]
-    return users.sort_values("user", ignore_index=True), digest

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
 
 from .stream import DataError, Task, TaskStream, checked
 
@@ -56,14 +57,17 @@ def save_stream(stream: TaskStream, folder: Path) -> None:
 
 
 def load_stream(folder: Path) -> TaskStream:
-    """Raises DataError when a file is missing or damaged or its content does not have the manifest's digest."""
+    """The stream with its arrays mapped: read from disk as they are used; what is changed in one stays in memory.
+
+    Raises DataError when a file is missing or damaged or its content does not have the manifest's digest.
+    """
     mend = f"delete the folder {folder} and it is prepared anew"
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / MANIFEST}: not the manifest of a stream ({error}); {mend}") from error
     try:
-        arrays = load_file(folder / STORED)
+        arrays = {n: a.numpy() for n, a in load_file(folder / STORED).items()}  # torch maps, numpy would copy
         tasks = tuple(
             Task(t["task"], t["kind"], t["what"],
                  *(arrays[f"{t['task']}.{a}"] for a in ("users", "labels")),

@@ -7,7 +7,7 @@ flavours, and some items have a fixed successor. Labels of later tasks depend on
 
 import numpy as np
 
-from .stream import DataError, Task, TaskStream, checked, draw_split
+from .stream import DataError, Task, TaskStream, checked, distinct, draw_split
 
 NAME = "synthetic"
 COMMUNITIES = 8
@@ -76,7 +76,7 @@ def build(
         if mean < 1:
             users = users[rng.random(len(users)) < mean]
         labels = items_for(users, rng.random(len(users)) < related, shift)
-        pairs = np.unique(users * n_labels + labels)
+        pairs = distinct(users * n_labels + labels)
         return _task(name, "ranking", title, pairs // n_labels, pairs % n_labels, n_labels)
 
     def profile(name: str, title: str, trait: np.ndarray, classes: int) -> Task:

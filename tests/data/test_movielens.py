@@ -234,6 +234,7 @@ CSV_CASES = [
     (replaced(3, "1,2,nan,7"), "line 3, rating", "'nan'", "0.5, 1.0"),
     (replaced(3, "1,2,,7"), "line 3, rating", "''", "0.5, 1.0"),
     (replaced(5, "1,101,3.0,7"), "line 5, user and item", "user 1, item 101", "each pair once"),
+    (lambda c: replaced(8, "1,101,3.0,7")(replaced(7, "1,103,3.0,7")(c)), "line 7,", "item 103", "each pair once"),
     (replaced(3, "1,2,3.0,7é"), "line 3, encoding", "0xc3", "save it as UTF-8"),
 ]
 
@@ -287,6 +288,20 @@ def test_missing_files_and_wrong_places(tmp_path):
         movielens.build_ml_100k(path=tmp_path)
     with pytest.raises(DataError, match=r"u\.data: found a file, wanted the official zip or the folder"):
         movielens.build_ml_100k(path=tmp_path / "u.data")
+
+
+def test_the_digests_are_the_same_everywhere(tmp_path):
+    """A faster way of reading must not give another stream; a wanted change comes with a new STREAM_VERSION."""
+    (tmp_path / "ratings.csv").write_text(csv_text())
+    built = {
+        "f102bd5c85230ac573963310a355091b28c2a7128ac008c414ac9f8d5c0aeac7":
+            movielens.build_ml_100k(path=ml_100k(tmp_path), **SMALL),
+        "2503a92beacc373ab65becdfc56fd4bb9a2b0d4769be1145b221d81590499af5":
+            movielens.build_ml_1m(path=ml_1m(tmp_path), **SMALL),
+        "fcdb937eb359803245cd78efbc44b9bab601d6abba03b50927375573feb007dd":
+            movielens.build_ml_25m(path=tmp_path, **SMALL),
+    }  # fmt: skip
+    assert [stream.digest() for stream in built.values()] == list(built)
 
 
 def test_every_builder_takes_the_common_options():

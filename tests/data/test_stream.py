@@ -1,7 +1,9 @@
 """Splits, checks, windows and joins worked out by hand; streams on disk whole or not at all."""
 
 import json
+import tracemalloc
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +11,7 @@ import pytest
 from helpers import a_task, files_below, small_stream
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from safetensors.numpy import load_file, save_file
 
 from conure_lib import data, paths
@@ -16,7 +19,17 @@ from conure_lib.config import DataConfig
 from conure_lib.data import store
 from conure_lib.data.assemble import LabelTable, assemble, cut_windows
 from conure_lib.data.store import MANIFEST, STORED, load_stream, prepared, save_stream, whole_folder
-from conure_lib.data.stream import SPLITS, TEST, TRAIN, VALIDATION, DataError, TaskStream, checked, draw_split
+from conure_lib.data.stream import (
+    SPLITS,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    DataError,
+    TaskStream,
+    checked,
+    distinct,
+    draw_split,
+)
 
 # --- splits ----------------------------------------------------------------------------------------------
 
@@ -97,6 +110,15 @@ def test_a_sound_stream_passes():
         stream["T9"]
 
 
+def test_items_are_counted_block_by_block(monkeypatch):
+    stream = small_stream()
+    train = stream.sequences[stream["T1"].rows(TRAIN)]
+    whole = [int((train == item).sum()) for item in range(1, stream.n_items + 1)]
+    for block in (1 << 16, 7, len(train), len(train) - 1):
+        monkeypatch.setattr("conure_lib.data.stream.BLOCK", block)
+        assert stream.item_counts().tolist() == whole
+
+
 DEFECTS = {
     "the first task must be the sequence task": lambda s: replace(s, tasks=s.tasks[1:]),
     "only the first task may be a sequence task": lambda s: with_task(s, 1, kind="sequence"),
@@ -135,6 +157,13 @@ ARRAYS = ("users", "labels", "split")
 def test_a_defect_is_named(message):
     with pytest.raises(DataError, match=rf"^toy: .*{message}"):
         checked(DEFECTS[message](toy()))
+
+
+@given(npst.arrays(np.int64, st.integers(0, 30), elements=st.integers(-3, 9) | st.integers(-(2**63), 2**63 - 1)))
+def test_distinct_values_are_numpys(values):
+    found = distinct(values)
+    assert found.dtype == np.int64
+    assert found.tolist() == np.unique(values).tolist()
 
 
 def test_the_digest_covers_all_that_results_depend_on():
@@ -318,6 +347,49 @@ def test_a_stored_stream_comes_back(tmp_path):
     assert files_below(tmp_path / "s") == files_below(tmp_path / "t")
 
 
+def arrays_of(stream):
+    yield from (stream.sequences, stream.input_rows)
+    for task in stream.tasks:
+        yield from (task.users, task.labels, task.split)
+
+
+MAPS = Path("/proc/self/maps")
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not tell what is mapped")
+def test_loaded_arrays_lie_in_the_file(tmp_path):
+    save_stream(small_stream(), tmp_path / "s")
+    stream = load_stream(tmp_path / "s")
+    mapped = [line.split()[0].split("-") for line in MAPS.read_text().splitlines() if str(tmp_path) in line]
+    spans = [(int(start, 16), int(end, 16)) for start, end in mapped]
+    for array in arrays_of(stream):
+        assert not array.flags.owndata
+        assert any(start <= array.ctypes.data and array.ctypes.data + array.nbytes <= end for start, end in spans)
+
+
+def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
+    save_stream(toy(), tmp_path / "s")
+    before = files_below(tmp_path)
+    for array in arrays_of(load_stream(tmp_path / "s")):
+        array[...] = 0
+    assert files_below(tmp_path) == before
+    assert load_stream(tmp_path / "s").digest() == toy().digest()
+
+
+def test_loading_holds_a_fraction_of_the_stream(tmp_path):
+    save_stream(small_stream(n_users=20_000, length=100), tmp_path / "s")
+    tracemalloc.start()
+    try:
+        stream = load_stream(tmp_path / "s")
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = sum(array.nbytes for array in arrays_of(stream))
+    assert size > 9e6
+    assert peak < 0.6 * size  # the checks: a byte for each item (four in the file), twice
+    assert held < 0.05 * size
+
+
 def _arrays(folder, change):
     arrays = {name: array.copy() for name, array in load_file(folder / STORED).items()}
     change(arrays)
@@ -328,6 +400,10 @@ def _manifest(folder, change):
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def _cut(path, end):
+    path.write_bytes(path.read_bytes()[:end])
 
 
 def _flip(path, at):
@@ -344,7 +420,10 @@ def _flip(path, at):
         (lambda f: (f / MANIFEST).write_text("{"), f"{MANIFEST}: not the manifest"),
         (lambda f: (f / MANIFEST).write_text("[]"), f"as its {MANIFEST} says"),
         (lambda f: (f / STORED).write_bytes(b"x" * 99), f"{STORED}: not a stream"),
-        (lambda f: (f / STORED).write_bytes((f / STORED).read_bytes()[:-1]), f"{STORED}: not a stream"),
+        (lambda f: (f / STORED).write_bytes(b""), f"{STORED}: not a stream"),
+        (lambda f: _cut(f / STORED, -1), f"{STORED}: not a stream"),
+        (lambda f: _cut(f / STORED, 200), f"{STORED}: not a stream"),  # inside the header
+        (lambda f: _cut(f / STORED, 4), f"{STORED}: not a stream"),
         (lambda f: _flip(f / STORED, -1), rf"{STORED}: its content does not have the digest"),
         (lambda f: _arrays(f, lambda a: a.pop("T2.labels")), "T2.labels"),
         (lambda f: _arrays(f, lambda a: a["T2.labels"].sort()), "digest"),
