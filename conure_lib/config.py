@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Goes into every stage id. Raise it with any change of the code that changes numbers."""
 
 OPTIMIZERS = ("adam", "sgd")
