@@ -18,7 +18,10 @@ LIBRARY = ROOT / "conure_lib"
 
 TORCH = "2.13.0"
 MAX_LINES = 250
-TARGETS = ("help", "setup", "study", "test", "lint", "format", "bench", "figures", "lock", "clean")
+TARGETS = (
+    *("help", "setup", "study", "test", "lint", "format"),
+    *("bench", "bench-scale", "bench-compare", "figures", "lock", "clean"),
+)
 
 ORDER = (
     *("paths", "config", "data", "layers", "model", "ownership", "losses", "evaluate", "optim"),
@@ -44,6 +47,10 @@ WITHIN = {
     "data": (
         *("stream", "assemble", "fetch", "complete_journey", "movielens", "ttl"),
         *("custom", "synthetic", "store"),
+    ),
+    "bench": (
+        *("worlds", "plain", "flops", "parts", "measure", "point"),
+        *("facts", "once", "drawing", "run", "scale", "compare"),
     ),
 }
 """The same inside each sub-package; its __init__ comes after all of them."""
