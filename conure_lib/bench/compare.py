@@ -30,7 +30,7 @@ def run_compare(base: str, rounds: int, threads: int, quick: bool = False) -> li
             raise BenchError(f"{base} has no part of the benchmark in common with this version")
         found: list[dict[str, dict[str, float]]] = [
             {name: _ask(tree, [*options, *common])["seconds"] for name, tree in trees.items()}
-            for _ in tqdm(range(rounds), desc="rounds", leave=False)
+            for _ in tqdm(range(rounds), desc="rounds", leave=False, disable=None)
         ]
     width = max(map(len, common))
     print(f"{'part':{width}} {base[:12]:>12} {'now':>12}    ratio")

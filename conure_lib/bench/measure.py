@@ -35,7 +35,7 @@ def interleaved(
     """
     warm = sum(seconds(call) for call in calls.values())
     rounds = min(most, max(least, int(budget / warm)))
-    bar = tqdm(range(rounds), desc=label, leave=False)
+    bar = tqdm(range(rounds), desc=label, leave=False, disable=None)
     return [{name: seconds(call) for name, call in calls.items()} for _ in bar]
 
 

@@ -23,8 +23,7 @@ from .parts import DENSE, SAMPLED, learn_untrained, trainer
 from .worlds import random_stream
 
 WorkName = Literal["T1 epoch", "T2+ epoch", "evaluation"]
-ENOUGH = 1.0  # seconds: a call that took less is made again, and the first one counts as a warm-up
-MOST_CALLS = 5
+ENOUGH, MOST_CALLS = 1.0, 5  # seconds of timed calls, after a first one that sets up and warms up
 
 
 @dataclass(frozen=True)
@@ -58,12 +57,12 @@ def measure(point: Point) -> dict[str, float]:
     instances = min(point.users, measured * point.batch)
     stream = random_stream(point.users, point.length, point.items, point.items)
     call = _call(point, stream, instances)
+    call()
     spent = [seconds(call)]
     while sum(spent) < ENOUGH and len(spent) < MOST_CALLS:
         spent.append(seconds(call))
-    typical = statistics.median(spent[1:] or spent)
     return {
-        "seconds": typical * point.users / instances,
+        "seconds": statistics.median(spent) * point.users / instances,
         "peak_gib": peak_gib(),
         "imports_gib": imports,
         "measured_steps": measured,

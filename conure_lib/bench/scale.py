@@ -62,7 +62,7 @@ def run_scale(threads: int, quick: bool = False) -> pd.DataFrame:
     """
     rows = []
     todo = points(QUICK if quick else FULL, threads)
-    for axis, point in tqdm(todo, desc="points"):
+    for axis, point in tqdm(todo, desc="points", disable=None):
         rows.append({"axis": axis, "value": getattr(point, axis), "work": point.work}
                     | child("point", request=asdict(point)))  # fmt: skip
     table = pd.DataFrame(rows)
