@@ -22,13 +22,15 @@ def draw_ratios(rows: list[dict]) -> Figure:
     figure, axis = plt.subplots(figsize=(COLUMN, 0.6 + 0.36 * len(rows)))
     largest = max(row[n]["ratio"] or row["target"] or 1 for row in rows for n in COLORS)
     for y, row in enumerate(rows):
-        axis.text(1.0, y - 0.36, row["name"], fontsize=6, va="center")
+        axis.text(1.02, y - 0.36, row["name"], fontsize=6, va="center")
         bars = [name for name in COLORS if row[name]["ratio"] is not None]
         for place, name in enumerate(bars):
             ratio, height = row[name]["ratio"], 0.46 / len(bars)
             middle = y - 0.12 + (place + 0.5) * height
             axis.barh(middle, ratio - 1, left=1, height=height, color=COLORS[name])
-            axis.text(max(ratio, 1) * 1.03, middle, f"{ratio:.1f}", fontsize=5, va="center")
+            target, end = row["target"] or 0, max(ratio, 1)
+            place_of_text = target if end < target < 1.3 * end else end  # the tick does not cross the number
+            axis.text(place_of_text * 1.03, middle, f"{ratio:.1f}", fontsize=5, va="center")
         if row["target"] is not None:
             axis.plot([row["target"]] * 2, [y - 0.17, y + 0.39], color="black", linewidth=1.5)
     ticks = [x for x in (0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500) if x <= max(2, 1.2 * largest)]
