@@ -36,7 +36,7 @@ WITHIN = {
         *("custom", "synthetic", "store"),
     ),
     "bench": (
-        *("worlds", "plain", "flops", "parts", "measure", "point"),
+        *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
         *("facts", "once", "drawing", "run", "scale", "compare"),
     ),
 }

@@ -53,20 +53,20 @@ def parts(sizes: Sizes) -> list[Part]:
     """All rows in the order in which they are measured."""
     a, b = sizes.a, sizes.b
     return [
-        Part("(a) T1 step, full softmax, batch 512", partial(t1, a, 512)),
+        Part("(a) T1 step, full softmax, batch 512", partial(t1, a, 512), 1.5),
         Part("(a) T1 step, full softmax, batch 32", partial(t1, a, 32)),
-        Part("(b) T1 step, full softmax, batch 32", partial(t1, b, 32)),
-        Part("(b) T1 step, sampled softmax 20%, batch 32", partial(t1, b, 32, sampled=True)),
-        Part("(a) T2+ step, distinct users, batch 512", partial(t2, a, 512)),
-        Part("(b) T2+ step, distinct users, batch 32", partial(t2, b, 32)),
-        Part("(a) T2+ step, users twice, batch 512", partial(t2, a, 512, per_user=2)),
-        Part("(b) T2+ step, users twice, batch 32", partial(t2, b, 32, per_user=2)),
-        Part("(a) T1 step, half-full, batch 512", partial(t1, a, 512, half_full=True)),
-        Part("(a) T2+ step, half-full, batch 512", partial(t2, a, 512, half_full=True)),
-        Part("(b) T2+ step, half-full, batch 32", partial(t2, b, 32, half_full=True)),
-        Part("(a) evaluation, one label a user", partial(evaluation, a)),
-        Part("(b) evaluation, one label a user", partial(evaluation, b)),
-        Part("(b) evaluation, three labels a user", partial(evaluation, b, per_user=3)),
+        Part("(b) T1 step, full softmax, batch 32", partial(t1, b, 32), 1.7),
+        Part("(b) T1 step, sampled softmax 20%, batch 32", partial(t1, b, 32, sampled=True), 4),
+        Part("(a) T2+ step, distinct users, batch 512", partial(t2, a, 512), 4),
+        Part("(b) T2+ step, distinct users, batch 32", partial(t2, b, 32), 5),
+        Part("(a) T2+ step, users twice, batch 512", partial(t2, a, 512, per_user=2), 7),
+        Part("(b) T2+ step, users twice, batch 32", partial(t2, b, 32, per_user=2), 7),
+        Part("(a) T1 step, half-full, batch 512", partial(t1, a, 512, half_full=True), 2),
+        Part("(a) T2+ step, half-full, batch 512", partial(t2, a, 512, half_full=True), 2),
+        Part("(b) T2+ step, half-full, batch 32", partial(t2, b, 32, half_full=True), 2),
+        Part("(a) evaluation, one label a user", partial(evaluation, a), 6),
+        Part("(b) evaluation, one label a user", partial(evaluation, b), 15),
+        Part("(b) evaluation, three labels a user", partial(evaluation, b, per_user=3), 40),
         Part("(b) backbone, batch 32", partial(backbone, b, 32)),
     ]
 

@@ -14,6 +14,7 @@ from .facts import checkpoint, large_catalogue
 from .flops import gemm_gflops
 from .measure import interleaved
 from .parts import Part, parts
+from .tricks import Trick, tricks
 from .worlds import FULL, TOY
 
 MOST_ROUNDS, BUDGET = 25, 10.0  # rounds of a part, and seconds they may take unless too few rounds fit
@@ -24,7 +25,8 @@ def run_bench(rounds: int, threads: int, quick: bool = False) -> dict:
     """Prints, returns and writes bench.json and bench.png (.pdf). rounds: of each part, at least.
 
     Per part: the median over the rounds of ours (ms a step), of each reference, and of the ratio; GFLOP/s of
-    our products, and which share that is of the fastest product of this run. quick: toy sizes, under artifacts/.
+    our products, and which share that is of the fastest product of this run. Then per trick the work with it
+    against the work without it. quick: toy sizes, under artifacts/.
     """
     torch.manual_seed(0)
     sizes = TOY if quick else FULL
@@ -34,6 +36,7 @@ def run_bench(rounds: int, threads: int, quick: bool = False) -> dict:
         for part in parts(sizes):
             rows.append(measured(part, rounds))
             print(_line(rows[-1]), flush=True)
+        brought = [_brought(trick, rounds) for trick in tricks(sizes)]
         gemm = {shape: max(before[shape], again) for shape, again in gemm_gflops(sizes.products).items()}
     for row in rows:
         row["share_of_peak"] = round(row["gflops"] / max(gemm.values()), 3)
@@ -50,6 +53,7 @@ def run_bench(rounds: int, threads: int, quick: bool = False) -> dict:
         "least_rounds": rounds,
         "gemm_gflops": {"peak": max(gemm.values()), "products": gemm},
         "parts": rows,
+        "tricks": brought,
         **facts,
     }
     folder = paths.bench(quick)
@@ -82,6 +86,18 @@ def measured(part: Part, rounds: int) -> dict:
             row[name] = {"ms": round(milliseconds[name], 3), "ratio": round(ratio, 2), "reason": None}
         else:
             row[name] = {"ms": None, "ratio": None, "reason": work.references[name]}
+    return row
+
+
+def _brought(trick: Trick, rounds: int) -> dict:
+    """A trick's row: how many times as fast the work is with it."""
+    calls = dict(zip(("with", "without"), trick.build(), strict=True))
+    found = interleaved(calls, rounds, MOST_ROUNDS, BUDGET / 2, trick.name)
+    ratio = statistics.median(r["without"] / r["with"] for r in found)
+    row = {"name": trick.name, "rounds": len(found), "ratio": round(ratio, 2)}
+    row |= {f"{name}_ms": round(1000 * statistics.median(r[name] for r in found), 3) for name in calls}
+    spent = f"{row['with_ms']:10.2f} ms instead of {row['without_ms']:10.2f}"
+    print(f"{trick.name:52} {spent}  {ratio:6.2f}x", flush=True)
     return row
 
 

@@ -13,6 +13,7 @@ from conure_lib.bench import facts, parts, run
 from conure_lib.bench.drawing import draw_ratios
 from conure_lib.bench.flops import backbone_flop, gemm_gflops, output_flop, tap_products
 from conure_lib.bench.measure import interleaved
+from conure_lib.bench.tricks import tricks
 from conure_lib.bench.worlds import TOY, Size, random_stream
 from conure_lib.data.stream import PAD, TEST, TRAIN
 
@@ -47,10 +48,16 @@ def test_every_part_runs(part):
     assert 0 < work.flop < math.inf
 
 
+@pytest.mark.parametrize("trick", tricks(TOY), ids=lambda trick: trick.name)
+def test_every_trick_runs_with_and_without(trick):
+    for call in trick.build():
+        call()
+
+
 def test_users_that_come_twice_stand_in_one_batch(monkeypatch):
     seen = []
     kept = parts.UserModel.user_vectors
-    monkeypatch.setattr(parts.UserModel, "user_vectors", lambda model, s: seen.append(len(s)) or kept(model, s))
+    monkeypatch.setattr(parts.UserModel, "user_vectors", lambda *given: seen.append(len(given[1])) or kept(*given))
     parts.t2(TOY.a, 8, per_user=2).ours()
     assert seen == [4] * TOY.a.steps
 
