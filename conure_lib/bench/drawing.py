@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocator
 
 from ..figures import COLUMN, PAGE, style
 
@@ -73,9 +73,11 @@ def draw_growth(table: pd.DataFrame, exponents: pd.DataFrame) -> Figure:
             _few_ticks(panel, table.loc[table["axis"] == name, "value"].unique())
             if number % columns == 0:
                 panel.set_ylabel(unit)
-            panel.legend(fontsize=5.5, title="growth with exponent", title_fontsize=5.5)
-            low, high = panel.get_ylim()
-            panel.set_ylim(low, high * (high / low) ** 0.6)  # room for the legend
+            panel.legend(fontsize=5.5, title="growth with exponent", title_fontsize=5.5, loc="upper left")
+            low, high = table[measure].min() / 1.3, table[measure].max()
+            panel.set_ylim(low, high * (high / low) ** 0.6)  # one scale for all axes, and room for the legend
+            panel.yaxis.set(major_locator=LogLocator(subs=(1, 3)), minor_locator=NullLocator())
+            panel.yaxis.set_major_formatter(FuncFormatter(_short))
     for panel in panels.flat:
         if not panel.has_data():
             panel.set_axis_off()
