@@ -76,7 +76,8 @@ def draw_growth(table: pd.DataFrame, exponents: pd.DataFrame) -> Figure:
             panel.legend(fontsize=5.5, title="growth with exponent", title_fontsize=5.5, loc="upper left")
             low, high = table[measure].min() / 1.3, table[measure].max()
             panel.set_ylim(low, high * (high / low) ** 0.6)  # one scale for all axes, and room for the legend
-            panel.yaxis.set(major_locator=LogLocator(subs=(1, 3)), minor_locator=NullLocator())
+            subs = (1,) if high > 100 * low else (1, 3)
+            panel.yaxis.set(major_locator=LogLocator(subs=subs, numticks=9), minor_locator=NullLocator())
             panel.yaxis.set_major_formatter(FuncFormatter(_short))
     for panel in panels.flat:
         if not panel.has_data():
