@@ -8,6 +8,8 @@ PROFILE ?= quick
 SEEDS ?=
 # Stages that run side by side.
 WORKERS ?= 2
+# The commit that bench-compare measures against.
+BASE ?=
 # 1: committed results count as computed; otherwise the study computes everything itself.
 REUSE ?=
 
@@ -23,11 +25,11 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench figures lock clean
+.PHONY: help setup study test lint format bench bench-scale bench-compare figures lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 	@echo
 	@echo "Variables (make study PROFILE=... SEEDS=...), now:"
 	@echo "  DATASET=$(DATASET) PROFILE=$(PROFILE) SEEDS=$(SEEDS) WORKERS=$(WORKERS) VENV=$(VENV) PYTHON=$(PYTHON)"
@@ -79,8 +81,16 @@ format: setup ## put the code into the project's format
 	"$(BIN)/python" -m ruff check --fix .
 	"$(BIN)/python" -m ruff format .
 
-bench: setup ## measure speed and memory
+bench: setup ## measure speed against plain references; sizes of checkpoints
 	"$(BIN)/conure" bench
+
+bench-scale: setup ## measure how time and memory grow with users, items, width, depth, length, tasks
+	"$(BIN)/conure" bench scale
+
+bench-compare: setup ## show what the checkout does to speed since a commit (BASE=commit)
+	@test -n "$(strip $(BASE))" || { \
+		echo "bench-compare: name the commit to compare with: make bench-compare BASE=..." >&2; exit 2; }
+	"$(BIN)/conure" bench compare "$(BASE)"
 
 figures: setup ## redraw the figures from what is computed already (DATASET, PROFILE)
 	"$(BIN)/conure" figures --dataset "$(DATASET)" --profile "$(PROFILE)"

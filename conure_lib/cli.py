@@ -9,7 +9,10 @@ from pathlib import Path
 import pandas as pd
 
 from . import paths, tuning
-from .bench import run_bench
+from .bench.compare import run_compare
+from .bench.measure import BenchError
+from .bench.run import run_bench
+from .bench.scale import run_scale
 from .config import PROFILES, ConfigError, DataConfig, study_config
 from .data import BUILDERS, DataError, load
 from .experiment import Study, publish
@@ -18,7 +21,7 @@ from .notebooks import NotebookError, all_notebooks, refresh, run_all
 from .report import write_tables
 from .stages import MissingResult
 
-MISTAKES = (ConfigError, DataError, NotebookError, MissingResult)
+MISTAKES = (ConfigError, DataError, NotebookError, MissingResult, BenchError)
 
 
 def study(args: argparse.Namespace) -> int:
@@ -66,8 +69,17 @@ def data(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Measures speed against a plain reference."""
-    run_bench(args.rounds)
+    """Measures speed: run (against plain references), scale (over sizes), compare BASE (against a commit)."""
+    if (args.base is not None) != (args.what == "compare"):
+        raise ConfigError("conure bench compare needs the commit to compare with; run and scale take none")
+    if args.what == "compare":
+        run_compare(args.base, args.rounds, args.threads, args.quick)
+        return 0
+    if args.what == "scale":
+        run_scale(args.threads, args.quick)
+    else:
+        run_bench(args.rounds, args.threads, args.quick)
+    print(f"wrote {_short(paths.bench(args.quick))}")
     return 0
 
 
@@ -104,7 +116,12 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the builder"
     )
-    command(bench, "bench").add_argument("--rounds", type=int, default=5, help="interleaved rounds (default 5)")
+    sub = command(bench, "bench")
+    sub.add_argument("what", nargs="?", default="run", choices=("run", "scale", "compare"))
+    sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
+    sub.add_argument("--rounds", type=_positive, default=5, help="interleaved rounds at least (default 5)")
+    sub.add_argument("--threads", type=_positive, default=2, help="of PyTorch (default 2)")
+    sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
     command(notebooks, "notebooks")
     return main
 
@@ -130,6 +147,13 @@ def _option(pair: str) -> tuple[str, object]:
     with contextlib.suppress(ValueError):
         return name, json.loads(value)
     return name, value
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
 
 
 def _short(path: Path) -> str:

@@ -38,10 +38,15 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
     """PNG, PDF and the data as CSV under figures/<profile>/<dataset>/. Returns the PNG's path."""
     folder = paths.figures(study.config.profile, study.stream.name)
     folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", metadata={"Software": None})
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None, "Producer": None})
     data.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
-    return folder / f"{name}.png"
+    return write_figure(figure, folder / name)
+
+
+def write_figure(figure: Figure, stem: Path) -> Path:
+    """PNG and PDF beside each other, the same bytes for the same figure. Returns the PNG's path."""
+    figure.savefig(stem.with_name(f"{stem.name}.png"), metadata={"Software": None})
+    figure.savefig(stem.with_name(f"{stem.name}.pdf"), metadata={"CreationDate": None, "Producer": None})
+    return stem.with_name(f"{stem.name}.png")
 
 
 def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:

@@ -51,5 +51,6 @@ def tuning() -> Path:
     return ROOT / "results" / "tuning"
 
 
-def bench() -> Path:
-    return ROOT / "results" / "bench"
+def bench(quick: bool) -> Path:
+    """Measurements; those at toy sizes mean nothing and stay out of the committed folder."""
+    return (artifacts() if quick else ROOT / "results") / "bench"

@@ -18,7 +18,10 @@ LIBRARY = ROOT / "conure_lib"
 
 TORCH = "2.13.0"
 MAX_LINES = 250
-TARGETS = ("help", "setup", "study", "test", "lint", "format", "bench", "figures", "lock", "clean")
+TARGETS = (
+    *("help", "setup", "study", "test", "lint", "format"),
+    *("bench", "bench-scale", "bench-compare", "figures", "lock", "clean"),
+)
 
 ORDER = (
     *("paths", "config", "data", "layers", "model", "ownership", "losses", "objectives", "padding", "evaluate"),
@@ -31,6 +34,10 @@ WITHIN = {
     "data": (
         *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
         *("custom", "synthetic", "store"),
+    ),
+    "bench": (
+        *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
+        *("facts", "once", "drawing", "run", "scale", "compare"),
     ),
 }
 """The same inside each sub-package; its __init__ comes after all of them."""

@@ -1,7 +1,4 @@
-"""Tables are what the stages say, figures are drawn from tables, the search and the benchmark do what they say."""
-
-import json
-from dataclasses import replace
+"""Tables are what the stages say, figures are drawn from tables, the search does what it says."""
 
 import numpy as np
 import pandas as pd
@@ -9,8 +6,7 @@ import pytest
 from helpers import small_stream, small_study
 from matplotlib import pyplot as plt
 
-from conure_lib import bench, figures, paths, report, tuning
-from conure_lib.bench import Size
+from conure_lib import figures, paths, report, tuning
 from conure_lib.evaluate import metric_of
 from conure_lib.experiment import Study
 from conure_lib.methods import METHODS
@@ -112,16 +108,3 @@ def test_the_search_takes_the_best_validation_mean(root, monkeypatch):
         chosen = rows[rows["chosen"]].groupby(keys)["validation"].mean()
         assert chosen.tolist() == [means.max()]
     assert pd.read_csv(tuning.write(table, "synthetic")).shape == table.shape
-
-
-def test_the_benchmark_at_a_toy_size(root, monkeypatch, capsys):
-    toy = Size("toy", 8, (1,), 6, 300, 40)
-    monkeypatch.setattr(bench, "A", toy)
-    monkeypatch.setattr(bench, "B", replace(toy, name="toy b"))
-    monkeypatch.setattr(bench, "LARGE_CATALOGUE", 500)
-    bench.run_bench(2)
-    written = json.loads((paths.bench() / "bench.json").read_text())
-    assert len(written["parts"]) == 10
-    assert all(part["ratio"] > 0 for part in written["parts"].values())
-    assert written["ownership"]["bits_per_weight"] == 3.0
-    assert "evaluation" in capsys.readouterr().out

@@ -94,7 +94,8 @@ def _columns(text: bytes, layout: Layout, skipped: int) -> list[np.ndarray] | No
     except pa.ArrowInvalid:
         return None
     user, item, rating, time = columns = [table[column].to_numpy() for column in TYPES]
-    valid = user.min() > 0 and item.min() > 0 and time.min() >= 0 and np.isin(rating, grid).all()
+    whole = all(c.min() > 0 and c.max() < 10**9 for c in (user, item)) and 0 <= time.min() <= time.max() < 10**11
+    valid = whole and np.isin(rating, grid).all()
     return columns if valid else None
 
 

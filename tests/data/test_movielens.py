@@ -227,6 +227,8 @@ CSV_CASES = [
     (replaced(3, "1,x,3.0,7"), "line 3, item", "'x'", "a whole number"),
     (replaced(3, "1,-2,3.0,7"), "line 3, item", "'-2'", "a whole number"),
     (replaced(3, "1,99999999999,3.0,7"), "line 3, item", "'99999999999'", "a whole number"),
+    (replaced(3, "1000000000,2,3.0,7"), "line 3, user", "'1000000000'", "a whole number"),
+    (replaced(3, "1,2,3.0,100000000000"), "line 3, timestamp", "'100000000000'", "whole seconds"),
     (replaced(3, "1,2,3.0,-7"), "line 3, timestamp", "'-7'", "not negative"),
     (replaced(3, "1,2,5.5,7"), "line 3, rating", "'5.5'", "0.5, 1.0, 1.5, ... 5.0"),
     (replaced(3, "1,2,0.0,7"), "line 3, rating", "'0.0'", "0.5, 1.0"),

@@ -1,0 +1,143 @@
+"""What each single trick brings: the library with it against the library, or plain PyTorch, without it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from unittest import mock
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from .. import padding, steps
+from ..evaluate import exact_ranks
+from ..losses import LogUniformSampler, sampled_softmax_loss, softmax_loss
+from .parts import DENSE, SAMPLED, Call, new_model, trainer
+from .worlds import Size, Sizes, random_stream
+
+
+@dataclass(frozen=True)
+class Trick:
+    """A row: the work with the trick and without it."""
+
+    name: str
+    build: Callable[[], tuple[Call, Call]]
+
+
+def tricks(sizes: Sizes) -> list[Trick]:
+    """All rows. Batches as in the parts."""
+    a, b = sizes.a, sizes.b
+    return [
+        Trick("(b) softmax in chunks, gradient in the same pass", lambda: _chunked(b)),
+        Trick("(b) sampled softmax 20%, shared negatives", lambda: _sampled(b)),
+        Trick("(b) updates of the rows that a step used", lambda: _rows(b)),
+        Trick("(a) receptive cone", lambda: _cone(a, 512)),
+        Trick("(b) receptive cone", lambda: _cone(b, 32)),
+        Trick("(a) pieces that stay in cache, batch 512", lambda: _pieces(a, 512)),
+        Trick("(a) shared padding, T1, half-full", lambda: _padding(a, 512, "T1")),
+        Trick("(b) shared padding, T2+, half-full", lambda: _padding(b, 32, "T2")),
+        Trick("(b) one vector for three labels of a user", lambda: _distinct(b)),
+        Trick("(b) six best scores instead of a sort", lambda: _ranks(b)),
+    ]
+
+
+def _loss_inputs(size: Size) -> tuple[torch.Tensor, ...]:
+    rows = 32 * (size.length - 1)
+    vectors, weight = torch.randn(rows, size.width), torch.randn(size.items, size.width).mul_(0.01)
+    targets = torch.randint(size.items, (rows,))
+    return vectors.requires_grad_(), weight.requires_grad_(), torch.zeros(size.items, requires_grad=True), targets
+
+
+def _chunked(size: Size) -> tuple[Call, Call]:
+    vectors, weight, bias, targets = _loss_inputs(size)
+    return (
+        lambda: torch.autograd.grad(softmax_loss(vectors, weight, bias, targets), (vectors, weight, bias)),
+        lambda: torch.autograd.grad(
+            F.cross_entropy(F.linear(vectors, weight, bias), targets), (vectors, weight, bias)
+        ),
+    )
+
+
+def _sampled(size: Size) -> tuple[Call, Call]:
+    vectors, weight, bias, targets = _loss_inputs(size)
+    sampler = LogUniformSampler(np.arange(size.items)[::-1].copy(), round(0.2 * size.items))
+    generator = torch.Generator().manual_seed(0)
+
+    def sampled() -> None:
+        given = (vectors, weight, bias, targets, sampler.draw(generator), sampler.log_expected)
+        torch.autograd.grad(sampled_softmax_loss(*given), (vectors, weight, bias))
+
+    full = (vectors, weight, bias)
+    return sampled, lambda: torch.autograd.grad(softmax_loss(*full, targets), full)
+
+
+def _rows(size: Size) -> tuple[Call, Call]:
+    stream = random_stream(32, size.length, size.items, 2)
+    calls = []
+    for updates in ("rows", "dense"):
+        model = new_model(size, "T1", "sequence", size.items)
+        config = replace(SAMPLED, batch_size=32, table_updates=updates)
+        calls.append(trainer(model, stream, stream["T1"], config, dict.fromkeys(dict(model.named_parameters()))))
+    return calls[0], calls[1]
+
+
+def _cone(size: Size, batch: int) -> tuple[Call, Call]:
+    model = new_model(size, "T2", "ranking", 2)
+    items = torch.from_numpy(random_stream(batch, size.length, size.items, 2).sequences).long()
+    slope = torch.randn(batch, size.width)
+    return lambda: model.last_hidden(items).backward(slope), lambda: model.hidden(items)[-1].backward(slope)
+
+
+def _pieces(size: Size, batch: int) -> tuple[Call, Call]:
+    learn = _t2(size, batch)
+    return learn, _with(steps, "PIECE_ELEMENTS", 1 << 40, learn)
+
+
+def _padding(size: Size, batch: int, name: str) -> tuple[Call, Call]:
+    """Without: every position of every sequence, padding included."""
+    calls = []
+    for pieces in (padding.pieces, lambda lengths, width, n: padding.pieces(np.zeros_like(lengths), width, n)):
+        stream = random_stream(batch, size.length, size.items, size.labels, half_full=True)
+        model = new_model(size, "T1", "sequence", size.items)
+        model.add_output("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
+        names = [n for n, _ in model.named_parameters() if not n.startswith("outputs") or f".{name}." in n]
+        learn = trainer(model, stream, stream[name], replace(DENSE, batch_size=batch), dict.fromkeys(names))
+        calls.append(_with(steps, "pieces", pieces, learn))
+    return calls[0], calls[1]
+
+
+def _distinct(size: Size) -> tuple[Call, Call]:
+    model = new_model(size, "T2", "ranking", 2)
+    items = torch.from_numpy(random_stream(11, size.length, size.items, 2).sequences).long()
+    index = torch.arange(11).repeat_interleave(3)
+    slope = torch.randn(33, size.width)
+    return (
+        lambda: model.user_vectors(items)[index].backward(slope),
+        lambda: model.user_vectors(items[index]).backward(slope),
+    )
+
+
+def _ranks(size: Size) -> tuple[Call, Call]:
+    layer = new_model(size, "T2", "ranking", size.items).outputs["T2"].requires_grad_(False)
+    vectors, targets = torch.randn(64, size.width), torch.randint(size.items, (64,))
+
+    def in_a_sort() -> None:
+        (layer(vectors).argsort(1, descending=True) == targets[:, None]).nonzero()
+
+    return lambda: exact_ranks(layer, vectors, torch.arange(64), targets), in_a_sort
+
+
+def _t2(size: Size, batch: int) -> Call:
+    stream = random_stream(batch, size.length, size.items, size.labels)
+    model = new_model(size, "T2", "ranking", size.labels)
+    parameters = dict.fromkeys(dict(model.named_parameters()))
+    return trainer(model, stream, stream["T2"], replace(DENSE, batch_size=batch), parameters)
+
+
+def _with(module: object, name: str, value: object, call: Call) -> Call:
+    """The call while the module's name has this value."""
+
+    def changed() -> None:
+        with mock.patch.object(module, name, value):
+            call()
+
+    return changed
