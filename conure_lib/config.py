@@ -205,9 +205,10 @@ _COMPLETE_JOURNEY = _REAL | {
     "data": DataConfig("complete-journey"),
     "train": {
         "T1": TrainConfig(epochs=8, learning_rate=0.01, batch_size=128, loss="sampled-softmax"),
-        "T2": _RANKING,
+        "T2": replace(_RANKING, learning_rate=0.001),
         "T3": replace(_RANKING, learning_rate=0.001),
         "T4": replace(_CLASSES, learning_rate=0.003),
+        "T6": replace(_CLASSES, learning_rate=0.001),
         "*": _CLASSES,
     },
 }
@@ -218,7 +219,7 @@ _ML_100K = _REAL | {
         "T2": _RANKING,
         "T3": replace(_RANKING, l2=0.001),
         "T5": replace(_CLASSES, learning_rate=0.003),
-        "T6": replace(_CLASSES, learning_rate=0.001),
+        "T6": replace(_CLASSES, learning_rate=0.003),
         "*": _CLASSES,
     },
 }
