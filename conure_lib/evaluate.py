@@ -70,7 +70,7 @@ def user_vectors(model: UserModel, sequences: np.ndarray, batch: int = USERS_AT_
 @torch.no_grad()
 def _last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray, batch: int) -> Tensor:
     vectors = model.embedding.new_empty(len(sequences), model.config.width)
-    for numbers, prefix in chain.from_iterable(pieces(padding_of(sequences), model.config.width, batch)):
+    for numbers, prefix in chain.from_iterable(pieces(padding_of(sequences), batch)):
         items = torch.from_numpy(sequences[numbers]).to(vectors.device).long()
         vectors[torch.from_numpy(numbers).to(vectors.device)] = forward(items, prefix)
     return vectors
@@ -107,7 +107,7 @@ def evaluate_all_positions(model: UserModel, stream: TaskStream, task: Task, par
     known = sequences.shape[1] - 1 - padding  # items that follow an item, of each sequence
     first = np.cumsum(known) - known
     ranks = np.empty(known.sum(), dtype=np.uint8)
-    for numbers, prefix in chain.from_iterable(pieces(padding, model.config.width, USERS_AT_A_TIME)):
+    for numbers, prefix in chain.from_iterable(pieces(padding, USERS_AT_A_TIME)):
         items = torch.from_numpy(sequences[numbers]).to(model.embedding.device).long()
         position = np.arange(prefix, sequences.shape[1] - 1) - padding[numbers, None]  # from the first item on
         valid = torch.from_numpy(position >= 0).to(items.device)

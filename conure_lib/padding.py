@@ -10,7 +10,7 @@ from .data.stream import PAD
 Group = tuple[np.ndarray, int]
 """Numbers of sequences, and the padding that all of them have."""
 MAX_GROUPS = 8  # of one piece
-GROUP_COST = 1 << 20  # of one more group, in multiply-adds of a layer: about the time its operators take
+LEAST_SPARED = 256  # positions that one more group must spare, or its operators take longer than they save
 
 
 def padding_of(sequences: np.ndarray) -> np.ndarray:
@@ -18,11 +18,8 @@ def padding_of(sequences: np.ndarray) -> np.ndarray:
     return (sequences != PAD).argmax(1)
 
 
-def pieces(padding: np.ndarray, width: int, at_most: int) -> Iterator[list[Group]]:
-    """Pieces of up to ``at_most`` sequences, in groups of similar padding.
-
-    padding: [n], as ``padding_of`` gives it. width: the model's; a wide one is worth more groups.
-    """
+def pieces(padding: np.ndarray, at_most: int) -> Iterator[list[Group]]:
+    """Pieces of up to ``at_most`` sequences, in groups of similar padding: [n], as ``padding_of`` gives it."""
     order = np.argsort(padding, kind="stable")
     for start in range(0, len(order), at_most):
         numbers = order[start : start + at_most]
@@ -30,7 +27,7 @@ def pieces(padding: np.ndarray, width: int, at_most: int) -> Iterator[list[Group
         starts = [0]
         for left, right in pairwise(edges[1:]):
             spared = (right - left) * (padding[numbers[left]] - padding[numbers[starts[-1]]])
-            if spared * width**2 >= GROUP_COST:
+            if spared >= LEAST_SPARED:
                 starts.append(left)
         yield [
             (numbers[left:right], int(padding[numbers[left]]))

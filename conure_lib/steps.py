@@ -176,8 +176,7 @@ def next_items(hidden: Tensor, items: Tensor, padding: np.ndarray, prefix: int) 
 
 
 def _pieces(padding: np.ndarray, model: UserModel, length: int) -> Iterator[list[Group]]:
-    width = model.config.width
-    return pieces(padding, width, max(MIN_PIECE, PIECE_ELEMENTS // (length * width)))
+    return pieces(padding, max(MIN_PIECE, PIECE_ELEMENTS // (length * model.config.width)))
 
 
 def _pads(model: UserModel, piece: list[Group]) -> list | None:

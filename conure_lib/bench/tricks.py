@@ -34,6 +34,7 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
         Trick("(a) pieces that stay in cache, batch 512", lambda: _pieces(a, 512)),
         Trick("(a) shared padding, T1, half-full", lambda: _padding(a, 512, "T1")),
+        Trick("(a) shared padding, T2+, half-full", lambda: _padding(a, 512, "T2")),
         Trick("(b) shared padding, T2+, half-full", lambda: _padding(b, 32, "T2")),
         Trick("(b) one vector for three labels of a user", lambda: _distinct(b)),
         Trick("(b) six best scores instead of a sort", lambda: _ranks(b)),
@@ -95,7 +96,7 @@ def _pieces(size: Size, batch: int) -> tuple[Call, Call]:
 def _padding(size: Size, batch: int, name: str) -> tuple[Call, Call]:
     """Without: every position of every sequence, padding included."""
     calls = []
-    for pieces in (padding.pieces, lambda lengths, width, n: padding.pieces(np.zeros_like(lengths), width, n)):
+    for pieces in (padding.pieces, lambda lengths, n: padding.pieces(np.zeros_like(lengths), n)):
         stream = random_stream(batch, size.length, size.items, size.labels, half_full=True)
         model = new_model(size, "T1", "sequence", size.items)
         model.add_output("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
