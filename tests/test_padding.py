@@ -31,7 +31,5 @@ def test_a_group_must_be_worth_it():
     padding = np.array([0] * 64 + [32] * 64)
     assert [prefix for _, prefix in next(pieces(padding, 128))] == [0, 32]
     assert [prefix for _, prefix in next(pieces(padding // 2, 128))] == [0, 16]
-    assert [prefix for _, prefix in next(pieces(padding // 4, 128))] == [
-        0
-    ]  # 16 of them spare 128
+    assert [prefix for _, prefix in next(pieces(padding // 4, 128))] == [0]  # 16 of them spare 128
     assert [prefix for _, prefix in next(pieces(np.full(16, 7), 16))] == [7]  # shared by all: always
