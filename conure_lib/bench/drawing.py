@@ -20,7 +20,7 @@ def draw_ratios(rows: list[dict]) -> Figure:
     """
     style()
     figure, axis = plt.subplots(figsize=(COLUMN, 0.6 + 0.36 * len(rows)))
-    largest = max(row[n]["ratio"] or row["target"] or 1 for row in rows for n in COLORS)
+    largest = max(max(row[n]["ratio"] or 1, row["target"] or 1) for row in rows for n in COLORS)
     for y, row in enumerate(rows):
         axis.text(1.02, y - 0.36, row["name"], fontsize=6, va="center")
         bars = [name for name in COLORS if row[name]["ratio"] is not None]
