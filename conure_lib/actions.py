@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from .config import StudyConfig
+from .config import StudyConfig, TrainConfig
 from .data.stream import TEST, Task, TaskStream
 from .evaluate import evaluate, evaluate_all_positions, metric_of, popularity_ranks, user_vectors
 from .model import UserModel
@@ -39,6 +39,11 @@ class Context:
     task: Task
     seed: int
     parent: ContinualModel | None
+    action: str
+
+    @property
+    def settings(self) -> TrainConfig:
+        return self.study.training(self.task.name, self.action)
 
 
 def popularity(c: Context) -> Outcome:
@@ -51,7 +56,7 @@ def train(c: Context) -> Outcome:
     learner = c.parent or _new(c)
     learner.start(c.task.name, c.task.n_labels, c.task.kind, seeded(c.seed, c.task.name, "output"))
     trainable = learner.trainable()
-    curve = _fit(c, learner.model, trainable, retrain=False)
+    curve = _fit(c, learner.model, trainable)
     ranks = ranks_on_test(learner.model, c.stream, c.task)
     return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
 
@@ -59,7 +64,7 @@ def train(c: Context) -> Outcome:
 def prune(c: Context) -> Outcome:
     """Conure's stages 2 and 5, first half: the smallest free weights are given back; nothing is trained."""
     learner = c.parent
-    learner.prune(c.study.pruned(c.task.name))
+    learner.prune(**c.study.pruned(c.task.name))
     with learner.only_owned() as model:
         ranks = ranks_on_test(model, c.stream, c.task)
     return Outcome(learner, ranks, [], _notes(c, learner, {}))
@@ -70,15 +75,17 @@ def retrain(c: Context) -> Outcome:
     learner = c.parent
     trainable = learner.trainable()
     with learner.only_owned() as model:
-        curve = _fit(c, model, trainable, retrain=True)
+        curve = _fit(c, model, trainable)
         ranks = ranks_on_test(model, c.stream, c.task)
     learner.finish()
     return Outcome(learner, ranks, curve, _notes(c, learner, trainable))
 
 
 def finetune(c: Context) -> Outcome:
-    """STL: everything learned on T1 is free to change; what becomes of T1 is recorded on the way (Fig. 2)."""
+    """STL: everything learned on T1 is free to change; at T2 what becomes of T1 is recorded (Fig. 2)."""
     model, first = c.parent.model, c.stream.tasks[0]
+    if c.task.name != c.stream.tasks[1].name:
+        return _with_new_output(c, model, trained=BACKBONE)
     sequences = c.stream.sequences[c.stream.input_rows[:PROBE_USERS]]
     kernels = {n: k.detach().clone() for n, k in model.kernels().items()}
     hidden = user_vectors(model, sequences)
@@ -109,22 +116,26 @@ def scratch(c: Context) -> Outcome:
 
 
 def joint(c: Context) -> Outcome:
-    """MTL: T1 and this task at once from random weights; T1's loss counts ``study.joint_weight`` times.
+    """MTL: T1 and this task at once from random weights; T1's loss counts ``joint_weight`` times.
 
     T1 learns from the input sequences of the task's own users only, as in the paper (section 6.2).
     """
     model, first = _new(c).model, c.stream.tasks[0]
     model.add_output(first.name, first.n_labels, first.kind, seeded(c.seed, first.name, "output"))
     settings = replace(c.study.training(first.name), table_updates="dense")
-    together = Joint(first, settings, c.study.joint_weight)
+    together = Joint(first, settings, c.settings.joint_weight)
     return _with_new_output(c, model, trained=(f"outputs.{first.name}.", *BACKBONE), joint=together)
 
 
-def patched(c: Context) -> Outcome:
+def patched(kind: str) -> Callable[[Context], Outcome]:
     """PeterRec: T1's backbone stands still; a model patch at every convolution and the output layer learn."""
-    model = c.parent.model
-    model.add_patches(c.study.patch, seeded(c.seed, c.task.name, "patches"))
-    return _with_new_output(c, model, trained=("blocks.",), only="patch")
+
+    def action(c: Context) -> Outcome:
+        model = c.parent.model
+        model.add_patches(kind, seeded(c.seed, c.task.name, "patches"))
+        return _with_new_output(c, model, trained=("blocks.",), only="patch")
+
+    return action
 
 
 ACTIONS: dict[str, Callable[[Context], Outcome]] = {
@@ -136,7 +147,8 @@ ACTIONS: dict[str, Callable[[Context], Outcome]] = {
     "output-only": output_only,
     "scratch": scratch,
     "joint": joint,
-    "patched": patched,
+    "patched-serial": patched("serial"),
+    "patched-parallel": patched("parallel"),
 }
 
 
@@ -182,8 +194,8 @@ def _new(c: Context) -> ContinualModel:
     return ContinualModel(model).to(c.study.device)
 
 
-def _fit(c: Context, model: UserModel, trainable: Trainable, retrain: bool, **hooks) -> list[Epoch]:
-    return fit(model, c.stream, c.task, c.study.training(c.task.name, retrain), trainable, c.seed, **hooks)
+def _fit(c: Context, model: UserModel, trainable: Trainable, **hooks) -> list[Epoch]:
+    return fit(model, c.stream, c.task, c.settings, trainable, c.seed, **hooks)
 
 
 def _with_new_output(c: Context, model: UserModel, trained: tuple[str, ...], only: str = "", **hooks) -> Outcome:
@@ -192,7 +204,7 @@ def _with_new_output(c: Context, model: UserModel, trained: tuple[str, ...], onl
     own = f"outputs.{c.task.name}."
     parameters = dict(model.named_parameters())
     names = [n for n in parameters if n.startswith(own) or (n.startswith(trained) and only in n)]
-    curve = _fit(c, model, dict.fromkeys(names), retrain=False, **hooks)
+    curve = _fit(c, model, dict.fromkeys(names), **hooks)
     notes = {"trained_parameters": sum(parameters[n].numel() for n in names)}
     return Outcome(ContinualModel(model, ()), ranks_on_test(model, c.stream, c.task), curve, notes)
 

@@ -13,11 +13,12 @@ from .bench.compare import run_compare
 from .bench.measure import BenchError
 from .bench.run import run_bench
 from .bench.scale import run_scale
-from .config import PROFILES, ConfigError, DataConfig, study_config
+from .config import ConfigError, DataConfig
 from .data import BUILDERS, DataError, load
-from .experiment import Study, publish
-from .methods import METHODS
+from .experiment import Run, Study, publish
+from .experiments import EXPERIMENTS
 from .notebooks import NotebookError, all_notebooks, refresh, run_all
+from .profiles import PROFILES, study_config
 from .report import write_tables
 from .stages import MissingResult
 
@@ -27,7 +28,7 @@ MISTAKES = (ConfigError, DataError, NotebookError, MissingResult, BenchError)
 def study(args: argparse.Namespace) -> int:
     """Computes the graph of stages, writes the tables, then executes every notebook."""
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
-    runs = study.runs(METHODS)
+    runs = _all_runs(study)
     study.compute(runs, args.workers, args.reuse)
     if args.profile != "smoke":
         publish(stage for run in runs for stage in run.stages.values())
@@ -44,7 +45,7 @@ def study(args: argparse.Namespace) -> int:
 def figures(args: argparse.Namespace) -> int:
     """Redraws the figures by running the notebooks on results that exist; computes nothing new."""
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
-    study.require(study.runs(METHODS))
+    study.require(_all_runs(study))
     parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
     rows = run_all(parameters, paths.executed(args.profile, args.dataset))
     print(pd.DataFrame(rows).to_string(index=False))
@@ -52,10 +53,12 @@ def figures(args: argparse.Namespace) -> int:
 
 
 def tune(args: argparse.Namespace) -> int:
-    """Searches hyper-parameters on the tuning seed's validation data; the outcome belongs into config.py."""
-    table = tuning.search(study_config(args.dataset, args.profile), args.workers)
+    """Searches hyper-parameters on the tuning seed's validation data; the library takes what it chooses."""
+    found = tuning.search(args.dataset, args.profile, args.workers)
+    table = found.table()
     print(table[table["chosen"]].drop(columns="stage_id").to_string(index=False))
-    print(f"wrote {_short(tuning.write(table, args.dataset))}")
+    for path in tuning.write(found, args.dataset):
+        print(f"wrote {_short(path)}")
     return 0
 
 
@@ -137,6 +140,10 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("conure: stopped; the same command goes on where it was", file=sys.stderr)
         return 130
+
+
+def _all_runs(study: Study) -> list[Run]:
+    return [run for experiment in EXPERIMENTS.values() for run in experiment(study)]
 
 
 def _option(pair: str) -> tuple[str, object]:

@@ -1,4 +1,4 @@
-"""What determines a result, as frozen dataclasses; the profiles; ids by content."""
+"""What determines a result, as frozen dataclasses; ids by content."""
 
 import hashlib
 import json
@@ -65,8 +65,9 @@ class TrainConfig:
 
     batch_size: instances a step (sequences for T1). patience: epochs without a better validation metric
     before stopping. labels_per_user: at most this many instances of a user stand side by side in the shuffled
-    order, so that one user vector serves them; 1 is a plain shuffle. loss and negatives (share of the
-    catalogue): T1 only. rho: popularity sampler of BPR, ranking tasks only. l2: on the output embedding.
+    order, so that one user vector serves them; 1 is a plain shuffle. share: of the training instances that are
+    used, always the same ones (Table 3). loss and negatives (share of the catalogue): T1 only. rho: popularity
+    sampler of BPR, ranking tasks only. l2: on the output embedding. joint_weight: of T1's loss, MTL only (lambda).
     table_updates: "dense" is plain Adam; "rows" touches only the rows of the embedding and of T1's output
     layer that a step uses (large catalogues, sampled softmax): the moments of the others do not decay
     meanwhile, and there is no l2.
@@ -77,10 +78,12 @@ class TrainConfig:
     batch_size: int = 32
     patience: int = 2
     labels_per_user: int = 1
+    share: float = 1.0
     loss: str = "softmax"
     negatives: float = 0.2
     rho: float = 0.3
     l2: float = 0.0
+    joint_weight: float = 0.1
     optimizer: str = "adam"
     table_updates: str = "dense"
 
@@ -89,10 +92,19 @@ class TrainConfig:
             value = getattr(self, name)
             _demand(isinstance(value, int) and value >= 1, self, name, "an integer of at least 1")
         _demand(_in(self.learning_rate, 0, 10), self, "learning_rate", "a number between 0 and 10")
-        _demand(_in(self.negatives, 0, 1) or self.negatives == 1, self, "negatives", "a share in (0, 1]")
+        for name in ("share", "negatives", "joint_weight"):
+            value = getattr(self, name)
+            _demand(_in(value, 0, 1) or value == 1, self, name, "a share in (0, 1]")
         _demand(_in(self.rho, 0, math.inf), self, "rho", "a number above 0")
         _demand(_in(self.l2, 0, math.inf) or self.l2 == 0, self, "l2", "a number of at least 0")
-        for name in ("learning_rate", "negatives", "rho", "l2"):  # 0 and 0.0 are one setting with one id
+        for name in (
+            "learning_rate",
+            "share",
+            "negatives",
+            "rho",
+            "l2",
+            "joint_weight",
+        ):  # 0 and 0.0 are one setting with one id
             object.__setattr__(self, name, float(getattr(self, name)))
         _demand(self.optimizer in OPTIMIZERS, self, "optimizer", " or ".join(OPTIMIZERS))
         _demand(self.loss in T1_LOSSES, self, "loss", " or ".join(T1_LOSSES))
@@ -107,12 +119,13 @@ class TrainConfig:
 class StudyConfig:
     """Everything that determines a study's results, beside the data's content and the code.
 
-    train: settings per task name; ``"*"`` serves the tasks not named. retrain: what differs when retraining,
+    train: settings per task, or per task and action as in ``"T2.finetune"`` (each method has settings of its
+    own); ``"*"`` serves what is not named. retrain: what differs from the action ``train`` when retraining,
     where the learning rate is ``retrain_rate`` times the one of training.
-    prune: the share pruned away after each task (Q in the paper), per task. seeds: of initialisation, order
-    and negatives. threads: of PyTorch; results are bit-identical only at the same number.
-    device: "cpu" or "cuda". joint_weight: of T1's loss in MTL (lambda). patch: PeterRec's, "serial" or
-    "parallel".
+    prune: the share pruned away after each task (Q in the paper), per task. prune_embedding: the same for the
+    embedding, which is pruned and retrained as well if this is not empty (Table 5). seeds: of initialisation,
+    order and negatives. threads: of PyTorch; results are bit-identical only at the same number.
+    device: "cpu" or "cuda".
     """
 
     profile: str
@@ -122,39 +135,44 @@ class StudyConfig:
     retrain: Mapping[str, Any]
     prune: Mapping[str, float]
     seeds: tuple[int, ...]
+    prune_embedding: Mapping[str, float] = field(default_factory=dict)
     retrain_rate: float = 1.0
     threads: int = 1
     device: str = "cpu"
-    joint_weight: float = 0.1
-    patch: str = "serial"
 
     def __post_init__(self) -> None:
         _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
         _demand("*" in self.prune, self, "prune", "a ratio for '*' (tasks that are not named)")
-        ok = all(_in(ratio, 0, 1) for ratio in self.prune.values())
-        _demand(ok, self, "prune", "shares above 0 and below 1, e.g. 0.7 to prune 70%")
+        _demand(
+            not self.prune_embedding or "*" in self.prune_embedding, self, "prune_embedding", "a ratio for '*'"
+        )
+        for name in ("prune", "prune_embedding"):
+            ok = all(_in(ratio, 0, 1) for ratio in getattr(self, name).values())
+            _demand(ok, self, name, "shares above 0 and below 1, e.g. 0.7 to prune 70%")
         ok = len(self.seeds) > 0 and all(isinstance(s, int) and s >= 0 for s in self.seeds)
         _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", "distinct integers of at least 0")
         _demand(isinstance(self.threads, int) and self.threads >= 1, self, "threads", "an integer of at least 1")
         _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
-        _demand(_in(self.joint_weight, 0, 1) or self.joint_weight == 1, self, "joint_weight", "a factor in (0, 1]")
-        _demand(self.patch in PATCHES, self, "patch", " or ".join(PATCHES))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}
         _demand(not unknown, self, "retrain", f"fields of TrainConfig; unknown: {sorted(unknown)}")
         _demand(_in(self.retrain_rate, 0, math.inf), self, "retrain_rate", "a number above 0")
-        for task in self.train:
-            self.training(task, retrain=True)  # a bad value is refused here, not after hours of training
+        for key in self.train:
+            self.training(key.partition(".")[0], "retrain")  # a bad value is refused here, not after hours
 
-    def training(self, task: str, retrain: bool = False) -> TrainConfig:
-        """The settings to train (or retrain) this task with."""
-        settings = self.train.get(task, self.train["*"])
-        if not retrain:
-            return settings
-        return replace(settings, **{"learning_rate": settings.learning_rate * self.retrain_rate, **self.retrain})
+    def training(self, task: str, action: str = "train") -> TrainConfig:
+        """The settings of an action on a task; those of "retrain" follow from those of "train"."""
+        if action == "retrain":
+            settings = self.training(task)
+            rate = settings.learning_rate * self.retrain_rate
+            return replace(settings, **{"learning_rate": rate, **self.retrain})
+        return self.train.get(f"{task}.{action}", self.train.get(task, self.train["*"]))
 
-    def pruned(self, task: str) -> float:
-        """Q: the share of the free weights that is given back after this task."""
-        return self.prune.get(task, self.prune["*"])
+    def pruned(self, task: str) -> dict[str, float]:
+        """Q: the shares of the free weights given back after this task, of "kernels" and maybe "embedding"."""
+        ratios = {"kernels": self.prune.get(task, self.prune["*"])}
+        if self.prune_embedding:
+            ratios["embedding"] = self.prune_embedding.get(task, self.prune_embedding["*"])
+        return ratios
 
 
 def canonical(value: object) -> str:
@@ -171,73 +189,3 @@ def _plain(value: object) -> object:
 def content_id(value: object) -> str:
     """Twelve hexadecimal digits that stand for the content."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()[:12]
-
-
-TTL_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9, "*": 0.9}
-ML_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.7, "*": 0.7}
-
-
-def study_config(dataset: str, profile: str, seeds: tuple[int, ...] | None = None) -> StudyConfig:
-    """The committed settings of a dataset under a profile; ``seeds`` replaces the profile's own.
-
-    Raises ConfigError for a dataset or profile without settings.
-    """
-    known = PROFILES.get(profile)
-    if known is None:
-        raise ConfigError(f"profile {profile!r} is unknown; known are {', '.join(PROFILES)}")
-    if dataset not in known:
-        raise ConfigError(f"profile {profile!r} has no settings for {dataset!r}; it has {', '.join(known)}")
-    config = StudyConfig(profile=profile, **known[dataset])
-    return replace(config, seeds=tuple(seeds)) if seeds else config
-
-
-_SMOKE_DATA = {"n_users": 400, "n_items": 64, "n_labels": 32, "length": 10, "structure": 0.6}
-_SMOKE = TrainConfig(epochs=3, learning_rate=0.01, batch_size=64, labels_per_user=4)
-_RANKING = TrainConfig(epochs=15, batch_size=512, patience=3, labels_per_user=8, learning_rate=0.0003, l2=0.01)
-_CLASSES = TrainConfig(epochs=15, batch_size=64, patience=4, learning_rate=0.0003)
-_REAL = {
-    "model": ModelConfig(width=64, dilations=(1, 4) * 2),
-    "retrain": {"epochs": 5},
-    "retrain_rate": 0.1,
-    "prune": TTL_RATIOS,
-}
-_COMPLETE_JOURNEY = _REAL | {
-    "data": DataConfig("complete-journey"),
-    "train": {
-        "T1": TrainConfig(epochs=8, learning_rate=0.01, batch_size=128, loss="sampled-softmax"),
-        "T2": replace(_RANKING, learning_rate=0.001),
-        "T3": replace(_RANKING, learning_rate=0.001),
-        "T4": replace(_CLASSES, learning_rate=0.003),
-        "T6": replace(_CLASSES, learning_rate=0.001),
-        "*": _CLASSES,
-    },
-}
-_ML_100K = _REAL | {
-    "data": DataConfig("ml-100k"),
-    "train": {
-        "T1": TrainConfig(epochs=25, learning_rate=0.01, patience=4),
-        "T2": _RANKING,
-        "T3": replace(_RANKING, l2=0.001),
-        "T5": replace(_CLASSES, learning_rate=0.003),
-        "T6": replace(_CLASSES, learning_rate=0.003),
-        "*": _CLASSES,
-    },
-}
-
-PROFILES: dict[str, dict[str, dict]] = {
-    "smoke": {
-        "synthetic": {
-            "data": DataConfig("synthetic", _SMOKE_DATA),
-            "model": ModelConfig(width=16, dilations=(1,)),
-            "train": {"T1": TrainConfig(epochs=6, learning_rate=0.02, batch_size=32), "*": _SMOKE},
-            "retrain": {"epochs": 2},
-            "prune": TTL_RATIOS,
-            "seeds": (1,),
-        },
-    },
-    "quick": {
-        "complete-journey": _COMPLETE_JOURNEY | {"seeds": (1,)},
-        "ml-100k": _ML_100K | {"seeds": (1, 2, 3)},
-    },
-}
-"""Profile -> dataset -> fields of StudyConfig. Settings chosen by ``conure tune`` (results/tuning)."""

@@ -1,5 +1,6 @@
 """Runs of methods made of stages: the graph of what is missing, computed by any number of processes."""
 
+import copy
 import multiprocessing
 import os
 import shutil
@@ -7,7 +8,7 @@ import tempfile
 import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,11 +29,15 @@ COMPUTED_IN_NOTEBOOKS = ("smoke", "quick")
 
 @dataclass(frozen=True)
 class Run:
-    """One method on one stream with one seed: the stages whose results are the method's results."""
+    """One method on one stream with one seed: the stages whose results are the method's results.
+
+    variant: what an experiment changed, "" for the study's own settings and order of tasks.
+    """
 
     method: str
     seed: int
     stages: dict[str, Stage]
+    variant: str = ""
 
     @property
     def id(self) -> str:
@@ -46,12 +51,23 @@ class Study:
         self.config = config
         self.stream = load(config.data) if stream is None else stream
         self.order = tuple(t.name for t in self.stream.tasks)
+        self.variant = ""
         self._digest = self.stream.digest()
+
+    def changed(self, variant: str, **changes: object) -> "Study":
+        """The same study with other settings; its runs bear the variant's name. Equal stages are shared."""
+        other = copy.copy(self)
+        other.config, other.variant = replace(self.config, **changes), variant
+        return other
 
     def stage(self, step: Step, seed: int) -> Stage:
         return Stage(step, self.config, self._digest, seed)
 
     def run(self, method: str, seed: int, order: tuple[str, ...] | None = None) -> Run:
+        """One method with one seed. order: of the tasks, the stream's unless given; a part of them will do.
+
+        Raises ValueError for an unknown method or an order that does not begin with the stream's first task.
+        """
         if method not in METHODS:
             raise ValueError(f"method {method!r} is unknown; known are {', '.join(METHODS)}")
         order = order or self.order
@@ -60,10 +76,10 @@ class Study:
                 f"order {order}; wanted: {self.order[0]} first, then others of {self.order}, each once"
             )
         steps = METHODS[method](order)
-        return Run(method, seed, {task: self.stage(step, seed) for task, step in steps.items()})
+        return Run(method, seed, {task: self.stage(step, seed) for task, step in steps.items()}, self.variant)
 
-    def runs(self, methods: Iterable[str]) -> list[Run]:
-        return [self.run(method, seed) for method in methods for seed in self.config.seeds]
+    def runs(self, methods: Iterable[str], order: tuple[str, ...] | None = None) -> list[Run]:
+        return [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
 
     def compute(self, runs: Iterable[Run], workers: int = 1, reuse: bool = True) -> None:
         """Computes what is missing of these runs' stages, in any number of processes, with the same results.
@@ -92,7 +108,8 @@ class Study:
             for task, stage in run.stages.items():
                 commit = stage.environment()["commit"]
                 for row in stage.record()["metrics"]:
-                    head = {"dataset": self.stream.name, "profile": self.config.profile, "method": run.method}
+                    head = {"dataset": self.stream.name, "profile": self.config.profile, "method": run.method,
+                            "variant": run.variant}  # fmt: skip
                     tail = {"run_id": run.id, "stage_id": stage.id, "commit": commit}
                     rows.append(head | {"task": task, "seed": run.seed} | row | tail)
         return pd.DataFrame(rows)

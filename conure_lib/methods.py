@@ -40,8 +40,13 @@ METHODS: dict[str, Callable[[tuple[str, ...]], dict[str, Step]]] = {
     "FineSmax": _from_t1("output-only"),
     "MTL": lambda order: {task: Step("joint", task) for task in order[1:]},
     "STL": _from_t1("finetune"),
-    "PeterRec": _from_t1("patched"),
+    "PeterRec": _from_t1("patched-serial"),
+    "PeterRec-parallel": _from_t1("patched-parallel"),
     "Conure-": lambda order: {task: steps["train"] for task, steps in conure_chain(order).items()},
+    "Conure, not retrained": lambda order: {task: steps["prune"] for task, steps in conure_chain(order).items()},
     "Conure": lambda order: {task: steps["retrain"] for task, steps in conure_chain(order).items()},
 }
 """Method -> for an order of tasks, the step whose test result is the method's result on each task."""
+
+COMPARED = tuple(method for method in METHODS if method != "Conure, not retrained")
+"""The rows of Table 2; what is pruned and not retrained is a state of Conure, not a method."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from .data.stream import Kind
 from .model import ModelFileError, UserModel, load_model, save_model
 
+EMBEDDING = "embedding"
 MAX_TASKS = 255  # an owner is one unsigned byte
 
 
@@ -57,8 +58,8 @@ class ContinualModel:
 
     The stored weights always include the free ones, whose values the next task starts from; a view without
     them exists only inside ``only_owned`` and in what ``for_task`` returns.
-    prunable: names of the tensors with an owner map; the kernels unless told otherwise (Table 5 adds
-    ``"embedding"``).
+    prunable: names of the tensors with an owner map; the kernels unless told otherwise. The first ``prune`` can
+    still add the embedding (Table 5).
     """
 
     def __init__(self, model: UserModel, prunable: tuple[str, ...] | None = None) -> None:
@@ -91,16 +92,23 @@ class ContinualModel:
         self.tasks.append(task)
         self.phase = Phase.TRAIN
 
-    def prune(self, ratio: float) -> None:
+    def prune(self, kernels: float, embedding: float | None = None) -> None:
         """Stage 2 or 5: of each tensor's free weights the largest (1 - ratio) become the current task's.
 
         The rest stays free and keeps its values. Equal magnitudes: the earlier position is kept.
+        kernels, embedding: the ratios; the embedding belongs to the first task as a whole unless that task
+        prunes it. Raises ValueError for a ratio outside (0, 1) or one that is missing or comes too late.
         """
         self._require(Phase.TRAIN, "prune")
-        if not 0 < ratio < 1:
-            raise ValueError(f"pruning ratio {ratio!r}; wanted: a share above 0 and below 1")
         weights = dict(self.model.named_parameters())
+        if embedding is not None and EMBEDDING not in self.owners:
+            if len(self.tasks) > 1:
+                raise ValueError(f"the embedding belongs to {self.tasks[0]}, which did not prune it")
+            self.owners = {EMBEDDING: torch.zeros_like(weights[EMBEDDING], dtype=torch.uint8), **self.owners}
         for name, owner in self.owners.items():
+            ratio = embedding if name == EMBEDDING else kernels
+            if ratio is None or not 0 < ratio < 1:
+                raise ValueError(f"pruning ratio {ratio!r} for {name}; wanted: a share above 0 and below 1")
             free = (owner.flatten() == 0).nonzero().squeeze(1)
             kept = len(free) - round(ratio * len(free))
             magnitude = weights[name].detach().flatten()[free].abs()

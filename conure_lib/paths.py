@@ -46,6 +46,11 @@ def figures(profile: str, dataset: str) -> Path:
     return (artifacts() / "figures" if profile == "smoke" else ROOT / "figures") / profile / dataset
 
 
+def settings(dataset: str) -> Path:
+    """What the search for hyper-parameters chose; part of the library."""
+    return Path(__file__).resolve().parent / "settings" / f"{dataset}.json"
+
+
 def tuning() -> Path:
     """What the search for hyper-parameters tried, one table a dataset."""
     return ROOT / "results" / "tuning"

@@ -59,7 +59,7 @@ class Stage:
         if action == "prune":
             settings: object = self.study.pruned(task)
         else:
-            settings = asdict(self.study.training(task, retrain=action == "retrain"))
+            settings = asdict(self.study.training(task, action))
         return {
             "protocol": PROTOCOL,
             "action": action,
@@ -70,16 +70,9 @@ class Stage:
             "stream": self.stream_digest,
             "seed": self.seed,
             "threads": self.study.threads,
-            **self._extras(),
+            **({"t1_settings": asdict(self.study.training("T1"))} if action == "joint" else {}),
             **({} if self.study.device == "cpu" else {"device": self.study.device}),
         }
-
-    def _extras(self) -> dict:
-        """Settings that only some actions depend on."""
-        study, first = self.study, "T1"
-        if self.step.action == "joint":
-            return {"joint_weight": study.joint_weight, "t1_settings": asdict(study.training(first))}
-        return {"patch": study.patch} if self.step.action == "patched" else {}
 
     @cached_property
     def id(self) -> str:
@@ -151,7 +144,9 @@ def compute_one(stage: Stage, stream: TaskStream) -> None:
     with torch_threads(stage.study.threads):
         parent = stage.parent.model().to(stage.study.device) if stage.parent else None
         task = stream[stage.step.task]
-        outcome = ACTIONS[stage.step.action](Context(stage.study, stream, task, stage.seed, parent))
+        outcome = ACTIONS[stage.step.action](
+            Context(stage.study, stream, task, stage.seed, parent, stage.step.action)
+        )
     spent = {"wall_s": round(time.time() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
     wanted = (RECORD,) if outcome.model is None else (RECORD, CHECKPOINT)
     if stage.folder.is_dir() and not all((stage.folder / name).is_file() for name in wanted):

@@ -45,6 +45,7 @@ def fit(
     model after every epoch, 0 included. joint: T1 learns along (MTL).
     Raises FloatingPointError when the loss is not finite.
     """
+    task = task.thinned(config.share)
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
     trained = {n: parameters[n] for n in trainable}

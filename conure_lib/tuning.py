@@ -1,97 +1,141 @@
-"""The search for hyper-parameters: small, stated, on validation data of the tuning seed, one for all methods."""
+"""The search for hyper-parameters: small, stated, on validation data of the tuning seed, alike for all methods.
 
-from collections.abc import Iterable
+One dial is turned after the other, from the base settings on; a value is taken if it is strictly better. T1 goes
+first; then each later task, for every method by itself with the same number of tries.
+"""
+
+import json
 from dataclasses import asdict, replace
+from itertools import zip_longest
 from pathlib import Path
 
 import pandas as pd
 
 from . import paths
-from .config import StudyConfig, TrainConfig
+from .config import ModelConfig, StudyConfig, TrainConfig
 from .experiment import Study, compute
-from .methods import Step, conure_chain
-from .stages import Stage
+from .methods import METHODS, Step, conure_chain
+from .profiles import study_config
 
 TUNING_SEED = 0
-GRIDS: dict[str, list[dict]] = {
-    "sequence": [{"learning_rate": rate} for rate in (0.003, 0.01, 0.02)],
-    "ranking": [{"learning_rate": rate, "l2": l2} for rate in (0.0003, 0.001) for l2 in (0.001, 0.01)],
-    "classification": [{"learning_rate": rate} for rate in (0.0003, 0.001, 0.003)],
-}
-"""What is tried for each kind of task, on top of the profile's settings for that task."""
+MODELS = tuple(ModelConfig(width, (1, 4) * n) for width in (32, 64) for n in (1, 2))
+"""Networks tried on T1. Wider ones would take the standard profile beyond some hours on two cores."""
 RETRAIN_RATES = (1.0, 0.3, 0.1)
-"""Learning rate of retraining T1 relative to training it; the best one serves all tasks."""
+"""Learning rates of retraining T1 relative to training it; the best one serves all tasks."""
 
-TRIED_WITH = ("output-only", "scratch", "finetune")
-"""Methods after T1 whose mean validation metric decides: FineSmax, SinMo and STL; one setting serves all."""
+T1_DIALS = {"learning_rate": (0.003, 0.01, 0.03), "l2": (0.0, 0.001)}
+RATES = (0.0003, 0.001, 0.003, 0.01)
+DIALS: dict[str, dict[str, tuple[float, ...]]] = {
+    "ranking": {"learning_rate": RATES, "l2": (0.001, 0.01, 0.1), "rho": (0.3, 1.0)},
+    "classification": {"learning_rate": RATES, "l2": (0.0, 0.001, 0.01, 0.1)},
+}
+"""What is tried for each kind of later task: seven settings a method."""
+JOINT_DIALS = {"learning_rate": RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
+"""MTL has a dial of its own, in place of l2 and rho: seven settings as well."""
 
-
-def search(config: StudyConfig, workers: int = 1) -> pd.DataFrame:
-    """Tries every setting of the grids: T1 first, then each later task after the best T1.
-
-    config: the profile's study; its seeds are not used. Returns one row per task, setting and action with the
-    best validation metric, the number of epochs and the stage id; ``chosen`` marks the best mean per task.
-    """
-    study = Study(replace(config, seeds=(TUNING_SEED,)))
-    tables = []
-    for task in study.stream.tasks:
-        if task.kind == "sequence":
-            steps = [Step("train", task.name)]
-        else:
-            first = Step("train", study.order[0])
-            steps = [Step(a, task.name, None if a == "scratch" else first) for a in TRIED_WITH]
-        candidates = [replace(study.config.training(task.name), **extra) for extra in GRIDS[task.kind]]
-        tried = [
-            (number, stage)
-            for number, settings in enumerate(candidates)
-            for stage in _stages(study, task.name, settings, steps)
-        ]
-        compute([stage for _, stage in tried], study.stream, workers)
-        table = pd.DataFrame([_row(number, stage) for number, stage in tried])
-        best = int(table.groupby("number")["validation"].mean().idxmax())
-        study = _with_settings(study, task.name, candidates[best])
-        tables.append(table.assign(chosen=table["number"] == best))
-        if task.kind == "sequence":
-            study, table = _search_retrain_rate(study, workers)
-            tables.append(table)
-    return pd.concat(tables, ignore_index=True).drop(columns="number")
+TUNED = ("SinMo", "FineSmax", "MTL", "STL", "PeterRec", "Conure-")
+"""Methods with settings of their own; Conure retrains from Conure-, parallel patches take the serial ones'."""
 
 
-def write(table: pd.DataFrame, dataset: str) -> Path:
-    """results/tuning/<dataset>.csv"""
-    target = paths.tuning() / f"{dataset}.csv"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    table.to_csv(target, index=False, float_format="%.6g")
-    return target
+class Search:
+    """The state of a search: the study with the best settings so far, and a row per setting tried."""
+
+    def __init__(self, config: StudyConfig, workers: int = 1) -> None:
+        self.study, self.workers = Study(replace(config, seeds=(TUNING_SEED,))), workers
+        self.rows: list[dict] = []
+
+    def turn(self, dial: str, contenders: dict[Step, list[Study]]) -> dict[Step, Study]:
+        """Trains each step under each of its contenders; the best one by validation, the first among equals."""
+        stages = {step: [one.stage(step, TUNING_SEED) for one in studies] for step, studies in contenders.items()}
+        compute([stage for several in stages.values() for stage in several], self.study.stream, self.workers)
+        best = {}
+        for step, studies in contenders.items():
+            rows = [_row(dial, stage) for stage in stages[step]]
+            values = [row["validation"] for row in rows]
+            best[step] = studies[values.index(max(values))]
+            known = {row["stage_id"] for row in self.rows}
+            self.rows += [row for row in rows if row["stage_id"] not in known]
+        return best
+
+    def first_task(self) -> None:
+        """T1: the network, the learning rate, l2; then the rate of retraining."""
+        chain = conure_chain(self.study.order)[self.study.order[0]]
+        step, name = chain["train"], self.study.order[0]
+        others = [m for m in MODELS if m != self.study.config.model]
+        models = [self.study, *(self.study.changed("", model=m) for m in others)]
+        self.study = self.turn("model", {step: models})[step]
+        for dial, values in T1_DIALS.items():
+            self.study = self.turn(dial, {step: _contenders(self.study, name, dial, values)})[step]
+        rates = [self.study.changed("", retrain_rate=rate) for rate in RETRAIN_RATES]
+        self.study = self.turn("retrain_rate", {chain["retrain"]: rates})[chain["retrain"]]
+
+    def later_task(self, name: str) -> None:
+        """Every method on one task; the methods do not depend on each other's settings."""
+        steps = {METHODS[method](self.study.order)[name]: method for method in TUNED}
+        kind = self.study.stream[name].kind
+        best = dict.fromkeys(steps, self.study)
+        dials = {step: (JOINT_DIALS if step.action == "joint" else DIALS[kind]).items() for step in steps}
+        for turn in zip_longest(*dials.values()):
+            turned = {step: dial for step, dial in zip(steps, turn, strict=True) if dial}
+            contenders = {s: _contenders(best[s], f"{name}.{s.action}", *dial) for s, dial in turned.items()}
+            best |= self.turn("/".join(dict.fromkeys(dial for dial, _ in turned.values())), contenders)
+        chosen = {f"{name}.{s.action}": one.config.training(name, s.action) for s, one in best.items()}
+        chosen[f"{name}.patched-parallel"] = chosen[f"{name}.patched-serial"]
+        self.study = self.study.changed("", train={**self.study.config.train, **chosen})
+
+    def table(self) -> pd.DataFrame:
+        """One row per setting tried; ``chosen`` marks what the study goes on with."""
+        chosen = set()
+        for name, steps in conure_chain(self.study.order).items():
+            chosen.add(self.study.stage(steps["train"], TUNING_SEED).id)
+            chosen.add(self.study.stage(steps["retrain"], TUNING_SEED).id)
+            for method in TUNED:
+                if name in (recipe := METHODS[method](self.study.order)):
+                    chosen.add(self.study.stage(recipe[name], TUNING_SEED).id)
+        table = pd.DataFrame(self.rows)
+        return table.assign(chosen=table["stage_id"].isin(chosen))
 
 
-def _search_retrain_rate(study: Study, workers: int) -> tuple[Study, pd.DataFrame]:
-    """The study with the rate whose retrained T1 is best on validation data, and the table of what was tried."""
-    step = conure_chain(study.order)[study.order[0]]["retrain"]
-    changed = [Study(replace(study.config, retrain_rate=rate), study.stream) for rate in RETRAIN_RATES]
-    stages = [one.stage(step, TUNING_SEED) for one in changed]
-    compute(stages, study.stream, workers)
-    table = pd.DataFrame([_row(number, stage) for number, stage in enumerate(stages)])
-    best = int(table["validation"].idxmax())
-    return changed[best], table.assign(chosen=table["number"] == best)
+def search(dataset: str, profile: str, workers: int = 1) -> Search:
+    """Runs the whole search, from the settings before any search on."""
+    found = Search(study_config(dataset, profile, tuned=False), workers)
+    found.first_task()
+    for name in found.study.order[1:]:
+        found.later_task(name)
+    return found
 
 
-def _stages(study: Study, task: str, settings: TrainConfig, steps: Iterable[Step]) -> list[Stage]:
-    changed = _with_settings(study, task, settings)
-    return [changed.stage(step, TUNING_SEED) for step in steps]
+def write(found: Search, dataset: str) -> list[Path]:
+    """What was tried as results/tuning/<dataset>.csv, what was chosen as conure_lib/settings/<dataset>.json."""
+    tried, settings = paths.tuning() / f"{dataset}.csv", paths.settings(dataset)
+    for path in (tried, settings):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    found.table().to_csv(tried, index=False, float_format="%.6g")
+    config = found.study.config
+    train = {key: asdict(one) for key, one in config.train.items() if key == "T1" or "." in key}
+    chosen = {"model": asdict(config.model), "retrain_rate": config.retrain_rate, "train": train}
+    settings.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return [tried, settings]
 
 
-def _with_settings(study: Study, task: str, settings: TrainConfig) -> Study:
-    return Study(replace(study.config, train={**study.config.train, task: settings}), study.stream)
+def _contenders(study: Study, key: str, dial: str, values: tuple[float, ...]) -> list[Study]:
+    """The study as it is, then with each other value of the dial for a task or one of its actions."""
+    task, _, action = key.partition(".")
+    now: TrainConfig = study.config.training(task, action or "train")
+    others = [replace(now, **{dial: value}) for value in values if value != getattr(now, dial)]
+    return [study, *(study.changed("", train={**study.config.train, key: one}) for one in others)]
 
 
-def _row(number: int, stage: Stage) -> dict:
+def _row(dial: str, stage) -> dict:
     curve = stage.record()["curve"]
+    step, config = stage.step, stage.study
     return {
-        "number": number,
-        "task": stage.step.task,
-        "action": stage.step.action,
-        **asdict(stage.study.training(stage.step.task, retrain=stage.step.action == "retrain")),
+        "task": step.task,
+        "action": step.action,
+        "dial": dial,
+        "width": config.model.width,
+        "blocks": len(config.model.dilations),
+        **asdict(config.training(step.task, step.action)),
         "validation": max(epoch["validation"] for epoch in curve if epoch["epoch"] > 0),
         "epochs_run": len(curve) - 1,
         "stage_id": stage.id,

@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..config import TTL_RATIOS, ModelConfig
+from ..config import ModelConfig
 from ..data.stream import Kind
 from ..model import UserModel, save_model
 from ..ownership import ContinualModel
+from ..profiles import TTL_RATIOS
 from .measure import child
 from .point import Point
 from .worlds import Size

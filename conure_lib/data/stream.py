@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 Kind = Literal["sequence", "ranking", "classification"]
-TRAIN, VALIDATION, TEST = 0, 1, 2
+TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 PAD = 0  # the item id that fills a sequence on its left
 BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 SPLITS = {"80/5/15": (0.80, 0.05, 0.15), "20/80": (0.20, 0.05, 0.75)}
@@ -26,7 +26,7 @@ class Task:
 
     users: int64 [n], row of the stream's user table per instance. labels: int64 [n], 0..n_labels-1; for the
     sequence task instance i is row i of ``TaskStream.sequences`` and its label is the last item (id - 1).
-    split: uint8 [n], 0 train, 1 validation, 2 test.
+    split: uint8 [n], 0 train, 1 validation, 2 test, 3 unused.
     """
 
     name: str
@@ -44,6 +44,16 @@ class Task:
     def label_counts(self) -> np.ndarray:
         """How often each label occurs in the training part: int64 [n_labels]."""
         return np.bincount(self.labels[self.rows(TRAIN)], minlength=self.n_labels)
+
+    def thinned(self, share: float) -> "Task":
+        """The same task with a random ``share`` of its training instances, always the same ones (Table 3)."""
+        if share == 1:
+            return self
+        rows = self.rows(TRAIN)
+        order = np.random.default_rng([len(rows), self.n_labels]).permutation(len(rows))
+        split = self.split.copy()
+        split[rows[order[max(1, round(share * len(rows))) :]]] = UNUSED
+        return replace(self, split=split)
 
 
 @dataclass(frozen=True)
@@ -78,15 +88,6 @@ class TaskStream:
         for start in range(0, len(rows), BLOCK):
             counts += np.bincount(self.sequences[rows[start : start + BLOCK]].ravel(), minlength=len(counts))
         return np.delete(counts, PAD)
-
-    def with_split(self, name: str, shares: str, seed: int) -> "TaskStream":
-        """The same stream with one task split anew, e.g. T3 by "20/80" (Table 3)."""
-        tasks = [
-            replace(t, split=draw_split(len(t.users), shares, seed, t.name)) if t.name == name else t
-            for t in self.tasks
-        ]
-        self[name]
-        return checked(replace(self, tasks=tuple(tasks)))
 
     def digest(self) -> str:
         """SHA-256 over everything a result can depend on (arrays, kinds, sizes), not over ``info``."""
