@@ -26,7 +26,7 @@ def baselines(study: Study) -> list[Run]:
 
 
 def overparameterization(study: Study) -> list[Run]:
-    """Fig. 3: T1 as trained ("Conure-"), pruned by several ratios, and retrained after the study's own ratio.
+    """Fig. 3: T1 as trained ("Conure-"), pruned by several ratios, and retrained after the highest.
 
     Variants are "normal pr30" and so on; "small" is a network of half the width and half the blocks.
     """

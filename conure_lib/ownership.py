@@ -100,17 +100,19 @@ class ContinualModel:
         prunes it. Raises ValueError for a ratio outside (0, 1) or one that is missing or comes too late.
         """
         self._require(Phase.TRAIN, "prune")
-        weights = dict(self.model.named_parameters())
-        if embedding is not None and EMBEDDING not in self.owners:
+        weights, owners = dict(self.model.named_parameters()), self.owners
+        if embedding is not None and EMBEDDING not in owners:
             if len(self.tasks) > 1:
                 raise ValueError(f"the embedding belongs to {self.tasks[0]}, which did not prune it")
-            self.owners = {EMBEDDING: torch.zeros_like(weights[EMBEDDING], dtype=torch.uint8), **self.owners}
-        for name, owner in self.owners.items():
-            ratio = embedding if name == EMBEDDING else kernels
+            owners = {EMBEDDING: torch.zeros_like(weights[EMBEDDING], dtype=torch.uint8), **owners}
+        ratios = {name: embedding if name == EMBEDDING else kernels for name in owners}
+        for name, ratio in ratios.items():  # all of them before anything changes
             if ratio is None or not 0 < ratio < 1:
                 raise ValueError(f"pruning ratio {ratio!r} for {name}; wanted: a share above 0 and below 1")
+        self.owners = owners
+        for name, owner in owners.items():
             free = (owner.flatten() == 0).nonzero().squeeze(1)
-            kept = len(free) - round(ratio * len(free))
+            kept = len(free) - round(ratios[name] * len(free))
             magnitude = weights[name].detach().flatten()[free].abs()
             best = magnitude.argsort(descending=True, stable=True)[:kept]
             owner.view(-1)[free[best]] = len(self.tasks)

@@ -44,12 +44,15 @@ class Search:
         self.study, self.workers = Study(replace(config, seeds=(TUNING_SEED,))), workers
         self.rows: list[dict] = []
 
-    def turn(self, dial: str, contenders: dict[Step, list[Study]]) -> dict[Step, Study]:
-        """Trains each step under each of its contenders; the best one by validation, the first among equals."""
-        stages = {step: [one.stage(step, TUNING_SEED) for one in studies] for step, studies in contenders.items()}
+    def turn(self, turned: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
+        """Trains each step under each of its contenders; the best one by validation, the first among equals.
+
+        turned: per step the name of the dial and the contenders, the study as it is first.
+        """
+        stages = {step: [one.stage(step, TUNING_SEED) for one in studies] for step, (_, studies) in turned.items()}
         compute([stage for several in stages.values() for stage in several], self.study.stream, self.workers)
         best = {}
-        for step, studies in contenders.items():
+        for step, (dial, studies) in turned.items():
             rows = [_row(dial, stage) for stage in stages[step]]
             values = [row["validation"] for row in rows]
             best[step] = studies[values.index(max(values))]
@@ -63,11 +66,12 @@ class Search:
         step, name = chain["train"], self.study.order[0]
         others = [m for m in MODELS if m != self.study.config.model]
         models = [self.study, *(self.study.changed("", model=m) for m in others)]
-        self.study = self.turn("model", {step: models})[step]
+        self.study = self.turn({step: ("model", models)})[step]
         for dial, values in T1_DIALS.items():
-            self.study = self.turn(dial, {step: _contenders(self.study, name, dial, values)})[step]
-        rates = [self.study.changed("", retrain_rate=rate) for rate in RETRAIN_RATES]
-        self.study = self.turn("retrain_rate", {chain["retrain"]: rates})[chain["retrain"]]
+            self.study = self.turn({step: (dial, _contenders(self.study, name, dial, values))})[step]
+        others = [rate for rate in RETRAIN_RATES if rate != self.study.config.retrain_rate]
+        rates = [self.study, *(self.study.changed("", retrain_rate=rate) for rate in others)]
+        self.study = self.turn({chain["retrain"]: ("retrain_rate", rates)})[chain["retrain"]]
 
     def later_task(self, name: str) -> None:
         """Every method on one task; the methods do not depend on each other's settings."""
@@ -78,7 +82,7 @@ class Search:
         for turn in zip_longest(*dials.values()):
             turned = {step: dial for step, dial in zip(steps, turn, strict=True) if dial}
             contenders = {s: _contenders(best[s], f"{name}.{s.action}", *dial) for s, dial in turned.items()}
-            best |= self.turn("/".join(dict.fromkeys(dial for dial, _ in turned.values())), contenders)
+            best |= self.turn({step: (dial, contenders[step]) for step, (dial, _) in turned.items()})
         chosen = {f"{name}.{s.action}": one.config.training(name, s.action) for s, one in best.items()}
         chosen[f"{name}.patched-parallel"] = chosen[f"{name}.patched-serial"]
         self.study = self.study.changed("", train={**self.study.config.train, **chosen})
