@@ -1,22 +1,13 @@
 """Settings: bad ones are refused by name; ids stand for content, whatever its order."""
 
-from dataclasses import FrozenInstanceError, asdict, fields
+from dataclasses import FrozenInstanceError, fields
 
 import pytest
 from helpers import small_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conure_lib.config import (
-    PROFILES,
-    ConfigError,
-    ModelConfig,
-    StudyConfig,
-    TrainConfig,
-    canonical,
-    content_id,
-    study_config,
-)
+from conure_lib.config import ConfigError, ModelConfig, StudyConfig, TrainConfig, canonical, content_id
 
 NAN = float("nan")
 BAD = [
@@ -29,7 +20,11 @@ BAD = [
         for bad in (0, -1, 1.5, "2", None)
     ),
     *((TrainConfig, "learning_rate", bad) for bad in (0, -0.1, 10, NAN, "fast", None)),
-    *((TrainConfig, "negatives", bad) for bad in (0, -0.1, 1.1, NAN, "all")),
+    *(
+        (TrainConfig, name, bad)
+        for name in ("negatives", "share", "joint_weight")
+        for bad in (0, -0.1, 1.1, NAN, "all", None)
+    ),
     *((TrainConfig, "rho", bad) for bad in (0, -1, NAN, float("inf"), "0.3")),
     *((TrainConfig, "l2", bad) for bad in (-0.1, NAN, float("inf"), "0")),
     *((TrainConfig, "optimizer", bad) for bad in ("Adam", "", None)),
@@ -38,11 +33,11 @@ BAD = [
     *((StudyConfig, "train", bad) for bad in ({}, {"T1": TrainConfig()}, {"*": TrainConfig()})),
     *((StudyConfig, "prune", bad) for bad in ({}, {"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})),
     *((StudyConfig, "prune", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
+    *((StudyConfig, "prune_embedding", bad) for bad in ({"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})),
+    *((StudyConfig, "prune_embedding", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
     *((StudyConfig, "seeds", bad) for bad in ((), (1, 1), (-1,), (0.5,), ("1",))),
     *((StudyConfig, "threads", bad) for bad in (0, -1, 1.5, "1")),
     *((StudyConfig, "device", bad) for bad in ("gpu", "", None)),
-    *((StudyConfig, "joint_weight", bad) for bad in (0, -1, 1.1, NAN, "0.1")),
-    *((StudyConfig, "patch", bad) for bad in ("both", "", None)),
     (StudyConfig, "retrain", {"epoch": 3}),
     *((StudyConfig, "retrain_rate", bad) for bad in (0, -1, NAN, float("inf"), "0.1")),
 ]
@@ -72,6 +67,9 @@ def test_a_bad_value_for_retraining_is_found_at_once():
         small_study(retrain={"epochs": 0})
     with pytest.raises(ConfigError, match=r"TrainConfig\.learning_rate = "):
         small_study(retrain_rate=1e6)
+    fast = TrainConfig(learning_rate=9.0)
+    with pytest.raises(ConfigError, match=r"TrainConfig\.learning_rate = "):
+        small_study(train={"T1": TrainConfig(), "*": TrainConfig(), "T2.train": fast}, retrain_rate=2.0)
 
 
 def test_every_field_that_can_be_bad_is_tried():
@@ -92,31 +90,48 @@ def test_settings_of_tasks():
     study = small_study(train={"T1": one, "*": other}, retrain={"epochs": 4, "learning_rate": 0.5}, prune=prune)
     assert study.training("T1") is one
     assert study.training("T5") is other
-    assert study.training("T1", retrain=True) == TrainConfig(epochs=4, learning_rate=0.5, l2=0.5)
-    assert study.training("T5", retrain=True) == TrainConfig(epochs=4, learning_rate=0.5, l2=0.25)
-    assert (study.pruned("T1"), study.pruned("T2")) == (0.7, 0.9)
+    assert study.training("T1", "retrain") == TrainConfig(epochs=4, learning_rate=0.5, l2=0.5)
+    assert study.training("T5", "retrain") == TrainConfig(epochs=4, learning_rate=0.5, l2=0.25)
+    assert (study.pruned("T1"), study.pruned("T2")) == ({"kernels": 0.7}, {"kernels": 0.9})
     study = small_study(train={"T1": one, "*": other}, retrain={"epochs": 4}, retrain_rate=0.5)
-    assert study.training("T1", retrain=True) == TrainConfig(epochs=4, learning_rate=0.0005, l2=0.5)
+    assert study.training("T1", "retrain") == TrainConfig(epochs=4, learning_rate=0.0005, l2=0.5)
     assert study.training("T1") is one
 
 
-def test_unknown_profiles_and_datasets():
-    with pytest.raises(ConfigError, match=r"'huge' is unknown; known are .*smoke"):
-        study_config("synthetic", "huge")
-    with pytest.raises(ConfigError, match=r"'smoke' has no settings for 'mars'; it has .*synthetic"):
-        study_config("mars", "smoke")
+def test_an_action_has_settings_of_its_own_then_its_tasks_then_the_rest():
+    rest, task, own = (TrainConfig(epochs=n) for n in (1, 2, 3))
+    study = small_study(train={"T1": rest, "*": rest, "T2": task, "T2.finetune": own, "T3.joint": own})
+    assert study.training("T2", "finetune") is own
+    assert study.training("T2", "scratch") is study.training("T2") is study.training("T2", "train") is task
+    assert study.training("T3", "joint") is own
+    assert study.training("T3", "finetune") is study.training("T3") is rest
+    assert study.training("T4", "joint") is rest
 
 
-def test_seeds_replace_the_profiles_own():
-    assert study_config("synthetic", "smoke", (5, 7)).seeds == (5, 7)
-    assert study_config("synthetic", "smoke").seeds == PROFILES["smoke"]["synthetic"]["seeds"]
+def test_retraining_follows_from_training_and_from_nothing_else():
+    """The keys of other actions do not touch it, not even one with its own name."""
+    rest, trained, other = (TrainConfig(epochs=n, learning_rate=n / 10) for n in (1, 2, 3))
+    train = {"T1": rest, "*": rest, "T2.finetune": other, "T2.retrain": other}
+    study = small_study(train=train, retrain={"patience": 7}, retrain_rate=0.5)
+    assert study.training("T2", "retrain") == TrainConfig(epochs=1, learning_rate=0.05, patience=7)
+    study = small_study(train={**train, "T2.train": trained}, retrain={"patience": 7}, retrain_rate=0.5)
+    assert study.training("T2", "retrain") == TrainConfig(epochs=2, learning_rate=0.1, patience=7)
 
 
-@pytest.mark.parametrize(("profile", "dataset"), [(p, d) for p, known in PROFILES.items() for d in known])
-def test_every_committed_setting_is_valid(profile, dataset):
-    study = study_config(dataset, profile)
-    assert (study.profile, study.data.dataset) == (profile, dataset)
-    assert content_id(study) == content_id(asdict(study))
+def test_the_embedding_is_pruned_only_if_asked_for():
+    prune = {"T1": 0.7, "*": 0.9}
+    assert small_study(prune=prune).pruned("T1") == {"kernels": 0.7}
+    study = small_study(prune=prune, prune_embedding={"T2": 0.3, "*": 0.8})
+    assert study.pruned("T1") == {"kernels": 0.7, "embedding": 0.8}
+    assert study.pruned("T2") == {"kernels": 0.9, "embedding": 0.3}
+    assert study.pruned("T6") == {"kernels": 0.9, "embedding": 0.8}
+
+
+def test_equal_numbers_are_one_setting():
+    whole = TrainConfig(share=1, negatives=1, joint_weight=1, l2=0, learning_rate=1)
+    assert content_id(whole) == content_id(
+        TrainConfig(share=1.0, negatives=1.0, joint_weight=1.0, l2=0.0, learning_rate=1.0)
+    )
 
 
 JSON = st.recursive(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conure_lib import objectives, padding, steps, train
 from conure_lib.config import OPTIMIZERS, T1_LOSSES, TrainConfig
-from conure_lib.data.stream import TRAIN
+from conure_lib.data.stream import PAD, TRAIN, UNUSED, VALIDATION
 from conure_lib.steps import seeded
 from conure_lib.train import fit
 
@@ -64,6 +64,47 @@ def test_seeds_for_different_purposes_are_independent():
     states = [seeded(*p).initial_seed() for p in ((1, "T1"), (1, "T2"), (2, "T1"), (1, "T1", 1), (1, "T1", 2))]
     assert len(set(states)) == 5
     assert seeded(1, "T1", 2).initial_seed() == states[-1]
+
+
+@pytest.mark.parametrize("task", ["T1", "T2", "T4"])
+def test_a_share_of_the_training_data_is_all_that_is_seen(task, monkeypatch):
+    """Every epoch visits the same rows; validation is that of the whole task."""
+    seen, make, own = [], steps.shuffled, STREAM[task]
+
+    def spy(rows, *rest):
+        seen.append(make(rows, *rest))
+        return seen[-1]
+
+    monkeypatch.setattr(steps, "shuffled", spy)
+    validated, validator = [], train._validator
+    monkeypatch.setattr(train, "_validator", lambda *a, **k: validated.append(a[2]) or validator(*a, **k))
+    fitted(task, replace(FAST, share=0.25))
+    expected = own.thinned(0.25).rows(TRAIN)
+    assert len(seen) == FAST.epochs
+    assert all(sorted(rows.tolist()) == expected.tolist() for rows in seen)
+    assert [t.rows(VALIDATION).tolist() for t in validated] == [own.rows(VALIDATION).tolist()]
+
+
+def mirrored(stream, task, share):
+    """The stream with other items or labels wherever a share of the task's training part leaves them out."""
+    first, own = stream.tasks[0], stream[task]
+    unused = own.thinned(share).rows(UNUSED)
+    sequences, labels = stream.sequences.copy(), own.labels.copy()
+    labels[unused] = own.n_labels - 1 - labels[unused]
+    if own is first:
+        known = sequences[unused] != PAD
+        sequences[unused] = np.where(known, stream.n_items + 1 - sequences[unused], PAD)
+    tasks = tuple(replace(own, labels=labels) if t is own else t for t in stream.tasks)
+    return replace(stream, sequences=sequences, tasks=tasks)
+
+
+@pytest.mark.parametrize("task", ["T1", "T2", "T4"])
+def test_what_a_share_leaves_out_plays_no_part(task):
+    few, other = replace(FAST, share=0.25), mirrored(STREAM, task, 0.25)
+    (one, first), (two, second) = fitted(task, few), fitted(task, few, stream=other)
+    assert state_of(one) == state_of(two)
+    assert repr(first) == repr(second)
+    assert state_of(fitted(task)[0]) != state_of(fitted(task, stream=other)[0])  # without the share it does
 
 
 def test_the_global_random_state_plays_no_part():

@@ -12,7 +12,7 @@ TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 PAD = 0  # the item id that fills a sequence on its left
 BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 SPLITS = {"80/5/15": (0.80, 0.05, 0.15), "20/80": (0.20, 0.05, 0.75)}
-"""Shares of train, validation, test. "20/80" trains on few; of the rest, 5 points are for early stopping and 75 are
+"""Shares of train, validation, test. "20/80" trains on few; of the rest 5 points are for early stopping, 75 are
 the test part. Table 3 is computed with ``Task.thinned`` instead, which leaves the test part as it is."""
 
 

@@ -23,6 +23,7 @@ from conure_lib.data.stream import (
     SPLITS,
     TEST,
     TRAIN,
+    UNUSED,
     VALIDATION,
     DataError,
     TaskStream,
@@ -194,15 +195,59 @@ def test_the_digest_is_the_same_everywhere():
     assert toy().digest() == "38d87859b8c8686053934dd334eb249825e41a33076975174ac3fcb044337774"
 
 
-def test_one_task_split_anew():
+def marked(task):
+    """The rows of each part, as sets."""
+    return {part: set(task.rows(part).tolist()) for part in (TRAIN, VALIDATION, TEST, UNUSED)}
+
+
+@given(n=st.integers(1, 300), share=st.floats(0.001, 1), other=st.floats(0.001, 1), seed=st.integers(0, 99))
+def test_a_thinned_task_keeps_a_share_of_its_training_part(n, share, other, seed):
+    generator = np.random.default_rng(seed)
+    split = generator.integers(0, 3, 2 * n, dtype=np.uint8)
+    split[:3] = np.arange(3)[: len(split)]
+    task = a_task("ranking", np.arange(2 * n), generator.integers(0, 7, 2 * n), 7, split)
+    whole, few = marked(task), marked(task.thinned(share))
+    assert few[TRAIN] <= whole[TRAIN]
+    assert len(few[TRAIN]) == max(1, round(share * len(whole[TRAIN])))  # at least one instance is left
+    assert few[UNUSED] == whole[TRAIN] - few[TRAIN]
+    assert (few[VALIDATION], few[TEST]) == (whole[VALIDATION], whole[TEST])
+    assert marked(task.thinned(share)) == few  # the same ones every time
+    less, more = (marked(task.thinned(s))[TRAIN] for s in sorted((share, other)))
+    assert less <= more  # what a smaller share keeps, a larger one keeps too
+
+
+def test_a_thinned_task_is_the_same_task_but_for_its_marks():
+    task = small_stream(n_users=200)["T3"]
+    before = task.split.copy()
+    few = task.thinned(0.25)
+    assert (task.split == before).all()
+    assert few.split.dtype == np.uint8
+    assert (few.name, few.kind, few.title, few.n_labels) == (task.name, task.kind, task.title, task.n_labels)
+    assert few.users is task.users
+    assert few.labels is task.labels
+    assert task.thinned(1) is task
+    assert task.thinned(1.0) is task
+    expected = np.bincount(task.labels[few.split == TRAIN], minlength=task.n_labels)
+    assert few.label_counts().tolist() == expected.tolist()
+    assert few.label_counts().sum() == round(0.25 * len(task.rows(TRAIN)))
+
+
+def test_a_thinned_task_takes_its_instances_from_everywhere():
+    """Not the first ones: users of all parts of the table stay."""
+    split = np.zeros(4000, np.uint8)
+    kept = a_task("classification", np.arange(4000), np.zeros(4000), 2, split).thinned(0.25).rows(TRAIN)
+    quarters = np.bincount(kept // 1000, minlength=4) / 1000
+    assert np.abs(quarters - 0.25).max() < 5 * (0.25 * 0.75 / 1000) ** 0.5
+
+
+def test_a_stream_with_a_thinned_task_is_sound_and_says_what_it_uses():
     stream = small_stream(n_users=200)
-    again = stream.with_split("T3", "20/80", 7)
-    assert again.digest() != stream.digest()
-    assert (again["T3"].split == draw_split(len(stream["T3"].users), "20/80", 7, "T3")).all()
-    for task in stream.tasks:
-        assert task.name == "T3" or again[task.name] is task
-    with pytest.raises(KeyError, match="no task 'T9'"):
-        stream.with_split("T9", "20/80", 7)
+    few = stream["T3"].thinned(0.25)
+    thinned = replace(stream, tasks=tuple(few if t.name == "T3" else t for t in stream.tasks))
+    assert checked(thinned) is thinned
+    assert thinned.digest() != stream.digest()
+    (row,) = (row for row in thinned.describe() if row["task"] == "T3")
+    assert row["train"] == len(few.rows(TRAIN)) < len(stream["T3"].rows(TRAIN))
 
 
 # --- assembly --------------------------------------------------------------------------------------------
