@@ -6,7 +6,7 @@ import pytest
 import torch
 from helpers import FAST, lively, random_sequences, rng, small_model, small_stream, small_study, state_of
 
-from conure_lib.actions import Context, joint, patched
+from conure_lib.actions import ACTIONS, Context, joint
 from conure_lib.layers import PATCH_REDUCTION, Patch
 from conure_lib.model import load_model, save_model
 from conure_lib.ownership import ContinualModel
@@ -15,8 +15,8 @@ from conure_lib.steps import Joint, seeded, steps_of
 STREAM = small_stream()
 
 
-def context(task, study=None, parent=None):
-    return Context(study or small_study(), STREAM, STREAM[task], 1, parent)
+def context(task, action, study=None, parent=None):
+    return Context(study or small_study(), STREAM, STREAM[task], 1, parent, action)
 
 
 def t1_model():
@@ -52,7 +52,8 @@ def test_a_patch_by_hand():
 def test_peterrec_trains_patches_and_output_and_nothing_else(kind, task):
     parent = t1_model()
     before = state_of(parent.model)
-    outcome = patched(context(task, small_study(patch=kind), parent))
+    outcome = ACTIONS[f"patched-{kind}"](context(task, f"patched-{kind}", parent=parent))
+    assert outcome.model.model.patch_kind() == kind
     after = state_of(outcome.model.model)
     assert all(after[name] == before[name] for name in before)
     new = {name for name in after if name not in before}
@@ -72,7 +73,7 @@ def test_a_patched_model_survives_a_file(tmp_path):
 
 
 def test_mtl_trains_both_tasks_from_random_weights():
-    outcome = joint(context("T2"))
+    outcome = joint(context("T2", "joint"))
     fresh = small_model(seed=0)
     trained = {n: p for n, p in outcome.model.model.named_parameters()}
     assert set(trained) >= {"outputs.T1.weight", "outputs.T2.weight", *dict(fresh.named_parameters())}
@@ -108,5 +109,51 @@ def test_the_joint_loss_is_the_sum_of_its_parts(task):
 def test_row_updates_of_t1_do_not_disturb_mtl():
     rows = replace(FAST, loss="sampled-softmax", table_updates="rows")
     study = small_study()
-    outcome = joint(context("T2", replace(study, train={**study.train, "T1": rows})))
+    outcome = joint(context("T2", "joint", replace(study, train={**study.train, "T1": rows})))
     assert len(outcome.curve) > 1
+
+
+def test_t1_counts_as_much_as_the_settings_of_mtl_say():
+    study = small_study()
+
+    def trained(**train):
+        outcome = joint(context("T2", "joint", replace(study, train={**study.train, **train})))
+        return state_of(outcome.model.model)
+
+    usual = study.train["*"]
+    heavy = replace(usual, joint_weight=1.0)
+    assert trained(**{"T2.joint": heavy}) == trained(T2=heavy) != trained()
+    assert trained(**{"T2.finetune": heavy, "T1": replace(FAST, joint_weight=1.0)}) == trained()
+
+
+def finetuned(task, parent):
+    return ACTIONS["finetune"](context(task, "finetune", parent=parent))
+
+
+def test_what_becomes_of_t1_is_recorded_at_the_second_task_only():
+    second, third = finetuned("T2", t1_model()), finetuned("T3", t1_model())
+    assert list(second.ranks) == ["T2", "T1-after", "T1-all-after"]
+    assert len(second.notes["forgetting"]["metric_by_epoch"]) == len(second.curve)
+    assert list(third.ranks) == ["T3"]
+    assert set(third.notes) == {"trained_parameters"}
+    assert third.notes["trained_parameters"] == second.notes["trained_parameters"]
+
+
+def test_recording_what_becomes_of_t1_changes_no_training():
+    """The second task of this stream, as if it were not."""
+    watched = finetuned("T2", t1_model())
+    third = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", "T3", "T2")))
+    plain = ACTIONS["finetune"](replace(context("T2", "finetune", parent=t1_model()), stream=third))
+    assert "forgetting" not in plain.notes
+    assert state_of(plain.model.model) == state_of(watched.model.model)
+    assert repr(plain.curve) == repr(watched.curve)
+
+
+@pytest.mark.parametrize("action", ["finetune", "output-only", "scratch", "patched-serial", "patched-parallel"])
+def test_an_action_trains_with_its_own_settings(action):
+    study = small_study()
+    longer = replace(study.train["*"], epochs=4, patience=4)
+    others = {f"T2.{other}": replace(longer, epochs=1) for other in ACTIONS if other != action}
+    study = replace(study, train={**study.train, **others, f"T2.{action}": longer})
+    parent = None if action == "scratch" else t1_model()
+    assert len(ACTIONS[action](context("T2", action, study, parent)).curve) == 5

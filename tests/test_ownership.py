@@ -33,11 +33,11 @@ def begin(learner, task, kind=None):
     learner.start(task, 5, kind or KINDS.get(task, "classification"), rng(len(learner.tasks)))
 
 
-def learn(learner, task, ratio=0.5, kind=None):
+def learn(learner, task, ratio=0.5, kind=None, embedding=None):
     """Start, prune, finish, with made-up changes of all that may change where training would be."""
     begin(learner, task, kind)
     disturb(learner)
-    learner.prune(ratio)
+    learner.prune(ratio, embedding)
     with learner.only_owned():
         disturb(learner)
     learner.finish()
@@ -302,18 +302,95 @@ def test_for_task_while_it_trains_sees_all_weights():
         assert torch.equal(logits(learner.for_task("T2"), "T2", sequences), logits(model, "T2", sequences))
 
 
-def test_the_embedding_can_be_pruned_as_well():
-    learner = learner_of(4, prunable=("embedding", *KERNELS))
-    learn(learner, "T1", 0.3)
+LATER_OR_FROM_THE_START = pytest.mark.parametrize(
+    "prunable", [None, ("embedding", *KERNELS)], ids=["at the first pruning", "from the start"]
+)
+
+
+@LATER_OR_FROM_THE_START
+def test_the_embedding_can_be_pruned_as_well(prunable):
+    learner = learner_of(4, prunable)
+    learn(learner, "T1", 0.7, embedding=0.3)
+    assert set(learner.owners) == {"embedding", *KERNELS}
+    assert learner.owners["embedding"].shape == (9, 4)
     assert int((learner.owners["embedding"] == 1).sum()) == 9 * 4 - round(0.3 * 36)
     begin(learner, "T2")
     assert torch.equal(learner.trainable()["embedding"], learner.owners["embedding"] == 0)
     sequences = random_sequences(6, 7, 8)
     before = logits(learner.for_task("T1"), "T1", sequences)
     disturb(learner)
-    learner.prune(0.8)
+    learner.prune(0.8, 0.5)
     assert torch.equal(logits(learner.for_task("T1"), "T1", sequences), before)
     assert not torch.equal(logits(learner.model, "T1", sequences), before)
+
+
+@LATER_OR_FROM_THE_START
+def test_kernels_and_embedding_are_pruned_by_ratios_of_their_own(prunable):
+    learner = learner_of(4, prunable, dilations=(1, 4))
+    free = {"embedding": 9 * 4} | dict.fromkeys(learner.model.kernels(), 3 * 4 * 4)
+    for number, (kernels, embedding) in enumerate([(0.7, 0.3), (0.8, 0.9), (0.9, 0.5)], start=1):
+        begin(learner, f"A{number}")
+        learner.prune(kernels, embedding)
+        learner.finish()
+        for name in learner.owners.keys() & free:
+            left = round((embedding if name == "embedding" else kernels) * free[name])
+            assert int((learner.owners[name] == number).sum()) == free[name] - left
+            assert int((learner.owners[name] == 0).sum()) == left
+            free[name] = left
+    assert {row["tensor"] for row in learner.owned_shares()} == set(learner.owners)
+
+
+def test_what_the_first_task_may_train_does_not_depend_on_pruning_the_embedding_later():
+    learner = learner_of(4)
+    begin(learner, "T1")
+    assert learner.trainable()["embedding"] is None
+    learner.prune(0.5, 0.25)
+    assert torch.equal(learner.trainable()["embedding"], learner.owners["embedding"] == 1)
+    assert torch.equal(learner.visible("embedding", "T1"), learner.owners["embedding"] == 1)
+    before = learner.model.embedding.detach().clone()
+    with learner.only_owned() as model:
+        assert not model.embedding[learner.owners["embedding"] == 0].any()
+    assert torch.equal(learner.model.embedding, before)
+
+
+def test_the_embedding_is_pruned_with_the_first_task_or_never():
+    learner = learner_of(4)
+    learn(learner, "T1")
+    begin(learner, "T2")
+    assert_refused(learner, "the embedding belongs to T1, which did not prune it", 0.5, 0.5)
+    learner.prune(0.5)
+    assert "embedding" not in learner.owners
+
+
+@LATER_OR_FROM_THE_START
+def test_a_prunable_embedding_needs_a_ratio_every_time(prunable):
+    learner = learner_of(4, prunable)
+    begin(learner, "T1")
+    if prunable:
+        assert_refused(learner, "pruning ratio None for embedding", 0.5)
+    learner.prune(0.5, 0.5)
+    learner.finish()
+    begin(learner, "T2")
+    assert_refused(learner, "pruning ratio None for embedding", 0.5)
+    learner.prune(0.5, 0.5)
+
+
+@LATER_OR_FROM_THE_START
+@pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_refused_pruning_changes_nothing(ratio, prunable):
+    learner = learner_of(4, prunable)
+    begin(learner, "T1")
+    assert_refused(learner, "for embedding; wanted: a share above 0", 0.5, ratio)
+    assert_refused(learner, "for blocks.0.kernel1; wanted: a share above 0", ratio, 0.5)
+    assert (("embedding" in learner.owners), learner.phase) == (prunable is not None, Phase.TRAIN)
+
+
+def assert_refused(learner, message, *ratios):
+    owners = {n: bytes_of(o) for n, o in learner.owners.items()}
+    with pytest.raises(ValueError, match=message):
+        learner.prune(*ratios)
+    assert learner.phase is Phase.TRAIN
+    assert {n: bytes_of(o) for n, o in learner.owners.items()} == owners
 
 
 @given(
@@ -322,21 +399,20 @@ def test_the_embedding_can_be_pruned_as_well():
         min_size=1,
         max_size=6,
     ),
-    embedding=st.booleans(),
+    embedding=st.sampled_from(["never", "from the start", "at the first pruning"]),
     width=st.integers(1, 4),
 )
 def test_any_number_order_and_kind_of_tasks(steps, embedding, width):
-    learner = learner_of(width, prunable=("embedding", *KERNELS) if embedding else None)
+    learner = learner_of(width, prunable=("embedding", *KERNELS) if embedding == "from the start" else None)
     sequences = random_sequences(5, 6, 8)
     known, taken = {}, {n: torch.zeros_like(o) for n, o in learner.owners.items()}
 
     def nothing_old_changed():
         for task, expected in known.items():
             assert bytes_of(logits(learner.for_task(task), task, sequences)) == expected
-        for name, owner in learner.owners.items():
-            assert torch.equal(
-                torch.where(taken[name] > 0, owner, 0), taken[name]
-            )  # ownership is exclusive, final
+        for name, before in taken.items():
+            owner = learner.owners[name]
+            assert torch.equal(torch.where(before > 0, owner, 0), before)  # ownership is exclusive, final
 
     for number, (kind, ratio) in enumerate(steps):
         task = f"A{number}"
@@ -347,7 +423,7 @@ def test_any_number_order_and_kind_of_tasks(steps, embedding, width):
         begin(learner, task, kind)
         disturb(learner)
         nothing_old_changed()
-        learner.prune(ratio)
+        learner.prune(ratio, None if embedding == "never" else 1 - ratio)
         nothing_old_changed()
         with learner.only_owned():
             disturb(learner)
@@ -398,12 +474,14 @@ print(json.dumps([learner.tasks, learner.phase.value, said]))
 """
 
 
-def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python):
+@pytest.mark.parametrize("embedding", [None, 0.7])
+def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python, embedding):
     learner = learner_of(8, dilations=(1, 4))
     for task in ("T1", "T2", "T4"):
-        learn(learner, task, 0.6)
+        learn(learner, task, 0.6, embedding=embedding)
     begin(learner, "T5")
-    learner.prune(0.9)
+    learner.prune(0.9, embedding)
+    assert ("embedding" in learner.owners) == (embedding is not None)
     learner.save(tmp_path / "learner")
     sequences = random_sequences(20, 9, 8)
     expected = {t: bytes_of(logits(learner.for_task(t), t, sequences)).hex() for t in learner.tasks}
@@ -419,7 +497,8 @@ def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python):
         n: bytes_of(o) for n, o in learner.owners.items()
     }
     loaded.finish()
-    begin(loaded, "T6")  # and it goes on learning
+    learn(loaded, "T6", 0.5, embedding=embedding)  # and it goes on learning
+    assert {t: bytes_of(logits(loaded.for_task(t), t, sequences)).hex() for t in expected} == expected
 
 
 def _tensors(folder, change):
