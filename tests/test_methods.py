@@ -13,8 +13,9 @@ from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST
 from conure_lib.evaluate import metric_of, popularity_ranks, scores_of
 from conure_lib.experiment import Study
-from conure_lib.methods import METHODS, Step, conure_chain
+from conure_lib.methods import COMPARED, METHODS, Step, conure_chain
 from conure_lib.ownership import ContinualModel
+from conure_lib.profiles import EMBEDDING_RATIOS
 from conure_lib.train import fit
 
 STREAM = small_stream()
@@ -39,7 +40,7 @@ class Memory:
             self.compared += 1
 
 
-def learn_all(learner, memory, teach, order=ORDER):
+def learn_all(learner, memory, teach, order=ORDER, embedding=None):
     """All stages of all tasks; ``teach(model, task, trainable, retrain)`` is the training."""
     for name in order:
         task = STREAM[name]
@@ -47,7 +48,7 @@ def learn_all(learner, memory, teach, order=ORDER):
         memory.check(learner, f"{name} started")
         teach(learner.model, task, learner.trainable(), False)
         memory.check(learner, f"{name} trained")
-        learner.prune(RATIOS[name])
+        learner.prune(kernels=RATIOS[name], embedding=embedding and embedding.get(name, embedding["*"]))
         memory.check(learner, f"{name} pruned")
         with learner.only_owned() as model:
             teach(model, task, learner.trainable(), True)
@@ -57,15 +58,21 @@ def learn_all(learner, memory, teach, order=ORDER):
         memory.keep(learner, name)
 
 
+PRUNED = {
+    "kernels": (None, None),
+    "embedding from the start": (("embedding", *KERNELS), EMBEDDING_RATIOS),
+    "embedding from the first pruning on": (None, EMBEDDING_RATIOS),
+}
+"""What has owner maps: the argument ``prunable``, and the embedding's ratios."""
 NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("order", [ORDER, ("T1", "T6", "T3", "T2")])
-@pytest.mark.parametrize("prunable", [KERNELS, ("embedding", *KERNELS)], ids=["kernels", "with embedding"])
+@pytest.mark.parametrize("pruned", PRUNED)
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
-def test_old_tasks_never_change(way, order, prunable, device):
-    moved = []
+def test_old_tasks_never_change(way, order, pruned, device):
+    moved, (prunable, embedding) = [], PRUNED[pruned]
 
     def teach(model, task, trainable, retrain):
         before = state_of(model)
@@ -73,20 +80,22 @@ def test_old_tasks_never_change(way, order, prunable, device):
         moved.append({n for n, value in state_of(model).items() if value != before[n]})
 
     learner, memory = ContinualModel(small_model(), prunable).to(device), Memory(device)
-    learn_all(learner, memory, teach, order)
+    learn_all(learner, memory, teach, order, embedding)
     assert memory.compared == 5 * sum(range(len(order)))
     assert len(memory.known) == len(order)
+    assert set(learner.owners) == {*KERNELS, *(["embedding"] if embedding else [])}
     for names, name in zip(moved, np.repeat(order, 2), strict=True):  # and yet every stage learned something
-        learning = {*prunable, f"outputs.{name}.weight"}
+        learning = {*learner.owners, f"outputs.{name}.weight"}
         assert names >= learning
         assert name == "T1" or names <= learning | {f"outputs.{name}.bias"}
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_old_tasks_never_change_in_a_computed_study(way, root):
+@pytest.mark.parametrize("embedding", [{}, EMBEDDING_RATIOS], ids=["kernels", "with embedding"])
+def test_old_tasks_never_change_in_a_computed_study(way, embedding, root):
     """The same through stages: every record repeats the old tasks' digests, every checkpoint their logits."""
     settings = replace(FAST, **WAYS[way])
-    study = Study(small_study(train={"T1": settings, "*": settings}), STREAM)
+    study = Study(small_study(train={"T1": settings, "*": settings}, prune_embedding=embedding), STREAM)
     chain = [study.stage(step, 1) for steps in conure_chain(ORDER).values() for step in steps.values()]
     study.compute([study.run("Conure", 1)])
     memory, digests, metrics = Memory(), {}, {}
@@ -98,6 +107,7 @@ def test_old_tasks_never_change_in_a_computed_study(way, root):
         for task, noted in notes["memory"].items():
             assert digests.setdefault(task, noted["logits_sha256"]) == noted["logits_sha256"], (task, stage.id)
             assert metrics.setdefault(task, noted["metric"]) == noted["metric"]
+    assert set(learner.owners) == {*KERNELS, *(["embedding"] if embedding else [])}
     assert list(digests) == list(memory.known) == list(ORDER)
     assert memory.compared == 3 * 15
     finals = {stage.step.task: stage for stage in chain if stage.step.action == "retrain"}
@@ -150,12 +160,14 @@ def test_what_each_method_trains(study):
         return {n for n in backbone if not torch.equal(one[n], other[n])}
 
     for task in ORDER[1:]:
-        fine, stl, alone, mtl, patched = (
-            states(study, m)[task] for m in ("FineSmax", "STL", "SinMo", "MTL", "PeterRec")
-        )
-        assert moved(fine, t1) == moved(patched, t1) == set()
-        assert torch.equal(patched["outputs.T1.weight"], t1["outputs.T1.weight"])
-        assert all(patched[f"blocks.0.patch{n}.up"].any() for n in (1, 2))
+        fine, stl, alone, mtl = (states(study, m)[task] for m in ("FineSmax", "STL", "SinMo", "MTL"))
+        assert moved(fine, t1) == set()
+        both = [states(study, m)[task] for m in ("PeterRec", "PeterRec-parallel")]
+        for patched in both:
+            assert moved(patched, t1) == set()
+            assert torch.equal(patched["outputs.T1.weight"], t1["outputs.T1.weight"])
+            assert all(patched[f"blocks.0.patch{n}.up"].any() for n in (1, 2))
+        assert not torch.equal(*(patched["blocks.0.patch1.up"] for patched in both))
         assert moved(mtl, t1) == set(backbone)
         assert not torch.equal(mtl["outputs.T1.weight"], t1["outputs.T1.weight"])
         assert moved(stl, t1) == set(backbone)
@@ -169,16 +181,17 @@ def test_what_each_method_trains(study):
     layer, size = 16 * 8, 65 * 8 + 4 * 8 + 2 * 192
     assert notes["SinMo"] == notes["STL"] == layer + size
     assert notes["FineSmax"] == layer
-    assert notes["PeterRec"] == layer + 2 * (8 + 8 + 1 + 8)
+    assert notes["PeterRec"] == notes["PeterRec-parallel"] == layer + 2 * (8 + 8 + 1 + 8)
     assert notes["MTL"] == layer + size + 64 * 8 + 64
     assert notes["Conure-"] == layer + 2 * round(0.7 * 192)
     assert notes["Conure"] == layer + 2 * (134 - round(0.8 * 134))
 
 
 def test_methods_share_t1_and_start_from_it(study):
-    ids = {m: study.run(m, 1).stages["T1"].id for m in ("SinMo", "FineSmax", "STL", "PeterRec", "Conure-")}
+    from_t1 = ("FineSmax", "STL", "PeterRec", "PeterRec-parallel")
+    ids = {m: study.run(m, 1).stages["T1"].id for m in ("SinMo", *from_t1, "Conure-")}
     assert len(set(ids.values())) == 1
-    for method in ("FineSmax", "STL", "PeterRec"):
+    for method in from_t1:
         assert all(s.parent.id == ids["STL"] for t, s in study.run(method, 1).stages.items() if t != "T1")
     assert study.run("SinMo", 1).stages["T2"].parent is None
     assert study.run("MTL", 1).stages["T2"].parent is None
@@ -211,6 +224,28 @@ def test_retraining_starts_from_the_pruned_weights(study):
         assert trained[free].any()
 
 
+def test_a_pruned_embedding_has_its_share_and_is_retrained(root):
+    """Through actions and stages: exact counts, free rows set aside, only the task's own entries learn."""
+    study = Study(small_study(prune_embedding=EMBEDDING_RATIOS), STREAM)
+    study.compute([study.run("Conure", 1, ("T1", "T2"))])
+    chain = conure_chain(("T1", "T2"))
+    free = n = 65 * 8
+    for number, (task, ratio) in enumerate([("T1", 0.3), ("T2", 0.8)], start=1):
+        trained, pruned, again = (study.stage(step, 1).model() for step in chain[task].values())
+        left = round(ratio * free)
+        owner = pruned.owners["embedding"]
+        assert int((owner == number).sum()) == free - left
+        assert torch.equal(again.owners["embedding"], owner)
+        before, after, end = (one.model.embedding for one in (trained, pruned, again))
+        assert torch.equal(before, after)
+        assert torch.equal(end[owner != number], after[owner != number])
+        assert not torch.equal(end[owner == number], after[owner == number])
+        notes = study.stage(chain[task]["prune"], 1).record()["notes"]["owned"]
+        (share,) = (row for row in notes if (row["tensor"], row["owner"]) == ("embedding", task))
+        assert (share["weights"], share["share"]) == (free - left, (free - left) / n)
+        free = left
+
+
 def test_conure_stages_in_order():
     chain = conure_chain(("T1", "T5"))
     steps, step = [], chain["T5"]["retrain"]
@@ -220,6 +255,16 @@ def test_conure_stages_in_order():
     assert steps == [(action, task) for task in ("T1", "T5") for action in ("train", "prune", "retrain")]
     assert METHODS["Conure"](("T1", "T5")) == {t: s["retrain"] for t, s in chain.items()}
     assert METHODS["Conure-"](("T1", "T5")) == {t: s["train"] for t, s in chain.items()}
+    assert METHODS["Conure, not retrained"](("T1", "T5")) == {t: s["prune"] for t, s in chain.items()}
+
+
+def test_what_is_compared_is_every_method_and_no_state_of_one():
+    assert set(METHODS) - set(COMPARED) == {"Conure, not retrained"}
+    assert [m for m in METHODS if m in COMPARED] == list(COMPARED)
+    actions_used = {m: METHODS[m](("T1", "T5"))["T5"].action for m in COMPARED}
+    assert len(set(actions_used.values())) == len(COMPARED)
+    assert (actions_used["PeterRec"], actions_used["PeterRec-parallel"]) == ("patched-serial", "patched-parallel")
+    assert {*actions_used.values(), "prune"} == set(ACTIONS)
 
 
 def test_change_of_weights_by_hand():
@@ -244,7 +289,7 @@ PAD_MODEL = ModelConfig(width=16, dilations=(1,))
 
 def outcome(action, task, stream, config=LEARN, parent=None):
     study = small_study(model=PAD_MODEL, train={"T1": config, "*": config})
-    return ACTIONS[action](Context(study, stream, stream[task], 1, parent))
+    return ACTIONS[action](Context(study, stream, stream[task], 1, parent, action))
 
 
 def test_a_strong_structure_is_found():
