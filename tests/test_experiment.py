@@ -18,20 +18,22 @@ import torch
 from helpers import files_below, small_stream, small_study
 
 from conure_lib import experiment, paths, stages
-from conure_lib.config import DataConfig, ModelConfig, TrainConfig, study_config
+from conure_lib.config import DataConfig, ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TaskStream
 from conure_lib.evaluate import metric_of
 from conure_lib.experiment import Study, missing, publish
-from conure_lib.methods import Step, conure_chain
+from conure_lib.methods import METHODS, Step, conure_chain
+from conure_lib.profiles import study_config
 from conure_lib.stages import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, MissingResult, Stage, torch_threads
 
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
-METHODS = ["Popularity", "SinMo", "FineSmax", "MTL", "STL", "PeterRec", "Conure-", "Conure"]
 CHAIN = conure_chain(ORDER)
 STEPS = {f"{t}.{a}": step for t, steps in CHAIN.items() for a, step in steps.items()}
 STEPS |= {"T2.finetune": Step("finetune", "T2", STEPS["T1.train"]), "T2.popularity": Step("popularity", "T2")}
-STEPS |= {"T2.joint": Step("joint", "T2"), "T2.patched": Step("patched", "T2", STEPS["T1.train"])}
+STEPS |= {f"T2.{a}": Step(a, "T2", STEPS["T1.train"]) for a in ("patched-serial", "patched-parallel")}
+STEPS |= {"T2.joint": Step("joint", "T2")}
+ALONE = {"T2.finetune", "T2.joint", "T2.patched-serial", "T2.patched-parallel"}
 
 # --- ids -------------------------------------------------------------------------------------------------
 
@@ -61,6 +63,7 @@ TRAINED = EVERYTHING - {"T2.popularity"}
 OTHER = {
     "epochs": 3, "learning_rate": 0.5, "batch_size": 7, "patience": 5, "labels_per_user": 9,
     "loss": "softmax", "negatives": 0.7, "rho": 0.9, "l2": 0.7, "optimizer": "sgd", "table_updates": "rows",
+    "share": 0.25, "joint_weight": 0.5,
 }  # fmt: skip
 
 
@@ -71,9 +74,14 @@ def test_ids_change_with_every_training_setting(name):
     than = small_study(train=train)
     of_t1 = after("T1.train") | {"T2.joint"}
     assert changed(than, study=small_study(train={**train, "T1": other})) == of_t1 == TRAINED
-    own = {"T2.finetune", "T2.joint", "T2.patched"}
-    assert changed(than, study=small_study(train={**train, "*": other})) == after("T2.train") | own
+    assert changed(than, study=small_study(train={**train, "*": other})) == after("T2.train") | ALONE
+    assert changed(than, study=small_study(train={**train, "T2": other})) == after("T2.train") | ALONE
     assert changed(than, study=small_study(train={**train, "T5": other})) == after("T5.train")
+    for alone in ALONE:  # each method has settings of its own
+        assert changed(than, study=small_study(train={**train, alone: other})) == {alone}
+    for task in ("T1", "T2", "T6"):  # whose retraining follows
+        own = changed(than, study=small_study(train={**train, f"{task}.train": other}))
+        assert own == (of_t1 if task == "T1" else after(f"{task}.train"))
     retrain = {"epochs": 1} | {name: OTHER[name]}
     assert changed(than, study=small_study(train=train, retrain=retrain)) == after("T1.retrain")
 
@@ -86,6 +94,15 @@ def test_ids_change_with_ratios():
     prune = small_study().prune
     assert changed(study=small_study(prune={**prune, "T1": 0.5})) == after("T1.prune")
     assert changed(study=small_study(prune={**prune, "T6": 0.5})) == {"T6.prune", "T6.retrain"}
+
+
+def test_ids_change_with_ratios_of_the_embedding():
+    """From the first pruning on, as T1 then leaves the embedding to others; T1's training is shared."""
+    assert changed(study=small_study(prune_embedding={"*": 0.5})) == after("T1.prune")
+    than = small_study(prune_embedding={"*": 0.5})
+    assert changed(than, study=small_study(prune_embedding={"*": 0.5, "T1": 0.5})) == set()
+    assert changed(than, study=small_study(prune_embedding={"*": 0.5, "T3": 0.6})) == after("T3.prune")
+    assert changed(than, study=small_study(prune_embedding={"*": 0.6, "T1": 0.5})) == after("T2.prune")
 
 
 @pytest.mark.parametrize(
@@ -106,9 +123,11 @@ def test_ids_change_with_data_and_seed(arguments):
     assert changed(**arguments) == EVERYTHING
 
 
-def test_ids_change_with_what_only_some_actions_use():
-    assert changed(study=small_study(joint_weight=0.5)) == {"T2.joint"}
-    assert changed(study=small_study(patch="parallel")) == {"T2.patched"}
+def test_the_kinds_of_patches_are_different_stages():
+    found = {name: Stage(STEPS[name], small_study(), "d" * 64, 1).determined_by for name in sorted(ALONE)}
+    serial, parallel = found["T2.patched-serial"], found["T2.patched-parallel"]
+    assert {key for key in serial if serial[key] != parallel[key]} == {"action"}
+    assert [name for name, by in found.items() if "t1_settings" in by] == ["T2.joint"]
 
 
 def test_ids_change_with_the_protocol(monkeypatch):
@@ -124,6 +143,10 @@ def test_ids_change_with_the_protocol(monkeypatch):
         {"seeds": (1, 2, 3)},
         {"data": DataConfig("synthetic", {"n_users": 77})},  # its content counts, by the stream's digest
         {"train": {**small_study().train, "T9": TrainConfig()}},
+        {"train": {**small_study().train, "T9.finetune": TrainConfig(), "T3.finetune": TrainConfig()}},
+        {"train": {**small_study().train, "T2.finetune": small_study().train["*"]}},
+        {"train": {**small_study().train, "T2.retrain": TrainConfig()}},
+        {"prune_embedding": {}},
         {"train": {**small_study().train, "T2": small_study().train["*"]}},
         {"train": dict(reversed(small_study().train.items()))},
         {"prune": {**small_study().prune, "T9": 0.1, "*": 0.4}},
@@ -143,7 +166,7 @@ def test_an_id_is_pinned(monkeypatch):
     """If this fails, results of before are not found any more: was that meant? (Then pin it anew.)"""
     settings = TrainConfig(
         epochs=3, learning_rate=0.01, batch_size=16, patience=2, labels_per_user=4, loss="softmax", negatives=0.2,
-        rho=0.3, l2=0.02, optimizer="adam", table_updates="dense",
+        rho=0.3, l2=0.02, optimizer="adam", table_updates="dense", share=1.0, joint_weight=0.1,
     )  # fmt: skip
     study = small_study(
         model=ModelConfig(width=8, dilations=(1, 4), separator=False),
@@ -153,7 +176,7 @@ def test_an_id_is_pinned(monkeypatch):
         threads=1,
     )
     monkeypatch.setattr(stages, "PROTOCOL", 1)
-    assert ids(study)["T2.retrain"] == "synthetic.T2.retrain.s1.289b1b842766"
+    assert ids(study)["T2.retrain"] == "synthetic.T2.retrain.s1.8e5786586cb1"
 
 
 def test_orders_share_what_they_begin_with():
@@ -165,6 +188,51 @@ def test_orders_share_what_they_begin_with():
     assert whole.id != other.id != study.run("Conure", 2).id
     lineage = [f"{s.step.task}.{s.step.action}" for s in whole.stages["T2"].lineage()]
     assert lineage == ["T1.train", "T1.prune", "T1.retrain", "T2.train", "T2.prune", "T2.retrain"]
+
+
+def test_an_order_begins_with_the_first_task_and_names_each_task_once():
+    study = Study(small_study(), STREAM)
+    for order in (("T2", "T1"), ("T1", "T2", "T2"), ("T1", "T9")):
+        with pytest.raises(ValueError, match=r"wanted: T1 first, then others of .*each once"):
+            study.run("Conure", 1, order)
+
+
+def test_runs_are_every_method_with_every_seed():
+    study = Study(small_study(seeds=(3, 1)), STREAM)
+    runs = study.runs(("STL", "Conure"), ("T1", "T3"))
+    assert [(run.method, run.seed) for run in runs] == [("STL", 3), ("STL", 1), ("Conure", 3), ("Conure", 1)]
+    assert all(list(run.stages) == ["T1", "T3"] for run in runs)
+    assert all(stage.seed == run.seed for run in runs for stage in run.stages.values())
+    assert {run.variant for run in runs} == {""}
+    assert [run.id for run in study.runs(["STL"])] == [study.run("STL", seed).id for seed in (3, 1)]
+
+
+def test_a_changed_study_shares_what_the_change_does_not_touch():
+    study = Study(small_study(), STREAM)
+    other = study.changed("pr50", prune={**study.config.prune, "T2": 0.5}, seeds=(1, 2))
+    assert (study.variant, other.variant) == ("", "pr50")
+    assert study.config == small_study()
+    assert other.config == small_study(prune={**study.config.prune, "T2": 0.5}, seeds=(1, 2))
+    assert other.stream is study.stream
+    assert other.order == study.order
+    (mine, its), runs = (s.run("Conure", 1) for s in (study, other)), other.runs(["STL"])
+    assert (mine.variant, its.variant) == ("", "pr50")
+    assert [run.variant for run in runs] == ["pr50", "pr50"]
+    assert [task for task in ORDER if mine.stages[task].id == its.stages[task].id] == ["T1"]
+    assert mine.id != its.id
+    assert study.run("STL", 1).id == runs[0].id  # the same run under another name
+    assert other.changed("again").variant == "again"
+    assert other.changed("again").config is not other.config
+
+
+def test_results_name_the_variant(root):
+    study = Study(small_study(), STREAM)
+    named = study.changed("another name").run("Popularity", 1, ("T1",))
+    plain = study.run("Popularity", 1, ("T1",))
+    study.compute([plain, named])
+    rows = study.results([plain, named])
+    assert rows["variant"].tolist() == [""] * (len(rows) // 2) + ["another name"] * (len(rows) // 2)
+    assert rows["stage_id"].nunique() == 1
 
 
 def test_an_unknown_method_is_named():
@@ -216,7 +284,7 @@ def test_equal_steps_are_computed_once(root, computed):
     study = Study(small_study(), STREAM)
     study.compute(runs_of(study))
     chain = [f"{task}.{action}" for task in SHORT for action in ("train", "prune", "retrain")]
-    others = ("scratch", "output-only", "joint", "finetune", "patched")
+    others = ("scratch", "output-only", "joint", "finetune", "patched-serial", "patched-parallel")
     alone = [f"{task}.{action}" for action in others for task in SHORT[1:]]
     assert sorted(computed) == sorted(chain + alone + [f"{task}.popularity" for task in SHORT])
     assert [name for name in computed if name in chain] == chain  # parents first
@@ -295,7 +363,7 @@ def test_published_records_count_as_done(study, computed, root):
     shutil.rmtree(paths.artifacts())
     files = files_below(paths.published())
     assert {Path(name).name for name in files} == {RECORD, RANKS}  # and the environment; never a checkpoint
-    assert len(files) == 2 * 22
+    assert len(files) == 2 * 24
     assert wanting([stage for run in runs for stage in run.stages.values()]) == []
     study.compute(runs)
     study.require(runs)
@@ -403,9 +471,10 @@ def test_a_deleted_folder_is_computed_to_the_same_bytes(study, undisturbed):
 
 def test_records_and_ranks_say_the_same(study):
     rows = study.results(runs_of(study))
-    columns = "dataset profile method task seed measure metric value n run_id stage_id commit"
+    columns = "dataset profile method variant task seed measure metric value n run_id stage_id commit"
     assert set(rows.columns) == set(columns.split())
     assert set(rows["method"]) == set(METHODS)
+    assert set(rows["variant"]) == {""}
     for run in runs_of(study):
         for task, stage in run.stages.items():
             record, ranks = stage.record(), stage.ranks(task)
@@ -436,11 +505,12 @@ def test_temporary_folders_are_no_results(root, undisturbed):
 
 # --- killing ---------------------------------------------------------------------------------------------
 
-STUDY = f"""
+STUDY = """
 import os, signal, sys
 from conure_lib import stages
-from conure_lib.config import study_config
 from conure_lib.experiment import Study
+from conure_lib.methods import METHODS
+from conure_lib.profiles import study_config
 if len(sys.argv) > 1:  # die while the folder of that stage is being written
     left, write = int(sys.argv[1]), stages.Path.write_text
     def write_text(path, text):
@@ -452,7 +522,7 @@ if len(sys.argv) > 1:  # die while the folder of that stage is being written
         return write(path, text)
     stages.Path.write_text = write_text
 study = Study(study_config("synthetic", "smoke"))
-study.compute(study.runs({METHODS}))
+study.compute(study.runs(METHODS))
 """
 
 
@@ -506,7 +576,7 @@ def whole(root):
 
 @pytest.mark.slow
 def test_workers_end_with_a_killed_study(tmp_path, python):
-    code = STUDY.replace(f"study.runs({METHODS})", f"study.runs({METHODS}), workers=2")
+    code = STUDY.replace("study.runs(METHODS)", "study.runs(METHODS), workers=2")
     code = "if __name__ == '__main__':\n" + "".join(f"    {line}\n" for line in code.splitlines())
     script = tmp_path / "study.py"
     script.write_text(code)
