@@ -1,4 +1,4 @@
-"""Tables are what the stages say, figures are drawn from tables, the search does what it says."""
+"""Tables are what the stages say, figures are drawn from tables."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from helpers import small_stream, small_study
 from matplotlib import pyplot as plt
 
-from conure_lib import figures, paths, report, tuning
+from conure_lib import figures, paths, report
 from conure_lib.evaluate import metric_of
 from conure_lib.experiment import Study
 from conure_lib.methods import METHODS
@@ -94,17 +94,3 @@ def test_papers_tables_are_there():
     assert [len(report.paper_table(n)) for n in range(1, 6)] == [9, 14, 4, 6, 4]
     with pytest.raises(FileNotFoundError, match="table9"):
         report.paper_table(9)
-
-
-def test_the_search_takes_the_best_validation_mean(root, monkeypatch):
-    monkeypatch.setattr(tuning, "GRIDS", {kind: grid[:2] for kind, grid in tuning.GRIDS.items()})
-    monkeypatch.setattr(tuning, "Study", lambda c, stream=None: Study(c, stream or small_stream()))
-    table = tuning.search(small_study(seeds=(5,)))
-    assert set(table["stage_id"].str.extract(r"\.s(\d)\.")[0]) == {"0"}
-    assert len(table) == 2 + len(tuning.RETRAIN_RATES) + 5 * 2 * len(tuning.TRIED_WITH)
-    for (_, retrain), rows in table.groupby(["task", table["action"] == "retrain"]):
-        keys = ["learning_rate"] if retrain else ["learning_rate", "l2"]
-        means = rows.groupby(keys)["validation"].mean()
-        chosen = rows[rows["chosen"]].groupby(keys)["validation"].mean()
-        assert chosen.tolist() == [means.max()]
-    assert pd.read_csv(tuning.write(table, "synthetic")).shape == table.shape

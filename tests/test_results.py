@@ -1,16 +1,19 @@
 """The committed results: derived from the committed records, and quoted correctly."""
 
+from dataclasses import asdict
+
 import pandas as pd
 import pytest
 
 from conure_lib import paths, report
-from conure_lib.config import PROFILES, study_config
 from conure_lib.experiment import Study
 from conure_lib.methods import METHODS
-from conure_lib.tuning import GRIDS, RETRAIN_RATES
+from conure_lib.profiles import PROFILES, study_config
+from conure_lib.tuning import DIALS, RETRAIN_RATES, TUNED
 
 REPOSITORY = paths.NOTEBOOKS.parent
 REPORTED = sorted(REPOSITORY.glob("results/quick/*/overall.csv"))
+CHOSEN = sorted(REPOSITORY.glob("conure_lib/settings/*.json"))
 
 
 @pytest.fixture
@@ -40,21 +43,23 @@ def test_the_readme_quotes_the_committed_tables(path):
     assert expected in readme, f"the README's table of {path.parent.name} must read:\n{expected}"
 
 
-@pytest.mark.parametrize("dataset", ["complete-journey", "ml-100k"])
-def test_the_settings_are_what_the_search_chose(dataset):
-    table = pd.read_csv(REPOSITORY / f"results/tuning/{dataset}.csv")
-    chosen = table[table["chosen"] & (table["action"] != "retrain")].drop_duplicates("task").set_index("task")
-    study = study_config(dataset, "quick")
-    kinds = {"T1": "sequence", "T2": "ranking", "T3": "ranking"}
-    for task in chosen.index:
-        for name in GRIDS[kinds.get(task, "classification")][0]:
-            assert getattr(study.training(task), name) == pytest.approx(chosen.loc[task, name]), (task, name)
-    retrain = table[table["chosen"] & (table["action"] == "retrain")].iloc[0]
-    assert study.training("T1", retrain=True).learning_rate == pytest.approx(retrain["learning_rate"])
+@pytest.mark.parametrize("path", CHOSEN, ids=lambda path: path.stem)
+def test_the_settings_are_what_the_search_chose(path):
+    """Beside every choice lies what was tried: alike for all methods, and nothing that was better."""
+    table = pd.read_csv(REPOSITORY / "results" / "tuning" / f"{path.stem}.csv")
+    study = study_config(path.stem, "standard")
+    for (task, action), rows in table.groupby(["task", "action"]):
+        (chosen,) = rows[rows["chosen"]].to_dict("records")
+        assert chosen["validation"] == rows["validation"].max(), (task, action)
+        settings = asdict(study.training(task, action))
+        assert {name: chosen[name] for name in settings} == pytest.approx(settings), (task, action)
+        assert (chosen["width"], chosen["blocks"]) == (study.model.width, len(study.model.dilations))
     assert study.retrain_rate in RETRAIN_RATES
-    means = table[table["action"] != "retrain"].groupby(["task", "learning_rate", "l2"])["validation"].mean()
-    for task, row in chosen.iterrows():
-        assert means[task].max() == pytest.approx(means[task][row["learning_rate"], row["l2"]])
+    tries = table[table["task"] != "T1"].groupby("task")["action"].value_counts().unstack()
+    assert set(tries.columns) == {METHODS[method](("T1", "T2"))["T2"].action for method in TUNED}
+    assert (tries.nunique(axis=1) == 1).all()
+    kinds = {1 + sum(len(values) - 1 for values in dials.values()) for dials in DIALS.values()}
+    assert set(tries.stack()) == kinds
 
 
 def test_tuning_and_reporting_use_different_seeds():
