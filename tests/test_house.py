@@ -24,21 +24,9 @@ TARGETS = (
 )
 
 ORDER = (
-    *(
-        "paths",
-        "config",
-        "profiles",
-        "data",
-        "layers",
-        "model",
-        "ownership",
-        "losses",
-        "objectives",
-        "padding",
-        "evaluate",
-    ),
-    *("optim", "steps", "train", "actions", "methods", "stages", "experiment", "experiments", "tuning", "stats"),
-    *("report", "claims", "figures", "bench", "notebooks", "cli"),
+    *("paths", "config", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
+    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
+    *("experiments", "tuning", "stats", "report", "claims", "figures", "bench", "notebooks", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
 
