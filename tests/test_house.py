@@ -31,6 +31,8 @@ ORDER = (
 """Each module of the library imports only modules that stand before it here."""
 
 WITHIN = {
+    "claims": ("ledger", "memory", "pruning", "methods", "orders"),
+    "figures": ("style", "data", "forgetting", "overall", "pruning", "transfer", "convergence", "diagrams"),
     "data": (
         *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
         *("custom", "synthetic", "store"),

@@ -1,0 +1,11 @@
+"""Figures: functions of tidy tables, one style for all, the data beside each figure."""
+
+from .data import draw_data
+from .forgetting import draw_forgetting, draw_forgetting_curve
+from .overall import draw_no_forgetting, draw_overall
+from .style import COLUMN, METHOD_COLORS, PAGE, save_figure, style, write_figure
+
+__all__ = [
+    *("COLUMN", "METHOD_COLORS", "PAGE", "save_figure", "style", "write_figure"),
+    *("draw_data", "draw_forgetting", "draw_forgetting_curve", "draw_no_forgetting", "draw_overall"),
+]
