@@ -5,7 +5,7 @@ from .forgetting import draw_forgetting, draw_forgetting_curve
 from .overall import draw_no_forgetting, draw_overall
 from .style import COLUMN, METHOD_COLORS, PAGE, save_figure, style, write_figure
 
-__all__ = [
-    *("COLUMN", "METHOD_COLORS", "PAGE", "save_figure", "style", "write_figure"),
-    *("draw_data", "draw_forgetting", "draw_forgetting_curve", "draw_no_forgetting", "draw_overall"),
-]
+__all__ = ["COLUMN", "METHOD_COLORS", "PAGE", "save_figure", "style", "write_figure"]
+__all__ += ["draw_data"]
+__all__ += ["draw_forgetting", "draw_forgetting_curve"]
+__all__ += ["draw_no_forgetting", "draw_overall"]
