@@ -20,7 +20,7 @@ TORCH = "2.13.0"
 MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
-    *("bench", "bench-scale", "bench-compare", "figures", "lock", "clean"),
+    *("bench", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
 )
 
 ORDER = (
@@ -32,7 +32,17 @@ ORDER = (
 
 WITHIN = {
     "claims": ("ledger", "memory", "pruning", "methods", "orders"),
-    "figures": ("style", "data", "forgetting", "overall", "pruning", "transfer", "convergence", "diagrams"),
+    "figures": (
+        "style",
+        "data",
+        "forgetting",
+        "overall",
+        "pruning",
+        "transfer",
+        "convergence",
+        "diagrams",
+        "ledger",
+    ),
     "data": (
         *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
         *("custom", "synthetic", "store"),

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pandas as pd
 
+from .. import paths
 from ..experiment import Run, Study
 from ..stats import VERDICTS
 
@@ -75,6 +77,20 @@ def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
             "run_ids": " ".join(found.run_ids),
         })  # fmt: skip
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write(table: pd.DataFrame) -> Path:
+    """Puts verdicts of one profile into its ledger, in place of those of the same datasets. Returns the path."""
+    profile = table["profile"].iloc[0]
+    path = paths.claims(profile)
+    if path.is_file():
+        known = pd.read_csv(path, dtype={"run_ids": str}, keep_default_na=True)
+        replaced = known["dataset"].isin(table["dataset"]) & (known["profile"] == profile)
+        table = pd.concat([known[~replaced], table])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = table.sort_values(["profile", "dataset", "claim"])
+    table.to_csv(path, index=False, float_format="%.6g")
+    return path
 
 
 def ids_of(*groups: Iterable[Run]) -> tuple[str, ...]:
