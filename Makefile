@@ -25,7 +25,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench bench-scale bench-compare figures lock clean
+.PHONY: help setup study test lint format bench bench-scale bench-compare figures verdicts lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -91,6 +91,9 @@ bench-compare: setup ## show what the checkout does to speed since a commit (BAS
 	@test -n "$(strip $(BASE))" || { \
 		echo "bench-compare: name the commit to compare with: make bench-compare BASE=..." >&2; exit 2; }
 	"$(BIN)/conure" bench compare "$(BASE)"
+
+verdicts: setup ## decide every claim from the committed results (PROFILE=standard unless given); trains nothing
+	"$(BIN)/conure" verdicts --profile "$(if $(filter quick,$(PROFILE)),standard,$(PROFILE))"
 
 figures: setup ## redraw the figures from what is computed already (DATASET, PROFILE)
 	"$(BIN)/conure" figures --dataset "$(DATASET)" --profile "$(PROFILE)"

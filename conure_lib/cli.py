@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import paths, tuning
+from . import claims, paths, tuning
 from .bench.compare import run_compare
 from .bench.measure import BenchError
 from .bench.run import run_bench
@@ -50,6 +50,16 @@ def figures(args: argparse.Namespace) -> int:
     rows = run_all(parameters, paths.executed(args.profile, args.dataset))
     print(pd.DataFrame(rows).to_string(index=False))
     return 1 if any(row["error"] for row in rows) else 0
+
+
+def verdicts(args: argparse.Namespace) -> int:
+    """Decides every claim from the committed results of a profile; trains nothing."""
+    for dataset in args.datasets or PROFILES[args.profile]:
+        table = claims.ledger(Study(study_config(dataset, args.profile)))
+        print(table[["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]].to_string())
+        path = claims.write(table)
+    print(f"wrote {_short(path)}")
+    return 0
 
 
 def tune(args: argparse.Namespace) -> int:
@@ -114,6 +124,9 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument("--reuse", action="store_true", help="committed results count as computed")
         if name != "figures":
             sub.add_argument("--workers", type=int, default=1, help="stages computed side by side (default 1)")
+    sub = command(verdicts, "verdicts")
+    sub.add_argument("--profile", default="standard", choices=list(PROFILES))
+    sub.add_argument("--datasets", nargs="+", choices=sorted(BUILDERS), help="all of the profile unless given")
     sub = command(data, "data")
     sub.add_argument("dataset", choices=sorted(BUILDERS))
     sub.add_argument(

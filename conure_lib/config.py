@@ -92,19 +92,13 @@ class TrainConfig:
             value = getattr(self, name)
             _demand(isinstance(value, int) and value >= 1, self, name, "an integer of at least 1")
         _demand(_in(self.learning_rate, 0, 10), self, "learning_rate", "a number between 0 and 10")
-        for name in ("share", "negatives", "joint_weight"):
+        shares = ("share", "negatives", "joint_weight")
+        for name in shares:
             value = getattr(self, name)
             _demand(_in(value, 0, 1) or value == 1, self, name, "a share in (0, 1]")
         _demand(_in(self.rho, 0, math.inf), self, "rho", "a number above 0")
         _demand(_in(self.l2, 0, math.inf) or self.l2 == 0, self, "l2", "a number of at least 0")
-        for name in (
-            "learning_rate",
-            "share",
-            "negatives",
-            "rho",
-            "l2",
-            "joint_weight",
-        ):  # 0 and 0.0 are one setting with one id
+        for name in (*shares, "learning_rate", "rho", "l2"):  # 0 and 0.0 are one setting with one id
             object.__setattr__(self, name, float(getattr(self, name)))
         _demand(self.optimizer in OPTIMIZERS, self, "optimizer", " or ".join(OPTIMIZERS))
         _demand(self.loss in T1_LOSSES, self, "loss", " or ".join(T1_LOSSES))
@@ -143,9 +137,8 @@ class StudyConfig:
     def __post_init__(self) -> None:
         _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
         _demand("*" in self.prune, self, "prune", "a ratio for '*' (tasks that are not named)")
-        _demand(
-            not self.prune_embedding or "*" in self.prune_embedding, self, "prune_embedding", "a ratio for '*'"
-        )
+        ok = not self.prune_embedding or "*" in self.prune_embedding
+        _demand(ok, self, "prune_embedding", "nothing, or a ratio for '*' as well")
         for name in ("prune", "prune_embedding"):
             ok = all(_in(ratio, 0, 1) for ratio in getattr(self, name).values())
             _demand(ok, self, name, "shares above 0 and below 1, e.g. 0.7 to prune 70%")

@@ -51,6 +51,11 @@ def settings(dataset: str) -> Path:
     return Path(__file__).resolve().parent / "settings" / f"{dataset}.json"
 
 
+def claims(profile: str) -> Path:
+    """The ledger of verdicts, one row a claim, dataset and profile; that of the smoke profile means nothing."""
+    return (artifacts() if profile == "smoke" else ROOT / "results") / "claims.csv"
+
+
 def tuning() -> Path:
     """What the search for hyper-parameters tried, one table a dataset."""
     return ROOT / "results" / "tuning"

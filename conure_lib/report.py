@@ -1,4 +1,4 @@
-"""Tables: a method's scores per test instance, averages late, intervals over users; and what is committed."""
+"""Tables: scores per test instance, averages late, intervals over users and seeds; and what is committed."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,9 @@ from .data.stream import PAD, TEST, TaskStream
 from .evaluate import scores_of
 from .experiment import Run, Study
 from .stages import metric_name
-from .stats import Effect, Estimate, estimate, holm, paired_effect
+from .stats import Effect, Estimate, estimate, holm, mean_relative_effect, over_seeds, paired_effect
+
+ALPHA = 0.05
 
 
 def paper_table(number: int) -> pd.DataFrame:
@@ -22,11 +24,24 @@ def paper_table(number: int) -> pd.DataFrame:
     return pd.read_csv(found[0])
 
 
-def method_scores(study: Study, method: str, task: str) -> np.ndarray:
-    """Per test instance the metric, averaged over the study's seeds: float64 [n], in order of the test rows."""
+def pick(runs: Iterable[Run], method: str, variant: str | None = None) -> list[Run]:
+    """The runs of a method (and of a variant), one a seed. Raises KeyError if there are none."""
+    found = [r for r in runs if r.method == method and variant in (None, r.variant)]
+    if not found:
+        raise KeyError(f"no run of {method!r}, variant {variant!r}")
+    return found
+
+
+def seed_scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
+    """Per seed and test instance the metric: float64 [seeds, n]. measure: a task, or "T1-all"."""
+    task = measure.removesuffix("-all")
     kind = study.stream[task].kind
-    runs = [study.run(method, seed) for seed in study.config.seeds]
-    return np.mean([scores_of(kind, run.stages[task].ranks(task)) for run in runs], axis=0)
+    return np.stack([scores_of(kind, run.stages[task].ranks(measure)) for run in runs])
+
+
+def scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
+    """Per test instance the metric, averaged over the runs' seeds: float64 [n], in order of the test rows."""
+    return seed_scores(study, runs, measure).mean(axis=0)
 
 
 def test_users(stream: TaskStream, measure: str) -> np.ndarray:
@@ -41,31 +56,41 @@ def test_users(stream: TaskStream, measure: str) -> np.ndarray:
     return np.repeat(task.users[rows], (stream.sequences[rows, :-1] != PAD).sum(1))
 
 
-def overall(study: Study, methods: Iterable[str], tasks: Iterable[str] | None = None) -> pd.DataFrame:
-    """Table 2's cells: one row per method and task with mean, 95% interval over users, n and run ids."""
+def overall(study: Study, runs: Iterable[Run], measures: Iterable[str] | None = None) -> pd.DataFrame:
+    """Table 2's cells: one row per method, variant and task with mean, 95% interval over users, n and run ids.
+
+    measures: tasks, or "T1-all"; all tasks of the runs unless given.
+    """
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.method, run.variant), []).append(run)
     rows = []
-    for method in methods:
-        runs = [study.run(method, seed) for seed in study.config.seeds]
-        for task in tasks or runs[0].stages:
-            e = estimate(method_scores(study, method, task), test_users(study.stream, task))
+    for (method, variant), group in groups.items():
+        for measure in measures or group[0].stages:
+            e = estimate(scores(study, group, measure), test_users(study.stream, measure))
             rows.append({
-                "dataset": study.stream.name, "method": method, "task": task,
-                "metric": metric_name(study.stream[task].kind), "value": e.mean, "low": e.low, "high": e.high,
-                "n": e.n, "users": e.users, "seeds": len(runs), "run_ids": " ".join(run.id for run in runs),
+                "dataset": study.stream.name, "method": method, "variant": variant, "task": measure,
+                "metric": metric_name(study.stream[measure.removesuffix("-all")].kind), "value": e.mean,
+                "low": e.low, "high": e.high, "n": e.n, "users": e.users, "seeds": len(group),
+                "run_ids": " ".join(run.id for run in group),
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
-    """``overall`` with a row per method and a column per task, "value [low, high]"."""
-    text = table.assign(cell=[str(Estimate(r.value, r.low, r.high, r.n, r.users)) for r in table.itertuples()])
+    """``overall`` with a row per method (and variant) and a column per task, "value [low, high]"."""
+    text = table.assign(
+        cell=[str(Estimate(r.value, r.low, r.high, r.n, r.users)) for r in table.itertuples()],
+        method=[_name(r.method, r.variant) for r in table.itertuples()],
+    )
     wide = text.pivot(index="method", columns="task", values="cell")
-    return wide.loc[table["method"].unique(), table["task"].unique()].fillna("")
+    return wide.loc[text["method"].unique(), text["task"].unique()].fillna("")
 
 
-def metric(run: Run, task: str) -> float:
-    """The run's test metric on a task."""
-    return next(row["value"] for row in run.stages[task].record()["metrics"] if row["measure"] == task)
+def metric(run: Run, measure: str) -> float:
+    """The run's test metric on a task (or "T1-all")."""
+    record = run.stages[measure.removesuffix("-all")].record()
+    return next(row["value"] for row in record["metrics"] if row["measure"] == measure)
 
 
 def markdown(table: pd.DataFrame) -> str:
@@ -78,17 +103,68 @@ def markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def compare(study: Study, ours: str, theirs: str, tasks: Iterable[str] | None = None) -> pd.DataFrame:
-    """Paired differences ours - theirs per task, over the same test instances, clustered by user."""
+def compare(
+    study: Study, pairs: Iterable[tuple[list[Run], list[Run]]], measures: Iterable[str] | None = None
+) -> pd.DataFrame:
+    """Paired differences ours - theirs: a row per pair and measure, over the same test instances.
+
+    effect with its 95% interval and p: clustered by user, over scores that are averaged over seeds; p_holm:
+    corrected over all rows; p_plain: the paper's test, over instances; p_seeds: a paired t-test over the seeds'
+    means (nan for one seed); relative: effect / mean of theirs. clear: ``is_clear``.
+    """
     rows = []
-    for task in tasks or study.order:
-        scores = (method_scores(study, method, task) for method in (ours, theirs))
-        effect: Effect = paired_effect(*scores, test_users(study.stream, task))
-        rows.append({"task": task, "ours": ours, "theirs": theirs, "effect": effect.mean, "low": effect.low,
-                     "high": effect.high, "p": effect.p, "p_plain": effect.p_plain, "n": effect.n})  # fmt: skip
+    for ours, theirs in pairs:
+        shared = [task for task in ours[0].stages if task in theirs[0].stages]
+        for measure in measures or shared:
+            per_seed = [seed_scores(study, runs, measure) for runs in (ours, theirs)]
+            mine, other = (s.mean(axis=0) for s in per_seed)
+            effect: Effect = paired_effect(mine, other, test_users(study.stream, measure))
+            seeds = over_seeds(np.subtract(*(s.mean(axis=1) for s in per_seed)))
+            reference = float(other.mean())
+            rows.append({
+                "task": measure, "ours": _name(ours[0].method, ours[0].variant),
+                "theirs": _name(theirs[0].method, theirs[0].variant), "effect": effect.mean, "low": effect.low,
+                "high": effect.high, "relative": effect.mean / reference if reference else float("nan"),
+                "p": effect.p, "p_plain": effect.p_plain, "p_seeds": seeds.p, "n": effect.n, "seeds": len(ours),
+                "run_ids": " ".join(run.id for run in (*ours, *theirs)),
+            })  # fmt: skip
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
+    table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
     return table
+
+
+def compare_means(
+    study: Study, pairs: Iterable[tuple[list[Run], list[Run]]], tasks: Iterable[str]
+) -> pd.DataFrame:
+    """As ``compare``, with one row a pair: the mean over tasks of the relative difference to theirs."""
+    rows, tasks = [], list(tasks)
+    for ours, theirs in pairs:
+        per_task = [[seed_scores(study, runs, task) for runs in (ours, theirs)] for task in tasks]
+        parts = [
+            (mine.mean(axis=0), other.mean(axis=0), test_users(study.stream, task))
+            for task, (mine, other) in zip(tasks, per_task, strict=True)
+        ]
+        effect = mean_relative_effect(parts)
+        relative = [(m.mean(axis=1) - o.mean(axis=1)) / o.mean() for m, o in per_task]
+        rows.append({
+            "tasks": " ".join(tasks), "ours": _name(ours[0].method, ours[0].variant),
+            "theirs": _name(theirs[0].method, theirs[0].variant), "effect": effect.mean, "low": effect.low,
+            "high": effect.high, "p": effect.p, "p_seeds": over_seeds(np.mean(relative, axis=0)).p,
+            "n": effect.n, "seeds": len(ours), "run_ids": " ".join(run.id for run in (*ours, *theirs)),
+        })  # fmt: skip
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
+    table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
+    return table
+
+
+def is_clear(p_holm: float, p_seeds: float) -> bool:
+    """A difference that neither the choice of test users nor the chance of training explains.
+
+    Over users after Holm's correction and over seeds p is below 0.05; a single seed has no p and is not asked.
+    """
+    return p_holm < ALPHA and not p_seeds >= ALPHA
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
@@ -105,10 +181,20 @@ def no_forgetting(run: Run) -> pd.DataFrame:
 
 
 def capacity(run: Run) -> pd.DataFrame:
-    """Share of all prunable weights that each task owns after the last one; "free" is what is left."""
+    """How many prunable weights each task owns after the last one, and their share; "free" is what is left."""
     last = list(run.stages.values())[-1]
     owned = pd.DataFrame(last.record()["notes"]["owned"]).groupby("owner", sort=False)["weights"].sum()
-    return (owned / owned.sum()).rename("share").reset_index()
+    return pd.DataFrame({"weights": owned, "share": owned / owned.sum()}).reset_index()
+
+
+def curves(runs: Iterable[Run]) -> pd.DataFrame:
+    """Tidy learning curves: method, variant, seed, task, epoch (0: before training), validation, best, loss."""
+    rows = []
+    for run in runs:
+        for task, stage in run.stages.items():
+            head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
+            rows += [head | point | {"stage_id": stage.id} for point in stage.record()["curve"]]
+    return pd.DataFrame(rows)
 
 
 def write_tables(study: Study, runs: Iterable[Run]) -> list[Path]:
@@ -116,11 +202,15 @@ def write_tables(study: Study, runs: Iterable[Run]) -> list[Path]:
     runs = list(runs)
     folder = paths.tables(study.config.profile, study.stream.name)
     folder.mkdir(parents=True, exist_ok=True)
-    methods = list(dict.fromkeys(run.method for run in runs))
-    written = {"metrics": study.results(runs), "overall": overall(study, methods)}
-    conure = [no_forgetting(run).assign(seed=run.seed) for run in runs if run.method == "Conure"]
-    if conure:
-        written["no_forgetting"] = pd.concat(conure)
+    written = {"metrics": study.results(runs), "overall": overall(study, [r for r in runs if not r.variant])}
+    conure = [
+        no_forgetting(run).assign(seed=run.seed) for run in runs if (run.method, run.variant) == ("Conure", "")
+    ]
+    written["no_forgetting"] = pd.concat(no_forgetting(run).assign(seed=run.seed) for run in conure)
     for name, table in written.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     return [folder / f"{name}.csv" for name in written]
+
+
+def _name(method: str, variant: str) -> str:
+    return f"{method} ({variant})" if variant else method

@@ -20,29 +20,29 @@ TORCH = "2.13.0"
 MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
-    *("bench", "bench-scale", "bench-compare", "figures", "lock", "clean"),
+    *("bench", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
 )
 
 ORDER = (
-    *(
-        "paths",
-        "config",
-        "profiles",
-        "data",
-        "layers",
-        "model",
-        "ownership",
-        "losses",
-        "objectives",
-        "padding",
-        "evaluate",
-    ),
-    *("optim", "steps", "train", "actions", "methods", "stages", "experiment", "experiments", "tuning", "stats"),
-    *("report", "claims", "figures", "bench", "notebooks", "cli"),
+    *("paths", "config", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
+    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
+    *("experiments", "tuning", "stats", "report", "claims", "figures", "bench", "notebooks", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
 
 WITHIN = {
+    "claims": ("ledger", "memory", "pruning", "methods", "orders"),
+    "figures": (
+        "style",
+        "data",
+        "forgetting",
+        "overall",
+        "pruning",
+        "transfer",
+        "convergence",
+        "diagrams",
+        "ledger",
+    ),
     "data": (
         *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
         *("custom", "synthetic", "store"),

@@ -1,0 +1,104 @@
+"""The claim ledger: what the paper claims, the rule that decides each claim, and the verdicts."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pandas as pd
+
+from .. import paths
+from ..experiment import Run, Study
+from ..stats import VERDICTS
+
+NAN = float("nan")
+REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED = VERDICTS
+COLUMNS = (
+    *("claim", "dataset", "profile", "verdict", "effect", "ci_low", "ci_high", "p", "p_corrected", "n"),
+    *("rule", "run_ids"),
+)
+MARGIN = 0.05
+"""Two results are "similar", or one "does not fall behind", within 5% of the reference."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found. effect with its 95% interval and p: of what the rule calls the effect.
+
+    p_corrected: after Holm's correction over the rule's tests. n: test instances, or what the rule counts.
+    """
+
+    verdict: str
+    effect: float = NAN
+    low: float = NAN
+    high: float = NAN
+    p: float = NAN
+    p_corrected: float = NAN
+    n: int = 0
+    run_ids: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One claim of the paper. rule: fixed before any result of it was seen; notebook: where it is argued."""
+
+    id: str
+    says: str
+    rule: str
+    notebook: str
+    decide: Callable[[Study], Finding]
+
+
+CLAIMS: dict[str, Claim] = {}
+"""All claims by id; the modules of this package fill it."""
+
+
+def claim(name: str, notebook: str, says: str, rule: str) -> Callable:
+    """Registers a function study -> Finding as the rule of a claim."""
+
+    def register(decide: Callable[[Study], Finding]) -> Callable[[Study], Finding]:
+        CLAIMS[name] = Claim(name, says, rule, notebook, decide)
+        return decide
+
+    return register
+
+
+def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
+    """One row per claim with the columns of results/claims.csv, in the order of the claims' numbers.
+
+    Raises MissingResult if a result is not there.
+    """
+    rows = []
+    for name in sorted(names or CLAIMS):
+        found = CLAIMS[name].decide(study)
+        rows.append({
+            "claim": name, "dataset": study.stream.name, "profile": study.config.profile,
+            "verdict": found.verdict, "effect": found.effect, "ci_low": found.low, "ci_high": found.high,
+            "p": found.p, "p_corrected": found.p_corrected, "n": found.n, "rule": CLAIMS[name].rule,
+            "run_ids": " ".join(found.run_ids),
+        })  # fmt: skip
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def write(table: pd.DataFrame) -> Path:
+    """Puts verdicts of one profile into its ledger, in place of those of the same datasets. Returns the path."""
+    profile = table["profile"].iloc[0]
+    path = paths.claims(profile)
+    if path.is_file():
+        known = pd.read_csv(path, dtype={"run_ids": str}, keep_default_na=True)
+        replaced = known["dataset"].isin(table["dataset"]) & (known["profile"] == profile)
+        table = pd.concat([known[~replaced], table])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = table.sort_values(["profile", "dataset", "claim"])
+    table.to_csv(path, index=False, float_format="%.6g")
+    return path
+
+
+def ids_of(*groups: Iterable[Run]) -> tuple[str, ...]:
+    """The runs' ids, each once."""
+    return tuple(dict.fromkeys(run.id for group in groups for run in group))
+
+
+def from_row(verdict: str, row: pd.Series) -> Finding:
+    """A finding whose effect is a row of ``report.compare`` or ``report.compare_means``."""
+    ids = tuple(dict.fromkeys(row["run_ids"].split()))
+    return Finding(verdict, row["effect"], row["low"], row["high"], row["p"], row["p_holm"], int(row["n"]), ids)

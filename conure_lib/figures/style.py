@@ -1,0 +1,62 @@
+"""One look for all figures, and how they are kept: PNG and PDF, the data beside them."""
+
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from .. import paths
+from ..experiment import Study
+
+COLUMN, PAGE = 3.4, 7.0  # inches: one column of a paper, both columns
+METHOD_COLORS = dict(
+    zip(
+        (
+            *(
+                "Popularity",
+                "SinMo",
+                "FineSmax",
+                "STL",
+                "PeterRec",
+                "PeterRec-parallel",
+                "MTL",
+                "Conure-",
+                "Conure",
+            ),
+            "Conure, not retrained",
+        ),
+        (
+            *("#777777", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#B8A800", "#CC79A7", "#D55E00", "#0072B2"),
+            "#000000",
+        ),
+        strict=True,
+    )
+)
+"""One colour a method in every figure; Okabe and Ito's set, told apart by the colour-blind too."""
+
+
+def style() -> None:
+    """The study's look, for print at one column; called by every function that draws."""
+    sns.set_theme(context="paper", style="ticks", font_scale=0.9)
+    matplotlib.rcParams |= {
+        "figure.dpi": 150, "savefig.dpi": 300, "axes.spines.top": False, "axes.spines.right": False,
+        "figure.constrained_layout.use": True, "pdf.fonttype": 42, "axes.titlesize": "medium",
+        "legend.frameon": False, "svg.hashsalt": "conure", "axes.formatter.useoffset": False,
+    }  # fmt: skip
+
+
+def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> Path:
+    """PNG, PDF and the data as CSV under figures/<profile>/<dataset>/. Returns the PNG's path."""
+    folder = paths.figures(study.config.profile, study.stream.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    data.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    return write_figure(figure, folder / name)
+
+
+def write_figure(figure: Figure, stem: Path) -> Path:
+    """PNG and PDF beside each other, the same bytes for the same figure. Returns the PNG's path."""
+    figure.savefig(stem.with_name(f"{stem.name}.png"), metadata={"Software": None})
+    figure.savefig(stem.with_name(f"{stem.name}.pdf"), metadata={"CreationDate": None, "Producer": None})
+    return stem.with_name(f"{stem.name}.png")
