@@ -203,9 +203,7 @@ def write_tables(study: Study, runs: Iterable[Run]) -> list[Path]:
     folder = paths.tables(study.config.profile, study.stream.name)
     folder.mkdir(parents=True, exist_ok=True)
     written = {"metrics": study.results(runs), "overall": overall(study, [r for r in runs if not r.variant])}
-    conure = [
-        no_forgetting(run).assign(seed=run.seed) for run in runs if (run.method, run.variant) == ("Conure", "")
-    ]
+    conure = [run for run in runs if (run.method, run.variant) == ("Conure", "")]
     written["no_forgetting"] = pd.concat(no_forgetting(run).assign(seed=run.seed) for run in conure)
     for name, table in written.items():
         table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
