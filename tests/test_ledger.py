@@ -75,3 +75,14 @@ def test_the_figure_shows_every_verdict_by_colour_and_letter():
     assert sorted(t.get_text() for t in axis.texts) == sorted(letter for _, letter in LOOKS.values())
     assert len({color for color, _ in LOOKS.values()}) == len({letter for _, letter in LOOKS.values()}) == 4
     plt.close(figure)
+
+
+def test_the_ledger_as_text(two_claims):
+    table = claims.ledger(Study(small_study()))
+    both = pd.concat([table, table.assign(dataset="ml-100k", verdict="NOT REPRODUCED", ci_low=float("nan"))])
+    assert claims.markdown(both).splitlines() == [
+        "| claim | synthetic | ml-100k |",
+        "|---|---|---|",
+        "| C01: says | **reproduced** 0.25 [0.125, 0.375] | **not reproduced** 0.25 |",
+        "| C02: says | **not tested** | **not reproduced** |",
+    ]

@@ -1,6 +1,18 @@
 """The paper's claims and the rules that decide them, one module per group of claims."""
 
 from . import memory, methods, orders, pruning
-from .ledger import CLAIMS, COLUMNS, Claim, Finding, ledger, write
+from .ledger import CLAIMS, COLUMNS, Claim, Finding, ledger, markdown, write
 
-__all__ = ["CLAIMS", "COLUMNS", "Claim", "Finding", "ledger", "memory", "methods", "orders", "pruning", "write"]
+__all__ = [
+    "CLAIMS",
+    "COLUMNS",
+    "Claim",
+    "Finding",
+    "ledger",
+    "markdown",
+    "memory",
+    "methods",
+    "orders",
+    "pruning",
+    "write",
+]

@@ -93,6 +93,25 @@ def write(table: pd.DataFrame) -> Path:
     return path
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """The ledger as the README shows it: a row per claim, a column per dataset, verdict, effect, interval."""
+    datasets = list(dict.fromkeys(table["dataset"]))
+    lines = ["| claim | " + " | ".join(datasets) + " |", "|---" * (len(datasets) + 1) + "|"]
+    for name, rows in table.groupby("claim"):
+        cells = {r.dataset: f"**{r.verdict.lower()}** {_interval(r)}".strip() for r in rows.itertuples()}
+        says = f"{name}: {CLAIMS[name].says}"
+        lines.append(f"| {says} | " + " | ".join(cells.get(dataset, "") for dataset in datasets) + " |")
+    return "\n".join(lines)
+
+
+def _interval(row: tuple) -> str:
+    if pd.isna(row.effect):
+        return ""
+    return (
+        f"{row.effect:.3g}" if pd.isna(row.ci_low) else f"{row.effect:.3g} [{row.ci_low:.3g}, {row.ci_high:.3g}]"
+    )
+
+
 def ids_of(*groups: Iterable[Run]) -> tuple[str, ...]:
     """The runs' ids, each once."""
     return tuple(dict.fromkeys(run.id for group in groups for run in group))
