@@ -67,7 +67,7 @@ def prune(c: Context) -> Outcome:
     learner.prune(**c.study.pruned(c.task.name))
     with learner.only_owned() as model:
         ranks = ranks_on_test(model, c.stream, c.task)
-    return Outcome(learner, ranks, [], _notes(c, learner, {}))
+    return Outcome(learner, ranks, [], _notes(c, learner, {}) | {"owners_sample": sample_of_owners(learner)})
 
 
 def retrain(c: Context) -> Outcome:
@@ -177,6 +177,13 @@ def change_of_weights(before: dict[str, torch.Tensor], after: dict[str, torch.Te
         "kernel_before": before[last][:, 0, :12].flatten().tolist(),
         "kernel_after": after[last][:, 0, :12].flatten().tolist(),
     }
+
+
+def sample_of_owners(learner: ContinualModel) -> dict:
+    """Who owns a slice of the last kernel (Fig. 4): its taps x 6 input x 12 output channels, 0 free, t task t."""
+    kernel = list(learner.model.kernels())[-1]
+    owners = learner.owners[kernel][:, :6, :12]
+    return {"kernel": kernel, "shape": list(owners.shape), "owners": owners.flatten().tolist()}
 
 
 def change_of_vectors(before: torch.Tensor, after: torch.Tensor) -> dict:

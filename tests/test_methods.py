@@ -334,3 +334,20 @@ def test_a_step_without_parent_begins_anew():
     assert Step("scratch", "T2").parent is None
     one, other = (outcome("scratch", "T2", STREAM, replace(LEARN, epochs=1)) for _ in range(2))
     assert state_of(one.model.model) == state_of(other.model.model)
+
+
+def test_a_pruning_notes_who_owns_a_slice_of_the_last_kernel():
+    learner, noted = None, []
+    for task in ("T1", "T2"):
+        for action in ("train", "prune", "retrain"):
+            made = ACTIONS[action](Context(small_study(), STREAM, STREAM[task], 1, learner, action=action))
+            learner = made.model
+            noted += [made.notes["owners_sample"]] if action == "prune" else []
+            assert ("owners_sample" in made.notes) == (action == "prune")
+    first, second = (np.array(note["owners"]).reshape(note["shape"]) for note in noted)
+    assert {note["kernel"] for note in noted} == {KERNELS[-1]}
+    assert first.shape == (3, 6, 8)  # all 8 output channels of the small network
+    assert (second == learner.owners[KERNELS[-1]][:, :6, :12].numpy()).all()
+    assert set(first.flat) == {0, 1}
+    assert ((first == 1) == (second == 1)).all()  # what T1 owns stays T1's
+    assert (second == 2).any()

@@ -4,6 +4,14 @@ from .data import draw_data
 from .forgetting import draw_forgetting, draw_forgetting_curve
 from .ledger import draw_ledger
 from .overall import draw_no_forgetting, draw_overall
+from .pruning import (
+    draw_capacity,
+    draw_embedding_pruning,
+    draw_overparameterization,
+    draw_owners,
+    draw_retraining,
+    draw_sweep,
+)
 from .style import COLUMN, METHOD_COLORS, PAGE, save_figure, style, write_figure
 
 __all__ = ["COLUMN", "METHOD_COLORS", "PAGE", "save_figure", "style", "write_figure"]
@@ -11,3 +19,11 @@ __all__ += ["draw_data"]
 __all__ += ["draw_ledger"]
 __all__ += ["draw_forgetting", "draw_forgetting_curve"]
 __all__ += ["draw_no_forgetting", "draw_overall"]
+__all__ += [
+    "draw_capacity",
+    "draw_embedding_pruning",
+    "draw_overparameterization",
+    "draw_owners",
+    "draw_retraining",
+    "draw_sweep",
+]
