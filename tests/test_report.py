@@ -1,4 +1,4 @@
-"""Tables are what the stages say, figures are drawn from tables, the search does what it says."""
+"""Tables are what the stages say, figures are drawn from tables."""
 
 import numpy as np
 import pandas as pd
@@ -6,7 +6,7 @@ import pytest
 from helpers import small_stream, small_study
 from matplotlib import pyplot as plt
 
-from conure_lib import figures, paths, report, tuning
+from conure_lib import figures, paths, report
 from conure_lib.evaluate import metric_of
 from conure_lib.experiment import Study
 from conure_lib.methods import METHODS
@@ -25,7 +25,7 @@ def study(tmp_path_factory):
 
 
 def test_overall_is_the_mean_over_seeds(study):
-    table = report.overall(study, METHODS)
+    table = report.overall(study, study.runs(METHODS))
     assert len(table) == 6 * len(METHODS) - 1  # MTL has no T1
     for row in table.itertuples():
         runs = [study.run(row.method, seed) for seed in SEEDS]
@@ -35,6 +35,7 @@ def test_overall_is_the_mean_over_seeds(study):
         assert row.low <= row.value <= row.high
         assert row.run_ids.split() == [run.id for run in runs]
         assert report.metric(runs[0], row.task) == pytest.approx(values[0])
+        assert (row.variant, row.seeds) == ("", len(SEEDS))
     wide = report.side_by_side(table)
     assert list(wide.index) == list(METHODS)
     assert wide.loc["MTL", "T1"] == ""
@@ -43,8 +44,25 @@ def test_overall_is_the_mean_over_seeds(study):
     assert {line.count("|") for line in lines} == {8}
 
 
+def test_variants_are_rows_of_their_own_and_measures_can_be_asked_for(study):
+    runs = [*study.runs(["STL"]), *study.changed("again").runs(["STL", "SinMo"])]
+    table = report.overall(study, runs, ["T2", "T1-all"])
+    keys = [("STL", ""), ("STL", "again"), ("SinMo", "again")]
+    assert list(zip(table["method"], table["variant"], strict=True)) == [key for key in keys for _ in range(2)]
+    assert table["task"].tolist() == ["T2", "T1-all"] * 3
+    assert table["value"][:2].tolist() == table["value"][2:4].tolist()
+    assert list(report.side_by_side(table).index) == ["STL", "STL (again)", "SinMo (again)"]
+    assert report.pick(runs, "STL", "again") == runs[2:4]
+    assert report.pick(runs, "STL") == runs[:4]
+    with pytest.raises(KeyError, match="no run of 'SinMo', variant ''"):
+        report.pick(runs, "SinMo", "")
+
+
 def test_paired_comparisons_turn_around(study):
-    there, back = report.compare(study, "Conure", "STL"), report.compare(study, "STL", "Conure")
+    ours, theirs = (report.pick(study.runs(METHODS), method) for method in ("Conure", "STL"))
+    there, back = report.compare(study, [(ours, theirs)]), report.compare(study, [(theirs, ours)])
+    assert there["task"].tolist() == list(study.order)
+    assert set(zip(there["ours"], there["theirs"], strict=True)) == {("Conure", "STL")}
     assert there["effect"].tolist() == pytest.approx((-back["effect"]).tolist())
     assert there["p"].tolist() == pytest.approx(back["p"].tolist())
     assert (there["p_holm"] >= there["p"]).all()
@@ -63,11 +81,23 @@ def test_shares_of_the_backbone_add_up(study):
     assert shares["T1"] == pytest.approx(0.3, abs=0.01)
 
 
+def test_variants_stay_out_of_the_overall_table(study):
+    plain, changed = study.runs(METHODS), study.changed("again").runs(["STL", "Conure"])
+    written = [
+        {path.stem: pd.read_csv(path) for path in report.write_tables(study, runs)}
+        for runs in (plain, [*plain, *changed])
+    ]
+    for name in ("overall", "no_forgetting"):
+        pd.testing.assert_frame_equal(written[0][name], written[1][name])
+    assert set(written[1]["metrics"]["variant"].dropna()) == {"again"}
+
+
 def test_written_tables_and_figures(study):
     runs = study.runs(METHODS)
     written = {path.stem: pd.read_csv(path) for path in report.write_tables(study, runs)}
     assert set(written) == {"metrics", "overall", "no_forgetting"}
     assert {"run_id", "stage_id", "commit", "seed", "value", "n"} <= set(written["metrics"])
+    assert set(written["no_forgetting"]["seed"]) == set(SEEDS)
     notes = study.run("STL", 1).stages["T2"].record()["notes"]["forgetting"]
     curve = pd.DataFrame({"seed": 1, "epoch": [0, 1, 2], "value": notes["metric_by_epoch"]})
     memory = report.no_forgetting(runs[-1])
@@ -94,17 +124,3 @@ def test_papers_tables_are_there():
     assert [len(report.paper_table(n)) for n in range(1, 6)] == [9, 14, 4, 6, 4]
     with pytest.raises(FileNotFoundError, match="table9"):
         report.paper_table(9)
-
-
-def test_the_search_takes_the_best_validation_mean(root, monkeypatch):
-    monkeypatch.setattr(tuning, "GRIDS", {kind: grid[:2] for kind, grid in tuning.GRIDS.items()})
-    monkeypatch.setattr(tuning, "Study", lambda c, stream=None: Study(c, stream or small_stream()))
-    table = tuning.search(small_study(seeds=(5,)))
-    assert set(table["stage_id"].str.extract(r"\.s(\d)\.")[0]) == {"0"}
-    assert len(table) == 2 + len(tuning.RETRAIN_RATES) + 5 * 2 * len(tuning.TRIED_WITH)
-    for (_, retrain), rows in table.groupby(["task", table["action"] == "retrain"]):
-        keys = ["learning_rate"] if retrain else ["learning_rate", "l2"]
-        means = rows.groupby(keys)["validation"].mean()
-        chosen = rows[rows["chosen"]].groupby(keys)["validation"].mean()
-        assert chosen.tolist() == [means.max()]
-    assert pd.read_csv(tuning.write(table, "synthetic")).shape == table.shape
