@@ -1,6 +1,8 @@
 """Figures: functions of tidy tables, one style for all, the data beside each figure."""
 
+from .convergence import carried_on, draw_convergence
 from .data import draw_data
+from .diagrams import draw_methods
 from .forgetting import draw_forgetting, draw_forgetting_curve
 from .overall import draw_no_forgetting, draw_overall
 from .style import COLUMN, METHOD_COLORS, PAGE, save_figure, style, write_figure
@@ -9,3 +11,4 @@ __all__ = ["COLUMN", "METHOD_COLORS", "PAGE", "save_figure", "style", "write_fig
 __all__ += ["draw_data"]
 __all__ += ["draw_forgetting", "draw_forgetting_curve"]
 __all__ += ["draw_no_forgetting", "draw_overall"]
+__all__ += ["carried_on", "draw_convergence", "draw_methods"]
