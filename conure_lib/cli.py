@@ -10,6 +10,7 @@ import pandas as pd
 
 from . import claims, paths, tuning
 from .bench.compare import run_compare
+from .bench.inference import run_inference
 from .bench.measure import BenchError
 from .bench.run import run_bench
 from .bench.scale import run_scale
@@ -82,14 +83,16 @@ def data(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Measures speed: run (against plain references), scale (over sizes), compare BASE (against a commit)."""
+    """Measures speed: run (all against plain references), inference, scale (sizes), compare BASE (a commit)."""
     if (args.base is not None) != (args.what == "compare"):
-        raise ConfigError("conure bench compare needs the commit to compare with; run and scale take none")
+        raise ConfigError("conure bench compare needs the commit to compare with; the others take none")
     if args.what == "compare":
         run_compare(args.base, args.rounds, args.threads, args.quick)
         return 0
     if args.what == "scale":
         run_scale(args.threads, args.quick)
+    elif args.what == "inference":
+        run_inference(args.rounds, args.threads, args.quick)
     else:
         run_bench(args.rounds, args.threads, args.quick)
     print(f"wrote {_short(paths.bench(args.quick))}")
@@ -133,7 +136,7 @@ def parser() -> argparse.ArgumentParser:
         "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the builder"
     )
     sub = command(bench, "bench")
-    sub.add_argument("what", nargs="?", default="run", choices=("run", "scale", "compare"))
+    sub.add_argument("what", nargs="?", default="run", choices=("run", "inference", "scale", "compare"))
     sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
     sub.add_argument("--rounds", type=_positive, default=5, help="interleaved rounds at least (default 5)")
     sub.add_argument("--threads", type=_positive, default=2, help="of PyTorch (default 2)")

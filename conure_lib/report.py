@@ -188,12 +188,18 @@ def capacity(run: Run) -> pd.DataFrame:
 
 
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
-    """Tidy learning curves: method, variant, seed, task, epoch (0: before training), validation, best, loss."""
+    """Tidy learning curves: method, variant, seed, task, epoch (0: before training), validation, best, loss.
+
+    metric: of the column validation, which is on the validation part (T1: at all positions).
+    """
     rows = []
     for run in runs:
         for task, stage in run.stages.items():
+            record = stage.record()
+            metrics = {row["measure"]: row["metric"] for row in record["metrics"]}
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
-            rows += [head | point | {"stage_id": stage.id} for point in stage.record()["curve"]]
+            head["metric"] = metrics[task]
+            rows += [head | point | {"stage_id": stage.id} for point in record["curve"]]
     return pd.DataFrame(rows)
 
 

@@ -26,7 +26,7 @@ TARGETS = (
 ORDER = (
     *("paths", "config", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
     *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
-    *("experiments", "tuning", "stats", "report", "claims", "figures", "bench", "notebooks", "cli"),
+    *("experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench", "notebooks", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
 
@@ -49,7 +49,7 @@ WITHIN = {
     ),
     "bench": (
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
-        *("facts", "once", "drawing", "run", "scale", "compare"),
+        *("facts", "inference", "once", "drawing", "run", "scale", "compare"),
     ),
 }
 """The same inside each sub-package; its __init__ comes after all of them."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from conure_lib.stats import estimate, holm, paired_effect
+from conure_lib.stats import estimate, holm, mean_relative_effect, over_seeds, paired_effect
 
 
 def test_one_instance_a_user_is_the_plain_t_interval():
@@ -68,8 +68,68 @@ def test_holm_by_hand():
         (lambda: estimate(np.ones(3), np.arange(2)), "aligned"),
         (lambda: estimate(np.ones(0), np.ones(0)), "at least 2"),
         (lambda: paired_effect(np.ones(3), np.ones(4), np.arange(3)), "the same instances"),
+        (lambda: mean_relative_effect([(np.ones(3), np.ones(4), np.arange(3))]), "the same instances"),
+        (lambda: mean_relative_effect([(np.ones(3), np.zeros(3), np.arange(3))]), "a reference above 0"),
     ],
 )
 def test_what_cannot_be_estimated_is_said(call, said):
     with pytest.raises(ValueError, match=said):
         call()
+
+
+def test_a_single_tasks_relative_effect_is_the_paired_one_over_the_reference():
+    rng = np.random.default_rng(4)
+    users = rng.integers(20, size=60)
+    ours, theirs = rng.random(60), rng.random(60)
+    got, plain = mean_relative_effect([(ours, theirs, users)]), paired_effect(ours, theirs, users)
+    scaled = np.array([plain.mean, plain.low, plain.high]) / theirs.mean()
+    assert (got.mean, got.low, got.high) == pytest.approx(tuple(scaled))
+    assert (got.p, got.n, got.users) == (pytest.approx(plain.p), 60, plain.users)
+
+
+def test_the_relative_effect_over_two_tasks_by_hand():
+    # Task 1: reference 0.5, differences 0.1 and -0.3, relative 0.2 and -0.6, mean -0.2, residuals 0.4 and -0.4.
+    # Task 2: reference 0.2, difference 0.1 for both of user 1, 0.4 for user 2; relative 0.5, 0.5, 2, mean 1.
+    first = (np.array([0.6, 0.2]), np.array([0.5, 0.5]), np.array([1, 2]))
+    second = (np.array([0.3, 0.3, 0.6]), np.full(3, 0.2), np.array([1, 1, 2]))
+    got = mean_relative_effect([first, second])
+    of_users = np.array([0.4 / 4 + (-0.5 - 0.5) / 6, -0.4 / 4 + 1 / 6])
+    error = np.sqrt(2 / 1 * (of_users**2).sum())
+    assert (got.mean, got.n, got.users) == (pytest.approx((-0.2 + 1) / 2), 5, 2)
+    assert got.high - got.mean == pytest.approx(scipy_stats.t.ppf(0.975, 1) * error)
+    assert got.p == pytest.approx(2 * scipy_stats.t.sf(0.4 / error, 1))
+
+
+def test_the_relative_effect_over_tasks_agrees_with_a_bootstrap_of_users():
+    rng = np.random.default_rng(5)
+    n_users, parts = 150, []
+    taste = rng.normal(0.1, 0.2, n_users)  # ties a user's instances of both tasks
+    for n in (400, 250):
+        users = rng.integers(n_users, size=n)
+        theirs = 1 + rng.random(n)
+        parts.append((theirs + taste[users] + rng.normal(0, 0.2, n), theirs, users))
+    got = mean_relative_effect(parts)
+    references = [theirs.mean() for _, theirs, _ in parts]
+    drawn = []
+    for _ in range(2000):
+        weight = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
+        drawn.append(np.mean([
+            np.average(ours - theirs, weights=weight[users]) / reference
+            for (ours, theirs, users), reference in zip(parts, references, strict=True)
+        ]))  # fmt: skip
+    assert got.mean == pytest.approx(np.mean(drawn), abs=0.003)
+    assert (got.high - got.low) / 2 / 1.976 == pytest.approx(np.std(drawn), rel=0.1)
+
+
+def test_over_seeds_is_scipys_test_against_zero():
+    values = np.array([0.3, -0.1, 0.2, 0.4])
+    got, reference = over_seeds(values), scipy_stats.ttest_1samp(values, 0)
+    assert got.p == pytest.approx(reference.pvalue)
+    interval = reference.confidence_interval(0.95)
+    assert (got.mean, got.low, got.high) == pytest.approx((0.2, interval.low, interval.high))
+    assert (got.n, got.users) == (4, 4)
+    alone = over_seeds(np.array([0.3]))
+    assert alone.mean == 0.3
+    assert np.isnan([alone.low, alone.high, alone.p]).all()
+    assert over_seeds(np.full(3, 0.5)).p == 0
+    assert over_seeds(np.zeros(3)).p == 1

@@ -12,6 +12,7 @@ from ..stages import environment, torch_threads
 from .drawing import draw_ratios
 from .facts import checkpoint, large_catalogue
 from .flops import gemm_gflops
+from .inference import run_inference
 from .measure import interleaved
 from .parts import Part, parts
 from .tricks import Trick, tricks
@@ -26,7 +27,7 @@ def run_bench(rounds: int, threads: int, quick: bool = False) -> dict:
 
     Per part: the median over the rounds of ours (ms a step), of each reference, and of the ratio; GFLOP/s of
     our products, and which share that is of the fastest product of this run. Then per trick the work with it
-    against the work without it. quick: toy sizes, under artifacts/.
+    against the work without it. At the end inference.json (``inference``). quick: toy sizes, under artifacts/.
     """
     torch.manual_seed(0)
     sizes = TOY if quick else FULL
@@ -62,6 +63,7 @@ def run_bench(rounds: int, threads: int, quick: bool = False) -> dict:
     figure = draw_ratios(rows)
     write_figure(figure, folder / "bench")
     plt.close(figure)
+    run_inference(rounds, threads, quick)
     return result
 
 

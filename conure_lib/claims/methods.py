@@ -151,7 +151,8 @@ def transfer_is_faster(study: Study) -> Finding:
 
 def _epochs_to_reach(ours, theirs, task: str) -> int:
     """How many epochs later (or, below 0, earlier) than SinMo a run reaches SinMo's best validation value."""
-    curve, other = (run.stages[task].record()["curve"] for run in (ours, theirs))
-    best = max(other[1:], key=lambda epoch: epoch["validation"])
-    reached = [e["epoch"] for e in curve if e["validation"] >= best["validation"]]
-    return (reached[0] if reached else curve[-1]["epoch"] + 1) - best["epoch"]
+    curves = [run.stages[task].record()["curve"] for run in (ours, theirs)]
+    best = max(epoch["validation"] for epoch in curves[1][1:])
+    reached = [[e["epoch"] for e in curve if e["validation"] >= best] for curve in curves]
+    mine, sinmo = (r[0] if r else curve[-1]["epoch"] + 1 for r, curve in zip(reached, curves, strict=True))
+    return mine - sinmo

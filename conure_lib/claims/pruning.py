@@ -47,9 +47,9 @@ def _regains(study: Study, network: str) -> Finding:
     """Whether pr70 + retraining is back at the unpruned network's level."""
     table = pruned_t1(study, network)
     most, retrained = (row for _, row in table.iloc[-2:].iterrows())
-    reference = retrained["effect"] / retrained["relative"] if retrained["relative"] else 1.0
-    back = retrained["low"] > -MARGIN * reference or retrained["effect"] == 0
-    regained = retrained["effect"] > most["effect"] / 2
+    trained = report.pick(overparameterization(study), "Conure-", f"{network} {percent(SHOWN_RATIOS[-1])}")
+    back = retrained["low"] > -MARGIN * float(report.scores(study, trained, ALL_POSITIONS).mean())
+    regained = retrained["effect"] >= most["effect"] / 2
     return from_row(REPRODUCED if back else PARTLY if regained else NOT_REPRODUCED, retrained)
 
 

@@ -1,6 +1,8 @@
 """Figures: functions of tidy tables, one style for all, the data beside each figure."""
 
+from .convergence import carried_on, draw_convergence
 from .data import draw_data
+from .diagrams import draw_methods
 from .forgetting import draw_forgetting, draw_forgetting_curve
 from .ledger import draw_ledger
 from .overall import draw_no_forgetting, draw_overall
@@ -27,3 +29,4 @@ __all__ += [
     "draw_retraining",
     "draw_sweep",
 ]
+__all__ += ["carried_on", "draw_convergence", "draw_methods"]

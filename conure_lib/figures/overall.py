@@ -10,17 +10,25 @@ from .style import COLUMN, METHOD_COLORS, PAGE, style
 
 
 def draw_overall(table: pd.DataFrame) -> Figure:
-    """One panel a task, one dot a method, 95% intervals over users."""
+    """One panel a task, one dot a method, 95% intervals over users; methods in the same place in all panels."""
     style()
-    tasks = list(table["task"].unique())
-    figure, axes = plt.subplots(2, (len(tasks) + 1) // 2, figsize=(PAGE, 3.4), squeeze=False)
+    tasks, methods = list(table["task"].unique()), list(table["method"].unique())[::-1]
+    rows_of_panels = 1 if len(tasks) <= 3 else 2
+    columns = -(-len(tasks) // rows_of_panels)
+    size = (PAGE, 0.3 + rows_of_panels * (0.5 + 0.16 * len(methods)))
+    figure, axes = plt.subplots(rows_of_panels, columns, figsize=size, squeeze=False, sharey=True)
     for axis, task in zip(axes.flat, tasks, strict=False):
-        rows = table[table["task"] == task].iloc[::-1]
-        for y, r in enumerate(rows.itertuples()):
+        rows = table[table["task"] == task]
+        for r in rows.itertuples():
+            y = methods.index(r.method)
             axis.plot([r.low, r.high], [y, y], color=METHOD_COLORS[r.method], linewidth=1.5)
             axis.plot(r.value, y, "o", color=METHOD_COLORS[r.method], markersize=4)
-        axis.set(title=f"{task}: {rows['metric'].iloc[0]}", yticks=range(len(rows)), yticklabels=rows["method"])
+        axis.set(title=f"{task}: {rows['metric'].iloc[0]}", yticks=range(len(methods)), yticklabels=methods)
+        axis.set_ylim(-0.6, len(methods) - 0.4)
         axis.locator_params(axis="x", nbins=4)
+        axis.grid(axis="y", color="#EEEEEE", linewidth=0.6)
+        axis.set_axisbelow(True)
+        axis.tick_params(axis="y", left=False)
     for axis in list(axes.flat)[len(tasks) :]:
         axis.set_axis_off()
     return figure

@@ -28,13 +28,14 @@ METHOD_COLORS = dict(
             "Conure, not retrained",
         ),
         (
-            *("#777777", "#E69F00", "#56B4E9", "#009E73", "#F0E442", "#B8A800", "#CC79A7", "#D55E00", "#0072B2"),
+            *("#777777", "#E69F00", "#56B4E9", "#009E73", "#A89400", "#F0E442", "#CC79A7", "#D55E00", "#0072B2"),
             "#000000",
         ),
         strict=True,
     )
 )
-"""One colour a method in every figure; Okabe and Ito's set, told apart by the colour-blind too."""
+"""One colour a method in every figure; Okabe and Ito's set (their yellow darker where lines are thin), told
+apart by the colour-blind too."""
 
 
 def style() -> None:

@@ -112,6 +112,7 @@ def test_the_benchmark_writes_json_and_a_figure(root, monkeypatch, capsys):
     assert json.loads((folder / "bench.json").read_text()) == result
     assert folder.is_relative_to(root / "artifacts")
     assert all((folder / f"bench.{suffix}").stat().st_size > 0 for suffix in ("png", "pdf"))
+    assert json.loads((folder / "inference.json").read_text())["rounds"] >= 15
     assert [row["name"] for row in result["parts"]] == NAMES
     for row in result["parts"]:
         cells = [row["ours_ms"], row["gflops"], row["share_of_peak"], row["port"]["ms"], row["port"]["ratio"]]
