@@ -15,12 +15,12 @@ from .bench.measure import BenchError
 from .bench.run import run_bench
 from .bench.scale import run_scale
 from .config import ConfigError, DataConfig
-from .data import BUILDERS, DataError, load
+from .data import BUILDERS, DataError, load, synthetic
 from .experiment import Run, Study, publish
-from .experiments import EXPERIMENTS
+from .experiments import EXPERIMENTS, dial_runs, dials
 from .notebooks import NotebookError, all_notebooks, refresh, run_all
 from .profiles import PROFILES, study_config
-from .report import write_tables
+from .report import write_dials, write_tables
 from .stages import MissingResult
 
 MISTAKES = (ConfigError, DataError, NotebookError, MissingResult, BenchError)
@@ -31,9 +31,13 @@ def study(args: argparse.Namespace) -> int:
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
     runs = _all_runs(study)
     study.compute(runs, args.workers, args.reuse)
+    worlds = _worlds(study)
+    for point, own in worlds:
+        point.compute(own, args.workers, args.reuse)
+    dialled = [run for _, own in worlds for run in own]
     if args.profile != "smoke":
-        publish(stage for run in runs for stage in run.stages.values())
-    for path in write_tables(study, runs):
+        publish(stage for run in (*runs, *dialled) for stage in run.stages.values())
+    for path in (*write_tables(study, runs), *([write_dials(study, dialled)] if dialled else [])):
         print(f"wrote {_short(path)}")
     parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
     folder = paths.executed(args.profile, args.dataset)
@@ -46,7 +50,8 @@ def study(args: argparse.Namespace) -> int:
 def figures(args: argparse.Namespace) -> int:
     """Redraws the figures by running the notebooks on results that exist; computes nothing new."""
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
-    study.require(_all_runs(study))
+    for point, runs in ((study, _all_runs(study)), *_worlds(study)):
+        point.require(runs)
     parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
     rows = run_all(parameters, paths.executed(args.profile, args.dataset))
     print(pd.DataFrame(rows).to_string(index=False))
@@ -160,6 +165,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def _all_runs(study: Study) -> list[Run]:
     return [run for experiment in EXPERIMENTS.values() for run in experiment(study)]
+
+
+def _worlds(study: Study) -> list[tuple[Study, list[Run]]]:
+    """The synthetic study's other worlds and their runs (notebook 09); each has a stream of its own."""
+    points = dials(study) if study.config.data.dataset == synthetic.NAME else {}
+    return [(point, dial_runs({name: point})) for name, point in points.items()]
 
 
 def _option(pair: str) -> tuple[str, object]:

@@ -92,3 +92,35 @@ EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
     "embedding-pruning": embedding_pruning,
 }
 """By name, in the order of the notebooks that argue with them."""
+
+_DIALS = {f"relatedness {share:g}": {"relatedness": share} for share in (0.0, 0.25, 0.5, 0.75, 1.0)}
+_DIALS |= {"contradiction": {"contradiction": True}}
+_DIALS |= {"noise": dict.fromkeys(("structure", "taste", "signal", "profile_signal"), 0.0)}
+AGAINST_NOISE = ("Popularity", "STL", "Conure")
+
+
+def dials(study: Study) -> dict[str, Study]:
+    """Worlds whose truth is known: a synthetic study on a stream of its own per setting of a dial.
+
+    How related clicks (T2) and likes (T3) are, likes that contradict clicks, and pure noise. Raises DataError
+    for another dataset.
+    """
+    points = {}
+    for name, dial in _DIALS.items():
+        data = replace(study.config.data, options={**study.config.data.options, **dial})
+        points[name] = Study(replace(study.config, data=data))
+        points[name].variant = name
+    return points
+
+
+def dial_runs(points: dict[str, Study]) -> list[Run]:
+    """What is asked of each world: T3 after T1 and T2 ("T2 <world>"), right after T1, and by popularity ("noT2
+    <world>"); of noise, whether anything is learned. Each world's runs are computed on its own stream."""
+    runs = []
+    for name, point in points.items():
+        if name == "noise":
+            runs += point.runs(AGAINST_NOISE)
+            continue
+        runs += point.changed(f"T2 {name}").runs(["Conure-"], ("T1", "T2", "T3"))
+        runs += point.changed(f"noT2 {name}").runs(["Conure-", "Popularity"], ("T1", "T3"))
+    return runs

@@ -13,6 +13,8 @@ from . import paths
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 TIMEOUT_S = 3600
+ONLY_FOR = {"09_synthetic_truth": "synthetic"}
+"""Notebooks that argue with one dataset alone."""
 
 
 class NotebookError(ValueError):
@@ -38,7 +40,8 @@ def known_parameters(notebook: Path, parameters: dict) -> dict:
 def run_all(parameters: dict, folder: Path, names: list[str] | None = None) -> list[dict]:
     """Executes notebooks one after the other; a failure does not stop the others.
 
-    parameters: the same for all. folder: where the executed copies go. names: file stems, all if None.
+    parameters: the same for all. folder: where the executed copies go. names: file stems, all if None; those
+    that are ``ONLY_FOR`` another dataset than parameters["DATASET"] are left out.
     Returns a row per notebook: name, seconds, error ("" if none). Raises NotebookError before anything runs.
     """
     chosen = all_notebooks()
@@ -47,6 +50,7 @@ def run_all(parameters: dict, folder: Path, names: list[str] | None = None) -> l
         if missing:
             raise NotebookError(f"no notebook {sorted(missing)}; there are {[n.stem for n in chosen]}")
         chosen = [n for n in chosen if n.stem in names]
+    chosen = [n for n in chosen if ONLY_FOR.get(n.stem) in (None, parameters.get("DATASET"))]
     todo = [(n, known_parameters(n, parameters)) for n in chosen]
     folder.mkdir(parents=True, exist_ok=True)
     rows = []

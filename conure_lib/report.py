@@ -218,3 +218,11 @@ def write_tables(study: Study, runs: Iterable[Run]) -> list[Path]:
 
 def _name(method: str, variant: str) -> str:
     return f"{method} ({variant})" if variant else method
+
+
+def write_dials(study: Study, runs: Iterable[Run]) -> Path:
+    """The metrics of the synthetic worlds' runs (``experiments.dial_runs``), beside the study's tables."""
+    folder = paths.tables(study.config.profile, study.stream.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    study.results(runs).to_csv(folder / "dials.csv", index=False, float_format="%.6g")
+    return folder / "dials.csv"

@@ -87,3 +87,17 @@ def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, said, root, caps
     assert said in error
     assert error.startswith("conure: ")
     assert "\n" not in error
+
+
+def test_a_notebook_for_one_dataset_is_left_out_for_others(shelf, tmp_path):
+    for name in ("10_a", "09_synthetic_truth"):
+        write(shelf, f"{name}.ipynb", "DATASET = 'synthetic'")
+    ran = {
+        dataset: [row["notebook"] for row in notebooks.run_all({"DATASET": dataset}, tmp_path / dataset)]
+        for dataset in ("synthetic", "ml-100k")
+    }
+    assert ran == {"synthetic": ["09_synthetic_truth", "10_a"], "ml-100k": ["10_a"]}
+
+
+def test_notebooks_for_one_dataset_exist():
+    assert set(notebooks.ONLY_FOR) <= {notebook.stem for notebook in notebooks.all_notebooks()}

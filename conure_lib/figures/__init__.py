@@ -15,6 +15,7 @@ from .pruning import (
     draw_sweep,
 )
 from .style import COLUMN, METHOD_COLORS, PAGE, save_figure, style, write_figure
+from .transfer import draw_dials, draw_orders, draw_transfer, draw_truth
 
 __all__ = ["COLUMN", "METHOD_COLORS", "PAGE", "save_figure", "style", "write_figure"]
 __all__ += ["draw_data"]
@@ -30,3 +31,4 @@ __all__ += [
     "draw_sweep",
 ]
 __all__ += ["carried_on", "draw_convergence", "draw_methods"]
+__all__ += ["draw_dials", "draw_orders", "draw_transfer", "draw_truth"]
