@@ -31,7 +31,7 @@ ORDER = (
 """Each module of the library imports only modules that stand before it here."""
 
 WITHIN = {
-    "claims": ("ledger", "memory", "pruning", "methods", "orders"),
+    "claims": ("registry", "memory", "pruning", "methods", "orders"),
     "figures": (
         "style",
         "data",

@@ -6,7 +6,8 @@ from helpers import small_study
 from matplotlib import pyplot as plt
 
 from conure_lib import claims, figures, paths
-from conure_lib.claims.ledger import COLUMNS, Claim, Finding, from_row
+from conure_lib.claims import registry
+from conure_lib.claims.registry import COLUMNS, Claim, Finding, from_row
 from conure_lib.experiment import Study
 from conure_lib.figures.ledger import LOOKS
 from conure_lib.stats import VERDICTS
@@ -22,7 +23,7 @@ def two_claims(monkeypatch):
     known = {
         name: Claim(name, "says", f"rule of {name}", "01_x", lambda study, f=f: f) for name, f in found.items()
     }
-    monkeypatch.setitem(claims.ledger.__globals__, "CLAIMS", known)
+    monkeypatch.setattr(registry, "CLAIMS", known)
 
 
 def test_a_row_says_all_that_the_finding_says(two_claims):

@@ -1,7 +1,7 @@
 """The paper's claims and the rules that decide them, one module per group of claims."""
 
 from . import memory, methods, orders, pruning
-from .ledger import CLAIMS, COLUMNS, Claim, Finding, ledger, markdown, write
+from .registry import CLAIMS, COLUMNS, Claim, Finding, ledger, markdown, write
 
 __all__ = [
     "CLAIMS",

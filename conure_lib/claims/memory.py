@@ -9,7 +9,7 @@ from .. import paths, report
 from ..evaluate import reciprocal_ranks
 from ..experiment import Study
 from ..stats import estimate, over_seeds, paired_effect
-from .ledger import NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, claim, ids_of
+from .registry import NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, claim, ids_of
 
 
 @claim(

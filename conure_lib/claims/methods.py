@@ -5,7 +5,7 @@ import numpy as np
 from .. import report
 from ..experiment import Study
 from ..stats import over_seeds
-from .ledger import MARGIN, NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, claim, from_row, ids_of
+from .registry import MARGIN, NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, claim, from_row, ids_of
 
 RANKED = ("SinMo", "FineSmax", "MTL", "STL", "PeterRec", "Conure")
 PROFILE_TASKS = ("T4", "T5", "T6")

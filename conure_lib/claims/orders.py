@@ -3,7 +3,7 @@
 from .. import report
 from ..experiment import Study
 from ..experiments import ORDERS, task_orders, transfer
-from .ledger import MARGIN, NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, claim, from_row
+from .registry import MARGIN, NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, claim, from_row
 
 ORDERED = ("T2", "T3", "T6")
 

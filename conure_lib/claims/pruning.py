@@ -7,7 +7,7 @@ import pandas as pd
 from .. import report
 from ..experiment import Study
 from ..experiments import SHOWN_RATIOS, embedding_pruning, overparameterization, percent, pruning_ratios
-from .ledger import MARGIN, NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, claim, from_row
+from .registry import MARGIN, NOT_REPRODUCED, PARTLY, REPRODUCED, Finding, claim, from_row
 
 ALL_POSITIONS = "T1-all"  # some thirty times the observations of the last position alone
 PRUNED = "Conure, not retrained"
