@@ -48,8 +48,8 @@ def run_inference(rounds: int, threads: int, quick: bool = False) -> dict:
         "equal_bits": equal,
     }  # fmt: skip
     ratios = [f"x{result[name]['median']:.3f}" for name in ("materialised", "masked")]
-    print(f"inference ({size.name}), {size.users} users a request: {ms['plain']:.2f} ms without owners, {ratios[0]} "
-          f"materialised, of that {ratios[1]} masked before every request", flush=True)  # fmt: skip
+    print(f"inference ({size.name}), {size.users} users a request: {ms['plain']:.2f} ms without owners, "
+          f"{ratios[0]} materialised, of that {ratios[1]} masked before every request", flush=True)  # fmt: skip
     folder = paths.bench(quick)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "inference.json").write_text(json.dumps(result, indent=1) + "\n")

@@ -5,6 +5,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from .style import COLUMN, METHOD_COLORS, style
 
@@ -39,9 +40,11 @@ def draw_forgetting_curve(curve: pd.DataFrame, kept: pd.DataFrame, floor: float)
     style()
     figure, axis = plt.subplots(figsize=(COLUMN, 2.2))
     sns.lineplot(curve, x="epoch", y="value", ax=axis, color=METHOD_COLORS["STL"], marker="o", markersize=3,
-                 errorbar="sd", label="one network, nothing protected")  # fmt: skip
+                 errorbar="sd", label="nothing protected")  # fmt: skip
     axis.axhline(kept["value"].mean(), color=METHOD_COLORS["Conure"], linestyle="--", label="Conure")
     axis.axhline(floor, color=METHOD_COLORS["Popularity"], linestyle=":", label="Popularity")
     axis.set(xlabel="epoch of training T2", ylabel="T1: test MRR@5", ylim=(0, None))
-    axis.legend(fontsize="x-small", loc="center right")
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axis.get_legend().remove()
+    figure.legend(fontsize="x-small", loc="outside upper center", ncols=3, columnspacing=1)
     return figure

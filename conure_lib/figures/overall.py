@@ -50,4 +50,5 @@ def draw_no_forgetting(table: pd.DataFrame) -> Figure:
                 annot_kws={"fontsize": 6}, cbar_kws={"label": "relative to when learned"})  # fmt: skip
     axis.set(xlabel="after learning", ylabel="test metric of")
     axis.tick_params(length=0)
+    axis.tick_params(axis="y", rotation=0)
     return figure
