@@ -21,7 +21,15 @@ def two_claims(monkeypatch):
         "C02": Finding("NOT TESTED"),
     }
     known = {
-        name: Claim(name, "says", f"rule of {name}", "01_x", lambda study, f=f: f) for name, f in found.items()
+        name: Claim(
+            name,
+            "01_x",
+            "says",
+            f"rule of {name}",
+            "relative" if name == "C02" else "epochs",
+            lambda study, f=f: f,
+        )
+        for name, f in found.items()
     }
     monkeypatch.setattr(registry, "CLAIMS", known)
 
@@ -81,9 +89,12 @@ def test_the_figure_shows_every_verdict_by_colour_and_letter():
 def test_the_ledger_as_text(two_claims):
     table = claims.ledger(Study(small_study()))
     both = pd.concat([table, table.assign(dataset="ml-100k", verdict="NOT REPRODUCED", ci_low=float("nan"))])
+    table.loc[1, ["effect", "ci_low", "ci_high"]] = -0.0335, -0.0811, 0.0142
+    relative = claims.markdown(table).splitlines()[-1]
+    assert relative == "| C02: says | **not tested** -3.4% [-8.1, 1.4] |"
     assert claims.markdown(both).splitlines() == [
         "| claim | synthetic | ml-100k |",
         "|---|---|---|",
-        "| C01: says | **reproduced** 0.25 [0.125, 0.375] | **not reproduced** 0.25 |",
+        "| C01: says | **reproduced** 0.25 [0.125, 0.375] epochs | **not reproduced** 0.25 epochs |",
         "| C02: says | **not tested** | **not reproduced** |",
     ]

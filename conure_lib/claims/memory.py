@@ -18,6 +18,7 @@ from .registry import NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, c
     "Training T2 on the unprotected network of T1 destroys T1 (MRR@5 from 0.0473 to 0.0010).",
     "REPRODUCED if at most a quarter of T1's test MRR@5 is left (upper end of the interval of what is left); "
     "PARTLY if it fell and p < 0.05; else NOT REPRODUCED. Effect: MRR@5 after minus before.",
+    "MRR@5",
 )
 def unprotected_training_destroys_t1(study: Study) -> Finding:
     runs = study.runs(["STL"])
@@ -37,6 +38,7 @@ def unprotected_training_destroys_t1(study: Study) -> Finding:
     "Two halves: more than half of all kernel weights move by less than 20%; the mean cosine of a user's "
     "vectors before and after is below 0.5. REPRODUCED if both hold, PARTLY if one does, else NOT "
     "REPRODUCED. Effect: mean cosine, interval over seeds.",
+    "cosine",
 )
 def weights_move_little_vectors_much(study: Study) -> Finding:
     runs = study.runs(["STL"])
@@ -53,6 +55,7 @@ def weights_move_little_vectors_much(study: Study) -> Finding:
     "One backbone serves all tasks with no forgetting at all.",
     "REPRODUCED if after every later stage the logits of every earlier task are equal to the last bit, for "
     "every seed; else NOT REPRODUCED. Effect: pairs of seed and task with a changed bit; n: such pairs.",
+    "pairs with a changed bit",
 )
 def nothing_is_forgotten(study: Study) -> Finding:
     runs = study.runs(["Conure"])
@@ -70,6 +73,7 @@ def nothing_is_forgotten(study: Study) -> Finding:
     "and each task's share is the predicted one (the product of the earlier ratios times its own share) "
     "within 0.1 points; else NOT REPRODUCED. Effect: share of the kernel weights that is owned after the "
     "last task; n: kernel weights.",
+    "of the kernel weights",
 )
 def masks_never_exceed_the_weights(study: Study) -> Finding:
     runs, verdict, owned, weights = study.runs(["Conure"]), REPRODUCED, 0.0, 0
@@ -95,6 +99,7 @@ def masks_never_exceed_the_weights(study: Study) -> Finding:
     "at most 5% longer than a network of the same size without owners and masking on the fly adds at most "
     "10% to that, PARTLY if only the former holds, else NOT REPRODUCED; NOT TESTED without a measurement. "
     "Effect: relative time of the materialised network minus 1; n: rounds.",
+    "relative",
 )
 def inference_costs_only_the_masking(study: Study) -> Finding:
     path = paths.bench(quick=study.config.profile == "smoke") / "inference.json"

@@ -23,6 +23,7 @@ def later_tasks(study: Study) -> tuple[str, ...]:
     "relative difference (Holm over the five). REPRODUCED if it is behind all five in the mean and clearly "
     "behind at least three; PARTLY if behind at least three in the mean; else NOT REPRODUCED. Effect: SinMo "
     "minus STL, relative.",
+    "relative",
 )
 def sinmo_is_the_worst(study: Study) -> Finding:
     sinmo = study.runs(["SinMo"])
@@ -40,6 +41,7 @@ def sinmo_is_the_worst(study: Study) -> Finding:
     "STL beats FineSmax by far.",
     "Mean over the tasks after T1 of the relative difference STL minus FineSmax. REPRODUCED if it is clear "
     "and at least 5%; PARTLY if it is above 0; else NOT REPRODUCED. Effect: that mean.",
+    "relative",
 )
 def stl_beats_finesmax(study: Study) -> Finding:
     pair = (study.runs(["STL"]), study.runs(["FineSmax"]))
@@ -54,6 +56,7 @@ def stl_beats_finesmax(study: Study) -> Finding:
     "Conure and PeterRec are competitive with STL.",
     "Mean over the tasks after T1 of the relative difference to STL. REPRODUCED if for both its interval "
     "lies above -5%; PARTLY if both means do; else NOT REPRODUCED. Effect: Conure minus STL, relative.",
+    "relative",
 )
 def as_good_as_stl(study: Study) -> Finding:
     stl = study.runs(["STL"])
@@ -69,6 +72,7 @@ def as_good_as_stl(study: Study) -> Finding:
     "Conure- beats STL and PeterRec on T3.",
     "T3. REPRODUCED if Conure- is clearly better than both (Holm over the two); PARTLY if it is ahead of "
     "both in the mean; else NOT REPRODUCED. Effect: Conure- minus the better of the two.",
+    "MRR@5",
 )
 def conure_wins_on_t3(study: Study) -> Finding:
     if "T3" not in study.order:
@@ -87,6 +91,7 @@ def conure_wins_on_t3(study: Study) -> Finding:
     "Conure does not fall behind PeterRec on the profiles T4 to T6, although nothing useful transfers.",
     "Mean over T4 to T6 of the relative difference Conure minus PeterRec. REPRODUCED if its interval lies "
     "above -5%; PARTLY if the mean does; else NOT REPRODUCED. Effect: that mean.",
+    "relative",
 )
 def profiles_do_not_suffer(study: Study) -> Finding:
     tasks = [task for task in PROFILE_TASKS if task in study.order]
@@ -104,6 +109,7 @@ def profiles_do_not_suffer(study: Study) -> Finding:
     "Means over the tasks after T1 of four relative differences: MTL minus SinMo, and STL, PeterRec, Conure "
     "minus MTL (Holm over the four). REPRODUCED if all are clearly above 0; PARTLY if all are above 0 in the "
     "mean; else NOT REPRODUCED. Effect: MTL minus SinMo, relative.",
+    "relative",
 )
 def mtl_stands_between(study: Study) -> Finding:
     mtl = study.runs(["MTL"])
@@ -122,6 +128,7 @@ def mtl_stands_between(study: Study) -> Finding:
     "never), PeterRec and Conure- minus SinMo, mean over the tasks after T1, per seed. REPRODUCED if for "
     "both the interval over seeds lies below 0; PARTLY if both means do; else NOT REPRODUCED. Effect: "
     "Conure- minus SinMo, in epochs; n: seeds.",
+    "epochs",
 )
 def transfer_is_faster(study: Study) -> Finding:
     sinmo = study.runs(["SinMo"])

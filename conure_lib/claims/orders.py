@@ -15,6 +15,7 @@ ORDERED = ("T2", "T3", "T6")
     "T3, Conure- after T1 and T2 against right after T1, with all training instances and with 20% of all "
     "instances. REPRODUCED if clearly better in both (Holm over the two); PARTLY if clearly better in one or "
     "ahead in both; else NOT REPRODUCED. Effect: the difference with all training data.",
+    "MRR@5",
 )
 def t2_helps_t3(study: Study) -> Finding:
     if not {"T2", "T3"} <= set(study.order):
@@ -38,6 +39,7 @@ def t2_helps_t3(study: Study) -> Finding:
     "T2, T3 and T6, Conure in orders 2 and 3 against order 1, mean over tasks of the relative difference. "
     "REPRODUCED if both intervals lie within 5% either way; PARTLY if both means do and no single task "
     "differs clearly (Holm over tasks and orders); else NOT REPRODUCED. Effect: the larger of the two means.",
+    "relative",
 )
 def the_order_hardly_matters(study: Study) -> Finding:
     runs = task_orders(study)
@@ -59,6 +61,7 @@ def the_order_hardly_matters(study: Study) -> Finding:
     "T6 of Conure in order 1 against orders 2 and 3, T3 of Conure- in orders 2 and 3 against order 1 (Holm "
     "over the four). REPRODUCED if T6 is clearly better last and T3 ahead last, in both orders; PARTLY if "
     "all four are ahead in the mean; else NOT REPRODUCED. Effect: T6, the smaller of the two differences.",
+    "accuracy",
 )
 def last_is_best(study: Study) -> Finding:
     runs = task_orders(study)

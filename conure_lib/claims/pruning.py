@@ -33,6 +33,7 @@ def pruned_t1(study: Study, network: str) -> pd.DataFrame:
     "T1 at all positions. REPRODUCED if the metric falls from step to step (0, 30, 50, 70% pruned) and pr70 "
     "is clearly worse than unpruned; PARTLY if only the latter; else NOT REPRODUCED. Effect: pr70 minus "
     "unpruned.",
+    "MRR@5",
 )
 def pruning_hurts(study: Study) -> Finding:
     table = pruned_t1(study, "normal")
@@ -60,6 +61,7 @@ def _regains(study: Study, network: str) -> Finding:
     "T1 at all positions, at most five epochs of retraining. REPRODUCED if the interval of pr70+retrain "
     "minus unpruned lies above -5% of unpruned; PARTLY if at least half of what pruning cost is regained; "
     "else NOT REPRODUCED. Effect: pr70+retrain minus unpruned.",
+    "MRR@5",
 )
 def retraining_regains(study: Study) -> Finding:
     return _regains(study, "normal")
@@ -70,6 +72,7 @@ def retraining_regains(study: Study) -> Finding:
     "02_overparameterization",
     "A much smaller network is over-parameterised as well.",
     "As C04, for a network of half the width and half the blocks. Effect: its pr70+retrain minus it unpruned.",
+    "MRR@5",
 )
 def a_small_network_is_too_large(study: Study) -> Finding:
     return _regains(study, "small")
@@ -82,6 +85,7 @@ def a_small_network_is_too_large(study: Study) -> Finding:
     "REPRODUCED if Conure is clearly better than Conure- on at least one task and clearly worse on none "
     "(Holm over the tasks); PARTLY if it is ahead on more than half of the tasks and clearly worse on none; "
     "else NOT REPRODUCED. Effect: mean over tasks of the relative difference.",
+    "relative",
 )
 def retraining_improves(study: Study) -> Finding:
     pair = [(study.runs(["Conure"]), study.runs(["Conure-"]))]
@@ -100,6 +104,7 @@ def retraining_improves(study: Study) -> Finding:
     "T2, at most five epochs of retraining, three parts: (a) pr80 does not fall behind Conure- (interval "
     "above -5%); (b) pr50 is clearly better than Conure-; (c) pr95 is clearly worse than pr50. REPRODUCED if "
     "all hold, PARTLY if at least two hold in the mean, else NOT REPRODUCED. Effect: pr50 minus Conure-.",
+    "MRR@5",
 )
 def half_is_enough(study: Study) -> Finding:
     runs = [run for run in pruning_ratios(study) if "T2" in run.stages]
@@ -121,6 +126,7 @@ def half_is_enough(study: Study) -> Finding:
     "T1 to T3, Conure with the embedding pruned against Conure without: the mean over tasks of the relative "
     "difference. REPRODUCED if its interval lies within 5% either way, PARTLY if the mean does, else NOT "
     "REPRODUCED. Effect: that mean.",
+    "relative",
 )
 def the_embedding_can_be_pruned(study: Study) -> Finding:
     runs = embedding_pruning(study)

@@ -39,12 +39,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper. rule: fixed before any result of it was seen; notebook: where it is argued."""
+    """One claim of the paper. rule: fixed before any result of it was seen; notebook: where it is argued.
+
+    unit: of the effect; "relative" is a share of the reference, shown in per cent.
+    """
 
     id: str
+    notebook: str
     says: str
     rule: str
-    notebook: str
+    unit: str
     decide: Callable[[Study], Finding]
 
 
@@ -52,11 +56,11 @@ CLAIMS: dict[str, Claim] = {}
 """All claims by id; the modules of this package fill it."""
 
 
-def claim(name: str, notebook: str, says: str, rule: str) -> Callable:
+def claim(name: str, notebook: str, says: str, rule: str, unit: str) -> Callable:
     """Registers a function study -> Finding as the rule of a claim."""
 
     def register(decide: Callable[[Study], Finding]) -> Callable[[Study], Finding]:
-        CLAIMS[name] = Claim(name, says, rule, notebook, decide)
+        CLAIMS[name] = Claim(name, notebook, says, rule, unit, decide)
         return decide
 
     return register
@@ -98,18 +102,24 @@ def markdown(table: pd.DataFrame) -> str:
     datasets = list(dict.fromkeys(table["dataset"]))
     lines = ["| claim | " + " | ".join(datasets) + " |", "|---" * (len(datasets) + 1) + "|"]
     for name, rows in table.groupby("claim"):
-        cells = {r.dataset: f"**{r.verdict.lower()}** {_interval(r)}".strip() for r in rows.itertuples()}
+        cells = {r.dataset: f"**{r.verdict.lower()}** {_effect(r)}".strip() for r in rows.itertuples()}
         says = f"{name}: {CLAIMS[name].says}"
         lines.append(f"| {says} | " + " | ".join(cells.get(dataset, "") for dataset in datasets) + " |")
     return "\n".join(lines)
 
 
-def _interval(row: tuple) -> str:
+def _effect(row: tuple) -> str:
+    """ "-3.3% [-8.1, 1.4]" or "-0.0116 [-0.0186, -0.0046] MRR@5"; nothing for a claim that was not tested."""
     if pd.isna(row.effect):
         return ""
-    return (
-        f"{row.effect:.3g}" if pd.isna(row.ci_low) else f"{row.effect:.3g} [{row.ci_low:.3g}, {row.ci_high:.3g}]"
-    )
+    unit, numbers = CLAIMS[row.claim].unit, (row.effect, row.ci_low, row.ci_high)
+    if unit == "relative":
+        effect, low, high = (f"{100 * x:.1f}" for x in numbers)
+        effect, unit = f"{effect}%", ""
+    else:
+        effect, low, high = (f"{x:.3g}" for x in numbers)
+    interval = "" if pd.isna(row.ci_low) else f"[{low}, {high}]"
+    return " ".join(part for part in (effect, interval, unit) if part)
 
 
 def ids_of(*groups: Iterable[Run]) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
 from ..claims.pruning import PRUNED
 from .style import COLUMN, METHOD_COLORS, PAGE, style
@@ -37,6 +38,7 @@ def draw_overparameterization(curves: pd.DataFrame, tested: pd.DataFrame) -> Fig
             title=f"({'abcdefgh'[number]}) {network} network", xlabel="epoch of (re)training", ylim=(0, None)
         )
         above.set_ylabel("T1: validation MRR@5")
+        above.xaxis.set_major_locator(MaxNLocator(integer=True))
         rows = tested[tested["network"] == network]
         _dots(below, rows, rows["state"])
         below.set_xlabel("T1: test MRR@5, all positions")
