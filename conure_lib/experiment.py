@@ -4,7 +4,6 @@ import copy
 import multiprocessing
 import os
 import shutil
-import tempfile
 import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
@@ -18,7 +17,7 @@ from tqdm.auto import tqdm
 from . import paths
 from .config import StudyConfig, content_id
 from .data import load
-from .data.store import load_stream, save_stream, whole_folder
+from .data.store import load_stream, save_stream, sweep, temporary_folder, whole_folder
 from .data.stream import TaskStream
 from .methods import METHODS, Step
 from .stages import CHECKPOINT, PUBLISHED, RANKS, RECORD, Stage, compute_one
@@ -120,6 +119,8 @@ def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1, reuse
 
     Each worker is a process with the study's number of threads; results do not depend on ``workers``.
     """
+    for folder in (paths.artifacts(), paths.stages()):
+        sweep(folder)
     todo = missing(stages, reuse)
     bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
     if workers <= 1:
@@ -165,13 +166,10 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
 
     ready, running = list(children.get(None, [])), {}
     spawn = multiprocessing.get_context("spawn")
-    paths.artifacts().mkdir(parents=True, exist_ok=True)
-    with (
-        tempfile.TemporaryDirectory(prefix=".stream-", dir=paths.artifacts()) as shared,
-        ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool,
-    ):
-        folder = Path(shared) / "stream"
-        save_stream(stream, folder)
+    shared = temporary_folder("stream", paths.artifacts())
+    folder = shared / "stream"
+    save_stream(stream, folder)
+    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
             while ready or running:
                 ready.sort(key=height)
@@ -188,6 +186,8 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+        finally:
+            shutil.rmtree(shared, ignore_errors=True)
 
 
 def _compute_with(stage: Stage, folder: Path) -> None:
@@ -212,6 +212,9 @@ def _end_with_parent() -> None:
 
 def publish(stages: Iterable[Stage]) -> None:
     """Copies the small files of computed stages to where they are committed, unless the same are there."""
+    stages = list(stages)
+    for dataset in {stage.study.data.dataset for stage in stages}:
+        sweep(paths.published() / dataset)
     for stage in stages:
         for one in stage.lineage():
             target = paths.published() / one.study.data.dataset / one.id

@@ -567,6 +567,7 @@ def test_a_study_killed_while_it_writes_goes_on(tmp_path, python, smoke):
     assert len(finished(tmp_path)) == 2
     subprocess.run(**python(STUDY, tmp_path), check=True)
     assert whole(tmp_path) == whole(smoke)
+    assert not left.exists()
 
 
 def whole(root):
@@ -596,6 +597,9 @@ def test_workers_end_with_a_killed_study(tmp_path, python):
     for pid in left:
         os.kill(pid, signal.SIGKILL)
     assert left == []
+    assert list((tmp_path / "artifacts").glob(".stream*"))  # the stream that the workers mapped
+    subprocess.run(**command, check=True)
+    assert list((tmp_path / "artifacts").rglob(".*")) == []
 
 
 def alive(pid):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -16,19 +17,50 @@ from safetensors.torch import load_file
 from .stream import DataError, Task, TaskStream, checked
 
 STORED, MANIFEST = "stream.safetensors", "manifest.json"
+OWNER = ".of-"  # between a temporary folder's name and its owner's
+
+
+def temporary_folder(name: str, parent: Path) -> Path:
+    """A new hidden folder that bears this machine's and process's name, so that ``sweep`` knows whose it is."""
+    parent.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=f".{name}{OWNER}{platform.node()}@{os.getpid()}-", dir=parent))
+
+
+def sweep(parent: Path) -> list[Path]:
+    """Removes the temporary folders that killed processes of this machine left in ``parent``; says which."""
+    gone = []
+    for folder in parent.glob(f".*{OWNER}{platform.node()}@*") if parent.is_dir() else ():
+        number = folder.name.rpartition("@")[2].partition("-")[0]
+        if number.isdigit() and not _alive(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder)
+    return gone
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, so it is there
+        return True
+    return True
 
 
 @contextmanager
 def whole_folder(target: Path) -> Iterator[Path]:
     """A temporary folder beside ``target`` that takes its name when the block ends well, else disappears.
 
-    If somebody else finished ``target`` meanwhile, theirs stays.
+    If somebody else finished ``target`` meanwhile, theirs stays. Files in it can be read by everybody whom the
+    process's umask allows to (safetensors writes for the owner alone).
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    folder = temporary_folder(target.name, target.parent)
     try:
         yield folder
-        folder.chmod(0o755)
+        readable = 0o777 & ~_umask()
+        folder.chmod(readable)
+        for file in folder.iterdir():
+            file.chmod(readable & 0o666)
         try:
             os.rename(folder, target)
         except OSError:
@@ -36,6 +68,12 @@ def whole_folder(target: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def save_stream(stream: TaskStream, folder: Path) -> None:

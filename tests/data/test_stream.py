@@ -1,6 +1,10 @@
 """Splits, checks, windows and joins worked out by hand; streams on disk whole or not at all."""
 
 import json
+import os
+import platform
+import subprocess
+import sys
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +22,16 @@ from conure_lib import data, paths
 from conure_lib.config import DataConfig
 from conure_lib.data import store
 from conure_lib.data.assemble import LabelTable, assemble, cut_windows
-from conure_lib.data.store import MANIFEST, STORED, load_stream, prepared, save_stream, whole_folder
+from conure_lib.data.store import (
+    MANIFEST,
+    STORED,
+    load_stream,
+    prepared,
+    save_stream,
+    sweep,
+    temporary_folder,
+    whole_folder,
+)
 from conure_lib.data.stream import (
     SPLITS,
     TEST,
@@ -517,6 +530,29 @@ def test_a_whole_folder_takes_its_name_at_the_end(tmp_path):
     with pytest.raises(OSError, match="c"), whole_folder(tmp_path / "c"):
         pass
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "c"]
+
+
+def test_what_killed_processes_left_is_swept_away_and_nothing_else(tmp_path):
+    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    mine = temporary_folder("a", tmp_path)
+    dead = tmp_path / mine.name.replace(f"@{os.getpid()}-", f"@{int(gone.stdout)}-")
+    elsewhere = tmp_path / dead.name.replace(platform.node(), "another-machine")
+    for folder in (dead, elsewhere, tmp_path / "a", tmp_path / ".hidden"):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+    assert sweep(tmp_path) == [dead]
+    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere, tmp_path / "a", tmp_path / ".hidden"])
+    assert sweep(tmp_path / "missing") == []
+
+
+def test_files_are_as_readable_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_stream(toy(), tmp_path / "s")
+    finally:
+        os.umask(before)
+    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "s", *(tmp_path / "s").iterdir())}
+    assert modes == {"s": 0o750, STORED: 0o640, MANIFEST: 0o640}
 
 
 def test_a_stream_is_prepared_once(tmp_path):
