@@ -2,6 +2,7 @@
 
 import ast
 import json
+import pydoc
 import re
 import tomllib
 from pathlib import Path
@@ -291,3 +292,14 @@ def test_notebooks_take_parameters_and_define_nothing(path):
     defined = [node.name for node in ast.walk(ast.parse(code(path))) if isinstance(node, kinds)]
     assert defined == [], "functions and classes belong in conure_lib"
     assert unsafe_uses(code(path)) == []
+
+
+def test_the_readme_finds_every_step_of_the_paper_in_the_code():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text.partition("## Reading the paper with the code")[2].partition("\n## ")[0]
+    names = re.findall(r"`([a-z_]+(?:\.\w+)+)`", section)
+    assert len(names) > 25
+    for name in names:
+        assert pydoc.locate(f"conure_lib.{name}") is not None, f"README names {name}, which is not there"
+    numbers = re.findall(r"\| (\d\d) \|", section)
+    assert set(numbers) <= {path.stem[:2] for path in NOTEBOOKS}
