@@ -108,6 +108,44 @@ def build(
     return checked(TaskStream(NAME, sequences, np.arange(n_users), n_items, tasks, info | dials))
 
 
+def best_possible(stream: TaskStream) -> dict[str, float]:
+    """Task -> the metric (MRR@5 or accuracy) of somebody who knows every user's traits and all dials.
+
+    For ranking tasks it is a bound: a label that a user draws twice counts once, which flattens what there is to
+    know. Of a stream of pure noise it is the level of chance.
+    """
+    dial, found = stream.info, {}
+    for task in stream.tasks:
+        signal = dial["profile_signal" if task.kind == "classification" else "signal"]
+        if task.kind == "sequence":
+            chances = np.append(
+                (1 - dial["structure"]) * _free_choice(dial["taste"], stream.n_items), dial["structure"]
+            )
+        else:
+            block = task.n_labels // FLAVOURS if task.kind == "ranking" else 1
+            chances = np.full(task.n_labels, (1 - signal) / task.n_labels)
+            chances[:block] += signal * _popularity(block)
+        worth = np.array([1.0]) if task.kind == "classification" else 1 / np.arange(1, 6)
+        best = np.sort(chances)[::-1][: len(worth)]
+        found[task.name] = float(best @ worth[: len(best)])
+    return found
+
+
+def _free_choice(taste: float, n_items: int) -> np.ndarray:
+    """Chance of each item where no successor is forced; the user's own topic and flavour stand first."""
+    own = 0.5 * (taste > 0)
+    topic = np.full(COMMUNITIES, (1 - own) / COMMUNITIES)
+    flavour = np.full(FLAVOURS, (1 - taste) / FLAVOURS)
+    topic[0] += own
+    flavour[0] += taste
+    return np.outer(np.outer(topic, flavour), _popularity(n_items // (COMMUNITIES * FLAVOURS))).ravel()
+
+
+def _popularity(n: int) -> np.ndarray:
+    """Chance of each number that ``_popular`` draws."""
+    return np.diff(np.sqrt(np.linspace(0, 1, n + 1)))
+
+
 def _histories(
     rng: np.random.Generator, community: np.ndarray, flavour: np.ndarray, n_items: int, length: int,
     structure: float, taste: float, half_full: float,

@@ -5,7 +5,7 @@ import pytest
 from helpers import SMALL
 
 from conure_lib.data.stream import DataError
-from conure_lib.data.synthetic import COMMUNITIES, FLAVOURS, build
+from conure_lib.data.synthetic import COMMUNITIES, FLAVOURS, best_possible, build
 
 N_ITEMS, N_LABELS = 128, 256
 WORLD = {"n_users": 1500, "n_items": N_ITEMS, "n_labels": N_LABELS, "length": 12}
@@ -163,3 +163,32 @@ def test_a_dial_outside_its_range_is_named(name, bad):
 def test_an_unknown_split():
     with pytest.raises(DataError, match="split '50/50' is unknown"):
         build(**SMALL, split="50/50")
+
+
+def test_the_best_possible_by_hand():
+    """16 labels in 8 blocks of 2: whoever knows the block ranks its labels first, with chances 0.707 and 0.293."""
+    first = np.sqrt(0.5)
+    sure = best_possible(build(**SMALL | {"n_labels": 16}, signal=1.0, profile_signal=1.0))
+    assert sure["T2"] == sure["T3"] == pytest.approx(first + (1 - first) / 2)
+    assert [sure[task] for task in ("T4", "T5", "T6")] == [1.0, 1.0, 1.0]
+    noise = best_possible(build(**SMALL, structure=0.0, taste=0.0, signal=0.0, profile_signal=0.0))
+    discount = 1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5
+    assert noise == pytest.approx({
+        "T1": discount / 64, "T2": discount / 16, "T3": discount / 16, "T4": 1 / 8, "T5": 1 / 2, "T6": 1 / 6
+    })  # fmt: skip
+    assert best_possible(build(**SMALL, structure=1.0))["T1"] == 1.0
+
+
+def test_the_best_possible_is_what_an_oracle_reaches():
+    """Who knows the traits ranks their own topic and flavour first, within it by popularity: T1 of a world."""
+    stream, community, flavour = world(structure=0.0, taste=0.5)
+    block, cell = N_ITEMS // COMMUNITIES, N_ITEMS // COMMUNITIES // FLAVOURS
+    items = stream.sequences - 1
+    own_flavour = items % block // cell == flavour[:, None]
+    own = own_flavour & (items // block == community[:, None])
+    rank = np.where(own, items % cell + 1, 0)  # the own cell's two items
+    other = np.array([[t for t in range(COMMUNITIES) if t != own_topic] for own_topic in community])
+    place = (other[:, None, :] == (items // block)[:, :, None]).argmax(2)
+    rank = np.where(own_flavour & ~own & (items % cell == 0) & (place < 3), 3 + place, rank)  # then first items
+    reached = np.divide(1, rank, where=rank > 0, out=np.zeros(rank.shape)).mean()
+    assert reached == pytest.approx(best_possible(stream)["T1"], abs=0.01)
