@@ -30,6 +30,7 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(b) softmax in chunks, gradient in the same pass", lambda: _chunked(b)),
         Trick("(b) sampled softmax 20%, shared negatives", lambda: _sampled(b)),
         Trick("(b) updates of the rows that a step used", lambda: _rows(b)),
+        Trick("(b) products in bfloat16, T1 step, full softmax", lambda: _low(b)),
         Trick("(a) receptive cone", lambda: _cone(a, 512)),
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
         Trick("(a) pieces that stay in cache, batch 512", lambda: _pieces(a, 512)),
@@ -78,6 +79,16 @@ def _rows(size: Size) -> tuple[Call, Call]:
         model = new_model(size, "T1", "sequence", size.items)
         config = replace(SAMPLED, batch_size=32, table_updates=updates)
         calls.append(trainer(model, stream, stream["T1"], config, dict.fromkeys(dict(model.named_parameters()))))
+    return calls[0], calls[1]
+
+
+def _low(size: Size) -> tuple[Call, Call]:
+    stream = random_stream(32, size.length, size.items, 2)
+    calls = []
+    for precision in ("bfloat16", "float32"):
+        model = new_model(size, "T1", "sequence", size.items)
+        names = dict.fromkeys(dict(model.named_parameters()))
+        calls.append(trainer(model, stream, stream["T1"], replace(DENSE, batch_size=32), names, precision))
     return calls[0], calls[1]
 
 
