@@ -19,7 +19,7 @@ class SoftmaxLoss(torch.autograd.Function):
 
     Rows are scaled after the products, on k columns instead of n, and the bias is no further column of them
     (k + 1 columns cost a fifth more time): each chunk is written and read as few times as possible.
-    In low precision (``numerics``) only what is multiplied is low: logits are rounded once, chances never.
+    In low precision (``numerics``) only products are low: the softmax of their logits is float32.
     """
 
     @staticmethod

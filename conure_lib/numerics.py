@@ -64,8 +64,9 @@ def put(array: np.ndarray, device: torch.device) -> Tensor:
 def repeatable(device: str) -> Iterator[None]:
     """Makes CUDA compute the same bits again, for a while; on the CPU nothing changes: it does so anyway.
 
-    Kernels are deterministic or refused, products of float32 stay in float32 (no TF32, whatever the study's
-    precision), those of bfloat16 add up in float32. Afterwards the former settings are back.
+    Kernels are deterministic or refused (training uses none that is refused),
+    products of float32 stay in float32 (no TF32, whatever the study's precision), those of bfloat16 add up in
+    float32. Afterwards the former settings are back.
     Raises ConfigError unless CUBLAS_WORKSPACE_CONFIG is set, which cuBLAS reads when it is first used.
     """
     if device != "cuda":

@@ -30,7 +30,7 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(b) softmax in chunks, gradient in the same pass", lambda: _chunked(b)),
         Trick("(b) sampled softmax 20%, shared negatives", lambda: _sampled(b)),
         Trick("(b) updates of the rows that a step used", lambda: _rows(b)),
-        Trick("(b) products in bfloat16, T1 step, full softmax", lambda: _low(b)),
+        Trick("(b) products in bfloat16, T2+ step", lambda: (_t2(b, 32, "bfloat16"), _t2(b, 32))),
         Trick("(a) receptive cone", lambda: _cone(a, 512)),
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
         Trick("(a) pieces that stay in cache, batch 512", lambda: _pieces(a, 512)),
@@ -82,16 +82,6 @@ def _rows(size: Size) -> tuple[Call, Call]:
     return calls[0], calls[1]
 
 
-def _low(size: Size) -> tuple[Call, Call]:
-    stream = random_stream(32, size.length, size.items, 2)
-    calls = []
-    for precision in ("bfloat16", "float32"):
-        model = new_model(size, "T1", "sequence", size.items)
-        names = dict.fromkeys(dict(model.named_parameters()))
-        calls.append(trainer(model, stream, stream["T1"], replace(DENSE, batch_size=32), names, precision))
-    return calls[0], calls[1]
-
-
 def _cone(size: Size, batch: int) -> tuple[Call, Call]:
     model = new_model(size, "T2", "ranking", 2)
     items = torch.from_numpy(random_stream(batch, size.length, size.items, 2).sequences).long()
@@ -138,11 +128,11 @@ def _ranks(size: Size) -> tuple[Call, Call]:
     return lambda: exact_ranks(layer, vectors, torch.arange(64), targets), in_a_sort
 
 
-def _t2(size: Size, batch: int) -> Call:
+def _t2(size: Size, batch: int, precision: str = "float32") -> Call:
     stream = random_stream(batch, size.length, size.items, size.labels)
     model = new_model(size, "T2", "ranking", size.labels)
     parameters = dict.fromkeys(dict(model.named_parameters()))
-    return trainer(model, stream, stream["T2"], replace(DENSE, batch_size=batch), parameters)
+    return trainer(model, stream, stream["T2"], replace(DENSE, batch_size=batch), parameters, precision)
 
 
 def _with(module: object, name: str, value: object, call: Call) -> Call:
