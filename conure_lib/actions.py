@@ -202,7 +202,7 @@ def _new(c: Context) -> ContinualModel:
 
 
 def _fit(c: Context, model: UserModel, trainable: Trainable, **hooks) -> list[Epoch]:
-    return fit(model, c.stream, c.task, c.settings, trainable, c.seed, **hooks)
+    return fit(model, c.stream, c.task, c.settings, trainable, c.seed, precision=c.study.precision, **hooks)
 
 
 def _with_new_output(c: Context, model: UserModel, trained: tuple[str, ...], only: str = "", **hooks) -> Outcome:

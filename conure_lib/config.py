@@ -13,6 +13,7 @@ PROTOCOL = 2
 OPTIMIZERS = ("adam", "sgd")
 T1_LOSSES = ("softmax", "sampled-softmax")
 DEVICES = ("cpu", "cuda")
+PRECISIONS = ("float32", "bfloat16")
 PATCHES = ("serial", "parallel")
 TABLE_UPDATES = ("dense", "rows")
 
@@ -119,7 +120,8 @@ class StudyConfig:
     prune: the share pruned away after each task (Q in the paper), per task. prune_embedding: the same for the
     embedding, which is pruned and retrained as well if this is not empty (Table 5). seeds: of initialisation,
     order and negatives. threads: of PyTorch; results are bit-identical only at the same number.
-    device: "cpu" or "cuda".
+    device: "cpu" or "cuda". precision: of the products of training, "float32" or "bfloat16"; evaluation is always
+    in float32. What was trained in bfloat16 is for trying things out: it cannot be published.
     """
 
     profile: str
@@ -133,6 +135,7 @@ class StudyConfig:
     retrain_rate: float = 1.0
     threads: int = 1
     device: str = "cpu"
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
@@ -146,6 +149,7 @@ class StudyConfig:
         _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", "distinct integers of at least 0")
         _demand(isinstance(self.threads, int) and self.threads >= 1, self, "threads", "an integer of at least 1")
         _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
+        _demand(self.precision in PRECISIONS, self, "precision", " or ".join(PRECISIONS))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}
         _demand(not unknown, self, "retrain", f"fields of TrainConfig; unknown: {sorted(unknown)}")
         _demand(_in(self.retrain_rate, 0, math.inf), self, "retrain_rate", "a number above 0")

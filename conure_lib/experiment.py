@@ -15,7 +15,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from . import paths
-from .config import StudyConfig, content_id
+from .config import ConfigError, StudyConfig, content_id
 from .data import load
 from .data.store import load_stream, save_stream, sweep, temporary_folder, whole_folder
 from .data.stream import TaskStream
@@ -211,8 +211,15 @@ def _end_with_parent() -> None:
 
 
 def publish(stages: Iterable[Stage]) -> None:
-    """Copies the small files of computed stages to where they are committed, unless the same are there."""
+    """Copies the small files of computed stages to where they are committed, unless the same are there.
+
+    Raises ConfigError, before anything is copied, for what was trained in less than float32.
+    """
     stages = list(stages)
+    for stage in stages:
+        if stage.study.precision != "float32":
+            found = f"StudyConfig.precision = {stage.study.precision!r}; wanted: 'float32'"
+            raise ConfigError(f"{found}, for reported metrics never come from low precision ({stage.id})")
     for dataset in {stage.study.data.dataset for stage in stages}:
         sweep(paths.published() / dataset)
     for stage in stages:

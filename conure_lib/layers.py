@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from .data.stream import Kind
+from .numerics import add_product, product_type, put, put_product
 
 LAYER_NORM_EPS = 1e-8
 TAPS = 3  # the paper's 1x3 kernels
@@ -27,17 +29,20 @@ class CausalConv(torch.autograd.Function):
     there is no padding and no im2col. ``plan`` holds for taps 2, 1, 0 what they read (see ``Tap``); thereby
     the same code serves every subset of positions. ``pads`` [P, k]: what the layer reads at the first P
     positions, where all sequences are padding; it is the same for all of them and stored once.
+    In low precision (``numerics``) only what is multiplied is low: outputs and gradients have x's type.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, kernel: Tensor, pads: Tensor | None, plan: Plan, n_out: int) -> Tensor:
+        full, low, width = x.dtype, product_type(x), x.shape[2]
+        x, kernel, pads = x.to(low), kernel.to(low), None if pads is None else pads.to(low)
         ctx.save_for_backward(x, kernel, pads)
         ctx.plan = plan
-        width = x.shape[2]
-        y = torch.mm(x[plan[0].rows].reshape(-1, width), kernel[2]).view(n_out, x.shape[1], kernel.shape[2])
+        y = torch.mm(x[plan[0].rows].reshape(-1, width), kernel[2]).to(full)
+        y = y.view(n_out, x.shape[1], kernel.shape[2])
         for number, tap in zip((1, 0), plan[1:], strict=True):
             if tap.first < n_out:
-                y[tap.first :].flatten(0, 1).addmm_(x[tap.rows].reshape(-1, width), kernel[number])
+                add_product(y[tap.first :].flatten(0, 1), x[tap.rows].reshape(-1, width), kernel[number])
             if tap.beside is not None:
                 y[tap.beside] += torch.mm(pads[tap.pads], kernel[number])[:, None]
         return y
@@ -45,26 +50,27 @@ class CausalConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, kernel, pads = ctx.saved_tensors
-        grad = grad.contiguous()
-        grad_x = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        grad_kernel = torch.zeros_like(kernel) if ctx.needs_input_grad[1] else None
-        grad_pads = torch.zeros_like(pads) if ctx.needs_input_grad[2] else None
+        grad, full, low = grad.contiguous(), grad.dtype, x.dtype
+        narrow = grad.to(low)
+        grad_x = torch.zeros_like(x, dtype=full) if ctx.needs_input_grad[0] else None
+        grad_kernel = torch.zeros_like(kernel, dtype=full) if ctx.needs_input_grad[1] else None
+        grad_pads = torch.zeros_like(pads, dtype=full) if ctx.needs_input_grad[2] else None
         for number, tap in zip((2, 1, 0), ctx.plan, strict=True):
             back = kernel[number].t()
             if tap.first < len(grad):
-                g = grad[tap.first :].flatten(0, 1)
+                g = narrow[tap.first :].flatten(0, 1)
                 if grad_x is not None and isinstance(tap.rows, slice):
-                    grad_x[tap.rows].flatten(0, 1).addmm_(g, back)
+                    add_product(grad_x[tap.rows].flatten(0, 1), g, back)
                 elif grad_x is not None:  # a tap reads no position twice, so this sum has one term per row
-                    grad_x.index_add_(0, tap.rows, (g @ back).view(-1, *x.shape[1:]))
+                    grad_x.index_add_(0, tap.rows, (g @ back).to(full).view(-1, *x.shape[1:]))
                 if grad_kernel is not None:
-                    torch.mm(x[tap.rows].reshape(-1, x.shape[2]).t(), g, out=grad_kernel[number])
+                    put_product(grad_kernel[number], x[tap.rows].reshape(-1, x.shape[2]).t(), g)
             if tap.beside is not None:
-                g = grad[tap.beside].sum(1)
+                g = grad[tap.beside].sum(1).to(low)
                 if grad_pads is not None:
                     grad_pads[tap.pads] += g @ back
                 if grad_kernel is not None:
-                    grad_kernel[number].addmm_(pads[tap.pads].t(), g)
+                    add_product(grad_kernel[number], pads[tap.pads].t(), g)
         return grad_x, grad_kernel, grad_pads, None, None
 
 
@@ -138,7 +144,7 @@ def _rows(positions: Sequence[int], available: Sequence[int], device: torch.devi
     start = rows[0] if rows else 0
     if rows == list(range(start, start + len(rows))):
         return slice(start, start + len(rows))
-    return torch.tensor(rows, device=device)
+    return put(np.array(rows), device)
 
 
 class Block(nn.Module):

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from .numerics import add_product, product_type, put_product
+
 CHUNK_ELEMENTS = 1 << 18  # logits held at a time by a softmax loss: 1 MiB, a core's own cache
 MIN_CHUNK_ROWS = 128  # fewer rows make poor products; bounds memory at catalogues of up to millions
 
@@ -17,21 +19,24 @@ class SoftmaxLoss(torch.autograd.Function):
 
     Rows are scaled after the products, on k columns instead of n, and the bias is no further column of them
     (k + 1 columns cost a fifth more time): each chunk is written and read as few times as possible.
+    In low precision (``numerics``) only products are low: the softmax of their logits is float32.
     """
 
     @staticmethod
     def forward(ctx, vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
         grad_vectors, grad_weight = torch.empty_like(vectors), torch.zeros_like(weight)
         grad_bias = None if bias is None else torch.zeros_like(bias)
-        own = torch.empty_like(vectors[:, 0])
+        own, low = torch.empty_like(vectors[:, 0]), product_type(vectors)
+        x, w = vectors.to(low), weight.to(low)
         for rows, logits, spare in _chunks(vectors, len(weight)):
-            _scores(vectors[rows], weight, bias, logits)
+            _scores(x[rows], w, bias, logits)
             chances = torch.softmax(logits, 1, out=spare)
             own[rows] = chances.gather(1, targets[rows, None]).squeeze(1)
-            torch.mm(chances, weight, out=grad_vectors[rows])
-            grad_weight.addmm_(chances.t(), vectors[rows])
             if grad_bias is not None:
                 grad_bias += chances.sum(0)
+            chances = chances.to(low)
+            put_product(grad_vectors[rows], chances, w)
+            add_product(grad_weight, chances.t(), x[rows])
         grad_vectors -= weight[targets]
         grad_weight.index_add_(0, targets, vectors, alpha=-1)
         if grad_bias is not None:
@@ -65,9 +70,10 @@ class SampledSoftmaxLoss(torch.autograd.Function):
         hits = column[targets][:, None]
         losses, missed = torch.empty_like(own), torch.empty_like(own)
         grad_vectors, grad_others = torch.empty_like(vectors), torch.zeros_like(others)
-        grad_shift = torch.zeros_like(shift)
+        grad_shift, low = torch.zeros_like(shift), product_type(vectors)
+        x, w = vectors.to(low), others.to(low)
         for rows, logits, spare in _chunks(vectors, len(negatives)):
-            _scores(vectors[rows], others, shift, logits)
+            _scores(x[rows], w, shift, logits)
             at = hits[rows].clamp_min(0)
             lowest = torch.finfo(logits.dtype).min  # infinite: NaN if nothing else was drawn
             logits.scatter_(1, at, torch.where(hits[rows] < 0, logits.gather(1, at), lowest))
@@ -76,9 +82,10 @@ class SampledSoftmaxLoss(torch.autograd.Function):
             margin = top - chances.amax(1).log() - own[rows]
             losses[rows] = F.softplus(margin)
             missed[rows] = margin.sigmoid()  # the chance left to all negatives together
-            torch.mm(chances, others, out=grad_vectors[rows])
-            grad_others.addmm_(chances.t(), vectors[rows] * missed[rows, None])
             grad_shift.addmv_(chances.t(), missed[rows])
+            chances = chances.to(low)
+            put_product(grad_vectors[rows], chances, w)
+            add_product(grad_others, chances.t(), (vectors[rows] * missed[rows, None]).to(low))
         scale = missed / len(vectors)
         touched = torch.cat([targets, negatives])
         slopes = torch.cat([vectors * -scale[:, None], grad_others / len(vectors)])
@@ -98,9 +105,11 @@ class SampledSoftmaxLoss(torch.autograd.Function):
 
 def _scores(vectors: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
     if bias is None:
-        torch.mm(vectors, weight.t(), out=out)
-    else:
+        put_product(out, vectors, weight.t())
+    elif vectors.dtype == out.dtype:
         torch.addmm(bias, vectors, weight.t(), out=out)
+    else:
+        torch.add(torch.mm(vectors, weight.t()), bias, out=out)
 
 
 def _chunks(inputs: Tensor, columns: int) -> Iterator[tuple[slice, Tensor, Tensor]]:

@@ -25,6 +25,7 @@ from .data.store import whole_folder
 from .data.stream import TaskStream
 from .evaluate import metric_of
 from .methods import Step
+from .numerics import repeatable
 from .ownership import ContinualModel
 
 RECORD, RANKS, ENVIRONMENT = "record.json", "ranks.parquet", "environment.json"
@@ -72,6 +73,7 @@ class Stage:
             "threads": self.study.threads,
             **({"t1_settings": asdict(self.study.training("T1"))} if action == "joint" else {}),
             **({} if self.study.device == "cpu" else {"device": self.study.device}),
+            **({} if self.study.precision == "float32" else {"precision": self.study.precision}),
         }
 
     @cached_property
@@ -139,9 +141,12 @@ class Stage:
 
 
 def compute_one(stage: Stage, stream: TaskStream) -> None:
-    """Computes one stage from its parent's checkpoint and writes its folder, whole or not at all."""
+    """Computes one stage from its parent's checkpoint and writes its folder, whole or not at all.
+
+    Raises ConfigError on CUDA without what makes it repeat itself (``numerics.repeatable``).
+    """
     started, cpu = time.time(), time.process_time()
-    with torch_threads(stage.study.threads):
+    with torch_threads(stage.study.threads), repeatable(stage.study.device):
         parent = stage.parent.model().to(stage.study.device) if stage.parent else None
         task = stream[stage.step.task]
         outcome = ACTIONS[stage.step.action](

@@ -13,6 +13,7 @@ from .config import TrainConfig
 from .data.stream import TRAIN, Task, TaskStream
 from .evaluate import user_vectors
 from .model import UserModel
+from .numerics import put
 from .objectives import LabelLoss, NextItemLoss
 from .padding import Group, padding_of, pieces
 
@@ -40,7 +41,8 @@ class Batches:
     """The batches of one epoch with a length, so that progress can show the remaining time.
 
     Each is (losses, size): the losses of the batch's pieces, whose sum is the mean over its ``size`` summands.
-    Take the gradient of each before asking for the next, then intermediate results stay in fast memory.
+    Take the gradient of each before asking for the next, then intermediate results stay in fast memory. The
+    forward pass of a piece runs when its loss is asked for, nothing of it before.
     """
 
     def __init__(self, batches: list[np.ndarray], step: Step) -> None:
@@ -97,7 +99,7 @@ def _sequence_step(model: UserModel, stream: TaskStream, task: Task, loss: NextI
             for piece in _pieces(padding[batch], model, last):
                 pads, parts = _pads(model, piece), []
                 for numbers, prefix in piece:
-                    items = sequences[_put(batch[numbers], sequences.device)].long()
+                    items = sequences[put(batch[numbers], sequences.device)].long()
                     hidden = model.hidden(items[:, :-1], prefix, pads)
                     parts.append(next_items(hidden, items, padding[batch[numbers]], prefix))
                 vectors, targets = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -119,7 +121,7 @@ def _label_step(
 
     def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
         users, index = np.unique(task.users[batch], return_inverse=True)
-        labels = _put(task.labels[batch], device)
+        labels = put(task.labels[batch], device)
         negatives, others = loss.draw(labels), first and first.draw()
         n_next = int((last - padding[users]).sum())
 
@@ -127,7 +129,7 @@ def _label_step(
             for piece in _pieces(padding[users], model, last + 1 + separator):
                 pads, vectors, parts = _pads(model, piece), [], []
                 for numbers, prefix in piece:
-                    items = sequences[_put(stream.input_rows[users[numbers]], device)].long()
+                    items = sequences[put(stream.input_rows[users[numbers]], device)].long()
                     if first is None:
                         vectors.append(model.user_vectors(items, prefix, pads))
                         continue
@@ -135,8 +137,8 @@ def _label_step(
                     vectors.append(hidden[-1])
                     parts.append(next_items(hidden, items, padding[users[numbers]], prefix))
                 at, rows = _instances(piece, index)
-                chosen = _put(at, device)
-                own = torch.cat(vectors)[_put(rows, device)]
+                chosen = put(at, device)
+                own = torch.cat(vectors)[put(rows, device)]
                 total = loss(own, labels[chosen], None if negatives is None else negatives[chosen])
                 total = total * (len(at) / len(batch))
                 if first is not None:
@@ -154,9 +156,14 @@ def _output_step(model: UserModel, stream: TaskStream, task: Task, loss: LabelLo
     vectors = user_vectors(model, stream.sequences[stream.input_rows])
 
     def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
-        labels = _put(task.labels[batch], vectors.device)
-        users = _put(task.users[batch], vectors.device)
-        return iter([loss(vectors[users], labels, loss.draw(labels))]), len(batch)
+        labels = put(task.labels[batch], vectors.device)
+        users = put(task.users[batch], vectors.device)
+        negatives = loss.draw(labels)
+
+        def losses() -> Iterator[Tensor]:
+            yield loss(vectors[users], labels, negatives)
+
+        return losses(), len(batch)
 
     return step
 
@@ -171,7 +178,7 @@ def next_items(hidden: Tensor, items: Tensor, padding: np.ndarray, prefix: int) 
     known = np.arange(prefix, last)[:, None] >= padding
     if known.all():
         return vectors, targets
-    at = _put(np.flatnonzero(known), hidden.device)
+    at = put(np.flatnonzero(known), hidden.device)
     return vectors[at], targets[at]
 
 
@@ -191,12 +198,6 @@ def _instances(piece: list[Group], index: np.ndarray) -> tuple[np.ndarray, np.nd
     row[numbers] = np.arange(len(numbers))
     at = np.flatnonzero(row[index] >= 0)
     return at, row[index[at]]
-
-
-def _put(array: np.ndarray, device: torch.device) -> Tensor:
-    """The array on the device, without waiting for it."""
-    tensor = torch.from_numpy(array)
-    return tensor if device.type == "cpu" else tensor.pin_memory().to(device, non_blocking=True)
 
 
 def shuffled(rows: np.ndarray, users: np.ndarray, per_user: int, generator: torch.Generator) -> np.ndarray:

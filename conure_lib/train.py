@@ -13,6 +13,7 @@ from .config import TrainConfig
 from .data.stream import VALIDATION, Task, TaskStream
 from .evaluate import evaluate_all_positions, metric_of, rank_instances, user_vectors
 from .model import UserModel
+from .numerics import forwards_in
 from .optim import Trainable, fresh_optimizers, row_tables
 from .steps import Joint, steps_of
 
@@ -36,13 +37,15 @@ def fit(
     seed: int,
     on_epoch: Callable[[UserModel, int], None] | None = None,
     joint: Joint | None = None,
+    precision: str = "float32",
 ) -> list[Epoch]:
     """Trains ``task`` in place and leaves the parameters of the best validation epoch (paper, section 6.1).
 
     trainable: parameter name -> mask of the entries that may change (None: all); everything else is, and is
     checked to be, bit for bit the same afterwards. Epoch 0 of the result is the state before training.
     Stops after ``config.patience`` epochs without a better validation metric. ``on_epoch`` is called with the
-    model after every epoch, 0 included. joint: T1 learns along (MTL).
+    model after every epoch, 0 included. joint: T1 learns along (MTL). precision: of the products of training
+    (``numerics.forwards_in``); the validation metric is computed in float32.
     Raises FloatingPointError when the loss is not finite.
     """
     task = task.thinned(config.share)
@@ -54,7 +57,7 @@ def fit(
     best_value, best_state = -1.0, {n: p.detach().clone() for n, p in trained.items()}
     if on_epoch:
         on_epoch(model, 0)
-    for number, loss in enumerate(epochs(model, stream, task, config, trainable, seed, joint), start=1):
+    for number, loss in enumerate(epochs(model, stream, task, config, trainable, seed, joint, precision), start=1):
         value = validate()
         history.append(Epoch(number, loss, value, best=value > best_value))
         if value > best_value:
@@ -79,6 +82,7 @@ def epochs(
     trainable: Trainable,
     seed: int,
     joint: Joint | None = None,
+    precision: str = "float32",
 ) -> Iterator[float]:
     """Trains epoch by epoch with one fresh optimiser; yields each epoch's mean loss."""
     parameters = dict(model.named_parameters())
@@ -99,7 +103,7 @@ def epochs(
                 for parameter in trained:
                     parameter.grad = None
                 total = torch.zeros((), device=weight.device)
-                for loss in losses:
+                for loss in forwards_in(precision, losses, weight.device):
                     loss.backward()
                     total += loss.detach()
                 for parameter, mask in masks:

@@ -11,6 +11,7 @@ from conure_lib.data import synthetic
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.model import UserModel
 from conure_lib.stages import ENVIRONMENT
+from conure_lib.steps import Joint
 
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
 RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
@@ -19,6 +20,17 @@ FAST = TrainConfig(epochs=2, learning_rate=0.01, batch_size=32, labels_per_user=
 ROWS = {"loss": "sampled-softmax", "negatives": 0.3, "table_updates": "rows", "l2": 0.0}
 WAYS = {name: {"optimizer": name, "l2": 0.02} for name in OPTIMIZERS} | {"rows": ROWS}
 """Every way of updating parameters that the settings offer, as changes of a TrainConfig."""
+
+STEPS = {
+    "sequence": ("T1", FAST),
+    "sampled": ("T1", replace(FAST, loss="sampled-softmax", negatives=0.3)),
+    "by rows": ("T1", replace(FAST, **ROWS)),
+    "ranking": ("T2", FAST),
+    "classification": ("T4", FAST),
+    "joint": ("T2", FAST),
+    "output-only": ("T4", FAST),
+}
+"""Every kind of training step, by task and settings; ``learner_of`` makes the model."""
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -39,6 +51,19 @@ def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
         for parameter in model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=rng(seed), dtype=parameter.dtype), alpha=0.3)
     return model
+
+
+def learner_of(kind: str, stream: TaskStream, width: int = 8, patched: bool = False):
+    """A fresh model for a kind of step, the parameters that it trains, and the task that learns along."""
+    name, config = STEPS[kind]
+    model = small_model(stream.n_items, width)
+    joint = Joint(stream["T1"], config, 0.5) if kind == "joint" else None
+    for task in (stream[name], *([joint.task] if joint else [])):
+        model.add_output(task.name, task.n_labels, task.kind, rng(5))
+    if patched:
+        model.add_patches("serial", rng(6))
+    names = [n for n, _ in model.named_parameters() if kind != "output-only" or n.startswith("outputs.")]
+    return model, dict.fromkeys(names), joint
 
 
 def small_study(**changes) -> StudyConfig:

@@ -38,6 +38,7 @@ BAD = [
     *((StudyConfig, "seeds", bad) for bad in ((), (1, 1), (-1,), (0.5,), ("1",))),
     *((StudyConfig, "threads", bad) for bad in (0, -1, 1.5, "1")),
     *((StudyConfig, "device", bad) for bad in ("gpu", "", None)),
+    *((StudyConfig, "precision", bad) for bad in ("bf16", "float16", "", None)),
     (StudyConfig, "retrain", {"epoch": 3}),
     *((StudyConfig, "retrain_rate", bad) for bad in (0, -1, NAN, float("inf"), "0.1")),
 ]

@@ -18,7 +18,7 @@ import torch
 from helpers import files_below, small_stream, small_study
 
 from conure_lib import experiment, paths, stages
-from conure_lib.config import DataConfig, ModelConfig, TrainConfig
+from conure_lib.config import ConfigError, DataConfig, ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TaskStream
 from conure_lib.evaluate import metric_of
 from conure_lib.experiment import Study, missing, publish
@@ -112,9 +112,10 @@ def test_ids_change_with_ratios_of_the_embedding():
           for f, value in zip(fields(ModelConfig), (9, (2,), True), strict=True)),
         {"study": small_study(threads=2)},
         {"study": small_study(device="cuda")},
+        {"study": small_study(precision="bfloat16")},
     ],
 )  # fmt: skip
-def test_ids_change_with_model_threads_and_device(arguments):
+def test_ids_change_with_model_threads_device_and_precision(arguments):
     assert changed(**arguments) == TRAINED
 
 
@@ -147,6 +148,8 @@ def test_ids_change_with_the_protocol(monkeypatch):
         {"train": {**small_study().train, "T2.finetune": small_study().train["*"]}},
         {"train": {**small_study().train, "T2.retrain": TrainConfig()}},
         {"prune_embedding": {}},
+        {"device": "cpu"},
+        {"precision": "float32"},
         {"train": {**small_study().train, "T2": small_study().train["*"]}},
         {"train": dict(reversed(small_study().train.items()))},
         {"prune": {**small_study().prune, "T9": 0.1, "*": 0.4}},
@@ -404,6 +407,16 @@ def test_publishing_takes_ancestors_along_and_nothing_twice(study):
     before = {p: p.stat().st_mtime_ns for p in paths.published().rglob("*")}
     publish([run.stages["T2"]])
     assert {p: p.stat().st_mtime_ns for p in paths.published().rglob("*")} == before
+
+
+def test_what_was_trained_in_bfloat16_is_not_published(study, root):
+    """Not even what stands beside it in the same list."""
+    low = study.changed("low", precision="bfloat16")
+    runs = [study.run("STL", 1, ("T1",)), low.run("STL", 1, ("T1",))]
+    low.compute(runs)
+    with pytest.raises(ConfigError, match=r"^StudyConfig\.precision = 'bfloat16'; wanted: 'float32'.*T1\.train"):
+        publish(stage for run in runs for stage in run.stages.values())
+    assert not paths.published().exists()
 
 
 def test_a_missing_result_says_what_to_do(root):

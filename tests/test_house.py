@@ -25,7 +25,7 @@ TARGETS = (
 )
 
 ORDER = (
-    *("paths", "config", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
+    *("paths", "config", "numerics", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
     *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
     *("experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench", "notebooks", "cli"),
 )

@@ -9,7 +9,7 @@ from helpers import FAST, RATIOS, WAYS, bytes_of, logits, rng, small_model, smal
 
 from conure_lib import actions, train
 from conure_lib.actions import ACTIONS, Context, change_of_weights
-from conure_lib.config import ModelConfig, TrainConfig
+from conure_lib.config import PRECISIONS, ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST
 from conure_lib.evaluate import metric_of, popularity_ranks, scores_of
 from conure_lib.experiment import Study
@@ -71,12 +71,14 @@ NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devi
 @pytest.mark.parametrize("order", [ORDER, ("T1", "T6", "T3", "T2")])
 @pytest.mark.parametrize("pruned", PRUNED)
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
-def test_old_tasks_never_change(way, order, pruned, device):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_old_tasks_never_change(way, order, pruned, device, precision):
     moved, (prunable, embedding) = [], PRUNED[pruned]
 
     def teach(model, task, trainable, retrain):
         before = state_of(model)
-        fit(model, STREAM, task, replace(FAST, epochs=1 + retrain, **WAYS[way]), trainable, 1)
+        settings = replace(FAST, epochs=1 + retrain, **WAYS[way])
+        fit(model, STREAM, task, settings, trainable, 1, precision=precision)
         moved.append({n for n, value in state_of(model).items() if value != before[n]})
 
     learner, memory = ContinualModel(small_model(), prunable).to(device), Memory(device)
@@ -92,10 +94,12 @@ def test_old_tasks_never_change(way, order, pruned, device):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("embedding", [{}, EMBEDDING_RATIOS], ids=["kernels", "with embedding"])
-def test_old_tasks_never_change_in_a_computed_study(way, embedding, root):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_old_tasks_never_change_in_a_computed_study(way, embedding, precision, root):
     """The same through stages: every record repeats the old tasks' digests, every checkpoint their logits."""
     settings = replace(FAST, **WAYS[way])
-    study = Study(small_study(train={"T1": settings, "*": settings}, prune_embedding=embedding), STREAM)
+    changes = {"train": {"T1": settings, "*": settings}, "prune_embedding": embedding, "precision": precision}
+    study = Study(small_study(**changes), STREAM)
     chain = [study.stage(step, 1) for steps in conure_chain(ORDER).values() for step in steps.values()]
     study.compute([study.run("Conure", 1)])
     memory, digests, metrics = Memory(), {}, {}

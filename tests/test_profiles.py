@@ -80,7 +80,7 @@ def test_what_the_search_chose_is_taken_over(profile, dataset, chosen):
     assert study.training("T2", "finetune") == TrainConfig(epochs=5, l2=0.5)
     for task, action in (("T2", "train"), ("T2", "joint"), ("T5", "finetune")):  # not chosen: as before
         assert study.training(task, action) == base.training(task, action)
-    untouched = ("data", "prune", "retrain", "seeds", "threads", "device", "prune_embedding")
+    untouched = ("data", "prune", "retrain", "seeds", "threads", "device", "precision", "prune_embedding")
     assert all(getattr(study, name) == getattr(base, name) for name in untouched)
 
 

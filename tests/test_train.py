@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib import objectives, padding, steps, train
-from conure_lib.config import OPTIMIZERS, T1_LOSSES, TrainConfig
+from conure_lib.config import OPTIMIZERS, PRECISIONS, T1_LOSSES, TrainConfig
 from conure_lib.data.stream import PAD, TRAIN, UNUSED, VALIDATION
 from conure_lib.steps import seeded
 from conure_lib.train import fit
@@ -182,7 +182,8 @@ def test_a_step_follows_the_gradient_of_the_mean_loss():
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("task", ["T1", "T2", "T4"])
-def test_frozen_entries_keep_their_bits(task, way):
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_frozen_entries_keep_their_bits(task, way, precision):
     model = fresh(task)
     kernel, layer = "blocks.0.kernel1", f"outputs.{task}.weight"
     mask = torch.rand(3, 8, 8, generator=rng()) < 0.4
@@ -190,7 +191,7 @@ def test_frozen_entries_keep_their_bits(task, way):
         model.blocks[0].kernel1.view(-1)[:40] = torch.tensor([0.0, 1.0]).repeat(20)
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     config = replace(FAST, epochs=3, **WAYS[way])
-    fitted(task, config, model=model, trainable={kernel: mask, layer: None})
+    fitted(task, config, model=model, trainable={kernel: mask, layer: None}, precision=precision)
     for name, parameter in model.named_parameters():
         moved = before[name].view(torch.int32) != parameter.view(torch.int32)
         if name == kernel:

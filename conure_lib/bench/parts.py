@@ -165,10 +165,15 @@ def learn_untrained(learner: ContinualModel, tasks: int, labels: int, ratio: flo
 
 
 def trainer(
-    model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, trainable: Trainable
+    model: UserModel,
+    stream: TaskStream,
+    task: Task,
+    config: TrainConfig,
+    trainable: Trainable,
+    precision: str = "float32",
 ) -> Callable[[], float]:
     """A call that trains one more epoch by the library's own loop; the first one sets it up as well."""
-    return partial(next, epochs(model, stream, task, config, trainable, seed=0))
+    return partial(next, epochs(model, stream, task, config, trainable, seed=0, precision=precision))
 
 
 def instances(stream: TaskStream, task: Task, batch: int) -> list[tuple[Tensor, Tensor]]:

@@ -30,6 +30,7 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(b) softmax in chunks, gradient in the same pass", lambda: _chunked(b)),
         Trick("(b) sampled softmax 20%, shared negatives", lambda: _sampled(b)),
         Trick("(b) updates of the rows that a step used", lambda: _rows(b)),
+        Trick("(b) products in bfloat16, T2+ step", lambda: (_t2(b, 32, "bfloat16"), _t2(b, 32))),
         Trick("(a) receptive cone", lambda: _cone(a, 512)),
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
         Trick("(a) pieces that stay in cache, batch 512", lambda: _pieces(a, 512)),
@@ -127,11 +128,11 @@ def _ranks(size: Size) -> tuple[Call, Call]:
     return lambda: exact_ranks(layer, vectors, torch.arange(64), targets), in_a_sort
 
 
-def _t2(size: Size, batch: int) -> Call:
+def _t2(size: Size, batch: int, precision: str = "float32") -> Call:
     stream = random_stream(batch, size.length, size.items, size.labels)
     model = new_model(size, "T2", "ranking", size.labels)
     parameters = dict.fromkeys(dict(model.named_parameters()))
-    return trainer(model, stream, stream["T2"], replace(DENSE, batch_size=batch), parameters)
+    return trainer(model, stream, stream["T2"], replace(DENSE, batch_size=batch), parameters, precision)
 
 
 def _with(module: object, name: str, value: object, call: Call) -> Call:
