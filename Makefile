@@ -103,7 +103,8 @@ site: setup ## write the report as static pages to artifacts/site; they need no 
 
 # The tests' own small site and the real one; the browser's part is skipped, with a reason, where there is none.
 site-test: site ## check the pages: links, nothing fetched from outside, in headless Chromium if it is installed
-	@command -v chromium chromium-browser google-chrome >/dev/null || \
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		command -v google-chrome >/dev/null || \
 		echo "site-test: no Chromium on PATH, its tests are skipped (Debian: apt-get install -y chromium)" >&2
 	CONURE_SITE="$(CURDIR)/artifacts/site" "$(BIN)/python" -m pytest tests/site
 

@@ -13,13 +13,13 @@ from pathlib import Path
 
 import websocket
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
+NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-extensions"),
     *("--disable-default-apps", "--hide-scrollbars", "--remote-debugging-port=0"),
 )
-PATIENCE_S = 60
+PATIENCE_S = 120
 
 
 def executable() -> str | None:

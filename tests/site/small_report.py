@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from conure_lib.claims import COLUMNS
 
 HOSTILE = "<script>document.title = 'taken'</script><img src='https://example.org/x' onerror='alert(1)'> & so"
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 
 
 def fill(root: Path) -> None:
@@ -35,13 +36,14 @@ def notebook() -> nbformat.NotebookNode:
     outputs = [
         nbformat.v4.new_output("execute_result", {"text/html": html, "text/plain": "mean"}, execution_count=1),
         nbformat.v4.new_output("display_data", script),
+        nbformat.v4.new_output("display_data", {"image/png": PIXEL}),
         nbformat.v4.new_output("stream", name="stdout", text=HOSTILE),
     ]
+    prose = "# 01 · A user model & its memory\n\nProse, see [the site](https://example.org)."
+    code = 'figures.save_figure(figure, study, "fig2_curve", curve)'
     cells = [
-        nbformat.v4.new_markdown_cell(
-            "# 01 · A user model & its memory\n\nProse, see [the site](https://example.org)."
-        ),
-        nbformat.v4.new_code_cell("report.overall(study)", outputs=outputs, execution_count=1),
+        nbformat.v4.new_markdown_cell(prose),
+        nbformat.v4.new_code_cell(code, outputs=outputs, execution_count=1),
     ]
     for place, cell in enumerate(cells):
         cell["id"] = f"c{place}"  # nbformat's own are random

@@ -40,6 +40,9 @@ class Page(HTMLParser):
         self.loads += [given[name] for name in ("src", "srcset", "poster", "data") if name in given]
         self.handlers += [name for name in given if name.startswith("on")]
 
+    def handle_startendtag(self, tag, attributes):
+        self.handle_starttag(tag, attributes)
+
     def handle_endtag(self, tag):
         if not self.stack or self.stack.pop() != tag:
             self.wrong.append(tag)
@@ -131,6 +134,11 @@ def test_a_cell_says_verdict_effect_interval_and_p_and_leads_to_its_notebook(sma
     for dataset in ("complete-journey", "ml-100k"):
         assert f'href="notebooks/standard/{dataset}/01_forgetting.html"' in row
     assert "the rule of it" in row
+
+
+def test_a_drawn_figure_has_a_description(small_site):
+    text = (small_site / "notebooks" / "standard" / "ml-100k" / "01_forgetting.html").read_text(encoding="utf-8")
+    assert re.search(r'<img alt="Figure 2, curve"[^>]*src="data:image/png;base64,', text)
 
 
 def test_a_notebook_that_is_not_executed_is_not_linked(small_site):
