@@ -25,7 +25,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench bench-scale bench-compare figures verdicts lock clean
+.PHONY: help setup study test lint format bench bench-scale bench-compare figures verdicts site site-test lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -97,6 +97,16 @@ verdicts: setup ## decide every claim from the committed results (PROFILE=standa
 
 figures: setup ## redraw the figures from what is computed already (DATASET, PROFILE)
 	"$(BIN)/conure" figures --dataset "$(DATASET)" --profile "$(PROFILE)"
+
+site: setup ## write the report as static pages to artifacts/site; they need no network
+	"$(BIN)/conure" site
+
+# The tests' own small site and the real one; the browser's part is skipped, with a reason, where there is none.
+site-test: site ## check the pages: links, nothing fetched from outside, in headless Chromium if it is installed
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || \
+		command -v google-chrome >/dev/null || \
+		echo "site-test: no Chromium on PATH, its tests are skipped (Debian: apt-get install -y chromium)" >&2
+	CONURE_SITE="$(CURDIR)/artifacts/site" "$(BIN)/python" -m pytest tests/site
 
 lock: ## resolve pyproject.toml afresh into requirements.lock (then bring environment.yml into line)
 	@set -eu; fresh="$$(mktemp -d)"; trap 'rm -rf "$$fresh"' EXIT; \

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from . import claims, paths, tuning
+from . import claims, paths, site, tuning
 from .bench.compare import run_compare
 from .bench.inference import run_inference
 from .bench.measure import BenchError
@@ -21,9 +21,10 @@ from .experiments import EXPERIMENTS, dial_runs, dials
 from .notebooks import NotebookError, all_notebooks, refresh, run_all
 from .profiles import PROFILES, study_config
 from .report import write_dials, write_tables
+from .site import SiteError
 from .stages import MissingResult
 
-MISTAKES = (ConfigError, DataError, NotebookError, MissingResult, BenchError)
+MISTAKES = (ConfigError, DataError, NotebookError, MissingResult, BenchError, SiteError)
 
 
 def study(args: argparse.Namespace) -> int:
@@ -104,6 +105,12 @@ def bench(args: argparse.Namespace) -> int:
     return 0
 
 
+def pages(args: argparse.Namespace) -> int:
+    """Writes the report as static pages out of what is committed or computed; runs nothing."""
+    print(f"wrote {_short(site.build(args.out))}")
+    return 0
+
+
 def notebooks(args: argparse.Namespace) -> int:
     """Executes the notebooks with their defaults and keeps the outputs that the tests compare."""
     for notebook in all_notebooks():
@@ -146,6 +153,8 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("--rounds", type=_positive, default=5, help="interleaved rounds at least (default 5)")
     sub.add_argument("--threads", type=_positive, default=2, help="of PyTorch (default 2)")
     sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
+    sub = command(pages, "site")
+    sub.add_argument("--out", type=Path, metavar="FOLDER", help="instead of artifacts/site")
     command(notebooks, "notebooks")
     return main
 

@@ -56,6 +56,11 @@ def claims(profile: str) -> Path:
     return (artifacts() if profile == "smoke" else ROOT / "results") / "claims.csv"
 
 
+def site() -> Path:
+    """The report as static pages (conure site)."""
+    return artifacts() / "site"
+
+
 def tuning() -> Path:
     """What the search for hyper-parameters tried, one table a dataset."""
     return ROOT / "results" / "tuning"

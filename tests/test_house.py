@@ -22,12 +22,14 @@ MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
     *("bench", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
+    *("site", "site-test"),
 )
 
 ORDER = (
     *("paths", "config", "numerics", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
     *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
-    *("experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench", "notebooks", "cli"),
+    *("experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench", "notebooks", "site"),
+    "cli",
 )
 """Each module of the library imports only modules that stand before it here."""
 
@@ -52,6 +54,7 @@ WITHIN = {
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
         *("facts", "inference", "once", "drawing", "run", "scale", "compare"),
     ),
+    "site": ("sources", "verdicts", "curves", "convert", "build"),
 }
 """The same inside each sub-package; its __init__ comes after all of them."""
 
