@@ -102,24 +102,27 @@ def markdown(table: pd.DataFrame) -> str:
     datasets = list(dict.fromkeys(table["dataset"]))
     lines = ["| claim | " + " | ".join(datasets) + " |", "|---" * (len(datasets) + 1) + "|"]
     for name, rows in table.groupby("claim"):
-        cells = {r.dataset: f"**{r.verdict.lower()}** {_effect(r)}".strip() for r in rows.itertuples()}
+        cells = {
+            r.dataset: " ".join([f"**{r.verdict.lower()}**", *effect_in_words(r)]).strip()
+            for r in rows.itertuples()
+        }
         says = f"{name}: {CLAIMS[name].says}"
         lines.append(f"| {says} | " + " | ".join(cells.get(dataset, "") for dataset in datasets) + " |")
     return "\n".join(lines)
 
 
-def _effect(row: tuple) -> str:
-    """ "-3.3% [-8.1, 1.4]" or "-0.0116 [-0.0186, -0.0046] MRR@5"; nothing for a claim that was not tested."""
+def effect_in_words(row: tuple) -> tuple[str, str]:
+    """A row's effect and its interval with the unit: ("-3.3%", "[-8.1, 1.4]") or ("2.46", "[1.49, 3.43] epochs").
+
+    Both are "" for a claim that was not tested.
+    """
     if pd.isna(row.effect):
-        return ""
+        return "", ""
     unit, numbers = CLAIMS[row.claim].unit, (row.effect, row.ci_low, row.ci_high)
-    if unit == "relative":
-        effect, low, high = (f"{100 * x:.1f}" for x in numbers)
-        effect, unit = f"{effect}%", ""
-    else:
-        effect, low, high = (f"{x:.3g}" for x in numbers)
+    relative = unit == "relative"
+    effect, low, high = (f"{100 * x:.1f}" if relative else f"{x:.3g}" for x in numbers)
     interval = "" if pd.isna(row.ci_low) else f"[{low}, {high}]"
-    return " ".join(part for part in (effect, interval, unit) if part)
+    return f"{effect}%" if relative else effect, interval if relative else f"{interval} {unit}".strip()
 
 
 def ids_of(*groups: Iterable[Run]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from .. import paths
-from ..claims import CLAIMS, COLUMNS
+from ..claims import CLAIMS, COLUMNS, effect_in_words
 from ..stats import VERDICTS
 from .sources import SHOWN_FIRST, SiteError, Sources
 
@@ -120,16 +120,10 @@ def _ledger(profile: str, table: pd.DataFrame, sources: Sources) -> Ledger:
 
 def _cell(row: tuple, profile: str, notebook: str, sources: Sources) -> Cell:
     executed = sources.notebook(profile, row.dataset, notebook)
-    effect = "" if pd.isna(row.effect) else number(row.effect)
-    interval = "" if pd.isna(row.ci_low) else f"[{number(row.ci_low)}, {number(row.ci_high)}]"
+    effect, interval = (text.replace("-", "−") for text in effect_in_words(row))
     numbers = [] if pd.isna(row.p_corrected) else [_p(row.p_corrected)]
     numbers += [f"n = {int(row.n):,}"] if row.n else []
     return Cell(KEYS[row.verdict], effect, interval, ", ".join(numbers), executed.page if executed else "")
-
-
-def number(value: float) -> str:
-    """Three digits, a true minus sign."""
-    return f"{value:.3g}".replace("-", "−")
 
 
 def _p(value: float) -> str:
