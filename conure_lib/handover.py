@@ -82,7 +82,7 @@ def export(saved: Saved, out: Path, program: bool = False, length: int | None = 
     length = length or (saved.about or {}).get("info", {}).get("length")
     if length is None and program:
         raise ConfigError(f"{saved.folder} does not say how long its sequences are; pass --length N")
-    demand_free(out, (PROGRAM,))
+    demand_free(out := out.resolve(), (PROGRAM,))
     function, length = saved.function(), length or 2
     facts = {"task": saved.task, "is_first": saved.is_first, "length": length, "from": str(saved.folder)}
     with whole_folder(out) as part:

@@ -125,7 +125,7 @@ def run(plan: Plan, folder: Path, seed: int = 1, workers: int = 1, method: str =
     Raises ConfigError or DataError before anything is written, CheckFailed if an earlier task's logits differ.
     """
     study = study_of(plan, seed)
-    demand_free(folder)
+    demand_free(folder := folder.resolve())  # a link's target is replaced, not the link
     chosen, floor = study.run(method, seed), study.run("Popularity", seed)
     study.compute([chosen, floor], workers, reuse=False)
     last = list(chosen.stages.values())[-1]
