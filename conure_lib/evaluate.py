@@ -64,11 +64,12 @@ def metric_of(kind: Kind, ranks: np.ndarray) -> float:
 
 def user_vectors(model: UserModel, sequences: np.ndarray, batch: int = USERS_AT_A_TIME) -> Tensor:
     """The vector at the last position of each sequence: item ids [n, L] -> float32 [n, k]."""
-    return _last_vectors(model, model.user_vectors, sequences, batch)
+    return last_vectors(model, model.user_vectors, sequences, batch)
 
 
 @torch.no_grad()
-def _last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray, batch: int) -> Tensor:
+def last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray, batch: int) -> Tensor:
+    """``user_vectors`` by another method of the model, ``forward(items [B, L], prefix) -> [B, k]``."""
     vectors = model.embedding.new_empty(len(sequences), model.config.width)
     for numbers, prefix in chain.from_iterable(pieces(padding_of(sequences), batch)):
         items = torch.from_numpy(sequences[numbers]).to(vectors.device).long()
@@ -83,7 +84,7 @@ def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.
     """
     rows = task.rows(part)
     if task.kind == "sequence":
-        vectors = _last_vectors(model, model.last_hidden, stream.sequences[rows, :-1], USERS_AT_A_TIME)
+        vectors = last_vectors(model, model.last_hidden, stream.sequences[rows, :-1], USERS_AT_A_TIME)
         return rank_instances(model.outputs[task.name], vectors, np.arange(len(rows)), task.labels[rows])
     users, index = np.unique(task.users[rows], return_inverse=True)
     vectors = user_vectors(model, stream.sequences[stream.input_rows[users]])

@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from . import paths
 from .config import ConfigError, StudyConfig, content_id
-from .data import load
+from .data import GROWING, load
 from .data.store import load_stream, save_stream, sweep, temporary_folder, whole_folder
 from .data.stream import TaskStream
 from .methods import METHODS, Step
@@ -52,6 +52,8 @@ class Study:
         self.order = tuple(t.name for t in self.stream.tasks)
         self.variant = ""
         self._digest = self.stream.digest()
+        grows = config.data.dataset in GROWING
+        self.by_task = {t: self.stream.until(t).digest() for t in self.order} if grows else {}
 
     def changed(self, variant: str, **changes: object) -> "Study":
         """The same study with other settings; its runs bear the variant's name. Equal stages are shared."""
@@ -60,7 +62,8 @@ class Study:
         return other
 
     def stage(self, step: Step, seed: int) -> Stage:
-        return Stage(step, self.config, self._digest, seed)
+        digest = self.by_task.get(step.task, self._digest)
+        return Stage(step, self.config, digest, seed, self.by_task)
 
     def run(self, method: str, seed: int, order: tuple[str, ...] | None = None) -> Run:
         """One method with one seed. order: of the tasks, the stream's unless given; a part of them will do.

@@ -28,6 +28,11 @@ def stages() -> Path:
     return artifacts() / "stages"
 
 
+def runs() -> Path:
+    """Models trained on one's own tables (``conure run``), one folder each."""
+    return artifacts() / "runs"
+
+
 def published() -> Path:
     """The committed copies of the records: what every committed number is derived from."""
     return ROOT / "results" / "runs"

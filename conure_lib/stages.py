@@ -9,7 +9,8 @@ import platform
 import shutil
 import subprocess
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -39,17 +40,25 @@ class MissingResult(RuntimeError):
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of a study with one seed: a pure function of what ``determined_by`` holds."""
+    """A step of a study with one seed: a pure function of what ``determined_by`` holds.
+
+    stream_digest: of the data that the stage may depend on: the whole stream, or, if that grows, the part of it
+    up to the stage's task. by_task: a growing stream's digest up to each task (nothing for others).
+    """
 
     step: Step
     study: StudyConfig
     stream_digest: str
     seed: int
+    by_task: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def parent(self) -> "Stage | None":
         step = self.step.parent
-        return None if step is None else Stage(step, self.study, self.stream_digest, self.seed)
+        if step is None:
+            return None
+        digest = self.by_task.get(step.task, self.stream_digest)
+        return Stage(step, self.study, digest, self.seed, self.by_task)
 
     @cached_property
     def determined_by(self) -> dict:

@@ -63,10 +63,10 @@ def test_each_world_asks_for_few_runs(root):
 
 def test_the_command_computes_and_writes_every_world(root, monkeypatch, capsys):
     asked = []
-    monkeypatch.setattr(cli, "study_config", lambda *_: small_study())
-    monkeypatch.setattr(cli, "EXPERIMENTS", {"popularity": lambda study: study.runs(["Popularity"])})
-    monkeypatch.setattr(cli, "write_tables", lambda study, runs: [])
-    monkeypatch.setattr(cli, "run_all", lambda parameters, folder: asked.append(parameters) or [])
+    monkeypatch.setattr(cli.studies, "study_config", lambda *_: small_study())
+    monkeypatch.setattr(cli.studies, "EXPERIMENTS", {"popularity": lambda study: study.runs(["Popularity"])})
+    monkeypatch.setattr(cli.studies, "write_tables", lambda study, runs: [])
+    monkeypatch.setattr(cli.studies, "run_all", lambda parameters, folder: asked.append(parameters) or [])
     command = ["--dataset", "synthetic", "--profile", "smoke"]
     assert cli.main(["figures", *command]) == 2
     assert cli.main(["study", *command]) == 0

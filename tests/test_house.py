@@ -28,8 +28,8 @@ TARGETS = (
 ORDER = (
     *("paths", "config", "numerics", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
     *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
-    *("experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench", "notebooks", "site"),
-    "cli",
+    *("own_data", "handover", "experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench"),
+    *("notebooks", "site", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
 
@@ -48,15 +48,19 @@ WITHIN = {
     ),
     "data": (
         *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
-        *("custom", "synthetic", "store"),
+        *("plans", "custom", "latest", "synthetic", "store", "catalogue"),
     ),
     "bench": (
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
         *("facts", "inference", "once", "drawing", "run", "scale", "compare"),
     ),
     "site": ("sources", "verdicts", "curves", "convert", "build"),
+    "cli": ("common", "studies", "datasets", "own", "upkeep", "entry", "__main__"),
 }
 """The same inside each sub-package; its __init__ comes after all of them."""
+
+READS_WHAT_IT_WROTE = {"conure_lib.handover": ["torch.export.load"]}
+"""The one use of a loader that is not safe: on a program that the same call has just written, to check it."""
 
 UNSAFE_MODULES = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 UNSAFE_NAMES = {
@@ -67,6 +71,7 @@ UNSAFE_NAMES = {
     "numpy.loads",
     "pandas.eval",
     "pandas.read_pickle",
+    "torch.export.load",
     "torch.load",
     "torch.hub.load",
     "torch.jit.load",
@@ -229,7 +234,7 @@ def test_imports_run_one_way(module):
 def test_library_files_are_short_and_load_safely(path):
     source = path.read_text(encoding="utf-8")
     assert len(source.splitlines()) <= MAX_LINES, f"more than {MAX_LINES} lines: split it"
-    assert unsafe_uses(source) == []
+    assert unsafe_uses(source) == READS_WHAT_IT_WROTE.get(module_name(path), [])
 
 
 @pytest.mark.parametrize(

@@ -75,9 +75,9 @@ def test_refreshing_keeps_exactly_what_nbval_compares(shelf):
     [
         (["study", "--dataset", "synthetic", "--profile", "quick"], "has no settings for 'synthetic'"),
         (["study", "--dataset", "synthetic", "--profile", "smoke", "--seeds", "1", "1"], "StudyConfig.seeds"),
-        (["data", "synthetic", "--option", "n_users"], "wanted: NAME=VALUE"),
-        (["data", "synthetic", "--option", "users=5"], "has no option 'users'"),
-        (["data", "synthetic", "--option", "n_users=5"], "n_users=5; wanted: at least"),
+        (["data", "describe", "synthetic", "--option", "n_users"], "wanted: NAME=VALUE"),
+        (["data", "describe", "synthetic", "--option", "users=5"], "has no option 'users'"),
+        (["data", "describe", "synthetic", "--option", "n_users=5"], "n_users=5; wanted: at least"),
         (["figures", "--dataset", "synthetic", "--profile", "smoke"], "is not computed yet; run: make study"),
     ],
 )

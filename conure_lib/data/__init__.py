@@ -1,20 +1,22 @@
 """Task streams from every source, behind one function: ``load(DataConfig(dataset, options))``."""
 
-from inspect import signature
+from collections.abc import Callable
+from inspect import Parameter, signature
 from pathlib import Path
 
 from .. import paths
 from ..config import DataConfig, content_id
 from . import complete_journey, custom, movielens, synthetic, ttl
 from .assemble import LabelTable, assemble
+from .catalogue import CATALOGUE
 from .store import load_stream, prepared, save_stream
 from .stream import TEST, TRAIN, VALIDATION, DataError, Task, TaskStream
 
 STREAM_VERSION = 1  # raise it when a builder gives another stream for the same options
 
 __all__ = [
-    "BUILDERS", "TEST", "TRAIN", "VALIDATION", "DataError", "LabelTable", "Task", "TaskStream",
-    "assemble", "load", "load_stream", "save_stream",
+    "BUILDERS", "CATALOGUE", "GROWING", "TEST", "TRAIN", "VALIDATION", "DataError", "LabelTable", "Task",
+    "TaskStream", "assemble", "at_hand", "load", "load_stream", "save_stream", "stored_at",
 ]  # fmt: skip
 
 BUILDERS = {
@@ -29,6 +31,11 @@ BUILDERS = {
     "custom": custom.build,
 }
 """Dataset -> builder; the options of DataConfig are its keyword arguments."""
+GROWING = ("custom",)
+"""Datasets to whose streams tasks are appended: a stage then depends on the stream up to its task, so what is
+learned already is found again. The ids of all others hold the whole stream's digest."""
+PLAIN = {kind: kind for kind in (int, str, bool, str | Path, str | Path | None)} | {float: int | float}
+"""Annotation of a builder's option -> the types that it takes; others are left to the builder."""
 
 
 def load(config: DataConfig) -> TaskStream:
@@ -36,16 +43,14 @@ def load(config: DataConfig) -> TaskStream:
 
     Raises DataError for an unknown dataset or option, or input that cannot be used.
     """
-    if config.dataset not in BUILDERS:
-        raise DataError(f"dataset {config.dataset!r} is unknown; known are {', '.join(BUILDERS)}")
-    build = BUILDERS[config.dataset]
-    allowed = signature(build).parameters
-    for name in config.options:
-        if name not in allowed:
-            raise DataError(f"{config.dataset} has no option {name!r}; it has {', '.join(allowed)}")
-    key = content_id([STREAM_VERSION, config.options, _files_now(config.options.get("path"))])
-    folder = paths.streams() / f"{config.dataset}-{key}"
-    return prepared(folder, lambda: build(**config.options))
+    build = _builder(config)
+    return prepared(stored_at(config), lambda: build(**config.options))
+
+
+def stored_at(config: DataConfig) -> Path:
+    """The folder of the prepared stream; it depends on the options and on the files behind ``path``."""
+    key = content_id([STREAM_VERSION, config.options, _files_now(config)])
+    return paths.streams() / f"{config.dataset}-{key}"
 
 
 def at_hand() -> list[DataConfig]:
@@ -56,9 +61,33 @@ def at_hand() -> list[DataConfig]:
     return [DataConfig(name) for name in ready]
 
 
-def _files_now(path: str | None) -> list:
+def _builder(config: DataConfig) -> Callable[..., TaskStream]:
+    """The dataset's builder, once the options fit it; raises DataError that names the option and the mend."""
+    if config.dataset not in BUILDERS:
+        raise DataError(f"dataset {config.dataset!r} is unknown; known are {', '.join(BUILDERS)}")
+    build = BUILDERS[config.dataset]
+    allowed = signature(build).parameters
+    for name, value in config.options.items():
+        if name not in allowed:
+            raise DataError(f"{config.dataset} has no option {name!r}; it has {', '.join(allowed)}")
+        wanted = allowed[name].annotation
+        fits = wanted not in PLAIN or isinstance(value, PLAIN[wanted])
+        if not fits or (isinstance(value, bool) and wanted in (int, float)):
+            kind = getattr(wanted, "__name__", "str")
+            raise DataError(f"{config.dataset}: option {name}={value!r}; wanted: a value of type {kind}")
+    for name, parameter in allowed.items():
+        if parameter.default is Parameter.empty and name not in config.options:
+            raise DataError(f"{config.dataset} needs the option {name!r}; pass it (--option {name}=...)")
+    return build
+
+
+def _files_now(config: DataConfig) -> list:
     """Name, size and time of the files behind a path: a stream prepared from other files is not taken."""
+    path = config.options.get("path")
     if path is None or not Path(path).exists():
         return []
-    files = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
+    if config.dataset == "custom":
+        files = custom.sources(path)
+    else:
+        files = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
     return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .stream import DataError, Kind, Task, TaskStream, checked, draw_split
+from .stream import DataError, Kind, Names, Task, TaskStream, checked, draw_split
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,12 @@ def assemble(
         len(items),
         draw_split(len(owners), split, split_seed, "T1"),
     )
-    tasks = [first]
+    tasks, labels = [first], {}
     for table in tables:
         rows, dropped = _known(name, table, users, unknown_users, min_label_count)
         info["dropped_labels"][table.name] = dropped
         label_ids = pd.Index(np.sort(rows["label"].unique()))
+        labels[table.name] = label_ids.to_numpy()
         tasks.append(
             Task(
                 table.name,
@@ -93,7 +94,8 @@ def assemble(
         )
         if table.kind == "classification":
             info.setdefault("classes", {})[table.name] = [str(x) for x in label_ids]
-    return checked(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info))
+    names = Names(users.to_numpy(), items.to_numpy(), labels)
+    return checked(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
 
 
 def _known(name: str, table: LabelTable, users: pd.Index, unknown: str, least: int) -> tuple[pd.DataFrame, int]:

@@ -1,13 +1,12 @@
 """`custom`: your own tables of events and labels as a task stream, from Python or from a folder.
 
 In Python: ``from_tables(events, {"T2": ("ranking", likes), "T3": ("classification", ages)})``.
-As a folder: the tables as Parquet or CSV, and ``tasks.json`` that says what they are (see ``build``).
+As files: tables as Parquet or CSV, and beside them a plan that says what they are (see ``build``).
 """
 
-import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -16,13 +15,19 @@ from pyarrow import csv
 
 from .assemble import LabelTable, assemble
 from .fetch import source_digest
+from .plans import KINDS, Plan, read_plan
 from .stream import DataError, Kind, TaskStream
 
 Table = pd.DataFrame | str | Path
 """A DataFrame, or the path of a Parquet or CSV file (CSV: comma, one header line, UTF-8)."""
-KINDS = [kind for kind in get_args(Kind) if kind != "sequence"]
+CSV = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
+"""An empty field is no value, also where ids are strings; so is NA unless it is quoted."""
 TITLE = "events in time order"
-TASKS_FILE = "tasks.json"
+OPTIONS = {
+    "length": int, "min_events": int, "min_item_count": int, "min_label_count": int, "split": str,
+    "split_seed": int, "unknown_users": str,
+}  # fmt: skip
+"""What a plan may say about how its stream is made (see ``assemble``)."""
 
 
 def from_tables(
@@ -51,15 +56,8 @@ def from_tables(
     """
     if isinstance(labels, Mapping):
         labels = [LabelTable(task, kind, task, _read(table)) for task, (kind, table) in labels.items()]
-    table = _columns(_read(events), ["user", "item"], f"{name}: events")
+    table = checked_events(_read(events), f"{name}: events")
     if "time" in table:
-        time = table["time"]
-        if not (pd.api.types.is_numeric_dtype(time) or pd.api.types.is_datetime64_any_dtype(time)):
-            raise DataError(
-                f"{name}: events, column 'time': found {time.dtype} ({time.iloc[:1].tolist()}), wanted numbers "
-                "or dates; convert it with pandas.to_datetime (in a CSV file: 2024-01-31 18:30:00)"
-            )
-        _demand_present(time, f"{name}: events")
         table = table.sort_values("time", kind="stable")
     tables = []
     for task in labels:
@@ -92,66 +90,61 @@ def build(
     *, path: str | Path, name: str = "custom", length: int = 30, min_events: int = 5, min_item_count: int = 1,
     min_label_count: int = 1, split: str = "80/5/15", split_seed: int = 0, unknown_users: str = "error",
 ) -> TaskStream:  # fmt: skip
-    """The stream that a folder with ``tasks.json`` describes; options as in ``from_tables``.
+    """The stream that a plan describes: a ``.yaml`` or ``.json`` file, or a folder with ``tasks.json``.
 
     ``{"title": "listened songs", "events": "events.parquet", "tasks": [{"name": "T2", "kind": "ranking",
-    "title": "liked songs", "file": "likes.csv"}]}``; titles may be left out. Files are Parquet or CSV and lie
-    inside the folder. Raises DataError that names file, field, what was found and wanted, and the mend.
+    "title": "liked songs", "file": "likes.csv"}]}``; titles may be left out. Files are Parquet or CSV, beside
+    the plan or in folders below it. Options as in ``from_tables``; those that the plan gives under ``options``
+    have the last word. Raises DataError that names file, field, what was found and wanted, and the mend.
     """
-    plan_file = Path(path) / TASKS_FILE
-    try:
-        plan = json.loads(plan_file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(f"{plan_file}: found no such file, wanted the plan of the tasks; write it") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{plan_file}: found {error}, wanted JSON text in UTF-8; correct the file") from error
-    _check_entry(plan, {"events": str, "tasks": list}, {"title": str}, f"{plan_file}")
-    for number, entry in enumerate(plan["tasks"]):
-        wanted = {"name": str, "kind": str, "file": str}
-        _check_entry(entry, wanted, {"title": str}, f"{plan_file}, tasks[{number}]")
-    files = {
-        file: _inside(Path(path), file, plan_file)
-        for file in [plan["events"]] + [t["file"] for t in plan["tasks"]]
-    }
+    options = {
+        "length": length, "min_events": min_events, "min_item_count": min_item_count,
+        "min_label_count": min_label_count, "split": split, "split_seed": split_seed,
+        "unknown_users": unknown_users,
+    }  # fmt: skip
+    return from_plan(read_plan(path), name, options)
+
+
+def from_plan(plan: Plan, name: str = "custom", options: Mapping[str, object] | None = None) -> TaskStream:
+    """The stream of a plan that was read already; options: what the plan leaves open (see ``from_tables``)."""
+    tasks, files = plan.content["tasks"], plan.tables()
     tables = [
         LabelTable(entry["name"], entry["kind"], entry.get("title", entry["name"]), _read(files[entry["file"]]))
-        for entry in plan["tasks"]
+        for entry in tasks
     ]
+    events = _read(files[plan.content["events"]])
     info = {"files": {name: source_digest(file) for name, file in files.items()}}
-    return from_tables(
-        files[plan["events"]], tables, name=name, title=plan.get("title", TITLE), length=length,
-        min_events=min_events, min_item_count=min_item_count, min_label_count=min_label_count, split=split,
-        split_seed=split_seed, unknown_users=unknown_users, info=info,
-    )  # fmt: skip
+    title = plan.content.get("title", TITLE)
+    options = {**(options or {}), **checked_options(plan)}
+    try:
+        return from_tables(events, tables, name=name, title=title, info=info, **options)
+    except DataError as error:
+        raise DataError(f"{plan.file}: {error}") from error
 
 
-def _check_entry(entry: object, wanted: dict[str, type], optional: dict[str, type], where: str) -> None:
-    """Raises DataError unless a JSON object has the wanted keys, no unknown ones, and values of their types."""
-    known = wanted | optional
-    if not isinstance(entry, dict) or not wanted.keys() <= entry.keys() <= known.keys():
-        found = sorted(entry) if isinstance(entry, dict) else entry
-        raise DataError(
-            f"{where}: found {found!r}, wanted an object with {', '.join(wanted)} (optional: "
-            f"{', '.join(optional)}); correct the entry"
-        )
-    for key, value in entry.items():
-        if not isinstance(value, known[key]):
-            raise DataError(f"{where}, {key}: found {value!r}, wanted a {known[key].__name__}; correct it")
+def checked_options(plan: Plan) -> dict:
+    """The plan's ``options``, with names and types as ``from_tables`` takes them; else raises DataError."""
+    given = plan.content.get("options", {})
+    for option, value in given.items():
+        where, known = plan.where(f"options.{option}"), ", ".join(OPTIONS)
+        if option not in OPTIONS:
+            raise DataError(f"{where}: found an unknown option, wanted one of {known}; correct or remove it")
+        if type(value) is not OPTIONS[option]:
+            raise DataError(f"{where}: found {value!r}, wanted {OPTIONS[option].__name__}; correct it")
+    return given
 
 
-def _inside(folder: Path, file: str, plan_file: Path) -> Path:
-    """The file's path; raises DataError when it leads out of the folder, as by ``..`` or a link."""
-    target = (folder / file).resolve()
-    if not target.is_relative_to(folder.resolve()):
-        raise DataError(f"{plan_file}: found {file!r}, wanted a file inside the folder; put it there")
-    return target
+def sources(path: str | Path) -> list[Path]:
+    """The files that a plan's stream comes from: the plan and its tables, those that are there."""
+    plan = read_plan(path)
+    return [plan.file, *(file for file in plan.tables().values() if file.is_file())]
 
 
 def _read(table: Table) -> pd.DataFrame:
     """The table itself, or the content of its file."""
     if isinstance(table, pd.DataFrame):
         return table
-    readers = {".parquet": pq.read_table, ".csv": csv.read_csv}
+    readers = {".parquet": pq.read_table, ".csv": partial(csv.read_csv, convert_options=CSV)}
     file = Path(table)
     if file.suffix not in readers:
         raise DataError(f"{file}: found suffix {file.suffix!r}, wanted .parquet or .csv; convert the file")
@@ -161,6 +154,20 @@ def _read(table: Table) -> pd.DataFrame:
         return readers[file.suffix](file).to_pandas(date_as_object=False)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{file}: found {error}, wanted a readable table; write the file again") from error
+
+
+def checked_events(table: pd.DataFrame, where: str) -> pd.DataFrame:
+    """The columns user, item and, if there is one, time of a table of events; raises DataError if they are bad."""
+    table = _columns(table, ["user", "item"], where)
+    if "time" in table:
+        time = table["time"]
+        if not (pd.api.types.is_numeric_dtype(time) or pd.api.types.is_datetime64_any_dtype(time)):
+            raise DataError(
+                f"{where}, column 'time': found {time.dtype} ({time.iloc[:1].tolist()}), wanted numbers or dates; "
+                "convert it with pandas.to_datetime (in a CSV file: 2024-01-31 18:30:00)"
+            )
+        _demand_present(time, where)
+    return table
 
 
 def _columns(table: pd.DataFrame, wanted: list[str], where: str) -> pd.DataFrame:

@@ -57,12 +57,26 @@ class Task:
 
 
 @dataclass(frozen=True)
+class Names:
+    """What a stream's numbers stand for: the ids in the tables that it was made of.
+
+    users: [U], by row of the user table. items: [n_items]; item id i of the sequences is ``items[i - 1]``.
+    labels: task -> [n_labels], for tasks after T1. Numbers or strings.
+    """
+
+    users: np.ndarray
+    items: np.ndarray
+    labels: dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
 class TaskStream:
     """An ordered list of tasks that share users (paper, section 3.1).
 
     sequences: int32 [S, L], T1's instances, item ids 1..n_items in time order, 0 fills the left.
     input_rows: int64 [U], for each user the row of ``sequences`` (the latest one) that is the input of all
     tasks after T1. info: where the data comes from, its licence and the readings taken; JSON-able.
+    names: of a stream just made from tables; they are not stored with it.
     """
 
     name: str
@@ -71,6 +85,7 @@ class TaskStream:
     n_items: int
     tasks: tuple[Task, ...]
     info: dict = field(default_factory=dict)
+    names: Names | None = field(default=None, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> Task:
         for task in self.tasks:
@@ -81,6 +96,11 @@ class TaskStream:
     @property
     def n_users(self) -> int:
         return len(self.input_rows)
+
+    def until(self, task: str) -> "TaskStream":
+        """The stream as it was before the tasks behind ``task`` joined it."""
+        last = self.tasks.index(self[task])
+        return replace(self, tasks=self.tasks[: last + 1])
 
     def item_counts(self) -> np.ndarray:
         """How often each item occurs in T1's training sequences: int64 [n_items], item id minus one."""

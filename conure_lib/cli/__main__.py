@@ -1,0 +1,8 @@
+"""``python -m conure_lib.cli`` is ``conure``."""
+
+import sys
+
+from .entry import main
+
+if __name__ == "__main__":  # worker processes import this module under another name
+    sys.exit(main())

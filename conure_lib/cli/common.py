@@ -1,0 +1,78 @@
+"""What the sub-commands share: parsers whose errors are one line, options, tables or JSON on stdout."""
+
+import argparse
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from .. import paths
+from ..config import ConfigError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse's parser, but a mistake is one line on stderr (and exit code 2) instead of the whole usage."""
+
+    def error(self, message: str) -> None:
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
+
+def add_command(commands: argparse._SubParsersAction, function: Command, name: str, *examples: str) -> Parser:
+    """A sub-command that calls ``function``; its help is the function's docstring and ends with the examples."""
+    sub = commands.add_parser(
+        name,
+        help=function.__doc__.splitlines()[0],
+        description=function.__doc__,
+        epilog="\n".join(("examples:", *(f"  {example}" for example in examples))),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sub.set_defaults(function=function)
+    return sub
+
+
+def add_json(sub: Parser, what: str) -> None:
+    sub.add_argument("--json", action="store_true", help=f"{what} as JSON on stdout, and nothing else there")
+
+
+def add_options(sub: Parser) -> None:
+    sub.add_argument(
+        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the builder"
+    )
+
+
+def options(args: argparse.Namespace) -> dict:
+    """The ``--option`` pairs; a value that reads as JSON (a number, true, null) is taken as such, else as text."""
+    return dict(_option(pair) for pair in args.option)
+
+
+def positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def print_json(value: object) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(rows: list[dict]) -> None:
+    print(pd.DataFrame(rows).to_string(index=False))
+
+
+def short(path: Path) -> str:
+    """A path as seen from the root of the study, if it lies below it."""
+    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
+
+
+def _option(pair: str) -> tuple[str, object]:
+    name, found, value = pair.partition("=")
+    if not found:
+        raise ConfigError(f"--option {pair!r}; wanted: NAME=VALUE")
+    with contextlib.suppress(ValueError):
+        return name, json.loads(value)
+    return name, value

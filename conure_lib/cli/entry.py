@@ -1,0 +1,60 @@
+"""The whole command line and its exit codes."""
+
+import argparse
+import sys
+
+from ..bench.measure import BenchError
+from ..config import ConfigError
+from ..data import DataError
+from ..model import ModelFileError
+from ..notebooks import NotebookError
+from ..own_data import CheckFailed
+from ..ownership import PhaseError
+from ..site import SiteError
+from ..stages import MissingResult
+from . import datasets, own, studies, upkeep
+from .common import Parser
+
+MISTAKES = (
+    *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
+)
+FAILURES = (CheckFailed, FloatingPointError)
+EPILOG = """examples:
+  conure data list
+  conure run --tasks my_stream.yaml
+  conure study --dataset complete-journey --profile quick
+
+exit codes: 0 done; 1 a notebook or a check failed; 2 a mistake in what was asked for, said in one line;
+130 stopped, and the same command goes on where it was"""
+
+
+def parser() -> Parser:
+    """The command line with all sub-commands."""
+    main = Parser(
+        "conure", description="Continual user representations: a reproducible study.", epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    commands = main.add_subparsers(required=True, metavar="COMMAND")
+    datasets.add_commands(commands)
+    own.add_commands(commands)
+    studies.add_commands(commands)
+    upkeep.add_commands(commands, parser)
+    return main
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0: done; 1: a notebook or check failed; 2: a mistake in what was asked for; 130: stopped."""
+    args = parser().parse_args(argv)
+    try:
+        return args.function(args)
+    except MISTAKES as mistake:
+        return _said(mistake, 2)
+    except FAILURES as failure:
+        return _said(failure, 1)
+    except KeyboardInterrupt:
+        return _said("stopped; the same command goes on where it was", 130)
+
+
+def _said(what: object, code: int) -> int:
+    print(f"conure: {' '.join(str(what).split())}", file=sys.stderr)
+    return code
