@@ -8,6 +8,7 @@ from matplotlib import pyplot as plt
 from conure_lib import claims, figures, paths
 from conure_lib.claims import registry
 from conure_lib.claims.registry import COLUMNS, Claim, Finding, from_row
+from conure_lib.cli import main
 from conure_lib.experiment import Study
 from conure_lib.figures.ledger import LOOKS
 from conure_lib.stats import VERDICTS
@@ -98,3 +99,16 @@ def test_the_ledger_as_text(two_claims):
         "| C01: says | **reproduced** 0.25 [0.125, 0.375] epochs | **not reproduced** 0.25 epochs |",
         "| C02: says | **not tested** | **not reproduced** |",
     ]
+
+
+def test_verdicts_are_decided_for_the_datasets_that_have_results(two_claims, root, capsys, monkeypatch):
+    assert main(["verdicts"]) == 2
+    assert "no results yet; run: make study PROFILE=standard" in capsys.readouterr().err
+    asked = []
+    monkeypatch.setattr(
+        "conure_lib.cli.studies.study_config", lambda name, profile: asked.append(name) or small_study()
+    )
+    paths.tables("standard", "synthetic").mkdir(parents=True)
+    assert main(["verdicts"]) == 0
+    assert asked == ["synthetic"]
+    assert paths.claims("smoke").is_file()  # small_study is of the smoke profile

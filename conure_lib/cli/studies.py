@@ -54,7 +54,11 @@ def figures(args: argparse.Namespace) -> int:
 
 def verdicts(args: argparse.Namespace) -> int:
     """Decides every claim from the committed results of a profile; trains nothing."""
-    for dataset in args.datasets or PROFILES[args.profile]:
+    reported = [name for name in PROFILES[args.profile] if paths.tables(args.profile, name).is_dir()]
+    chosen = args.datasets or reported
+    if not chosen:
+        raise ConfigError(f"profile {args.profile!r} has no results yet; run: make study PROFILE={args.profile}")
+    for dataset in chosen:
         table = claims.ledger(Study(study_config(dataset, args.profile)))
         print(table[["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]].to_string())
         path = claims.write(table)
@@ -124,7 +128,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         commands, verdicts, "verdicts", "conure verdicts", "conure verdicts --profile standard --datasets ml-100k"
     )
     sub.add_argument("--profile", default="standard", choices=list(PROFILES))
-    sub.add_argument("--datasets", nargs="+", choices=sorted(BUILDERS), help="all of the profile unless given")
+    sub.add_argument("--datasets", nargs="+", choices=sorted(BUILDERS), help="those with results unless given")
     sub = add_command(
         commands, bench, "bench", "conure bench", "conure bench inference --quick", "conure bench compare HEAD~1"
     )
