@@ -15,6 +15,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from . import paths
+from .actions import ACTIONS
 from .config import ConfigError, StudyConfig, content_id
 from .data import GROWING, load
 from .data.store import load_stream, save_stream, sweep, temporary_folder, whole_folder
@@ -47,6 +48,8 @@ class Study:
     """A stream, a configuration, and the runs of every method asked for."""
 
     def __init__(self, config: StudyConfig, stream: TaskStream | None = None) -> None:
+        if unknown := {action for key in config.train if (action := key.partition(".")[2])} - set(ACTIONS):
+            raise ConfigError(f"StudyConfig.train names actions {sorted(unknown)}; there are {sorted(ACTIONS)}")
         self.config = config
         self.stream = load(config.data) if stream is None else stream
         self.order = tuple(t.name for t in self.stream.tasks)

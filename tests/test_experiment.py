@@ -131,6 +131,12 @@ def test_the_kinds_of_patches_are_different_stages():
     assert [name for name, by in found.items() if "t1_settings" in by] == ["T2.joint"]
 
 
+def test_settings_of_an_action_that_does_not_exist_are_refused():
+    train = {**small_study().train, "T2.finetun": TrainConfig()}
+    with pytest.raises(ConfigError, match=r"names actions \['finetun'\]; there are .*'finetune'"):
+        Study(small_study(train=train), STREAM)
+
+
 def test_ids_change_with_the_protocol(monkeypatch):
     before = ids()
     monkeypatch.setattr(stages, "PROTOCOL", stages.PROTOCOL + 1)
