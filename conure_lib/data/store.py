@@ -38,13 +38,15 @@ def sweep(parent: Path) -> list[Path]:
 
 
 def _alive(process: int) -> bool:
+    """Whether a process of this machine is at work; one that is dead but not yet reaped is not."""
     try:
         os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
     except ProcessLookupError:
         return False
-    except PermissionError:  # somebody else's, so it is there
+    except OSError:  # somebody else's process, or a system without /proc
         return True
-    return True
+    return state not in "ZX"
 
 
 @contextmanager

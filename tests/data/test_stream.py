@@ -545,6 +545,15 @@ def test_what_killed_processes_left_is_swept_away_and_nothing_else(tmp_path):
     assert sweep(tmp_path / "missing") == []
 
 
+def test_what_a_dead_process_left_is_swept_before_anybody_reaped_it(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended and stays a zombie
+    folder = tmp_path / temporary_folder("a", tmp_path).name.replace(f"@{os.getpid()}-", f"@{process.pid}-")
+    folder.mkdir()
+    assert sweep(tmp_path) == [folder]
+    process.wait()
+
+
 def test_files_are_as_readable_as_the_umask_says(tmp_path):
     before = os.umask(0o027)
     try:
