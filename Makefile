@@ -25,7 +25,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench bench-scale bench-compare figures verdicts site site-test lock clean
+.PHONY: help setup study test lint format bench bench-study bench-scale bench-compare figures verdicts site site-test lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -83,6 +83,9 @@ format: setup ## put the code into the project's format
 
 bench: setup ## measure speed against plain references; sizes of checkpoints
 	"$(BIN)/conure" bench
+
+bench-study: setup ## measure what the reported profile would have cost plain references
+	"$(BIN)/conure" bench study
 
 bench-scale: setup ## measure how time and memory grow with users, items, width, depth, length, tasks
 	"$(BIN)/conure" bench scale

@@ -21,7 +21,7 @@ TORCH = "2.13.0"
 MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
-    *("bench", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
+    *("bench", "bench-study", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
     *("site", "site-test"),
 )
 
@@ -52,7 +52,7 @@ WITHIN = {
     ),
     "bench": (
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
-        *("facts", "inference", "once", "drawing", "run", "scale", "compare"),
+        *("facts", "inference", "study", "once", "drawing", "run", "scale", "compare"),
     ),
     "site": ("sources", "verdicts", "curves", "convert", "build"),
     "cli": ("common", "studies", "datasets", "own", "upkeep", "entry", "__main__"),

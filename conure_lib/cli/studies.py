@@ -10,6 +10,7 @@ from ..bench.compare import run_compare
 from ..bench.inference import run_inference
 from ..bench.run import run_bench
 from ..bench.scale import run_scale
+from ..bench.study import datasets_of, run_study
 from ..config import ConfigError
 from ..data import BUILDERS, synthetic
 from ..experiment import Run, Study, publish
@@ -77,7 +78,8 @@ def tune(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Measures speed: run (all against plain references), inference, scale (sizes), compare BASE (a commit)."""
+    """Measures speed: run (all against plain references), study (what the reported profile costs), inference,
+    scale (sizes), compare BASE (a commit)."""
     if (args.base is not None) != (args.what == "compare"):
         raise ConfigError("conure bench compare needs the commit to compare with; the others take none")
     if args.what == "compare":
@@ -85,6 +87,8 @@ def bench(args: argparse.Namespace) -> int:
         return 0
     if args.what == "scale":
         run_scale(args.threads, args.quick)
+    elif args.what == "study":
+        run_study(args.rounds, datasets_of("standard"))
     elif args.what == "inference":
         run_inference(args.rounds, args.threads, args.quick)
     else:
@@ -132,7 +136,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub = add_command(
         commands, bench, "bench", "conure bench", "conure bench inference --quick", "conure bench compare HEAD~1"
     )
-    sub.add_argument("what", nargs="?", default="run", choices=("run", "inference", "scale", "compare"))
+    sub.add_argument("what", nargs="?", default="run", choices=("run", "study", "inference", "scale", "compare"))
     sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
     sub.add_argument("--rounds", type=positive, default=5, help="interleaved rounds at least (default 5)")
     sub.add_argument("--threads", type=positive, default=2, help="of PyTorch (default 2)")

@@ -1,0 +1,109 @@
+"""What a whole study costs: measured on parts of it that are like the whole, counted as its records say."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import small_stream, small_study
+
+from conure_lib import paths
+from conure_lib.bench import study as bench
+from conure_lib.bench.measure import seconds
+from conure_lib.data.stream import TRAIN, VALIDATION
+from conure_lib.experiment import Study
+from conure_lib.stages import MissingResult
+
+
+@pytest.fixture(scope="module")
+def stream():
+    return small_stream()
+
+
+@pytest.fixture
+def computed(root, stream, monkeypatch):
+    """A study whose only experiment compares three methods; everything in it is computed."""
+    study = Study(small_study(), stream)
+    experiments = {"baselines": lambda s: s.runs(("STL", "SinMo", "FineSmax", "Conure"))}
+    monkeypatch.setattr(bench, "EXPERIMENTS", experiments)
+    study.compute(experiments["baselines"](study))
+    return study
+
+
+def test_a_part_of_a_task_has_whole_users_and_leaves_other_parts_alone(stream):
+    task = stream["T2"]
+    part = bench.some(task, TRAIN, 40)
+    chosen = part.rows(TRAIN)
+    assert 40 <= len(chosen) < len(task.rows(TRAIN))
+    whole = task.rows(TRAIN)
+    assert set(whole[np.isin(task.users[whole], task.users[chosen])]) == set(chosen)
+    assert np.array_equal(part.rows(VALIDATION), task.rows(VALIDATION))
+    assert np.array_equal(bench.some(task, TRAIN, 10**9).split, task.split)
+
+
+def test_kinds_count_what_the_records_say(computed):
+    every = bench.all_stages(computed)
+    assert len({stage.id for stage in every}) == len(every)
+    kinds = bench.kinds_of(every)
+    assert {(k.one.step.task, k.one.step.action) for k in kinds} == {
+        *((f"T{t}", action) for t in range(1, 7) for action in ("train", "retrain")),
+        *((f"T{t}", action) for t in range(2, 7) for action in ("scratch", "finetune")),
+    }
+    for kind in kinds:
+        wanted = kind.one.step.task, kind.one.step.action
+        those = [stage for stage in every if (stage.step.task, stage.step.action) == wanted]
+        epochs = sum(len(stage.record()["curve"]) - 1 for stage in those)
+        assert (kind.stages, kind.passes, kind.validations) == (len(those), epochs, epochs + len(those))
+
+
+def test_a_share_of_the_training_part_counts_as_that_share(root, stream, monkeypatch):
+    study = Study(small_study(), stream)
+    few = {**study.config.train, "T2.train": replace(study.config.training("T2"), share=0.5)}
+    runs = study.changed("few", train=few).runs(("Conure-",), ("T1", "T2"))
+    study.compute(runs)
+    kind = next(k for k in bench.kinds_of(s for r in runs for s in r.stages.values()) if k.one.step.task == "T2")
+    assert kind.passes == 0.5 * (len(kind.one.record()["curve"]) - 1)
+
+
+def test_every_kind_runs_and_ours_trains_what_the_stage_may(computed):
+    for kind in bench.kinds_of(bench.all_stages(computed)):
+        with bench.calls_of(computed.stream, kind) as (calls, scale):
+            assert set(calls) == {f"{who} {what}" for who in bench.WHO for what in ("learns", "ranks")}
+            assert all(seconds(call) > 0 for call in calls.values())
+            assert all(value >= 1 for value in scale.values())
+        with bench.prepared(computed.stream, kind.one) as (model, trainable):
+            everything = all(mask is None for mask in trainable.values())
+            continual = kind.one.step.action in ("train", "retrain")
+            assert everything == (
+                not continual or (kind.one.step.task == "T1" and kind.one.step.action == "train")
+            )
+            assert f"outputs.{kind.one.step.task}.weight" in dict(model.named_parameters())
+
+
+def test_the_total_is_the_sum_of_the_kinds(computed, monkeypatch):
+    """With clocks that say: 1 s ours, 4 s port, 2 s lean for every call, the ratios are 4 and 2."""
+    clock = {"ours": 1.0, "port": 4.0, "lean": 2.0}
+
+    def told(calls, least, *_):
+        return [{name: clock[name.split()[0]] for name in calls}] * least
+
+    monkeypatch.setattr(bench, "interleaved", told)
+    found = bench.measured(computed, rounds=3)
+    assert (found["port"]["ratio"], found["lean"]["ratio"]) == (4, 2)
+    assert found["ours_s"] == pytest.approx(sum(kind["ours_s"] for kind in found["kinds"]), rel=0.01)
+    assert 0.5 < found["covered"] < 1  # FineSmax is not
+
+
+def test_the_command_writes_what_it_prints(computed, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "study_config", lambda *_: computed.config)
+    monkeypatch.setattr(bench, "Study", lambda config: computed)
+    monkeypatch.setattr(bench, "BUDGET", 0.0)
+    result = bench.run_study(2, ["synthetic"], "smoke")
+    assert json.loads((paths.bench(quick=True) / "study.json").read_text()) == result
+    found = result["datasets"]["synthetic"]
+    assert f"port {found['port']['ratio']:.2f}x" in capsys.readouterr().out
+
+
+def test_a_study_without_results_names_the_command(root, stream):
+    with pytest.raises(MissingResult, match="make study"):
+        bench.measured(Study(small_study(), stream), rounds=1)
