@@ -77,7 +77,7 @@ def test_every_kind_runs_and_ours_trains_what_the_stage_may(computed):
             assert everything == (
                 not continual or (kind.one.step.task == "T1" and kind.one.step.action == "train")
             )
-            assert f"outputs.{kind.one.step.task}.weight" in dict(model.named_parameters())
+            assert f"outputs.{step.task}.weight" in dict(model.named_parameters())
 
 
 def test_the_total_is_the_sum_of_the_kinds(computed, monkeypatch):
