@@ -72,11 +72,9 @@ def test_every_kind_runs_and_ours_trains_what_the_stage_may(computed):
             assert all(seconds(call) > 0 for call in calls.values())
             assert all(value >= 1 for value in scale.values())
         with bench.prepared(computed.stream, kind.one) as (model, trainable):
-            everything = all(mask is None for mask in trainable.values())
-            continual = kind.one.step.action in ("train", "retrain")
-            assert everything == (
-                not continual or (kind.one.step.task == "T1" and kind.one.step.action == "train")
-            )
+            everything, step = all(mask is None for mask in trainable.values()), kind.one.step
+            may_all = step.action in ("scratch", "finetune") or (step.task, step.action) == ("T1", "train")
+            assert everything == may_all
             assert f"outputs.{step.task}.weight" in dict(model.named_parameters())
 
 
