@@ -25,7 +25,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench bench-study bench-scale bench-compare figures verdicts site site-test lock clean
+.PHONY: help setup study test lint format bench bench-study bench-scale bench-compare figures verdicts readme site site-test lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -100,6 +100,9 @@ verdicts: setup ## decide every claim from the committed results (PROFILE=standa
 
 figures: setup ## redraw the figures from what is computed already (DATASET, PROFILE)
 	"$(BIN)/conure" figures --dataset "$(DATASET)" --profile "$(PROFILE)"
+
+readme: setup ## bring the tables that README.md quotes up to date
+	"$(BIN)/conure" readme
 
 site: setup ## write the report as static pages to artifacts/site; they need no network
 	"$(BIN)/conure" site

@@ -22,14 +22,14 @@ MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
     *("bench", "bench-study", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
-    *("site", "site-test"),
+    *("site", "site-test", "readme"),
 )
 
 ORDER = (
     *("paths", "config", "numerics", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
     *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
     *("own_data", "handover", "experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench"),
-    *("notebooks", "site", "cli"),
+    *("quotes", "notebooks", "site", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
 
@@ -51,7 +51,7 @@ WITHIN = {
         *("plans", "custom", "latest", "synthetic", "store", "catalogue"),
     ),
     "bench": (
-        *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
+        *("worlds", "plain", "flops", "parts", "tricks", "measure", "breakdown", "point"),
         *("facts", "inference", "study", "once", "drawing", "run", "scale", "compare"),
     ),
     "site": ("sources", "verdicts", "curves", "convert", "build"),

@@ -9,6 +9,7 @@ from matplotlib import pyplot as plt
 from .. import paths
 from ..figures import write_figure
 from ..stages import environment, torch_threads
+from .breakdown import shares
 from .drawing import draw_ratios
 from .facts import checkpoint, large_catalogue
 from .flops import gemm_gflops
@@ -26,7 +27,8 @@ def run_bench(rounds: int, threads: int, quick: bool = False) -> dict:
     """Prints, returns and writes bench.json and bench.png (.pdf). rounds: of each part, at least.
 
     Per part: the median over the rounds of ours (ms a step), of each reference, and of the ratio; GFLOP/s of
-    our products, and which share that is of the fastest product of this run. Then per trick the work with it
+    our products, which share that is of the fastest product of this run, and what ours spends its time on
+    (``breakdown``). Then per trick the work with it
     against the work without it. At the end inference.json (``inference``). quick: toy sizes, under artifacts/.
     """
     torch.manual_seed(0)
@@ -81,6 +83,7 @@ def measured(part: Part, rounds: int) -> dict:
         "gflop": round(work.flop / work.steps / 1e9, 4),
         "gflops": round(work.flop / work.steps / 1e6 / milliseconds["ours"], 1),
         "target": part.target,
+        "spent": shares(work.ours),
     }
     for name in REFERENCES:
         if name in calls:

@@ -1,11 +1,11 @@
-"""Commands of the study itself: study, figures, verdicts, tune, notebooks, bench."""
+"""Commands of the study itself: study, figures, verdicts, tune, bench, site, readme, notebooks."""
 
 import argparse
 from pathlib import Path
 
 import pandas as pd
 
-from .. import claims, paths, site, tuning
+from .. import claims, paths, quotes, site, tuning
 from ..bench.compare import run_compare
 from ..bench.inference import run_inference
 from ..bench.run import run_bench
@@ -103,6 +103,12 @@ def pages(args: argparse.Namespace) -> int:
     return 0
 
 
+def readme(args: argparse.Namespace) -> int:
+    """Rewrites the tables that README.md quotes, out of the committed results; runs nothing."""
+    print(f"wrote {short(quotes.write())}")
+    return 0
+
+
 def notebooks(args: argparse.Namespace) -> int:
     """Executes the notebooks with their defaults and keeps the outputs that the tests compare."""
     for notebook in all_notebooks():
@@ -143,6 +149,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
     sub = add_command(commands, pages, "site", "conure site", "conure site --out ~/report")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="instead of artifacts/site")
+    add_command(commands, readme, "readme", "conure readme  # after new results or measurements")
     add_command(commands, notebooks, "notebooks", "conure notebooks")
 
 

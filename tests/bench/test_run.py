@@ -6,10 +6,12 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 from matplotlib import pyplot as plt
 
 from conure_lib import paths
 from conure_lib.bench import facts, parts, run
+from conure_lib.bench.breakdown import shares
 from conure_lib.bench.drawing import draw_ratios
 from conure_lib.bench.flops import backbone_flop, gemm_gflops, output_flop, tap_products
 from conure_lib.bench.measure import interleaved
@@ -60,6 +62,14 @@ def test_users_that_come_twice_stand_in_one_batch(monkeypatch):
     monkeypatch.setattr(parts.UserModel, "user_vectors", lambda *given: seen.append(len(given[1])) or kept(*given))
     parts.t2(TOY.a, 8, per_user=2).ours()
     assert seen == [4] * TOY.a.steps
+
+
+def test_time_is_told_by_what_it_was_spent_on():
+    a = torch.ones(600, 600)
+    spent = shares(lambda: [a @ a for _ in range(20)])
+    assert next(iter(spent)) == "products"
+    assert spent["products"] > 0.5
+    assert next(iter(shares(lambda: a.expand(20, 600, 600).sort(1)))) == "best scores"
 
 
 def test_a_reference_that_keeps_too_many_logits_says_so():
@@ -119,6 +129,7 @@ def test_the_benchmark_writes_json_and_a_figure(root, monkeypatch, capsys):
         cells += [row["lean"]["ratio"]] if row["lean"]["reason"] is None else []
         assert all(0 <= cell < math.inf for cell in cells), row
         assert row["rounds"] == 2
+        assert sum(row["spent"].values()) == pytest.approx(1, abs=0.01)
     assert result["large catalogue"]["step_s"] == 2.0
     assert result["threads"] == 1
     assert capsys.readouterr().out.count("GFLOP/s") == len(NAMES)

@@ -1,0 +1,112 @@
+"""What README quotes of the committed results: blocks between markers, derived, never typed (``make readme``)."""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from . import claims, paths, report
+
+README = Path(__file__).resolve().parent.parent / "README.md"
+
+
+class QuoteError(ValueError):
+    """A page whose markers do not fit its blocks. The message names the block."""
+
+
+def blocks(profile: str = "standard") -> dict[str, str]:
+    """The blocks by their marker: the ledger, a table 2 a dataset, and the measurements of speed."""
+    ledger = pd.read_csv(paths.claims(profile))
+    found = {"ledger": claims.markdown(ledger[ledger["profile"] == profile])}
+    for path in sorted(paths.ROOT.glob(f"results/{profile}/*/overall.csv")):
+        found[f"table2 {path.parent.name}"] = report.markdown(pd.read_csv(path))
+    bench, study = (
+        json.loads((paths.bench(quick=False) / f"{name}.json").read_text()) for name in ("bench", "study")
+    )
+    found |= {"speed": speed(bench), "tricks": tricks(bench), "speed facts": facts(bench), "study": costs(study)}
+    return found
+
+
+def filled(page: str, texts: dict[str, str]) -> str:
+    """The page with every block between its markers replaced.
+
+    Raises QuoteError for a block without markers in the page, and for markers of a block that there is not.
+    """
+    there = re.findall(r"<!-- ([^/].*?) -->", page)
+    if odd := set(there) ^ set(texts):
+        raise QuoteError(f"blocks {sorted(odd)}; wanted: each block once in the page, between its two markers")
+    for name, text in texts.items():
+        page = re.sub(
+            f"<!-- {name} -->.*?<!-- /{name} -->",
+            lambda _, name=name, text=text: f"<!-- {name} -->\n{text}\n<!-- /{name} -->",
+            page,
+            flags=re.DOTALL,
+        )
+    return page
+
+
+def speed(bench: dict) -> str:
+    """bench.json's parts: ours in ms a step, both ratios, the target, GFLOP/s and their share of the peak, and
+    the share of our time that products take."""
+    lines = ["| work | here | against port | against lean | wanted | GFLOP/s, share of the fastest product "
+             "| time in products |", "|---" * 7 + "|"]  # fmt: skip
+    for row in bench["parts"]:
+        port, lean = (f"{row[n]['ratio']:.1f}x" if row[n]["ratio"] else row[n]["reason"] for n in ("port", "lean"))
+        wanted = f"{row['target']:g}x" if row["target"] else ""
+        used = f"{row['gflops']:.0f}, {row['share_of_peak']:.0%}"
+        lean = "same work" if lean.startswith("the same work") else lean
+        cells = (
+            row["name"],
+            f"{row['ours_ms']:,.0f} ms",
+            port,
+            lean,
+            wanted,
+            used,
+            f"{row['spent']['products']:.0%}",
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def tricks(bench: dict) -> str:
+    """bench.json's tricks: with, without, gain."""
+    lines = ["| trick | with | without | gain |", "|---" * 4 + "|"]
+    for row in bench["tricks"]:
+        spent = " | ".join(f"{row[f'{name}_ms']:,.1f} ms" for name in ("with", "without"))
+        lines.append(f"| {row['name']} | {spent} | {row['ratio']:.1f}x |")
+    return "\n".join(lines)
+
+
+def facts(bench: dict) -> str:
+    """bench.json's facts and where they come from."""
+    large, saved, about = bench["large catalogue"], bench["checkpoint (b)"], bench["environment"]
+    lines = (
+        f"A sampled T1 step of batch 32 at size (b) over {large['items']:,} items takes {large['step_s']:.1f} s "
+        f"and {large['peak_gib']:.1f} GiB; the references cannot run it ({large['port']}).",
+        f"The owner maps of six tasks take {saved['bits_per_weight']:.2f} bits a weight on disk (the entropy of "
+        f"the owners is {saved['entropy']:.2f}): {saved['owner_bytes'] / 1e6:.1f} MB, where float masks would "
+        f"take {saved['float_mask_bytes'] / 1e6:.0f} MB.",
+        f"Measured on {bench['threads']} threads, medians of at least {bench['least_rounds']} rounds, commit "
+        f"`{about['commit'][:10]}` (`results/bench/bench.json`); the fastest product of that run reached "
+        f"{bench['gemm_gflops']['peak']:.0f} GFLOP/s.",
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def costs(study: dict) -> str:
+    """study.json: what the profile's stages cost, and how many times as long the references would take."""
+    lines = ["| dataset | stages | CPU time | of it measured here | against port | against lean |",
+             "|---" * 6 + "|"]  # fmt: skip
+    for name, one in study["datasets"].items():
+        ratios = " | ".join(f"{one[who]['ratio']:.1f}x" for who in ("port", "lean"))
+        lines.append(
+            f"| `{name}` | {one['stages']:,} | {one['cpu_s'] / 60:.0f} min | {one['covered']:.0%} | {ratios} |"
+        )
+    return "\n".join(lines)
+
+
+def write(page: Path = README) -> Path:
+    """Rewrites the page's blocks."""
+    page.write_text(filled(page.read_text(encoding="utf-8"), blocks()), encoding="utf-8")
+    return page
