@@ -17,7 +17,6 @@ from conure_lib.tuning import DIALS, RETRAIN_RATES, TUNED
 REPOSITORY = paths.NOTEBOOKS.parent
 REPORTED = tuple(sorted(path.parent.name for path in REPOSITORY.glob("results/standard/*/overall.csv")))
 CHOSEN = sorted(REPOSITORY.glob("conure_lib/settings/*.json"))
-README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 
 
 def committed(name: str) -> pd.DataFrame:
@@ -68,18 +67,6 @@ def test_every_reported_dataset_has_all_verdicts_by_the_rules_as_they_are():
         rows = ledger[(ledger["dataset"] == dataset) & (ledger["profile"] == "standard")]
         assert sorted(rows["claim"]) == sorted(claims.CLAIMS), dataset
         assert dict(zip(rows["claim"], rows["rule"], strict=True)) == {n: c.rule for n, c in claims.CLAIMS.items()}
-
-
-@pytest.mark.parametrize("dataset", REPORTED)
-def test_the_readme_quotes_the_committed_table(dataset):
-    expected = report.markdown(committed(f"standard/{dataset}/overall.csv"))
-    assert expected in README, f"the README's table of {dataset} must read:\n{expected}"
-
-
-def test_the_readme_quotes_the_committed_verdicts():
-    ledger = committed("claims.csv")
-    expected = claims.markdown(ledger[ledger["profile"] == "standard"])
-    assert expected in README, f"the README's ledger must read:\n{expected}"
 
 
 def test_every_committed_result_was_computed_by_committed_code():
