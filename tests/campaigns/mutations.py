@@ -417,4 +417,4 @@ def hunt(target: str, examples: int) -> Counter:
 def shares(examples: int) -> dict[str, int]:
     """How many examples each target gets."""
     parts = sum(share for _, share in PROPERTIES.values())
-    return {target: max(1, examples * share // parts) for target, (_, share) in PROPERTIES.items()}
+    return {target: -(-examples * share // parts) for target, (_, share) in PROPERTIES.items()}
