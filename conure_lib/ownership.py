@@ -203,7 +203,7 @@ class ContinualModel:
         try:
             loaded = cls(model, tuple(name.removeprefix("owner.") for name in planes))
             loaded.tasks, loaded.phase = list(about["continual"]["tasks"]), Phase(about["continual"]["phase"])
-            if not {f"owner.{name}" for name in model.kernels()} <= planes.keys():
+            if loaded.tasks and not {f"owner.{name}" for name in model.kernels()} <= planes.keys():
                 raise ValueError(f"owner maps of {sorted(planes)} only")
             if len(loaded.tasks) > MAX_TASKS or len(set(loaded.tasks)) < len(loaded.tasks):
                 raise ValueError(f"{len(loaded.tasks)} tasks, {len(set(loaded.tasks))} of them distinct")

@@ -115,6 +115,8 @@ BAD_TENSORS: dict[str, tuple[Damage, tuple[str, ...]]] = {
     "no bias": (tensors(lambda t: t.pop("outputs.T1.bias")), ("outputs.T1.bias: found nothing",)),
     "no LayerNorm": (tensors(lambda t: t.pop("blocks.0.norm1.weight")), ("norm1.weight: found nothing",)),
     "no owner map": (tensors(lambda t: t.pop(OWNER)), ("found ValueError", "an owner map per kernel")),
+    "no owner map at all": (tensors(lambda t: [t.pop(name) for name in list(t) if name.startswith("owner.")]),
+                            ("owner maps of [] only", "an owner map per kernel")),
     "an embedding too small": (tensors(lambda t: t.update(embedding=t["embedding"][:-1].clone())),
                                ("embedding: found torch.float32 (12, 8); wanted torch.float32 (13, 8)",)),
     "an embedding too wide": (tensors(lambda t: t.update(embedding=torch.zeros(13, 9))), ("(13, 9); wanted",)),
