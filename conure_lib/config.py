@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
 from typing import Any
 
 PROTOCOL = 2
@@ -16,6 +16,9 @@ DEVICES = ("cpu", "cuda")
 PRECISIONS = ("float32", "bfloat16")
 PATCHES = ("serial", "parallel")
 TABLE_UPDATES = ("dense", "rows")
+MOST = 2**31 - 1  # of anything that is counted, seeds too
+WIDEST = 2**16  # of a layer or a dilation
+MOST_THREADS = 1024
 
 
 class ConfigError(ValueError):
@@ -29,7 +32,12 @@ def _demand(ok: bool, owner: object, name: str, wanted: str) -> None:
 
 def _in(value: object, low: float, high: float) -> bool:
     """Whether it is a number strictly between the bounds."""
-    return isinstance(value, int | float) and low < value < high
+    return isinstance(value, int | float) and not isinstance(value, bool) and low < value < high
+
+
+def _whole(value: object, low: int, high: int) -> bool:
+    """Whether it is an integer from ``low`` to ``high``; True and False are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class DataConfig:
 
     dataset: str
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _demand(isinstance(self.dataset, str), self, "dataset", "a name")
+        ok = isinstance(self.options, Mapping) and all(isinstance(name, str) for name in self.options)
+        _demand(ok, self, "options", "option names and their values")
 
 
 @dataclass(frozen=True)
@@ -53,10 +66,10 @@ class ModelConfig:
     separator: bool = False
 
     def __post_init__(self) -> None:
-        _demand(isinstance(self.width, int) and self.width >= 1, self, "width", "an integer of at least 1")
+        _demand(_whole(self.width, 1, WIDEST), self, "width", f"an integer from 1 to {WIDEST}")
         ok = isinstance(self.dilations, tuple) and len(self.dilations) > 0
-        ok = ok and all(isinstance(d, int) and d >= 1 for d in self.dilations)
-        _demand(ok, self, "dilations", "a non-empty tuple of integers of at least 1")
+        ok = ok and all(_whole(d, 1, WIDEST) for d in self.dilations)
+        _demand(ok, self, "dilations", f"a non-empty tuple of integers from 1 to {WIDEST}")
         _demand(isinstance(self.separator, bool), self, "separator", "True or False")
 
 
@@ -90,15 +103,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "labels_per_user"):
-            value = getattr(self, name)
-            _demand(isinstance(value, int) and value >= 1, self, name, "an integer of at least 1")
+            _demand(_whole(getattr(self, name), 1, MOST), self, name, f"an integer from 1 to {MOST}")
         _demand(_in(self.learning_rate, 0, 10), self, "learning_rate", "a number between 0 and 10")
         shares = ("share", "negatives", "joint_weight")
         for name in shares:
             value = getattr(self, name)
-            _demand(_in(value, 0, 1) or value == 1, self, name, "a share in (0, 1]")
-        _demand(_in(self.rho, 0, math.inf), self, "rho", "a number above 0")
-        _demand(_in(self.l2, 0, math.inf) or self.l2 == 0, self, "l2", "a number of at least 0")
+            _demand(_in(value, 0, 2) and value <= 1, self, name, "a share in (0, 1]")
+        _demand(_in(self.rho, 0, MOST), self, "rho", f"a number between 0 and {MOST}")
+        _demand(_in(self.l2, -1, MOST) and self.l2 >= 0, self, "l2", f"a number of at least 0, below {MOST}")
         for name in (*shares, "learning_rate", "rho", "l2"):  # 0 and 0.0 are one setting with one id
             object.__setattr__(self, name, float(getattr(self, name)))
         _demand(self.optimizer in OPTIMIZERS, self, "optimizer", " or ".join(OPTIMIZERS))
@@ -138,21 +150,30 @@ class StudyConfig:
     precision: str = "float32"
 
     def __post_init__(self) -> None:
-        _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
+        _demand(isinstance(self.profile, str), self, "profile", "a name")
+        for name, kind in (("data", DataConfig), ("model", ModelConfig)):
+            _demand(isinstance(getattr(self, name), kind), self, name, f"a {kind.__name__}")
+        for name in ("train", "retrain", "prune", "prune_embedding"):
+            ok = isinstance(getattr(self, name), Mapping) and all(isinstance(k, str) for k in getattr(self, name))
+            _demand(ok, self, name, "names and their values")
+        ok = all(isinstance(settings, TrainConfig) for settings in self.train.values())
+        _demand(ok and {"T1", "*"} <= self.train.keys(), self, "train", "a TrainConfig for 'T1' and '*' at least")
         _demand("*" in self.prune, self, "prune", "a ratio for '*' (tasks that are not named)")
         ok = not self.prune_embedding or "*" in self.prune_embedding
         _demand(ok, self, "prune_embedding", "nothing, or a ratio for '*' as well")
         for name in ("prune", "prune_embedding"):
             ok = all(_in(ratio, 0, 1) for ratio in getattr(self, name).values())
             _demand(ok, self, name, "shares above 0 and below 1, e.g. 0.7 to prune 70%")
-        ok = len(self.seeds) > 0 and all(isinstance(s, int) and s >= 0 for s in self.seeds)
-        _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", "distinct integers of at least 0")
-        _demand(isinstance(self.threads, int) and self.threads >= 1, self, "threads", "an integer of at least 1")
+        ok = isinstance(self.seeds, tuple) and len(self.seeds) > 0 and all(_whole(s, 0, MOST) for s in self.seeds)
+        wanted = f"a tuple of distinct integers from 0 to {MOST}"
+        _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", wanted)
+        wanted = f"an integer from 1 to {MOST_THREADS}"
+        _demand(_whole(self.threads, 1, MOST_THREADS), self, "threads", wanted)
         _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
         _demand(self.precision in PRECISIONS, self, "precision", " or ".join(PRECISIONS))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}
         _demand(not unknown, self, "retrain", f"fields of TrainConfig; unknown: {sorted(unknown)}")
-        _demand(_in(self.retrain_rate, 0, math.inf), self, "retrain_rate", "a number above 0")
+        _demand(_in(self.retrain_rate, 0, MOST), self, "retrain_rate", f"a number between 0 and {MOST}")
         for key in self.train:
             self.training(key.partition(".")[0], "retrain")  # a bad value is refused here, not after hours
 
@@ -180,6 +201,8 @@ def canonical(value: object) -> str:
 def _plain(value: object) -> object:
     if hasattr(value, "__dataclass_fields__"):
         return asdict(value)
+    if isinstance(value, Path):
+        return str(value)
     raise TypeError(f"{type(value).__name__} cannot be part of an id")
 
 

@@ -175,7 +175,7 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
     shared = temporary_folder("stream", paths.artifacts())
     folder = shared / "stream"
     save_stream(stream, folder)
-    with ProcessPoolExecutor(workers, mp_context=spawn, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn, initializer=_end_with_parent) as pool:
         try:
             while ready or running:
                 ready.sort(key=height)

@@ -1,6 +1,5 @@
 """A task's model and user vectors for other systems: ``conure export`` and ``conure embed``."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +16,11 @@ from .config import ConfigError
 from .data.fetch import atomic
 from .data.latest import latest_windows
 from .data.store import whole_folder
-from .data.stream import DataError, TaskStream
+from .data.stream import LONGEST, MOST, DataError, TaskStream
 from .evaluate import USERS_AT_A_TIME, last_vectors
+from .files import read_json
 from .model import UserModel, load_model, save_model
-from .own_data import NAMES, STREAM, CheckFailed, demand_free, read_names
+from .own_data import NAMES, STREAM, CheckFailed, free_folder, read_names
 from .ownership import ContinualModel
 from .stages import RECORD
 from .steps import seeded
@@ -66,7 +66,13 @@ def open_saved(folder: Path, task: str) -> Saved:
     if task not in learner.tasks:
         known = ", ".join(learner.tasks) or "none"
         raise ConfigError(f"{folder} has not learned task {task!r}; wanted: one that it has learned: {known}")
-    return Saved(folder, learner, task, _json_of(folder / STREAM))
+    about = _json_of(folder / STREAM)
+    for field, most in (("length", LONGEST), ("min_events", MOST)) if about is not None else ():
+        value = about["info"].get(field) if isinstance(about.get("info"), dict) else None
+        if type(value) is not int or not 2 <= value <= most:
+            place = f"{folder / STREAM}, info.{field}"
+            raise DataError(f"{place}: found {value!r}, wanted what conure run wrote; write the folder anew")
+    return Saved(folder, learner, task, about)
 
 
 def export(saved: Saved, out: Path, program: bool = False, length: int | None = None) -> dict:
@@ -79,10 +85,10 @@ def export(saved: Saved, out: Path, program: bool = False, length: int | None = 
     library reads such a file but this check, which has just written it.
     Returns what was written and how far outputs differed. Raises ConfigError, CheckFailed.
     """
-    length = length or (saved.about or {}).get("info", {}).get("length")
+    length = length or (saved.about and saved.about["info"]["length"])
     if length is None and program:
         raise ConfigError(f"{saved.folder} does not say how long its sequences are; pass --length N")
-    demand_free(out := out.resolve(), (PROGRAM,))
+    out = free_folder(out, (PROGRAM,))
     function, length = saved.function(), length or 2
     facts = {"task": saved.task, "is_first": saved.is_first, "length": length, "from": str(saved.folder)}
     with whole_folder(out) as part:
@@ -131,6 +137,9 @@ def embed_table(saved: Saved, events: Path, out: Path, batch: int = USERS) -> di
             f"{saved.folder}: found no ids of items ({NAMES.format('items')}, {STREAM}), wanted a folder that "
             "conure run wrote; run that, or name a dataset"
         )
+    if len(items) != saved.learner.model.n_items:
+        where, wanted = saved.folder / NAMES.format("items"), f"the model's {saved.learner.model.n_items}"
+        raise DataError(f"{where}: found {len(items)} ids, wanted {wanted}; write the folder anew")
     info = saved.about["info"]
     latest = latest_windows(events, items, info["length"], info["min_events"])
     _write_vectors(saved, latest.users, latest.sequences, out, batch)
@@ -142,8 +151,8 @@ def embed_stream(saved: Saved, stream: TaskStream, out: Path, batch: int = USERS
 
     Raises DataError unless the model was trained on that stream, as far as its folder tells.
     """
-    record = _json_of(saved.folder / RECORD) or {}
-    trained = record.get("determined_by", {}).get("stream")
+    about = (_json_of(saved.folder / RECORD) or {}).get("determined_by", {})
+    trained = about.get("stream") if isinstance(about, dict) else about
     if saved.learner.model.n_items != stream.n_items or trained not in (None, stream.digest()):
         raise DataError(
             f"{saved.folder}: found a model of another stream than {stream.name} (digest {stream.digest()[:12]}), "
@@ -193,7 +202,9 @@ def _json_of(file: Path) -> dict | None:
     if not file.is_file():
         return None
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = read_json(file)
+    except (OSError, ValueError) as error:
         raise DataError(f"{file}: found {error}, wanted JSON; write the folder anew") from error
-    return content if isinstance(content, dict) else {}
+    if not isinstance(content, dict):
+        raise DataError(f"{file}: found {content!r}, wanted an object; write the folder anew")
+    return content

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from .config import PATCHES, ModelConfig
 from .data.stream import Kind
+from .files import read_json
 from .layers import Block, BlockInputs, OutputLayer, Patch, PatchKind, normal, receptive_cone
 
 FORMAT = 1  # of model files
@@ -121,30 +122,43 @@ def save_model(
 def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
     """The model, the extra tensors, and the whole description. Raises ModelFileError."""
     try:
-        about = json.loads((folder / "model.json").read_text())
+        about = read_json(folder / "model.json")
         tensors = load_file(folder / "model.safetensors")
     except (OSError, ValueError, SafetensorError) as error:
-        raise ModelFileError(f"{folder}: cannot be read as a saved model: {error}") from error
+        mend = "wanted model.json and model.safetensors as they were written"
+        raise ModelFileError(f"{folder}: cannot be read as a saved model: found {error}, {mend}") from error
     try:
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']!r}; this version reads {FORMAT}")
         sizes = dict(about["model"], dilations=tuple(about["model"]["dilations"]))
+        if len(sizes["dilations"]) > len(tensors):
+            raise ValueError(f"{len(sizes['dilations'])} blocks, more than there are tensors")
         nothing = torch.Generator().manual_seed(0)
-        model = UserModel(ModelConfig(**sizes), about["n_items"], nothing)
-        for task, output in about["outputs"].items():
-            model.add_output(task, output["n_labels"], "classification" if output["bias"] else "ranking", nothing)
-        if about["patches"] not in (None, *PATCHES):
-            raise ValueError(f"patches {about['patches']!r}")
-        if about["patches"] is not None:
-            model.add_patches(about["patches"], nothing)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"{folder / 'model.json'}: not a description of a model: {error!r}") from error
+        with torch.device("meta"):  # no memory is taken for sizes that may be anything
+            model = UserModel(ModelConfig(**sizes), about["n_items"], nothing)
+            for task, output in about["outputs"].items():
+                kind = "classification" if output["bias"] else "ranking"
+                model.add_output(task, output["n_labels"], kind, nothing)
+            if about["patches"] not in (None, *PATCHES):
+                raise ValueError(f"patches {about['patches']!r}")
+            if about["patches"] is not None:
+                model.add_patches(about["patches"], nothing)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        found = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"  # PyTorch adds its own stack
+        raise ModelFileError(
+            f"{folder / 'model.json'}: not a description of a model: found {found}; wanted what was written with "
+            "the weights; write the folder anew"
+        ) from error
+    for name, parameter in model.named_parameters():
+        value = tensors.get(name)
+        if value is None or value.shape != parameter.shape or value.dtype != parameter.dtype:
+            found = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
+            wanted = f"{parameter.dtype} {tuple(parameter.shape)}"
+            raise ModelFileError(f"{folder / 'model.safetensors'}: {name}: found {found}; wanted {wanted}")
+        if not value.isfinite().all():
+            raise ModelFileError(f"{folder / 'model.safetensors'}: {name}: found nan or inf; wanted numbers")
+    model.to_empty(device="cpu")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            value = tensors.pop(name, None)
-            if value is None or value.shape != parameter.shape or value.dtype != parameter.dtype:
-                found = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
-                wanted = f"{parameter.dtype} {tuple(parameter.shape)}"
-                raise ModelFileError(f"{folder / 'model.safetensors'}: {name}: found {found}; wanted {wanted}")
-            parameter.copy_(value)
+            parameter.copy_(tensors.pop(name))
     return model, tensors, about

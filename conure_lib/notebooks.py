@@ -10,6 +10,9 @@ from nbconvert.preprocessors import ExecutePreprocessor
 from tqdm.auto import tqdm
 
 from . import paths
+from .config import MOST
+from .data import BUILDERS
+from .profiles import PROFILES
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 TIMEOUT_S = 3600
@@ -18,7 +21,7 @@ ONLY_FOR = {"09_synthetic_truth": "synthetic"}
 
 
 class NotebookError(ValueError):
-    """A notebook or a parameter that does not exist. Names it and what there is."""
+    """A notebook or a parameter that does not exist, or a value that none takes. Names it and what there is."""
 
 
 def all_notebooks() -> list[Path]:
@@ -27,13 +30,27 @@ def all_notebooks() -> list[Path]:
 
 
 def known_parameters(notebook: Path, parameters: dict) -> dict:
-    """Those of ``parameters`` that the notebook takes. papermill itself only warns at unknown names."""
+    """Those of ``parameters`` that the notebook takes. papermill itself only warns at unknown names.
+
+    Raises NotebookError for an unknown name, or a value of DATASET, PROFILE or SEEDS that cannot be meant.
+    """
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:
         raise NotebookError(f"{notebook.name}: no cell tagged 'parameters'")
     unknown = set(parameters) - set(declared)
     if unknown:
-        raise NotebookError(f"{notebook.name} has no parameter {sorted(unknown)}; it has {sorted(declared)}")
+        raise NotebookError(
+            f"{notebook.name} has no parameter {sorted(unknown, key=str)}; it has {sorted(declared)}"
+        )
+    for name, known in (("DATASET", BUILDERS), ("PROFILE", PROFILES)):
+        value = parameters.get(name, next(iter(known)))
+        if not isinstance(value, str) or value not in known:
+            raise NotebookError(f"{notebook.name}: found {name} = {value!r}; wanted: one of {', '.join(known)}")
+    seeds = parameters.get("SEEDS")
+    fit = isinstance(seeds, list | tuple) and all(type(s) is int and 0 <= s <= MOST for s in seeds)
+    if seeds is not None and not (fit and 0 < len(set(seeds)) == len(seeds)):
+        wanted = f"None, or a list of distinct integers from 0 to {MOST}"
+        raise NotebookError(f"{notebook.name}: found SEEDS = {seeds!r}; wanted: {wanted}")
     return parameters
 
 

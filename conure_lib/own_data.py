@@ -21,12 +21,14 @@ from torch import nn
 
 from . import paths
 from .config import ConfigError, DataConfig, ModelConfig, StudyConfig, TrainConfig
-from .data.custom import from_plan
+from .data.custom import from_plan, readable
 from .data.plans import TASKS_FILE, Plan
 from .data.store import whole_folder
 from .data.stream import Names, TaskStream
 from .experiment import Run, Study
+from .files import fault_of
 from .methods import METHODS
+from .ownership import MAX_TASKS
 from .stages import Stage
 
 MODEL = ModelConfig(width=32, dilations=(1, 4))
@@ -65,6 +67,9 @@ def settings(plan: Plan, seed: int) -> StudyConfig:
         if hasattr(nn.ModuleDict(), task["name"]):
             place = plan.where(f"tasks[{number}].name")
             raise ConfigError(f"{place}: {task['name']!r} is a word of PyTorch's own; rename the task")
+    if len(kinds) > MAX_TASKS:
+        found = f"found {len(given['tasks'])} tasks; wanted at most {MAX_TASKS - 1} beside T1"
+        raise ConfigError(f"{plan.where('tasks')}: {found}")
     for section in ("train", "prune"):
         for task in given.get(section, {}):
             if task not in (*kinds, "*"):
@@ -125,7 +130,7 @@ def run(plan: Plan, folder: Path, seed: int = 1, workers: int = 1, method: str =
     Raises ConfigError or DataError before anything is written, CheckFailed if an earlier task's logits differ.
     """
     study = study_of(plan, seed)
-    demand_free(folder := folder.resolve())  # a link's target is replaced, not the link
+    folder = free_folder(folder)
     chosen, floor = study.run(method, seed), study.run("Popularity", seed)
     study.compute([chosen, floor], workers, reuse=False)
     last = list(chosen.stages.values())[-1]
@@ -196,17 +201,26 @@ def save_names(names: Names, folder: Path) -> None:
 
 
 def read_names(folder: Path, what: str) -> np.ndarray | None:
-    """The ids of "items" or of a task's labels; None if the folder does not hold them."""
+    """The ids of "items" or of a task's labels; None if the folder does not hold them. Raises DataError."""
     file = folder / NAMES.format(what)
-    return pq.read_table(file)["id"].to_pandas().to_numpy() if file.is_file() else None
+    if not file.is_file():
+        return None
+    with readable(file):
+        return pq.read_table(file, columns=["id"])["id"].to_pandas().to_numpy()
 
 
 def default_folder(plan: Plan, method: str) -> Path:
     return paths.runs() / (name_of(plan) if method == "Conure" else f"{name_of(plan)}-{method}")
 
 
-def demand_free(folder: Path, others: tuple[str, ...] = ()) -> None:
-    """Raises ConfigError unless the folder is new, empty, or holds only what is written there anyway."""
+def free_folder(folder: Path, others: tuple[str, ...] = ()) -> Path:
+    """The folder itself: of a link its target, which is what is replaced.
+
+    Raises ConfigError unless it is new, empty, or holds only what is written there anyway.
+    """
+    if found := fault_of(folder):
+        raise ConfigError(f"{str(folder)[:80]!r}: found {found}; wanted: a folder to write to (--out)")
+    folder = folder.resolve()
     above = next(parent for parent in (folder, *folder.parents) if parent.exists())
     if not above.is_dir():
         raise ConfigError(f"{above} is a file; wanted: a folder to write to (--out)")
@@ -215,6 +229,7 @@ def demand_free(folder: Path, others: tuple[str, ...] = ()) -> None:
     foreign = [name for name in names if name not in ours and not re.fullmatch(r"names\.\w+\.parquet", name)]
     if foreign:
         raise ConfigError(f"{folder} holds {foreign[0]!r}; wanted: a new folder, or an earlier run's (--out)")
+    return folder
 
 
 def known_methods() -> list[str]:

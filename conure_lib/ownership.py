@@ -203,12 +203,18 @@ class ContinualModel:
         try:
             loaded = cls(model, tuple(name.removeprefix("owner.") for name in planes))
             loaded.tasks, loaded.phase = list(about["continual"]["tasks"]), Phase(about["continual"]["phase"])
+            if loaded.tasks and not {f"owner.{name}" for name in model.kernels()} <= planes.keys():
+                raise ValueError(f"owner maps of {sorted(planes)} only")
+            if len(loaded.tasks) > MAX_TASKS or len(set(loaded.tasks)) < len(loaded.tasks):
+                raise ValueError(f"{len(loaded.tasks)} tasks, {len(set(loaded.tasks))} of them distinct")
             for name, owner in loaded.owners.items():
                 owner.copy_(from_bit_planes(planes[f"owner.{name}"], len(loaded.tasks).bit_length(), owner.shape))
         except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(f"{folder}: not a saved continual model: {error!r}") from error
+            found = f"not a saved continual model: found {error!r}, wanted the tasks and an owner map per kernel"
+            raise ModelFileError(f"{folder}: {found}") from error
         if not set(loaded.tasks) <= set(model.outputs):
-            raise ModelFileError(f"{folder / 'model.json'}: tasks {loaded.tasks} do not all have an output layer")
+            found = f"found tasks {loaded.tasks}; wanted an output layer for each, in {list(model.outputs)}"
+            raise ModelFileError(f"{folder / 'model.json'}: {found}")
         for name, owner in loaded.owners.items():
             if owner.numel() and owner.max() > len(loaded.tasks):
                 found = f"found owner {owner.max()}; wanted up to {len(loaded.tasks)}"

@@ -1,11 +1,12 @@
 """The committed settings: one set a dataset, chosen by ``conure tune``, and which seeds a profile runs them on."""
 
-import json
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from . import paths
 from .config import ConfigError, DataConfig, ModelConfig, StudyConfig, TrainConfig
+from .files import read_json
 
 TTL_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9, "*": 0.9}
 EMBEDDING_RATIOS = {"T1": 0.3, "T2": 0.8, "T3": 0.8, "*": 0.8}
@@ -70,23 +71,32 @@ def study_config(
     tuned: with what the search chose (``conure_lib/settings``), else what it starts from.
     Raises ConfigError for a dataset or profile without settings.
     """
-    known = PROFILES.get(profile)
+    known = PROFILES.get(profile) if isinstance(profile, str) else None
     if known is None:
         raise ConfigError(f"profile {profile!r} is unknown; known are {', '.join(PROFILES)}")
-    if dataset not in known:
+    if not isinstance(dataset, str) or dataset not in known:
         raise ConfigError(f"profile {profile!r} has no settings for {dataset!r}; it has {', '.join(known)}")
     config = StudyConfig(profile=profile, **known[dataset])
     if tuned and profile != "smoke":
         config = with_chosen(config)
-    return replace(config, seeds=tuple(seeds)) if seeds else config
+    if seeds is None:
+        return config
+    return replace(config, seeds=tuple(seeds) if isinstance(seeds, Iterable) else seeds)
 
 
 def with_chosen(config: StudyConfig) -> StudyConfig:
-    """The settings with what the search chose for this dataset, if it was run."""
+    """The settings with what the search chose for this dataset, if it was run.
+
+    Raises ConfigError that names the file and the field that cannot be used.
+    """
     path = paths.settings(config.data.dataset)
     if not path.is_file():
         return config
-    chosen = json.loads(path.read_text(encoding="utf-8"))
-    model = ModelConfig(**chosen["model"] | {"dilations": tuple(chosen["model"]["dilations"])})
-    train = {key: TrainConfig(**settings) for key, settings in chosen["train"].items()}
-    return replace(config, model=model, retrain_rate=chosen["retrain_rate"], train={**config.train, **train})
+    try:
+        chosen = read_json(path)
+        model = ModelConfig(**chosen["model"] | {"dilations": tuple(chosen["model"]["dilations"])})
+        train = {key: TrainConfig(**settings) for key, settings in chosen["train"].items()}
+        return replace(config, model=model, retrain_rate=chosen["retrain_rate"], train={**config.train, **train})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        found = error if isinstance(error, ValueError) else repr(error)
+        raise ConfigError(f"{path}: found {found}; wanted: what conure tune writes; run it again") from error

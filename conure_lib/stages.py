@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import hashlib
 import json
 import os
 import platform
@@ -28,8 +27,9 @@ from .evaluate import metric_of
 from .methods import Step
 from .numerics import repeatable
 from .ownership import ContinualModel
+from .records import RECORD, file_digest, read_record, verified
 
-RECORD, RANKS, ENVIRONMENT = "record.json", "ranks.parquet", "environment.json"
+RANKS, ENVIRONMENT = "ranks.parquet", "environment.json"
 PUBLISHED = (RECORD, RANKS, ENVIRONMENT)
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
 
@@ -99,8 +99,8 @@ class Stage:
         return [*(self.parent.lineage() if self.parent else []), self]
 
     def record(self) -> dict:
-        """The stage's record, verified. Raises MissingResult, or ValueError when its files are damaged."""
-        return self._verified(self._found(), RANKS)
+        """The stage's record, verified. Raises MissingResult, or DamagedResult."""
+        return verified(self._found(), RANKS)
 
     def ranks(self, measure: str) -> np.ndarray:
         """Test ranks (uint8; 0 = beyond 5) in the order of the task's test rows. measure: task or "T1-all"."""
@@ -109,31 +109,18 @@ class Stage:
         return table.loc[table["measure"] == measure, "rank"].to_numpy()
 
     def environment(self) -> dict:
-        return json.loads((self._found() / ENVIRONMENT).read_text())
+        return read_record(self._found() / ENVIRONMENT, {"commit"})
 
     def model(self) -> ContinualModel:
-        """The stage's checkpoint, verified. Raises MissingResult if it was not computed here, or ValueError."""
+        """The stage's checkpoint, verified. Raises MissingResult if it was not computed here, or DamagedResult."""
         if not (self.folder / CHECKPOINT).is_file():
             raise MissingResult(f"no checkpoint of {self.id} here; {self._mend()}")
-        self._verified(self.folder, CHECKPOINT, WEIGHTS)
+        verified(self.folder, CHECKPOINT, WEIGHTS)
         return ContinualModel.load(self.folder)
 
     def is_done(self, reuse: bool = True) -> bool:
         """Whether there is a record; without ``reuse`` a committed one does not count."""
         return any((folder / RECORD).is_file() for folder in self._places()[: 2 if reuse else 1])
-
-    def _verified(self, folder: Path, *names: str) -> dict:
-        """The record in the folder, once the named files have the digests it gives."""
-        mend = "delete the folder to recompute it"
-        try:
-            record = json.loads((folder / RECORD).read_text())
-            digests = {name: record["digests"][name] for name in names}
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder / RECORD} is damaged ({error!r}); {mend}") from error
-        for name, digest in digests.items():
-            if not (folder / name).is_file() or file_digest(folder / name) != digest:
-                raise ValueError(f"{folder / name} is damaged (digest differs); {mend}")
-        return record
 
     def _places(self) -> tuple[Path, Path]:
         return self.folder, paths.published() / self.study.data.dataset / self.id
@@ -230,11 +217,6 @@ def _git(*args: str) -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json(value: object) -> str:

@@ -22,12 +22,13 @@ MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
     *("bench", "bench-study", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
-    *("site", "site-test", "readme"),
+    *("site", "site-test", "readme", "fuzz"),
 )
 
 ORDER = (
-    *("paths", "config", "numerics", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
-    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
+    *("paths", "files", "config", "numerics", "profiles"),
+    *("data", "layers", "model", "ownership", "losses", "objectives"),
+    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "records", "stages", "experiment"),
     *("own_data", "handover", "experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench"),
     *("quotes", "notebooks", "site", "cli"),
 )
@@ -47,7 +48,7 @@ WITHIN = {
         "ledger",
     ),
     "data": (
-        *("stream", "assemble", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
+        *("stream", "assemble", "texts", "fetch", "complete_journey", "movielens_files", "movielens", "ttl"),
         *("plans", "custom", "latest", "synthetic", "store", "catalogue"),
     ),
     "bench": (

@@ -6,7 +6,6 @@ import nbformat
 import pytest
 
 from conure_lib import notebooks, paths
-from conure_lib.cli import main
 
 PARAMETERS = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": None}
 
@@ -68,25 +67,6 @@ def test_refreshing_keeps_exactly_what_nbval_compares(shelf):
     cells = nbformat.read(notebook, as_version=4).cells
     assert [bool(cell.outputs) for cell in cells] == [False, False, True]
     assert [cell.execution_count is not None for cell in cells] == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["study", "--dataset", "synthetic", "--profile", "quick"], "has no settings for 'synthetic'"),
-        (["study", "--dataset", "synthetic", "--profile", "smoke", "--seeds", "1", "1"], "StudyConfig.seeds"),
-        (["data", "describe", "synthetic", "--option", "n_users"], "wanted: NAME=VALUE"),
-        (["data", "describe", "synthetic", "--option", "users=5"], "has no option 'users'"),
-        (["data", "describe", "synthetic", "--option", "n_users=5"], "n_users=5; wanted: at least"),
-        (["figures", "--dataset", "synthetic", "--profile", "smoke"], "is not computed yet; run: make study"),
-    ],
-)
-def test_a_users_mistake_is_one_line_and_exit_code_2(arguments, said, root, capsys):
-    assert main(arguments) == 2
-    error = capsys.readouterr().err.strip()
-    assert said in error
-    assert error.startswith("conure: ")
-    assert "\n" not in error
 
 
 def test_a_notebook_for_one_dataset_is_left_out_for_others(shelf, tmp_path):

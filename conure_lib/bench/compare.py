@@ -57,7 +57,7 @@ def worktree(commit: str) -> Iterator[Path]:
     """A temporary checkout of a commit, which disappears whatever happens, a termination signal included."""
     found = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{commit}^{{commit}}")
     if found.returncode:
-        raise BenchError(f"{commit!r} is no commit of the repository in {LIBRARY}")
+        raise BenchError(f"{commit!r} is no commit of the repository in {LIBRARY}; wanted: one that git knows")
     before = signal.signal(signal.SIGTERM, _stop)
     try:
         with tempfile.TemporaryDirectory() as folder:

@@ -3,14 +3,16 @@
 import argparse
 import contextlib
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 
 from .. import paths
-from ..config import ConfigError
+from ..config import MOST, ConfigError
 
+MOST_CHARACTERS = 1500  # of a message
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -18,7 +20,16 @@ class Parser(argparse.ArgumentParser):
     """argparse's parser, but a mistake is one line on stderr (and exit code 2) instead of the whole usage."""
 
     def error(self, message: str) -> None:
-        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+
+
+def one_line(message: object) -> str:
+    """A message that fits a terminal and does not steer it, whatever names and values of files it quotes."""
+    line = " ".join(str(message).split())
+    if len(line) > MOST_CHARACTERS:
+        half = MOST_CHARACTERS // 2
+        line = f"{line[:half]} ... {line[-half:]}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def add_command(commands: argparse._SubParsersAction, function: Command, name: str, *examples: str) -> Parser:
@@ -49,11 +60,19 @@ def options(args: argparse.Namespace) -> dict:
     return dict(_option(pair) for pair in args.option)
 
 
-def positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The type of an argument that is a whole number between these bounds."""
+
+    def number(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
+            shown = text if len(text) <= 40 else f"{text[:40]}..."
+            raise argparse.ArgumentTypeError(f"found {shown!r}, wanted a whole number from {low} to {high}")
+        return int(text)
+
     return number
+
+
+count, seed = whole(1, 1024), whole(0, MOST)
 
 
 def print_json(value: object) -> None:
@@ -73,6 +92,6 @@ def _option(pair: str) -> tuple[str, object]:
     name, found, value = pair.partition("=")
     if not found:
         raise ConfigError(f"--option {pair!r}; wanted: NAME=VALUE")
-    with contextlib.suppress(ValueError):
+    with contextlib.suppress(ValueError, RecursionError):
         return name, json.loads(value)
     return name, value

@@ -10,13 +10,15 @@ from ..model import ModelFileError
 from ..notebooks import NotebookError
 from ..own_data import CheckFailed
 from ..ownership import PhaseError
+from ..records import DamagedResult
 from ..site import SiteError
 from ..stages import MissingResult
 from . import datasets, own, studies, upkeep
-from .common import Parser
+from .common import Parser, one_line
 
 MISTAKES = (
     *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
+    DamagedResult,
 )
 FAILURES = (CheckFailed, FloatingPointError)
 EPILOG = """examples:
@@ -49,6 +51,12 @@ def main(argv: list[str] | None = None) -> int:
         return args.function(args)
     except MISTAKES as mistake:
         return _said(mistake, 2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _said(f"{error.filename}: found {error.strerror}; wanted a path that can be used", 2)
+    except MemoryError as error:
+        return _said(f"found too little memory ({error}); wanted smaller sizes", 2)
     except FAILURES as failure:
         return _said(failure, 1)
     except KeyboardInterrupt:
@@ -56,5 +64,5 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _said(what: object, code: int) -> int:
-    print(f"conure: {' '.join(str(what).split())}", file=sys.stderr)
+    print(f"conure: {one_line(what)}", file=sys.stderr)
     return code

@@ -7,10 +7,23 @@ from .. import paths
 from ..config import ConfigError, DataConfig
 from ..data import BUILDERS, load
 from ..data.plans import SUFFIXES, read_plan
+from ..data.stream import LONGEST
 from ..handover import embed_stream, embed_table, export, open_saved
 from ..own_data import default_folder, known_methods, run
 from ..stages import torch_threads
-from .common import Parser, add_command, add_json, add_options, options, positive, print_json, print_table, short
+from .common import (
+    Parser,
+    add_command,
+    add_json,
+    add_options,
+    count,
+    options,
+    print_json,
+    print_table,
+    seed,
+    short,
+    whole,
+)
 
 PLAN = """
 FILE says which table is which task (YAML or JSON; files beside it, Parquet or CSV):
@@ -100,8 +113,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub.description += "\n" + PLAN
     sub.add_argument("--tasks", required=True, type=Path, metavar="FILE", help="the plan")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help=f"default: {short(paths.runs())}/NAME")
-    sub.add_argument("--seed", type=_seed, default=1, help="of initialisation, order, negatives (default 1)")
-    sub.add_argument("--workers", type=positive, default=1, help="stages computed side by side (default 1)")
+    sub.add_argument("--seed", type=seed, default=1, help="of initialisation, order, negatives (default 1)")
+    sub.add_argument("--workers", type=count, default=1, help="stages computed side by side (default 1)")
     sub.add_argument(
         "--method", default="Conure", choices=known_methods(),
         help="another one is measured only: it leaves no model of all tasks (default Conure)",
@@ -116,7 +129,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--out", required=True, type=Path, metavar="DIR", help="a new folder")
     sub.add_argument("--format", default="safetensors", choices=("safetensors", "torch-export"),
                      help="torch-export: program.pt2 beside the safetensors and JSON files")  # fmt: skip
-    sub.add_argument("--length", type=positive, help="items per sequence of the program (default: as trained)")
+    sub.add_argument(
+        "--length", type=whole(1, LONGEST), help="items per sequence of the program (default: as trained)"
+    )
     add_json(sub, "what was written")
     sub = add_command(
         commands, embed, "embed",
@@ -129,7 +144,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         help="a table of events (user, item, time), a plan, or a dataset, whose users are numbered from 0",
     )  # fmt: skip
     sub.add_argument("--out", required=True, type=Path, metavar="FILE", help="ends in .parquet")
-    sub.add_argument("--threads", type=positive, default=1, help="of PyTorch (default 1: as in training)")
+    sub.add_argument("--threads", type=count, default=1, help="of PyTorch (default 1: as in training)")
     add_options(sub)
     add_json(sub, "the counts")
 
@@ -137,10 +152,3 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 def _which(sub: Parser) -> None:
     sub.add_argument("--model", required=True, type=Path, metavar="FOLDER", help="what conure run wrote")
     sub.add_argument("--task", required=True, metavar="T")
-
-
-def _seed(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise ValueError
-    return number

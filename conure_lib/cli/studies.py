@@ -18,7 +18,7 @@ from ..experiments import EXPERIMENTS, dial_runs, dials
 from ..notebooks import all_notebooks, refresh, run_all
 from ..profiles import PROFILES, study_config
 from ..report import write_dials, write_tables
-from .common import add_command, positive, short
+from .common import add_command, count, seed, short
 
 
 def study(args: argparse.Namespace) -> int:
@@ -45,7 +45,8 @@ def study(args: argparse.Namespace) -> int:
 def figures(args: argparse.Namespace) -> int:
     """Redraws the figures by running the notebooks on results that exist; computes nothing new."""
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
-    for point, runs in ((study, _all_runs(study)), *_worlds(study)):
+    study.require(_all_runs(study))
+    for point, runs in _worlds(study):
         point.require(runs)
     parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
     rows = run_all(parameters, paths.executed(args.profile, args.dataset))
@@ -125,12 +126,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "conure study --dataset ml-100k --profile standard --seeds 1 2 --workers 2",
     )  # fmt: skip
     _which(sub)
-    sub.add_argument("--seeds", type=int, nargs="+", help="instead of the profile's seeds")
+    sub.add_argument("--seeds", type=seed, nargs="+", help="instead of the profile's seeds")
     sub.add_argument("--reuse", action="store_true", help="committed results count as computed")
     _workers(sub)
     sub = add_command(commands, figures, "figures", "conure figures --dataset ml-100k --profile standard")
     _which(sub)
-    sub.add_argument("--seeds", type=int, nargs="+", help="instead of the profile's seeds")
+    sub.add_argument("--seeds", type=seed, nargs="+", help="instead of the profile's seeds")
     sub = add_command(commands, tune, "tune", "conure tune --dataset ml-100k --profile standard --workers 2")
     _which(sub)
     _workers(sub)
@@ -144,8 +145,8 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
     sub.add_argument("what", nargs="?", default="run", choices=("run", "study", "inference", "scale", "compare"))
     sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
-    sub.add_argument("--rounds", type=positive, default=5, help="interleaved rounds at least (default 5)")
-    sub.add_argument("--threads", type=positive, default=2, help="of PyTorch (default 2)")
+    sub.add_argument("--rounds", type=count, default=5, help="interleaved rounds at least (default 5)")
+    sub.add_argument("--threads", type=count, default=2, help="of PyTorch (default 2)")
     sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
     sub = add_command(commands, pages, "site", "conure site", "conure site --out ~/report")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="instead of artifacts/site")
@@ -159,7 +160,7 @@ def _which(sub: argparse.ArgumentParser) -> None:
 
 
 def _workers(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--workers", type=int, default=1, help="stages computed side by side (default 1)")
+    sub.add_argument("--workers", type=count, default=1, help="stages computed side by side (default 1)")
 
 
 def _all_runs(study: Study) -> list[Run]:

@@ -1,11 +1,12 @@
 """Task streams from every source, behind one function: ``load(DataConfig(dataset, options))``."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
 from pathlib import Path
 
 from .. import paths
 from ..config import DataConfig, content_id
+from ..files import fault_of
 from . import complete_journey, custom, movielens, synthetic, ttl
 from .assemble import LabelTable, assemble
 from .catalogue import CATALOGUE
@@ -35,7 +36,9 @@ GROWING = ("custom",)
 """Datasets to whose streams tasks are appended: a stage then depends on the stream up to its task, so what is
 learned already is found again. The ids of all others hold the whole stream's digest."""
 PLAIN = {kind: kind for kind in (int, str, bool, str | Path, str | Path | None)} | {float: int | float}
+PLAIN |= {Mapping[str, str] | None: Mapping | None}
 """Annotation of a builder's option -> the types that it takes; others are left to the builder."""
+WORDS = {Mapping[str, str] | None: "an object of names"}
 
 
 def load(config: DataConfig) -> TaskStream:
@@ -73,11 +76,15 @@ def _builder(config: DataConfig) -> Callable[..., TaskStream]:
         wanted = allowed[name].annotation
         fits = wanted not in PLAIN or isinstance(value, PLAIN[wanted])
         if not fits or (isinstance(value, bool) and wanted in (int, float)):
-            kind = getattr(wanted, "__name__", "str")
-            raise DataError(f"{config.dataset}: option {name}={value!r}; wanted: a value of type {kind}")
+            kind = WORDS.get(wanted, getattr(wanted, "__name__", "str"))
+            raise DataError(f"{config.dataset}: option {name}={repr(value)[:80]}; wanted: a value of type {kind}")
     for name, parameter in allowed.items():
         if parameter.default is Parameter.empty and name not in config.options:
             raise DataError(f"{config.dataset} needs the option {name!r}; pass it (--option {name}=...)")
+    path = config.options.get("path")
+    if path is not None and (found := fault_of(path) if str(path) else "no name"):
+        where = f"{config.dataset}: option path={str(path)[:80]!r}"
+        raise DataError(f"{where}: found {found}, wanted a file or folder; correct it")
     return build
 
 
@@ -90,4 +97,4 @@ def _files_now(config: DataConfig) -> list:
         files = custom.sources(path)
     else:
         files = sorted(Path(path).iterdir()) if Path(path).is_dir() else [Path(path)]
-    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files]
+    return [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in files if f.exists()]

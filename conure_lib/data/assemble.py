@@ -5,7 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .stream import DataError, Kind, Names, Task, TaskStream, checked, draw_split
+from .stream import (
+    LONGEST,
+    MOST,
+    DataError,
+    Kind,
+    Names,
+    Task,
+    TaskStream,
+    checked,
+    demand_whole,
+    draw_split,
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +53,9 @@ def assemble(
     unknown_users: "error", or "drop" the labels of users without T1 (their number is put into ``info``).
     Raises DataError for empty tables, unknown users, repeated (user, label) instances, tiny tasks.
     """
-    if length < 2 or min_events < 2:
-        raise DataError(f"{name}: length={length} and min_events={min_events} must both be at least 2")
+    demand_whole(name, 2, LONGEST, length=length)
+    demand_whole(name, 2, MOST, min_events=min_events)
+    demand_whole(name, 1, MOST, min_item_count=min_item_count, min_label_count=min_label_count)
     if unknown_users not in ("error", "drop"):
         raise DataError(f"{name}: unknown_users={unknown_users!r}; use 'error' or 'drop'")
     info = {**(info or {}), "length": length, "min_events": min_events, "min_item_count": min_item_count}
@@ -58,7 +70,10 @@ def assemble(
     per_user = events.groupby("user")["user"].transform("size")
     events = events[per_user >= min_events]
     if events.empty:
-        raise DataError(f"{name}: T1 is empty: no user has {min_events} events (items with >= {min_item_count})")
+        raise DataError(
+            f"{name}: T1 is empty: no user has {min_events} events (items with >= {min_item_count}); "
+            "wanted one at least"
+        )
 
     users = pd.Index(np.sort(events["user"].unique()))
     items = pd.Index(np.sort(events["item"].unique()))
@@ -102,7 +117,7 @@ def _known(name: str, table: LabelTable, users: pd.Index, unknown: str, least: i
     """The table's usable rows (known users, frequent enough labels) and how many were left out."""
     rows = table.rows[["user", "label"]]
     if rows.empty:
-        raise DataError(f"{name}: task {table.name} ({table.title}) is empty")
+        raise DataError(f"{name}: task {table.name} ({table.title}) is empty; wanted rows with user and label")
     if rows["label"].isna().any():
         where = int(np.flatnonzero(rows["label"].isna())[0])
         raise DataError(f"{name}: task {table.name}: row {where} has no label; drop the row or give it one")

@@ -4,10 +4,12 @@ In Python: ``from_tables(events, {"T2": ("ranking", likes), "T3": ("classificati
 As files: tables as Parquet or CSV, and beside them a plan that says what they are (see ``build``).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +24,7 @@ Table = pd.DataFrame | str | Path
 """A DataFrame, or the path of a Parquet or CSV file (CSV: comma, one header line, UTF-8)."""
 CSV = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
 """An empty field is no value, also where ids are strings; so is NA unless it is quoted."""
+EXACT = 2.0**53  # floating point holds whole numbers below; pyarrow reads those beyond int64 so
 TITLE = "events in time order"
 OPTIONS = {
     "length": int, "min_events": int, "min_item_count": int, "min_label_count": int, "split": str,
@@ -150,23 +153,47 @@ def _read(table: Table) -> pd.DataFrame:
         raise DataError(f"{file}: found suffix {file.suffix!r}, wanted .parquet or .csv; convert the file")
     if not file.is_file():
         raise DataError(f"{file}: found no such file, wanted a table; put it there or correct the name")
+    with readable(file):
+        return plain(readers[file.suffix](file), file)
+
+
+@contextmanager
+def readable(file: Path) -> Iterator[None]:
+    """Raises DataError that names the file for what pyarrow raises in this block at a damaged one."""
     try:
-        return readers[file.suffix](file).to_pandas(date_as_object=False)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{file}: found {error}, wanted a readable table; write the file again") from error
+        yield
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{file}: found {found}, wanted a readable table; write the file again") from error
+
+
+def plain(table: pa.Table | pa.RecordBatch, file: Path) -> pd.DataFrame:
+    """As pandas has it, whatever a file says of how to make it; raises DataError for text in another encoding."""
+    for field in table.schema:
+        if file.suffix == ".csv" and pa.types.is_binary(field.type):
+            raise DataError(f"{file}, column {field.name!r}: found bytes, wanted text in UTF-8; save it so")
+    return table.to_pandas(date_as_object=False, ignore_metadata=True)
 
 
 def checked_events(table: pd.DataFrame, where: str) -> pd.DataFrame:
     """The columns user, item and, if there is one, time of a table of events; raises DataError if they are bad."""
     table = _columns(table, ["user", "item"], where)
-    if "time" in table:
+    if "time" in table and len(table):
         time = table["time"]
-        if not (pd.api.types.is_numeric_dtype(time) or pd.api.types.is_datetime64_any_dtype(time)):
+        number = pd.api.types.is_numeric_dtype(time) and not pd.api.types.is_bool_dtype(time)
+        if not (number or pd.api.types.is_datetime64_any_dtype(time)):
             raise DataError(
                 f"{where}, column 'time': found {time.dtype} ({time.iloc[:1].tolist()}), wanted numbers or dates; "
                 "convert it with pandas.to_datetime (in a CSV file: 2024-01-31 18:30:00)"
             )
         _demand_present(time, where)
+        if number and np.isinf(time).any():
+            row = int(np.isinf(time).to_numpy().argmax())
+            raise DataError(
+                f"{where}, column 'time', row {row}: found {time.iloc[row]}, wanted a time; correct it"
+            )
     return table
 
 
@@ -175,10 +202,19 @@ def _columns(table: pd.DataFrame, wanted: list[str], where: str) -> pd.DataFrame
     missing = [column for column in wanted if column not in table]
     if missing:
         raise DataError(f"{where}: found columns {list(table.columns)}, wanted {wanted}; rename or add {missing}")
-    table = table[[*wanted, *({"time"} & set(table.columns))]]
+    used = [*wanted, *({"time"} & set(table.columns))]
+    if twice := [column for column in used if list(table.columns).count(column) > 1]:
+        raise DataError(f"{where}: found column {twice[0]!r} twice, wanted it once; rename or remove one")
+    table = table[used]
     for column in wanted:
         values = table[column]
         _demand_present(values, where)
+        if pd.api.types.is_float_dtype(values) and (values.abs() >= EXACT).any():
+            found = values[values.abs() >= EXACT].iloc[0]
+            raise DataError(
+                f"{where}, column {column!r}: found {found}, wanted ids that a number can hold, below 2^63 and "
+                "without a point; write them as text, with a letter in front"
+            )
         if isinstance(values.dtype, pd.CategoricalDtype):
             table = table.assign(**{column: values.astype(values.cat.categories.dtype)})
         elif (kind := pd.api.types.infer_dtype(values)).startswith("mixed"):

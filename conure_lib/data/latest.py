@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from pyarrow import csv
 
 from .assemble import cut_windows
-from .custom import checked_events
+from .custom import checked_events, plain, readable
 from .stream import DataError
 
 ROWS = 1 << 20  # of a block
@@ -74,7 +74,7 @@ def _blocks(file: Path, item_type: pa.DataType) -> Iterator[pd.DataFrame]:
     if not file.is_file():
         raise DataError(f"{file}: found no such file, wanted a table of events; put it there or correct the name")
     wanted = ["user", "item", "time"]
-    try:
+    with readable(file):
         if file.suffix == ".csv":
             convert = csv.ConvertOptions(
                 column_types={"item": item_type}, strings_can_be_null=True, quoted_strings_can_be_null=False
@@ -85,7 +85,4 @@ def _blocks(file: Path, item_type: pa.DataType) -> Iterator[pd.DataFrame]:
             names = [name for name in wanted if name in table.schema_arrow.names]
             reader = table.iter_batches(ROWS, columns=names)
         for batch in reader:
-            yield batch.to_pandas(date_as_object=False)
-    except (pa.ArrowException, OSError) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{file}: found {found}, wanted a readable table; write the file again") from error
+            yield plain(batch, file)

@@ -85,7 +85,7 @@ def build_ratings_csv(
     downloaded. t2_reading: the paper's "higher than 4" as 4 and 4.5 stars, or literally as 4.5 only (then 4.0
     belongs to no task). The other options: see ``assemble``. Errors as in ``build_ml_100k``.
     """
-    if t2_reading not in LIKED:
+    if not isinstance(t2_reading, str) or t2_reading not in LIKED:
         raise DataError(f"{name}: t2_reading={t2_reading!r}; use one of {', '.join(LIKED)}")
     where = Path(path) if path else _official(name, SHARED)
     ratings, digest = read_ratings(where, f"{name}/ratings.csv")

@@ -7,9 +7,9 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from . import fetch
-from .fetch import Field, Layout, bad_line
+from . import texts
 from .stream import DataError
+from .texts import Field, Layout, bad_line, only_numbers
 
 AGE_FROM = np.array([1, 18, 25, 35, 45, 50, 56])  # the first year of each group; also the age codes of ml-1m
 AGE_GROUPS = np.array(["0-17", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"])
@@ -53,10 +53,10 @@ LAYOUTS = {
 def read_ratings(where: Path, member: str, known: np.ndarray | None = None) -> tuple[pd.DataFrame, str]:
     """Columns user, item (int32), rating (float32), sorted by user, time, item; and the file's sha256.
 
-    where: a zip, a folder or the file itself (see ``fetch.read_text``). known: the users that may occur.
+    where: a zip, a folder or the file itself (see ``texts.read_text``). known: the users that may occur.
     Raises DataError that names file, line, field and mend.
     """
-    text, file, digest = fetch.read_text(where, member)
+    text, file, digest = texts.read_text(where, member)
     layout = LAYOUTS[member.rpartition("/")[2]]
     layout.check_header(text, file)
     skipped = int(bool(layout.header))
@@ -64,7 +64,7 @@ def read_ratings(where: Path, member: str, known: np.ndarray | None = None) -> t
     if columns is None:
         for _ in layout.records(text, file):  # raises at the first bad line
             pass
-        raise DataError(f"{file}: found a file that does not parse, wanted the official format; {fetch.MEND}")
+        raise DataError(f"{file}: found a file that does not parse, wanted the official format; {texts.MEND}")
     del text  # as large as all that follows
     user, item, rating, time = columns
 
@@ -88,7 +88,9 @@ def _columns(text: bytes, layout: Layout, skipped: int) -> list[np.ndarray] | No
     """The columns of ``TYPES``, or None if a line is bad: which one is looked for only then."""
     grid = np.arange(1, 6) if WHOLE in layout.fields else np.arange(1, 11) / 2
     tabbed = text.replace(b"::", b"\t") if layout.separator == "::" else text
-    options = fetch.csv_options(layout.separator.replace("::", "\t"), TYPES, skipped)
+    options = texts.csv_options(layout.separator.replace("::", "\t"), TYPES, skipped)
+    if not only_numbers(tabbed, b"\t" if layout.separator == "::" else layout.separator.encode(), layout.header):
+        return None
     try:
         table = csv.read_csv(pa.BufferReader(tabbed), **options)
     except pa.ArrowInvalid:
@@ -104,7 +106,7 @@ def read_users(where: Path, member: str) -> tuple[pd.DataFrame, str]:
 
     where and errors: as in ``read_ratings``.
     """
-    text, file, digest = fetch.read_text(where, member)
+    text, file, digest = texts.read_text(where, member)
     layout = LAYOUTS[member.rpartition("/")[2]]
     layout.check_header(text, file)
     names, rows = [field.name for field in layout.fields], {}

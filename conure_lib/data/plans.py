@@ -1,6 +1,5 @@
 """A plan: a YAML or JSON file that says which of one's own tables are which task, and with what settings."""
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +8,7 @@ from typing import Any, get_args
 
 import yaml
 
+from ..files import fault_of, read_json, read_text
 from .stream import DataError, Kind
 
 TASK_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
@@ -43,6 +43,9 @@ class Plan:
     def table(self, file: str, place: str) -> Path:
         """A table's path; raises DataError when it leads out of the plan's folder, as by ``..`` or a link."""
         folder = self.file.parent
+        if found := fault_of(folder / file):
+            found = f"{file[:80]!r} ({found})"
+            raise DataError(f"{self.where(place)}: found {found}, wanted the name of a file; correct it")
         target = (folder / file).resolve()
         if not target.is_relative_to(folder.resolve()):
             raise DataError(f"{self.where(place)}: found {file!r}, wanted a file inside the folder; put it there")
@@ -61,6 +64,8 @@ def read_plan(path: str | Path) -> Plan:
     Raises DataError that names file, line (YAML), field, what was found and wanted, and the mend.
     """
     file = Path(path)
+    if found := fault_of(file):
+        raise DataError(f"{str(file)[:80]!r}: found {found}, wanted the plan of the tasks; correct the path")
     if file.is_dir():
         file = file / TASKS_FILE
     elif file.suffix not in SUFFIXES:
@@ -70,8 +75,7 @@ def read_plan(path: str | Path) -> Plan:
         )
     is_json = file.suffix == ".json"
     try:
-        text = file.read_text(encoding="utf-8")
-        content, lines = (json.loads(text), {}) if is_json else _from_yaml(text, file)
+        content, lines = (read_json(file), {}) if is_json else _from_yaml(read_text(file), file)
     except FileNotFoundError as error:
         raise DataError(f"{file}: found no such file, wanted the plan of the tasks; write it") from error
     except yaml.MarkedYAMLError as error:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
+from ..files import read_json
 from .stream import DataError, Task, TaskStream, checked
 
 STORED, MANIFEST = "stream.safetensors", "manifest.json"
@@ -103,9 +104,10 @@ def load_stream(folder: Path) -> TaskStream:
     """
     mend = f"delete the folder {folder} and it is prepared anew"
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = read_json(folder / MANIFEST)
     except (OSError, ValueError) as error:
-        raise DataError(f"{folder / MANIFEST}: not the manifest of a stream ({error}); {mend}") from error
+        wanted = f"not the manifest of a stream: found {error}, wanted JSON"
+        raise DataError(f"{folder / MANIFEST}: {wanted}; {mend}") from error
     try:
         arrays = {n: a.numpy() for n, a in load_file(folder / STORED).items()}  # torch maps, numpy would copy
         tasks = tuple(
@@ -122,11 +124,28 @@ def load_stream(folder: Path) -> TaskStream:
             tasks,
             manifest["info"],
         )
+        _demand_types(stream)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        raise DataError(f"{folder / STORED}: not a stream as its {MANIFEST} says ({error!r}); {mend}") from error
+        wanted = f"not a stream as its {MANIFEST} says: found {error!r}, wanted what was written together"
+        raise DataError(f"{folder / STORED}: {wanted}; {mend}") from error
     if stream.digest() != manifest.get("digest"):
-        raise DataError(f"{folder / STORED}: its content does not have the digest in {MANIFEST}; {mend}")
+        found = f"found digest {stream.digest()}, wanted {manifest.get('digest')!r}"
+        raise DataError(f"{folder / STORED}: its content does not have the digest in {MANIFEST}: {found}; {mend}")
     return checked(stream)
+
+
+def _demand_types(stream: TaskStream) -> None:
+    """Raises TypeError for a value or an array of a type that no stream has."""
+    whole = [stream.n_items, *(t.n_labels for t in stream.tasks)]
+    words = [stream.name, *(word for t in stream.tasks for word in (t.name, t.kind, t.title))]
+    if not all(type(n) is int for n in whole) or not all(type(word) is str for word in words):
+        raise TypeError(f"found sizes {whole} and names {words}")
+    wanted = [(stream.sequences, "int32", 2), (stream.input_rows, "int64", 1)]
+    for t in stream.tasks:
+        wanted += [(t.users, "int64", 1), (t.labels, "int64", 1), (t.split, "uint8", 1)]
+    for array, kind, dimensions in wanted:
+        if (array.dtype, array.ndim) != (kind, dimensions):
+            raise TypeError(f"found {array.dtype} {array.shape}, wanted {kind} in {dimensions} dimensions")
 
 
 def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:

@@ -3,13 +3,15 @@
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
 Kind = Literal["sequence", "ranking", "classification"]
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 PAD = 0  # the item id that fills a sequence on its left
+LONGEST = 1 << 16  # items of a sequence
+MOST = 2**31 - 1  # of a size or a seed
 BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 SPLITS = {"80/5/15": (0.80, 0.05, 0.15), "20/80": (0.20, 0.05, 0.75)}
 """Shares of train, validation, test. "20/80" trains on few; of the rest 5 points are for early stopping, 75 are
@@ -18,6 +20,14 @@ the test part. Table 3 is computed with ``Task.thinned`` instead, which leaves t
 
 class DataError(ValueError):
     """Input that cannot be used. The message names the file, line or field, what was found, and the mend."""
+
+
+def demand_whole(name: str, least: int, most: int, **values: object) -> None:
+    """Raises DataError for a value that is no whole number from ``least`` to ``most``. name: of the dataset."""
+    for option, value in values.items():
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            found = f"{name}: {option}={repr(value)[:80]}"
+            raise DataError(f"{found}; wanted: a whole number from {least} to {most}")
 
 
 @dataclass(frozen=True)
@@ -143,14 +153,15 @@ class TaskStream:
 def draw_split(n: int, shares: str, seed: int, salt: str) -> np.ndarray:
     """A random split by instance (paper, section 6.1): uint8 [n]; the same for the same arguments.
 
-    Raises DataError for unknown shares or when n is too small to fill every part.
+    Raises DataError for unknown shares, a bad seed, or when n is too small to fill every part.
     """
-    if shares not in SPLITS:
+    demand_whole(f"task {salt}", 0, MOST, split_seed=seed)
+    if not isinstance(shares, str) or shares not in SPLITS:
         raise DataError(f"split {shares!r} is unknown; use one of {', '.join(SPLITS)}")
     train, validation, _ = SPLITS[shares]
     n_train, n_validation = round(n * train), max(1, round(n * validation))
     if n_train < 1 or n - n_train - n_validation < 1:
-        raise DataError(f"task {salt}: {n} instances are too few to split {shares}")
+        raise DataError(f"task {salt}: {n} instances are too few to split {shares}; wanted some for every part")
     key = int.from_bytes(hashlib.sha256(f"{salt}/{shares}".encode()).digest()[:8], "big")
     order = np.random.default_rng([seed, key]).permutation(n)
     split = np.full(n, TEST, dtype=np.uint8)
@@ -176,10 +187,11 @@ def checked(stream: TaskStream) -> TaskStream:
 
     def demand(ok: bool, message: str) -> None:
         if not ok:
-            raise DataError(f"{stream.name}: {message}")
+            raise DataError(f"{stream.name}: {message}; correct the data")
 
     demand(bool(tasks) and tasks[0].kind == "sequence", "the first task must be the sequence task")
     demand(all(t.kind != "sequence" for t in tasks[1:]), "only the first task may be a sequence task")
+    demand(all(t.kind in get_args(Kind) for t in tasks), f"a task's kind is none of {', '.join(get_args(Kind))}")
     names = [t.name for t in tasks]
     demand(len(set(names)) == len(names), f"task names repeat: {names}")
     demand(

@@ -7,11 +7,13 @@ flavours, and some items have a fixed successor. Labels of later tasks depend on
 
 import numpy as np
 
-from .stream import DataError, Task, TaskStream, checked, distinct, draw_split
+from .stream import LONGEST, MOST, DataError, Task, TaskStream, checked, demand_whole, distinct, draw_split
 
 NAME = "synthetic"
 COMMUNITIES = 8
 FLAVOURS = 8
+LARGEST = 10**8  # users, items or labels; more would be no memory's world
+MOST_LABELS = 1000  # a user, in the mean
 
 
 def build(
@@ -49,13 +51,14 @@ def build(
     for name, value in shares.items():
         if not 0 <= value <= 1:
             raise DataError(f"synthetic: {name}={value!r}; wanted: a share from 0 to 1")
-    least = COMMUNITIES * FLAVOURS
-    for name, value, low in (("n_items", n_items, least), ("n_labels", n_labels, FLAVOURS * 2),
-                             ("n_users", n_users, 50), ("length", length, 6)):  # fmt: skip
-        if value < low:
-            raise DataError(f"synthetic: {name}={value!r}; wanted: at least {low}")
-    if clicks <= 0 or likes <= 0:
-        raise DataError(f"synthetic: clicks={clicks!r}, likes={likes!r}; wanted: more than 0 labels a user")
+    demand_whole(NAME, COMMUNITIES * FLAVOURS, LARGEST, n_items=n_items)
+    demand_whole(NAME, FLAVOURS * 2, LARGEST, n_labels=n_labels)
+    demand_whole(NAME, 50, LARGEST, n_users=n_users)
+    demand_whole(NAME, 6, LONGEST, length=length)
+    demand_whole(NAME, 0, MOST, seed=seed)
+    for name, value in (("clicks", clicks), ("likes", likes)):
+        if not 0 < value <= MOST_LABELS:
+            raise DataError(f"synthetic: {name}={value!r}; wanted: labels a user, above 0, at most {MOST_LABELS}")
 
     rng = np.random.default_rng(seed)
     community = rng.integers(COMMUNITIES, size=n_users)

@@ -16,8 +16,8 @@ import pandas as pd
 import pyarrow as pa
 from pyarrow import csv
 
-from .fetch import bad_line, csv_options, read_text
-from .stream import PAD, DataError, Kind, Task, TaskStream, checked, draw_split
+from .stream import LONGEST, MOST, PAD, DataError, Kind, Task, TaskStream, checked, demand_whole, draw_split
+from .texts import bad_line, csv_options, only_numbers, read_text
 
 TASKS: dict[str, tuple[str, Kind, str]] = {
     "T1": ("original_desen_pretrain.csv", "sequence", "watched items (QQ Browser), in time order"),
@@ -56,9 +56,14 @@ def build(
     for option, value in (("duplicates", duplicates), ("unknown_users", unknown_users)):
         if value not in ("error", "drop"):
             raise DataError(f"ttl: {option}={value!r}; use 'error' or 'drop'")
+    demand_whole("ttl", 2, LONGEST, length=length)
+    demand_whole("ttl", 1, MOST, min_label_count=min_label_count)
     names = dict(files) if files is not None else {task: TASKS[task][0] for task in TASKS}
-    if not names.keys() <= TASKS.keys() or "T1" not in names or len(names) < 2:
-        raise DataError(f"ttl: files={names}; name T1 and at least one of {', '.join(list(TASKS)[1:])}")
+    ok = names.keys() <= TASKS.keys() and all(isinstance(name, str) and name for name in names.values())
+    if not ok or "T1" not in names or len(names) < 2:
+        raise DataError(
+            f"ttl: files={names}; wanted file names: name T1 and at least one of {', '.join(list(TASKS)[1:])}"
+        )
     if not Path(path).is_dir():
         raise DataError(f"{path}: found no such folder, wanted the folder with {', '.join(names.values())}")
 
@@ -100,12 +105,12 @@ def build(
 
 def _sequences(text: bytes, file: str, length: int) -> np.ndarray:
     """T1's lines as int32 [lines, length]; parsed block by block, so that memory stays near the result's."""
-    if length < 2:
-        raise DataError(f"ttl: length={length}; the window has at least 2 items")
     types = {f"item {place}": pa.int32() for place in range(1, length + 1)}
     sequences = np.empty((text.count(b"\n"), length), dtype=np.int32)
     try:
         row = 0
+        if not only_numbers(text, b","):
+            raise pa.ArrowInvalid("spaces, signs or letters")
         for batch in csv.open_csv(pa.BufferReader(text), **csv_options(",", types)):
             for place in range(length):
                 sequences[row : row + len(batch), place] = batch.column(place).to_numpy()

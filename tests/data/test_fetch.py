@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from conure_lib.data import fetch
+from conure_lib.data import fetch, texts
 from conure_lib.data.stream import DataError
 
 CONTENT = b"ratings" * 50_000
@@ -110,8 +110,8 @@ def test_members_are_read_by_exact_name_and_hostile_ones_are_never_written(tmp_p
     pack = zipped(
         folder / "a.zip", [("../evil.csv", b"evil"), ("/tmp/evil.csv", b"evil"), ("ml/ratings.csv", b"1\n")]
     )
-    assert fetch.read_member(pack, "ml/ratings.csv") == b"1\n"
-    assert fetch.read_text(pack, "ml/ratings.csv")[0] == b"1\n"
+    assert texts.read_member(pack, "ml/ratings.csv") == b"1\n"
+    assert texts.read_text(pack, "ml/ratings.csv")[0] == b"1\n"
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.zip", "inside"]
 
 
@@ -127,7 +127,7 @@ def test_members_are_read_by_exact_name_and_hostile_ones_are_never_written(tmp_p
 def test_bad_members(tmp_path, members, limit, message):
     pack = zipped(tmp_path / "a.zip", members)
     with pytest.raises(DataError, match=message) as caught:
-        fetch.read_member(pack, "ml/ratings.csv", limit=limit)
+        texts.read_member(pack, "ml/ratings.csv", limit=limit)
     assert str(pack) in str(caught.value)
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_zip_is_named(tmp_path):
     for raw in (whole.getvalue()[:-30], bytes(flipped), b"not a zip"):
         (tmp_path / "a.zip").write_bytes(raw)
         with pytest.raises(DataError, match=r"a\.zip, ml/ratings\.csv: found .* get it again"):
-            fetch.read_member(tmp_path / "a.zip", "ml/ratings.csv")
+            texts.read_member(tmp_path / "a.zip", "ml/ratings.csv")
 
 
 @pytest.fixture

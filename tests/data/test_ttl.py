@@ -142,7 +142,7 @@ def test_missing_files_and_wrong_options(tmp_path):
         ({"files": {"T1": "x", "T9": "y"}}, "name T1 and at least one of T2"),
         ({"duplicates": "keep"}, "duplicates='keep'; use 'error' or 'drop'"),
         ({"unknown_users": "keep"}, "unknown_users='keep'; use 'error' or 'drop'"),
-        ({"length": 1}, "at least 2 items"),
+        ({"length": 1}, "length=1; wanted: a whole number from 2"),
     ):
         with pytest.raises(DataError, match=message):
             ttl.build(**{"path": tmp_path, "length": LENGTH, **options})
