@@ -27,7 +27,10 @@ def all_notebooks() -> list[Path]:
 
 
 def known_parameters(notebook: Path, parameters: dict) -> dict:
-    """Those of ``parameters`` that the notebook takes. papermill itself only warns at unknown names."""
+    """The parameters, once it is sure that the notebook takes all of them: papermill itself only warns.
+
+    Raises NotebookError for an unknown name, or a notebook without a cell tagged "parameters".
+    """
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:
         raise NotebookError(f"{notebook.name}: no cell tagged 'parameters'")

@@ -18,6 +18,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's parser, but a mistake is one line on stderr (and exit code 2) instead of the whole usage."""
 
     def error(self, message: str) -> None:
+        """One line on stderr that names the mistake, then exit code 2."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
@@ -35,10 +36,12 @@ def add_command(commands: argparse._SubParsersAction, function: Command, name: s
 
 
 def add_json(sub: Parser, what: str) -> None:
+    """The switch ``--json``; what: that it prints."""
     sub.add_argument("--json", action="store_true", help=f"{what} as JSON on stdout, and nothing else there")
 
 
 def add_options(sub: Parser) -> None:
+    """The repeatable ``--option NAME=VALUE``; see ``options``."""
     sub.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the builder"
     )
@@ -50,6 +53,7 @@ def options(args: argparse.Namespace) -> dict:
 
 
 def positive(text: str) -> int:
+    """A whole number of at least 1; raises ValueError, which argparse turns into its message."""
     number = int(text)
     if number < 1:
         raise ValueError
@@ -57,10 +61,12 @@ def positive(text: str) -> int:
 
 
 def print_json(value: object) -> None:
+    """A value as JSON on stdout."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def print_table(rows: list[dict]) -> None:
+    """Rows as a table of aligned columns on stdout."""
     print(pd.DataFrame(rows).to_string(index=False))
 
 

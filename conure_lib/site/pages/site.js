@@ -1,4 +1,4 @@
-// Sorting and filtering the ledger, choosing a dataset's figures, hiding code, curves that tell their values.
+// Sorting and filtering the ledger, finding names, choosing a dataset's figures, hiding code, curves that tell their values.
 // Without it every page still shows all it has.
 "use strict";
 
@@ -59,6 +59,29 @@ function filterable(table) {
     button.textContent = open ? "Hide all rules" : "Show all rules";
     all("details", table).forEach((one) => { one.open = open; });
   });
+  show();
+}
+
+// ---- the API reference: names that hold the words, and modules that have one of them
+
+function findable(table) {
+  const field = document.getElementById("find-name");
+  const rows = [...table.tBodies[0].rows];
+  const show = () => {
+    const word = field.value.trim().toLowerCase();
+    const has = (node) => node.textContent.toLowerCase().includes(word);
+    let count = 0;
+    for (const row of rows) {
+      const names = all(".list a", row);
+      const module = has(row.cells[0]);
+      for (const name of names) name.hidden = !(module || has(name));
+      const fits = names.filter((name) => !name.hidden).length;
+      row.hidden = !(module || fits);
+      count += fits;
+    }
+    document.getElementById("found").textContent = `${count} name${count === 1 ? "" : "s"}`;
+  };
+  field.addEventListener("input", show);
   show();
 }
 
@@ -181,6 +204,8 @@ if (table) {
   sortable(table);
   filterable(table);
 }
+const names = document.getElementById("names");
+if (names) findable(names);
 for (const holder of all(".curves")) {
   const data = JSON.parse(holder.querySelector("script").textContent);
   holder.append(...data.map((one) => panel(one, holder.dataset.name)));
@@ -200,4 +225,6 @@ if (code) {
     document.querySelector(".notebook").classList.toggle("hidden-code", !shown);
   });
 }
+// Beside the text the contents stay open; above it, in a narrow window, they would push it down.
+if (matchMedia("(max-width: 62rem)").matches) all(".members details").forEach((one) => { one.open = false; });
 all(".tools").forEach((tools) => { tools.hidden = false; });
