@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import mistune
+
 import conure_lib
 
 from .. import paths
@@ -59,6 +61,8 @@ def references() -> tuple[Reference, ...]:
     except ModuleNotFoundError as error:
         raise SiteError("pdoc, which makes the API reference, is missing; pip install 'pdoc>=16,<17'") from error
     pdoc.render.configure(docformat="markdown", search=False, show_source=False, template_directory=TEMPLATES)
+    # In place of pdoc's own converter, which takes <NAME> in a docstring for HTML.
+    pdoc.render.env.filters["to_html"] = mistune.create_markdown(escape=True, plugins=["url"])
     modules = {name: pdoc.doc.Module(importlib.import_module(name)) for name in module_names()}
     here = str(paths.DOCS.parent)  # as a default value in a signature
     return tuple(

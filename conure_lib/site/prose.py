@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import unescape
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +16,7 @@ from pygments.lexers import get_lexer_by_name
 from .. import paths
 from .sources import SiteError
 
+SHORT = 18  # characters of a cell that stays on one line
 _COMMENT = re.compile(r"<!--.*?-->\n?", re.DOTALL)
 _LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 _ANCHOR = re.compile(r"</?a\b[^>]*>")
@@ -119,6 +121,12 @@ class _Renderer(mistune.HTMLRenderer):
 
     def block_code(self, code: str, info: str | None = None) -> str:
         return highlight(code, get_lexer_by_name(info or "text"), HtmlFormatter())
+
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
+        if head:
+            return f'<th scope="col">{text}</th>\n'
+        short = len(unescape(mistune.util.striptags(text))) <= SHORT
+        return f'<td class="short">{text}</td>\n' if short else f"<td>{text}</td>\n"
 
     def table(self, text: str) -> str:
         return (

@@ -197,26 +197,26 @@ function panel(data, name) {
   return whole;
 }
 
-// ---- what this page has
+// ---- what this page has; a name of the library may be an id as well, so the element is asked for too
 
-const table = document.getElementById("claims");
+const table = document.querySelector("table#claims");
 if (table) {
   sortable(table);
   filterable(table);
 }
-const names = document.getElementById("names");
+const names = document.querySelector("table#names");
 if (names) findable(names);
 for (const holder of all(".curves")) {
   const data = JSON.parse(holder.querySelector("script").textContent);
   holder.append(...data.map((one) => panel(one, holder.dataset.name)));
 }
-const of = document.getElementById("figures-of");
+const of = document.querySelector("select#figures-of");
 if (of) {
   of.addEventListener("input", () => {
     all(".card[data-dataset]").forEach((card) => { card.hidden = Boolean(of.value) && card.dataset.dataset !== of.value; });
   });
 }
-const code = document.getElementById("code");
+const code = document.querySelector("button#code");
 if (code) {
   let shown = true;
   code.addEventListener("click", () => {
