@@ -43,6 +43,7 @@ class Context:
 
     @property
     def settings(self) -> TrainConfig:
+        """The study's settings for this action on this task."""
         return self.study.training(self.task.name, self.action)
 
 

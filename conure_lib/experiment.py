@@ -41,6 +41,7 @@ class Run:
 
     @property
     def id(self) -> str:
+        """Twelve hexadecimal digits: a hash of the method and the stages' ids, which hold the seed."""
         return content_id([self.method, *(stage.id for stage in self.stages.values())])
 
 
@@ -65,6 +66,7 @@ class Study:
         return other
 
     def stage(self, step: Step, seed: int) -> Stage:
+        """A step of this study with one seed; nothing is computed."""
         digest = self.by_task.get(step.task, self._digest)
         return Stage(step, self.config, digest, seed, self.by_task)
 
@@ -84,6 +86,7 @@ class Study:
         return Run(method, seed, {task: self.stage(step, seed) for task, step in steps.items()}, self.variant)
 
     def runs(self, methods: Iterable[str], order: tuple[str, ...] | None = None) -> list[Run]:
+        """Methods by seeds, in this order: a run for each of the study's seeds (see ``run``)."""
         return [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
 
     def compute(self, runs: Iterable[Run], workers: int = 1, reuse: bool = True) -> None:

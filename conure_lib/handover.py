@@ -39,6 +39,7 @@ class TaskModel(nn.Module):
         self.model, self.output, self.is_first = model, model.outputs[task], is_first
 
     def forward(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
+        """item ids int64 [B, L] -> user vectors float32 [B, k], scores float32 [B, n_labels]."""
         vectors = self.model.last_hidden(sequences) if self.is_first else self.model.user_vectors(sequences)
         return vectors, self.output(vectors)
 
@@ -54,9 +55,11 @@ class Saved:
 
     @property
     def is_first(self) -> bool:
+        """Whether the task is the sequence task, T1."""
         return self.task == self.learner.tasks[0]
 
     def function(self) -> TaskModel:
+        """The task's plain model as one function."""
         return TaskModel(self.learner.for_task(self.task), self.task, self.is_first)
 
 

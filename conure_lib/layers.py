@@ -34,6 +34,7 @@ class CausalConv(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, kernel: Tensor, pads: Tensor | None, plan: Plan, n_out: int) -> Tensor:
+        """x [positions, batch, k], kernel [3, k, k] -> y [n_out, batch, k]; pads, plan: see the class."""
         full, low, width = x.dtype, product_type(x), x.shape[2]
         x, kernel, pads = x.to(low), kernel.to(low), None if pads is None else pads.to(low)
         ctx.save_for_backward(x, kernel, pads)
@@ -49,6 +50,7 @@ class CausalConv(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradients of x, kernel and pads from the one of y [n_out, batch, k]."""
         x, kernel, pads = ctx.saved_tensors
         grad, full, low = grad.contiguous(), grad.dtype, x.dtype
         narrow = grad.to(low)
@@ -189,6 +191,7 @@ class Patch(nn.Module):
         self.down_bias, self.up_bias = nn.Parameter(torch.zeros(narrow)), nn.Parameter(torch.zeros(width))
 
     def forward(self, z: Tensor) -> Tensor:
+        """z [positions, batch, k] -> the patch's addition, of the same shape."""
         return F.relu(z @ self.down + self.down_bias) @ self.up + self.up_bias
 
 
@@ -211,6 +214,7 @@ class OutputLayer(nn.Module):
         self.bias = None if kind == "ranking" else nn.Parameter(torch.full((n_labels,), start))
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """User vectors [..., k] -> scores [..., n_labels]."""
         return F.linear(vectors, self.weight, self.bias)
 
 

@@ -24,6 +24,7 @@ class SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        """The mean loss, a scalar; shapes as in ``softmax_loss``. Gradients are computed along the way."""
         grad_vectors, grad_weight = torch.empty_like(vectors), torch.zeros_like(weight)
         grad_bias = None if bias is None else torch.zeros_like(bias)
         own, low = torch.empty_like(vectors[:, 0]), product_type(vectors)
@@ -47,6 +48,7 @@ class SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The stored gradients of vectors, weight and bias, times the loss's own."""
         return (*(None if g is None else g * grad for g in ctx.grads), None)
 
 
@@ -63,6 +65,7 @@ class SampledSoftmaxLoss(torch.autograd.Function):
         negatives: Tensor,
         rows_only: bool,
     ) -> Tensor:
+        """The mean loss, a scalar; corrected [n]: bias - log_expected; the rest as in ``sampled_softmax_loss``."""
         others, shift = weight[negatives], corrected[negatives]
         own = (vectors * weight[targets]).sum(1) + corrected[targets]
         column = targets.new_full((len(weight),), -1)
@@ -100,6 +103,7 @@ class SampledSoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The stored gradients of vectors, weight and corrected, times the loss's own."""
         return (*(g * grad for g in ctx.grads), None, None, None)
 
 
@@ -229,7 +233,7 @@ def bpr_loss(vectors: Tensor, weight: Tensor, positives: Tensor, negatives: Tens
 
 
 def popularity_rank(counts: np.ndarray) -> np.ndarray:
-    """Rank of each label by frequency, 0 the most frequent; equal counts in order of their number."""
+    """Rank of each label by frequency: int64 [n], 0 the most frequent; equal counts in order of their number."""
     rank = np.empty(len(counts), dtype=np.int64)
     rank[np.argsort(-np.asarray(counts), kind="stable")] = np.arange(len(counts))
     return rank

@@ -30,9 +30,10 @@ def all_notebooks() -> list[Path]:
 
 
 def known_parameters(notebook: Path, parameters: dict) -> dict:
-    """Those of ``parameters`` that the notebook takes. papermill itself only warns at unknown names.
+    """The parameters, once it is sure that the notebook takes all of them: papermill itself only warns.
 
-    Raises NotebookError for an unknown name, or a value of DATASET, PROFILE or SEEDS that cannot be meant.
+    Raises NotebookError for an unknown name, a value of DATASET, PROFILE or SEEDS that cannot be meant, or a
+    notebook without a cell tagged "parameters".
     """
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:

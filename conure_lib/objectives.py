@@ -10,7 +10,7 @@ from .losses import LogUniformSampler, PopularitySampler, bpr_loss, sampled_soft
 
 
 class NextItemLoss:
-    """T1's loss: the mean over all items that follow an item."""
+    """T1's loss: the mean cross-entropy over all items that follow an item (paper, section 3.2, Eq. 1)."""
 
     def __init__(
         self, layer: OutputLayer, stream: TaskStream, config: TrainConfig, noise: torch.Generator
@@ -23,7 +23,7 @@ class NextItemLoss:
         self.sampler = LogUniformSampler(counts, n_draws, layer.weight.device) if sampled else None
 
     def draw(self) -> Tensor | None:
-        """The negatives that a batch shares."""
+        """The negatives that a batch shares, int64 [draws]; None for the full softmax."""
         return self.sampler and self.sampler.draw(self.noise)
 
     def __call__(self, vectors: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
@@ -36,7 +36,7 @@ class NextItemLoss:
 
 
 class LabelLoss:
-    """The loss of a task after T1: BPR for ranking, cross-entropy for classification."""
+    """The loss of a task after T1: BPR for ranking, cross-entropy for classification (section 3.2, Eq. 2)."""
 
     def __init__(self, layer: OutputLayer, task: Task, config: TrainConfig, noise: torch.Generator) -> None:
         self.layer, self.noise = layer, noise
@@ -44,7 +44,7 @@ class LabelLoss:
         self.sampler = PopularitySampler(task.label_counts(), config.rho, device) if ranking else None
 
     def draw(self, labels: Tensor) -> Tensor | None:
-        """One negative for each label of a batch."""
+        """One negative for each label of a batch, int64 [N] as the labels; None for classification."""
         return self.sampler and self.sampler.draw(labels, self.noise)
 
     def __call__(self, vectors: Tensor, labels: Tensor, negatives: Tensor | None) -> Tensor:

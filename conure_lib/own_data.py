@@ -210,6 +210,7 @@ def read_names(folder: Path, what: str) -> np.ndarray | None:
 
 
 def default_folder(plan: Plan, method: str) -> Path:
+    """Where ``conure run`` writes unless told otherwise: artifacts/runs/NAME, or NAME-METHOD."""
     return paths.runs() / (name_of(plan) if method == "Conure" else f"{name_of(plan)}-{method}")
 
 

@@ -93,11 +93,12 @@ class ContinualModel:
         self.phase = Phase.TRAIN
 
     def prune(self, kernels: float, embedding: float | None = None) -> None:
-        """Stage 2 or 5: of each tensor's free weights the largest (1 - ratio) become the current task's.
+        """Stage 2 or 5 (Eq. 3): of each tensor's free weights the largest (1 - ratio) become the current task's.
 
         The rest stays free and keeps its values. Equal magnitudes: the earlier position is kept.
         kernels, embedding: the ratios; the embedding belongs to the first task as a whole unless that task
-        prunes it. Raises ValueError for a ratio outside (0, 1) or one that is missing or comes too late.
+        prunes it. Raises ValueError for a ratio outside (0, 1) or one that is missing or comes too late,
+        PhaseError unless the task is in training.
         """
         self._require(Phase.TRAIN, "prune")
         weights, owners = dict(self.model.named_parameters()), self.owners
@@ -124,10 +125,11 @@ class ContinualModel:
         self.phase = Phase.READY
 
     def trainable(self) -> dict[str, Tensor | None]:
-        """Parameter name -> mask of the entries that may change now (None: all of them).
+        """Parameter name -> mask (bool) of the entries that may change now (None: all of them), Eq. 4.
 
         Training T1: everything. Training a later task: free weights. Retraining: the task's own weights. In
         each case the task's output layer too. Everything else, LayerNorm and embedding included, stands still.
+        Raises PhaseError between tasks.
         """
         if self.phase is Phase.READY:
             raise PhaseError("no task is in training; start one first")
@@ -144,14 +146,20 @@ class ContinualModel:
         return masks
 
     def visible(self, name: str, task: str) -> Tensor:
-        """Mask of the entries of a tensor that the task's forward pass uses: owners 1..t, no free ones."""
+        """Mask (bool) of the entries of a tensor that the task's forward pass uses: owners 1..t, no free ones.
+
+        name: a key of ``owners``. While the last task trains, all entries are visible to it.
+        """
         owner = self.owners[name]
         if task == self.tasks[-1] and self.phase is Phase.TRAIN:
             return torch.ones_like(owner, dtype=torch.bool)
         return (owner > 0) & (owner <= self._number(task))
 
     def for_task(self, task: str) -> UserModel:
-        """A plain model for one task: weights masked once and for all, one output layer, no overhead."""
+        """A plain model for one task: weights masked once and for all, one output layer, no overhead.
+
+        Raises KeyError for a task that is not learned.
+        """
         self._number(task)
         model = copy.deepcopy(self.model)
         with torch.no_grad():

@@ -19,7 +19,10 @@ def padding_of(sequences: np.ndarray) -> np.ndarray:
 
 
 def pieces(padding: np.ndarray, at_most: int) -> Iterator[list[Group]]:
-    """Pieces of up to ``at_most`` sequences, in groups of similar padding: [n], as ``padding_of`` gives it."""
+    """Pieces of up to ``at_most`` sequences, each in groups of similar padding, all [n] of them once.
+
+    padding: int64 [n], as ``padding_of`` gives it. The groups hold row numbers, in order of their padding.
+    """
     order = np.argsort(padding, kind="stable")
     for start in range(0, len(order), at_most):
         numbers = order[start : start + at_most]

@@ -7,6 +7,10 @@ ROOT = Path(os.environ.get("CONURE_ROOT", Path(__file__).resolve().parent.parent
 """The repository; the environment variable CONURE_ROOT moves all outputs elsewhere (tests use it)."""
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
+"""The notebooks to read and run, those of this checkout wherever outputs go."""
+
+DOCS = NOTEBOOKS.parent / "docs"
+"""The documents beside README.md and CONTRIBUTING.md."""
 
 
 def artifacts() -> Path:
@@ -15,6 +19,7 @@ def artifacts() -> Path:
 
 
 def downloads() -> Path:
+    """What was fetched, one folder a dataset; ``make clean`` keeps it."""
     return artifacts() / "downloads"
 
 
@@ -39,10 +44,12 @@ def published() -> Path:
 
 
 def tables(profile: str, dataset: str) -> Path:
+    """The tidy results of a profile on a dataset (metrics.csv, overall.csv, ...)."""
     return ROOT / "results" / profile / dataset
 
 
 def executed(profile: str, dataset: str) -> Path:
+    """The notebooks of a profile and a dataset as they ran."""
     return ROOT / "results" / "executed" / profile / dataset
 
 

@@ -42,5 +42,6 @@ def read_record(file: Path, fields: set[str]) -> dict:
 
 
 def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -54,6 +54,7 @@ class Stage:
 
     @cached_property
     def parent(self) -> "Stage | None":
+        """The stage that this one starts from; None at a start."""
         step = self.step.parent
         if step is None:
             return None
@@ -87,11 +88,13 @@ class Stage:
 
     @cached_property
     def id(self) -> str:
+        """dataset.task.action.sSEED and a hash of ``determined_by``."""
         step = self.step
         return f"{self.study.data.dataset}.{step.task}.{step.action}.s{self.seed}.{content_id(self.determined_by)}"
 
     @property
     def folder(self) -> Path:
+        """Where the stage is kept when it is computed here."""
         return paths.stages() / self.id
 
     def lineage(self) -> list["Stage"]:
@@ -109,6 +112,7 @@ class Stage:
         return table.loc[table["measure"] == measure, "rank"].to_numpy()
 
     def environment(self) -> dict:
+        """Where and when the stage was computed (see the function ``environment``). Raises MissingResult."""
         return read_record(self._found() / ENVIRONMENT, {"commit"})
 
     def model(self) -> ContinualModel:
@@ -182,6 +186,7 @@ def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> 
 
 
 def metric_name(kind: str) -> str:
+    """What a kind of task is measured by: accuracy for classification, MRR@5 for sequence and ranking."""
     return "accuracy" if kind == "classification" else "MRR@5"
 
 

@@ -47,7 +47,10 @@ def estimate(scores: np.ndarray, users: np.ndarray, level: float = 0.95) -> Esti
 
 
 def paired_effect(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> Effect:
-    """Mean of ours - theirs over the same instances, clustered by user; identical scores give p = 1."""
+    """Mean of ours - theirs over the same instances, clustered by user; identical scores give p = 1.
+
+    ours, theirs: scores float [n] in the same order; users [n]. Raises ValueError if they are not aligned.
+    """
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} against {len(theirs)} scores; a paired test needs the same instances")
     difference = np.asarray(ours, float) - np.asarray(theirs, float)
@@ -103,7 +106,7 @@ def over_seeds(values: np.ndarray) -> Effect:
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's correction: p values for a family of tests, such that the chance of any false alarm is kept."""
+    """Holm's correction: p values [n] of a family of tests, such that the chance of any false alarm is kept."""
     p = np.asarray(p_values, float)
     order = np.argsort(p)
     corrected = np.empty(len(p))

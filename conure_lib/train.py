@@ -20,7 +20,10 @@ from .steps import Joint, steps_of
 
 @dataclass(frozen=True)
 class Epoch:
-    """What an epoch of training gave: its mean loss and the validation metric (MRR@5 or accuracy)."""
+    """What an epoch of training gave: its mean loss and the validation metric (MRR@5 or accuracy).
+
+    number: 0 is the state before training, whose loss is nan. best: better than every epoch before.
+    """
 
     number: int
     loss: float

@@ -2,7 +2,6 @@
 
 import ast
 import json
-import pydoc
 import re
 import tomllib
 from pathlib import Path
@@ -55,7 +54,7 @@ WITHIN = {
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "breakdown", "point"),
         *("facts", "inference", "study", "once", "drawing", "run", "scale", "compare"),
     ),
-    "site": ("sources", "verdicts", "curves", "convert", "build"),
+    "site": ("sources", "verdicts", "curves", "convert", "api", "prose", "build"),
     "cli": ("common", "studies", "datasets", "own", "upkeep", "entry", "__main__"),
 }
 """The same inside each sub-package; its __init__ comes after all of them."""
@@ -303,12 +302,36 @@ def test_notebooks_take_parameters_and_define_nothing(path):
     assert unsafe_uses(code(path)) == []
 
 
-def test_the_readme_finds_every_step_of_the_paper_in_the_code():
+def test_the_readme_names_modules_that_are_there():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text.partition("## Reading the paper with the code")[2].partition("\n## ")[0]
-    names = re.findall(r"`([a-z_]+(?:\.\w+)+)`", section)
-    assert len(names) > 25
-    for name in names:
-        assert pydoc.locate(f"conure_lib.{name}") is not None, f"README names {name}, which is not there"
-    numbers = re.findall(r"\| (\d\d) \|", section)
-    assert set(numbers) <= {path.stem[:2] for path in NOTEBOOKS}
+    section = text.partition("| module | what it holds |")[2].partition("\n\n")[0]
+    rows = re.findall(r"(?m)^\| (`.+?) \|", section)
+    named = [name.rstrip("/") for row in rows for name in re.findall(r"`([\w/]+)`", row)]
+    assert sorted(named) == sorted(ORDER), "the README lists every module once"
+
+
+def undocumented(source: str) -> list[str]:
+    """The public functions, classes and methods of a module that have no docstring; "module" for its own."""
+    tree = ast.parse(source)
+    missing = [] if ast.get_docstring(tree) else ["module"]
+
+    def look(parent: ast.Module | ast.ClassDef, head: str) -> None:
+        for node in parent.body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                missing.extend([] if ast.get_docstring(node) else [head + node.name])
+                if isinstance(node, ast.ClassDef):
+                    look(node, f"{head}{node.name}.")
+
+    look(tree, "")
+    return missing
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_everything_public_has_a_docstring(path):
+    assert undocumented(path.read_text(encoding="utf-8")) == []
+
+
+def test_the_docstring_check_sees_modules_functions_classes_and_methods():
+    source = '"""Says."""\ndef a(): ...\ndef _b(): ...\nclass C:\n    """Says."""\n    def d(self): ...'
+    assert undocumented(source) == ["a", "C.d"]
+    assert undocumented("x = 1") == ["module"]

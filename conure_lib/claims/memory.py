@@ -1,4 +1,4 @@
-"""Claims on forgetting, ownership and cost: C01, C02, C13, C19, C20 (sections 3.3, 4.2 and 4.3)."""
+"""Claims on forgetting, ownership and cost: C01, C02, C13, C19, C20 (sections 3.3 and 4)."""
 
 import json
 
@@ -21,6 +21,7 @@ from .registry import NOT_REPRODUCED, NOT_TESTED, PARTLY, REPRODUCED, Finding, c
     "MRR@5",
 )
 def unprotected_training_destroys_t1(study: Study) -> Finding:
+    """C01 (section 3.3, Fig. 2): T1's test MRR@5 after an unprotected T2, against before."""
     runs = study.runs(["STL"])
     before = np.mean([reciprocal_ranks(r.stages["T1"].ranks("T1")) for r in runs], axis=0)
     after = np.mean([reciprocal_ranks(r.stages["T2"].ranks("T1-after")) for r in runs], axis=0)
@@ -41,6 +42,7 @@ def unprotected_training_destroys_t1(study: Study) -> Finding:
     "cosine",
 )
 def weights_move_little_vectors_much(study: Study) -> Finding:
+    """C02 (section 3.3, Fig. 2): how far kernel weights and user vectors moved during T2."""
     runs = study.runs(["STL"])
     notes = pd.DataFrame([r.stages["T2"].record()["notes"]["forgetting"] for r in runs])
     cosine = over_seeds(notes["hidden_cosine"].to_numpy())
@@ -58,6 +60,7 @@ def weights_move_little_vectors_much(study: Study) -> Finding:
     "pairs with a changed bit",
 )
 def nothing_is_forgotten(study: Study) -> Finding:
+    """C13 (sections 4 and 6.2): whether any bit of an earlier task's logits ever changed."""
     runs = study.runs(["Conure"])
     memory = pd.concat([report.no_forgetting(run).assign(seed=run.seed) for run in runs])
     different = memory.groupby(["seed", "task"])["logits_sha256"].nunique() - 1
@@ -76,6 +79,7 @@ def nothing_is_forgotten(study: Study) -> Finding:
     "of the kernel weights",
 )
 def masks_never_exceed_the_weights(study: Study) -> Finding:
+    """C19 (section 4, overhead): the weights that all tasks own together, and each task's predicted share."""
     runs, verdict, owned, weights = study.runs(["Conure"]), REPRODUCED, 0.0, 0
     for run in runs:
         table = report.capacity(run).set_index("owner")
@@ -102,6 +106,7 @@ def masks_never_exceed_the_weights(study: Study) -> Finding:
     "relative",
 )
 def inference_costs_only_the_masking(study: Study) -> Finding:
+    """C20 (section 4, inference): the committed measurement of serving, with and without masks."""
     path = paths.bench(quick=study.config.profile == "smoke") / "inference.json"
     if not path.is_file():
         return Finding(NOT_TESTED)

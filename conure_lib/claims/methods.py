@@ -12,6 +12,7 @@ PROFILE_TASKS = ("T4", "T5", "T6")
 
 
 def later_tasks(study: Study) -> tuple[str, ...]:
+    """The tasks after T1, in the study's order."""
     return study.order[1:]
 
 
@@ -26,6 +27,7 @@ def later_tasks(study: Study) -> tuple[str, ...]:
     "relative",
 )
 def sinmo_is_the_worst(study: Study) -> Finding:
+    """C06 (Table 2): SinMo against five other methods, over the tasks after T1."""
     sinmo = study.runs(["SinMo"])
     others = [name for name in RANKED if name != "SinMo"]
     table = report.compare_means(study, [(sinmo, study.runs([name])) for name in others], later_tasks(study))
@@ -44,6 +46,7 @@ def sinmo_is_the_worst(study: Study) -> Finding:
     "relative",
 )
 def stl_beats_finesmax(study: Study) -> Finding:
+    """C07 (Table 2): STL against FineSmax, over the tasks after T1."""
     pair = (study.runs(["STL"]), study.runs(["FineSmax"]))
     row = report.compare_means(study, [pair], later_tasks(study)).iloc[0]
     far = row["clear"] and row["effect"] >= MARGIN
@@ -59,6 +62,7 @@ def stl_beats_finesmax(study: Study) -> Finding:
     "relative",
 )
 def as_good_as_stl(study: Study) -> Finding:
+    """C08 (Table 2): Conure and PeterRec against STL, over the tasks after T1."""
     stl = study.runs(["STL"])
     pairs = [(study.runs([name]), stl) for name in ("Conure", "PeterRec")]
     table = report.compare_means(study, pairs, later_tasks(study))
@@ -75,6 +79,7 @@ def as_good_as_stl(study: Study) -> Finding:
     "MRR@5",
 )
 def conure_wins_on_t3(study: Study) -> Finding:
+    """C09 (Table 2): Conure- against STL and PeterRec on T3."""
     if "T3" not in study.order:
         return Finding(NOT_TESTED)
     pairs = [(study.runs(["Conure-"]), study.runs([name])) for name in ("STL", "PeterRec")]
@@ -94,6 +99,7 @@ def conure_wins_on_t3(study: Study) -> Finding:
     "relative",
 )
 def profiles_do_not_suffer(study: Study) -> Finding:
+    """C10 (Table 2): Conure against PeterRec, over T4 to T6."""
     tasks = [task for task in PROFILE_TASKS if task in study.order]
     if not tasks:
         return Finding(NOT_TESTED)
@@ -112,6 +118,7 @@ def profiles_do_not_suffer(study: Study) -> Finding:
     "relative",
 )
 def mtl_stands_between(study: Study) -> Finding:
+    """C12 (Table 2): MTL against SinMo, STL, PeterRec and Conure, over the tasks after T1."""
     mtl = study.runs(["MTL"])
     better = [(study.runs([name]), mtl) for name in ("STL", "PeterRec", "Conure")]
     table = report.compare_means(study, [(mtl, study.runs(["SinMo"])), *better], later_tasks(study))
@@ -131,6 +138,7 @@ def mtl_stands_between(study: Study) -> Finding:
     "epochs",
 )
 def transfer_is_faster(study: Study) -> Finding:
+    """C21 (Fig. 6): epochs until SinMo's best validation value, PeterRec and Conure- against SinMo."""
     sinmo = study.runs(["SinMo"])
     found = []
     for method in ("Conure-", "PeterRec"):

@@ -18,6 +18,7 @@ ORDERED = ("T2", "T3", "T6")
     "MRR@5",
 )
 def t2_helps_t3(study: Study) -> Finding:
+    """C14 (Table 3): T3 with and without T2 learned before, on all training data and on a fifth."""
     if not {"T2", "T3"} <= set(study.order):
         return Finding(NOT_TESTED)
     runs = transfer(study)
@@ -42,6 +43,7 @@ def t2_helps_t3(study: Study) -> Finding:
     "relative",
 )
 def the_order_hardly_matters(study: Study) -> Finding:
+    """C15 (Table 4): Conure in orders 2 and 3 against order 1, over T2, T3 and T6."""
     runs = task_orders(study)
     if not runs:
         return Finding(NOT_TESTED)
@@ -64,6 +66,7 @@ def the_order_hardly_matters(study: Study) -> Finding:
     "accuracy",
 )
 def last_is_best(study: Study) -> Finding:
+    """C16 (Table 4): T6 and T3 learned last, against the other orders."""
     runs = task_orders(study)
     if not runs:
         return Finding(NOT_TESTED)

@@ -36,6 +36,7 @@ def pruned_t1(study: Study, network: str) -> pd.DataFrame:
     "MRR@5",
 )
 def pruning_hurts(study: Study) -> Finding:
+    """C03 (section 3.4, Fig. 3): T1 pruned by 30, 50 and 70% and not retrained, against unpruned."""
     table = pruned_t1(study, "normal")
     *_, most, _ = (row for _, row in table.iterrows())
     steps = [0.0, *table["effect"].iloc[:-1]]
@@ -64,6 +65,7 @@ def _regains(study: Study, network: str) -> Finding:
     "MRR@5",
 )
 def retraining_regains(study: Study) -> Finding:
+    """C04 (section 3.4, Fig. 3 a): T1 pruned by 70% and retrained, against unpruned."""
     return _regains(study, "normal")
 
 
@@ -75,6 +77,7 @@ def retraining_regains(study: Study) -> Finding:
     "MRR@5",
 )
 def a_small_network_is_too_large(study: Study) -> Finding:
+    """C05 (section 3.4, Fig. 3 b): C04 in a network of half the width and half the blocks."""
     return _regains(study, "small")
 
 
@@ -88,6 +91,7 @@ def a_small_network_is_too_large(study: Study) -> Finding:
     "relative",
 )
 def retraining_improves(study: Study) -> Finding:
+    """C11 (Table 2): Conure against Conure-, task by task."""
     pair = [(study.runs(["Conure"]), study.runs(["Conure-"]))]
     table = report.compare(study, pair)
     better = (table["clear"] & (table["effect"] > 0)).any()
@@ -107,6 +111,7 @@ def retraining_improves(study: Study) -> Finding:
     "MRR@5",
 )
 def half_is_enough(study: Study) -> Finding:
+    """C17 (section 6.5, Fig. 7): T2 pruned by 50, 80 and 95% and retrained, against Conure-."""
     runs = [run for run in pruning_ratios(study) if "T2" in run.stages]
     trained = report.pick(runs, "Conure-", "pr50")
     half, usual, most = (report.pick(runs, "Conure", percent(r)) for r in (0.5, 0.8, 0.95))
@@ -129,6 +134,7 @@ def half_is_enough(study: Study) -> Finding:
     "relative",
 )
 def the_embedding_can_be_pruned(study: Study) -> Finding:
+    """C18 (section 6.5, Table 5): Conure with the embedding pruned against Conure without."""
     runs = embedding_pruning(study)
     pair = (report.pick(runs, "Conure", "kernels and embedding"), report.pick(runs, "Conure", "kernels"))
     row = report.compare_means(study, [pair], ["T1", "T2", "T3"]).iloc[0]

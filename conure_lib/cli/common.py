@@ -20,6 +20,7 @@ class Parser(argparse.ArgumentParser):
     """argparse's parser, but a mistake is one line on stderr (and exit code 2) instead of the whole usage."""
 
     def error(self, message: str) -> None:
+        """One line on stderr that names the mistake, then exit code 2."""
         self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
 
 
@@ -46,10 +47,12 @@ def add_command(commands: argparse._SubParsersAction, function: Command, name: s
 
 
 def add_json(sub: Parser, what: str) -> None:
+    """The switch ``--json``; what: that it prints."""
     sub.add_argument("--json", action="store_true", help=f"{what} as JSON on stdout, and nothing else there")
 
 
 def add_options(sub: Parser) -> None:
+    """The repeatable ``--option NAME=VALUE``; see ``options``."""
     sub.add_argument(
         "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the builder"
     )
@@ -76,10 +79,12 @@ count, seed = whole(1, 1024), whole(0, MOST)
 
 
 def print_json(value: object) -> None:
+    """A value as JSON on stdout."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
 def print_table(rows: list[dict]) -> None:
+    """Rows as a table of aligned columns on stdout."""
     print(pd.DataFrame(rows).to_string(index=False))
 
 

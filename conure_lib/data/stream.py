@@ -105,6 +105,7 @@ class TaskStream:
 
     @property
     def n_users(self) -> int:
+        """Users of the stream, each with a T1 sequence."""
         return len(self.input_rows)
 
     def until(self, task: str) -> "TaskStream":

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from .. import __version__, paths
 from ..figures.ledger import LOOKS
 from ..profiles import PROFILES
+from . import api, prose
 from . import sources as found_in
 from .convert import body
 from .curves import panels
@@ -18,6 +19,7 @@ from .verdicts import KEYS, SIGNS, Ledger, ledgers, words
 MARK = ".conure-site"
 """A file that says: this folder was written here and may be replaced."""
 ASSETS = ("site.css", "site.js")
+TUTORIAL, CARDS = "90_your_own_data", "data-cards"
 
 
 def build(out: Path | None = None) -> Path:
@@ -47,6 +49,7 @@ class _Writer:
         self.folder = folder
         self.sources: Sources = found_in.gather()
         self.ledgers: list[Ledger] = ledgers(self.sources)
+        self.documents = prose.documents()
         self.pages = Environment(
             loader=PackageLoader(__package__, "pages"), autoescape=True, undefined=StrictUndefined,
             trim_blocks=True, lstrip_blocks=True,
@@ -54,6 +57,11 @@ class _Writer:
         looks = {key: LOOKS[verdict][0] for verdict, key in KEYS.items()}
         self.pages.globals |= {"version": __version__, "looks": looks, "signs": SIGNS, "words": words}
         self.pages.globals |= {"sources": self.sources, "front": self.ledgers[0].profile}
+        self.pages.globals |= {
+            "documents": self.documents,
+            "card": self._card,
+            "tutorial": self._executed(TUTORIAL),
+        }
         self.pages.globals |= {"make": found_in.make_command, "papermill": found_in.notebook_command}
 
     def all(self) -> None:
@@ -64,6 +72,12 @@ class _Writer:
         self._notebooks()
         self._figures()
         self._page("reproduce.html", "reproduce.html", studies=self._studies())
+        self._page("docs.html", "docs/index.html")
+        for document in self.documents:
+            self._document(document)
+        self._page("api.html", "api/index.html", references=api.references())
+        for one in api.references():
+            self._page("reference.html", one.page, one=one)
 
     def _page(self, template: str, path: str, **context: object) -> None:
         """Renders a template; ``root`` leads from the page back to the site's root."""
@@ -127,6 +141,35 @@ class _Writer:
                 bench=self.sources.bench if path == "figures.html" else (),
                 panels={f.anchor: panels(f.name, f.data) for f in drawn},
             )  # fmt: skip
+
+    def _document(self, document: prose.Document) -> None:
+        places = {name: f"../{place}" for name, place in api.places().items()}
+        html, sections = prose.body(document, lambda url: self._lead(url, document), places)
+        self._page("document.html", document.page, document=document, body=html, sections=sections)
+
+    def _lead(self, url: str, document: prose.Document) -> str:
+        """Where a link of a document leads on the site; a file that is no page of it is put beside the pages."""
+        found = prose.target_of(url, document)
+        if found is None:
+            return url
+        file, place = found
+        pages = {one.source: one.page for one in self.documents}
+        if file.suffix == ".ipynb":
+            pages[file] = self._executed(file.stem) or "notebooks.html"
+        if file not in pages:
+            pages[file] = f"files/{file.relative_to(paths.DOCS.parent).as_posix()}"
+            self._copy(file, pages[file])
+        return f"../{pages[file]}{place}"
+
+    def _executed(self, stem: str) -> str:
+        """The page of a notebook as it ran for the front page's profile, on the first dataset; "" if none."""
+        ran = [n.page for n in self.sources.notebooks if (n.profile, n.stem) == (self.ledgers[0].profile, stem)]
+        return next(iter(ran), "")
+
+    def _card(self, dataset: str) -> str:
+        """Where a dataset's card is, "" if there is none."""
+        cards = (one for one in self.documents if one.source.stem == CARDS and dataset in prose.headings(one))
+        return next((f"{one.page}#{dataset}" for one in cards), "")
 
     def _studies(self) -> dict[str, list[dict]]:
         """By profile every dataset with settings, its command and its notebooks."""

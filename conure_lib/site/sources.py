@@ -31,14 +31,17 @@ class Notebook:
 
     @property
     def page(self) -> str:
+        """Of the site, from its root."""
         return f"notebooks/{self.profile}/{self.dataset}/{self.stem}.html"
 
     @property
     def download(self) -> str:
+        """The notebook itself, from the site's root."""
         return self.page.removesuffix("html") + "ipynb"
 
     @property
     def command(self) -> str:
+        """What executes it again."""
         return notebook_command(self.stem, self.dataset, self.profile)
 
 
@@ -60,14 +63,17 @@ class Figure:
 
     @property
     def caption(self) -> str:
+        """The figure's name in words."""
         return caption(self.name)
 
     @property
     def data(self) -> Path | None:
+        """The CSV file with what the figure shows, None if there is none."""
         return next((file for file in self.files if file.suffix == ".csv"), None)
 
     @property
     def anchor(self) -> str:
+        """Its id on the page of figures."""
         return f"{self.dataset}-{self.name}"
 
 
@@ -81,6 +87,7 @@ class Table:
 
     @property
     def path(self) -> str:
+        """Of the site, from its root."""
         return f"tables/{self.profile}/{self.dataset}/{self.source.name}"
 
 
@@ -95,6 +102,7 @@ class Sources:
     titles: dict[str, str] = field(default_factory=dict)
 
     def notebook(self, profile: str, dataset: str, stem: str) -> Notebook | None:
+        """An executed notebook, None if it was not executed for this profile and dataset."""
         wanted = (profile, dataset, stem)
         return next((n for n in self.notebooks if (n.profile, n.dataset, n.stem) == wanted), None)
 

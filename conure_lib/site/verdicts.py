@@ -27,14 +27,17 @@ class Cell:
 
     @property
     def sign(self) -> str:
+        """The verdict as a symbol."""
         return SIGNS[self.key]
 
     @property
     def word(self) -> str:
+        """The verdict in words."""
         return words(self.key)
 
     @property
     def rank(self) -> int:
+        """What the column sorts by: 0 is reproduced."""
         return list(SIGNS).index(self.key)
 
 

@@ -9,6 +9,11 @@ from matplotlib import pyplot as plt
 NONE = "no Chromium on PATH (Debian: apt-get install -y chromium)"
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(executable() is None, reason=NONE)]
 SIZES = {"desktop": (1280, 900), "narrow": (1000, 900), "tablet": (768, 1024), "phone": (390, 844)}
+SHOWN = (
+    *("index", "figures", "notebooks", "reproduce", "docs/index", "docs/data-cards", "docs/reading-the-paper"),
+    *("api/index", "api/conure_lib/data/stream", "notebooks/standard/ml-100k/01_forgetting"),
+)
+"""Pages of which screenshots are kept."""
 ENTER = {"text": "\r", "windowsVirtualKeyCode": 13}
 
 
@@ -51,8 +56,9 @@ def test_every_page_loads_without_errors_or_outside_requests_and_fits_every_wind
 def test_screenshots_show_something(tab, any_site, size, scheme):
     """They are kept beside the site, to be looked at."""
     dark = scheme == "dark"
-    for name in ("index", "figures", "notebooks", "reproduce"):
-        tab.open(any_site / f"{name}.html", *SIZES[size], scheme)
+    for page in SHOWN:
+        name = page.replace("/", "-")
+        tab.open(any_site / f"{page}.html", *SIZES[size], scheme)
         image = plt.imread(tab.screenshot(any_site.parent / "site-screenshots" / f"{name}-{size}-{scheme}.png"))
         assert image.shape[:2] == SIZES[size][::-1]
         pixels = image[..., :3]
@@ -151,3 +157,25 @@ def test_the_paths_of_a_site_can_be_moved(tab, small_site, tmp_path):
     moved.symlink_to(small_site, target_is_directory=True)
     tab.open(Path(moved) / "index.html")
     assert tab.problems == []
+
+
+def test_names_of_the_library_are_found(tab, small_site):
+    tab.open(small_site / "api" / "index.html")
+    rows = "[...document.querySelectorAll('#names tbody tr')].filter(row => !row.hidden)"
+    names = f"{rows}.flatMap(row => [...row.querySelectorAll('.list a:not([hidden])')]).map(a => a.textContent)"
+    assert len(tab.run(names)) > 500
+    choose(tab, "find-name", "draw_split")
+    assert tab.run(names) == ["draw_split"]
+    assert tab.run("document.getElementById('found').textContent") == "1 name"
+    choose(tab, "find-name", "ownership")
+    assert "ContinualModel" in tab.run(names)
+    choose(tab, "find-name", "no such name")
+    assert tab.run(rows) == []
+
+
+def test_contents_are_open_beside_the_text_and_closed_above_it(tab, small_site):
+    opened = "document.querySelector('.members details').open"
+    tab.open(small_site / "docs" / "data-cards.html", *SIZES["desktop"])
+    assert tab.run(opened)
+    tab.open(small_site / "docs" / "data-cards.html", *SIZES["phone"])
+    assert not tab.run(opened)

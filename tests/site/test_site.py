@@ -1,6 +1,7 @@
 """The pages as files: links, nothing from outside, text that stays text, the same bytes; no browser."""
 
 import re
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -11,12 +12,12 @@ from small_report import HOSTILE, convergence, fill, ledger
 
 from conure_lib import notebooks, paths, site
 from conure_lib.cli import main
-from conure_lib.site import sources
+from conure_lib.site import SiteError, api, prose, sources
 from conure_lib.site.convert import table_html
 from conure_lib.site.curves import panels
 from conure_lib.stats import VERDICTS
 
-VOID = {"meta", "link", "img", "br", "input", "hr"}
+VOID = {"meta", "link", "img", "br", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):
@@ -286,3 +287,90 @@ def test_every_verdict_has_a_colour_a_sign_and_a_word(small_site):
         key = verdict.lower().replace(" ", "-")
         assert re.search(rf"--{key}: #[0-9A-F]{{6}};", text)
         assert f".{key} {{ --mark: var(--{key}); }}" in style
+
+
+def test_the_reference_has_a_page_for_every_module_with_its_public_names(small_site):
+    library = Path(api.__file__).parent.parent
+    files = {path for path in library.rglob("*.py") if path.name != "__main__.py"}
+    assert len(api.references()) == len(files)
+    for one in api.references():
+        assert one.says, f"{one.module} says nothing of itself"
+        assert set(one.ids) <= set(Page(small_site / one.page).ids)
+    assert {"stream", "distinct", "Task", "Task.rows"} <= {
+        "stream",
+        *Page(small_site / api.page_of("conure_lib.data.stream")).ids,
+    }
+    assert "int64 [N]" in said(small_site / api.page_of("conure_lib.objectives"))
+    assert "results/<profile>/<dataset>/" in said(small_site / api.page_of("conure_lib.report"))
+
+
+def test_the_reference_names_no_path_of_the_machine_that_wrote_it(small_site):
+    for page in (small_site / "api").rglob("*.html"):
+        assert str(paths.DOCS.parent) not in page.read_text(encoding="utf-8"), page
+
+
+def test_without_pdoc_the_site_says_what_to_install(monkeypatch):
+    api.references.cache_clear()
+    monkeypatch.setitem(sys.modules, "pdoc.doc", None)
+    with pytest.raises(SiteError, match="pip install 'pdoc"):
+        api.references()
+
+
+def test_documents_lead_to_pages_notebooks_files_and_names_of_the_library(small_site):
+    reading = Page(small_site / "docs" / "reading-the-paper.html")
+    assert "../api/conure_lib/data/stream.html#Task" in reading.links
+    assert "data-cards.html" in {link.rpartition("/")[2] for link in reading.links}
+    assert "../notebooks/standard/complete-journey/01_forgetting.html" in reading.links
+    assert "../notebooks.html" in reading.links  # for a notebook that was not executed
+    readme = Page(small_site / "docs" / "readme.html")
+    assert "../files/results/bench/bench.png" in readme.loads
+    assert "your-own-data" in readme.ids
+
+
+def test_the_front_page_leads_to_the_documents_and_to_the_datas_cards(small_site):
+    links = Page(small_site / "index.html").links
+    assert {"docs/index.html", "api/index.html", "docs/model-card.html", "docs/data-cards.html#ml-100k"} <= set(
+        links
+    )
+
+
+@pytest.fixture
+def document(tmp_path, monkeypatch):
+    """Writes docs/x.md of a repository of its own."""
+
+    def write(text: str) -> prose.Document:
+        monkeypatch.setattr(paths, "DOCS", tmp_path / "docs")
+        paths.DOCS.mkdir(exist_ok=True)
+        (paths.DOCS / "x.md").write_text(text, encoding="utf-8")
+        return prose.documents()[-1]
+
+    return write
+
+
+def test_a_document_is_read_as_it_stands(document):
+    one = document("# The *title*\n\n<!-- note -->\nSays [a lot](x.md) with `code`.\n\n## First part\n\n## Second")
+    assert (one.title, one.says, one.page, one.name) == (
+        "The *title*",
+        "Says a lot with code.",
+        "docs/x.html",
+        "docs/x.md",
+    )
+    html, sections = prose.body(one, lambda url: f"to:{url}", {"code": "api"})
+    assert sections == [("first-part", "First part"), ("second", "Second")]
+    assert 'href="api"><code>code</code>' in html
+    assert "note" not in html
+
+
+def test_markup_in_a_document_stays_text(document):
+    html, _ = prose.body(document("# T\n\n<script>x</script> <b>y</b>\n\n| a |\n|---|\n| <i>z</i> |"), str, {})
+    assert re.findall(r"<(?:script|b|i)\b", html) == []
+    assert '<td class="short">&lt;i&gt;z&lt;/i&gt;</td>' in html
+
+
+def test_a_link_to_nowhere_is_refused(document):
+    one = document("# T")
+    assert prose.target_of("https://example.org/x", one) is None
+    assert prose.target_of("#place", one) is None
+    assert prose.target_of("x.md#place", one) == (paths.DOCS / "x.md", "#place")
+    with pytest.raises(SiteError, match=r"docs/x\.md links y\.md, which is not there"):
+        prose.target_of("y.md", one)

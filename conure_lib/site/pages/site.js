@@ -1,4 +1,4 @@
-// Sorting and filtering the ledger, choosing a dataset's figures, hiding code, curves that tell their values.
+// Sorting and filtering the ledger, finding names, choosing a dataset's figures, hiding code, curves that tell their values.
 // Without it every page still shows all it has.
 "use strict";
 
@@ -59,6 +59,29 @@ function filterable(table) {
     button.textContent = open ? "Hide all rules" : "Show all rules";
     all("details", table).forEach((one) => { one.open = open; });
   });
+  show();
+}
+
+// ---- the API reference: names that hold the words, and modules that have one of them
+
+function findable(table) {
+  const field = document.getElementById("find-name");
+  const rows = [...table.tBodies[0].rows];
+  const show = () => {
+    const word = field.value.trim().toLowerCase();
+    const has = (node) => node.textContent.toLowerCase().includes(word);
+    let count = 0;
+    for (const row of rows) {
+      const names = all(".list a", row);
+      const module = has(row.cells[0]);
+      for (const name of names) name.hidden = !(module || has(name));
+      const fits = names.filter((name) => !name.hidden).length;
+      row.hidden = !(module || fits);
+      count += fits;
+    }
+    document.getElementById("found").textContent = `${count} name${count === 1 ? "" : "s"}`;
+  };
+  field.addEventListener("input", show);
   show();
 }
 
@@ -174,24 +197,26 @@ function panel(data, name) {
   return whole;
 }
 
-// ---- what this page has
+// ---- what this page has; a name of the library may be an id as well, so the element is asked for too
 
-const table = document.getElementById("claims");
+const table = document.querySelector("table#claims");
 if (table) {
   sortable(table);
   filterable(table);
 }
+const names = document.querySelector("table#names");
+if (names) findable(names);
 for (const holder of all(".curves")) {
   const data = JSON.parse(holder.querySelector("script").textContent);
   holder.append(...data.map((one) => panel(one, holder.dataset.name)));
 }
-const of = document.getElementById("figures-of");
+const of = document.querySelector("select#figures-of");
 if (of) {
   of.addEventListener("input", () => {
     all(".card[data-dataset]").forEach((card) => { card.hidden = Boolean(of.value) && card.dataset.dataset !== of.value; });
   });
 }
-const code = document.getElementById("code");
+const code = document.querySelector("button#code");
 if (code) {
   let shown = true;
   code.addEventListener("click", () => {
@@ -200,4 +225,6 @@ if (code) {
     document.querySelector(".notebook").classList.toggle("hidden-code", !shown);
   });
 }
+// Beside the text the contents stay open; above it, in a narrow window, they would push it down.
+if (matchMedia("(max-width: 62rem)").matches) all(".members details").forEach((one) => { one.open = false; });
 all(".tools").forEach((tools) => { tools.hidden = false; });
