@@ -122,6 +122,7 @@ class StudyConfig:
     order and negatives. threads: of PyTorch; results are bit-identical only at the same number.
     device: "cpu" or "cuda". precision: of the products of training, "float32" or "bfloat16"; evaluation is always
     in float32. What was trained in bfloat16 is for trying things out: it cannot be published.
+    processes: that train one model together under ``torchrun`` (``parallel``).
     """
 
     profile: str
@@ -136,6 +137,7 @@ class StudyConfig:
     threads: int = 1
     device: str = "cpu"
     precision: str = "float32"
+    processes: int = 1
 
     def __post_init__(self) -> None:
         _demand("T1" in self.train and "*" in self.train, self, "train", "settings for 'T1' and '*'")
@@ -147,7 +149,9 @@ class StudyConfig:
             _demand(ok, self, name, "shares above 0 and below 1, e.g. 0.7 to prune 70%")
         ok = len(self.seeds) > 0 and all(isinstance(s, int) and s >= 0 for s in self.seeds)
         _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", "distinct integers of at least 0")
-        _demand(isinstance(self.threads, int) and self.threads >= 1, self, "threads", "an integer of at least 1")
+        for name in ("threads", "processes"):
+            value = getattr(self, name)
+            _demand(isinstance(value, int) and value >= 1, self, name, "an integer of at least 1")
         _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
         _demand(self.precision in PRECISIONS, self, "precision", " or ".join(PRECISIONS))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}

@@ -27,8 +27,9 @@ TARGETS = (
 
 ORDER = (
     *("paths", "config", "numerics", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
-    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
-    *("own_data", "handover", "experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench"),
+    *("padding", "evaluate", "parallel", "optim", "steps", "train", "actions", "methods", "stages"),
+    *("executors", "cluster", "experiment", "own_data", "handover", "experiments", "tuning", "stats", "report"),
+    *("costs", "claims", "figures", "bench"),
     *("notebooks", "site", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""

@@ -6,6 +6,7 @@ import sys
 from ..bench.measure import BenchError
 from ..config import ConfigError
 from ..data import DataError
+from ..executors import ClusterError
 from ..model import ModelFileError
 from ..notebooks import NotebookError
 from ..own_data import CheckFailed
@@ -16,7 +17,8 @@ from . import datasets, own, studies, upkeep
 from .common import Parser
 
 MISTAKES = (
-    *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
+    *(ConfigError, ClusterError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError),
+    SiteError,
 )
 FAILURES = (CheckFailed, FloatingPointError)
 EPILOG = """examples:
@@ -56,5 +58,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _said(what: object, code: int) -> int:
-    print(f"conure: {' '.join(str(what).split())}", file=sys.stderr)
+    notes = "".join(f"; {note}" for note in getattr(what, "__notes__", ()))  # e.g. in which stage
+    print(f"conure: {' '.join(f'{what}{notes}'.split())}", file=sys.stderr)
     return code

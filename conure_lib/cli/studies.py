@@ -24,10 +24,10 @@ def study(args: argparse.Namespace) -> int:
     """Computes the graph of stages, writes the tables, then executes every notebook."""
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
     runs = _all_runs(study)
-    study.compute(runs, args.workers, args.reuse)
+    study.compute(runs, args.workers, args.reuse, args.cluster)
     worlds = _worlds(study)
     for point, own in worlds:
-        point.compute(own, args.workers, args.reuse)
+        point.compute(own, args.workers, args.reuse, args.cluster)
     dialled = [run for _, own in worlds for run in own]
     if args.profile != "smoke":
         publish(stage for run in (*runs, *dialled) for stage in run.stages.values())
@@ -68,7 +68,7 @@ def verdicts(args: argparse.Namespace) -> int:
 
 def tune(args: argparse.Namespace) -> int:
     """Searches hyper-parameters on the tuning seed's validation data; the library takes what it chooses."""
-    found = tuning.search(args.dataset, args.profile, args.workers)
+    found = tuning.search(args.dataset, args.profile, args.workers, args.cluster)
     table = found.table()
     print(table[table["chosen"]].drop(columns="stage_id").to_string(index=False))
     for path in tuning.write(found, args.dataset):
@@ -113,6 +113,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         commands, study, "study",
         "conure study  # complete-journey, one seed: a quarter of an hour",
         "conure study --dataset ml-100k --profile standard --seeds 1 2 --workers 2",
+        "conure study --profile standard --cluster tcp://scheduler:8786",
     )  # fmt: skip
     _which(sub)
     sub.add_argument("--seeds", type=int, nargs="+", help="instead of the profile's seeds")
@@ -149,6 +150,10 @@ def _which(sub: argparse.ArgumentParser) -> None:
 
 def _workers(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--workers", type=int, default=1, help="stages computed side by side (default 1)")
+    sub.add_argument(
+        "--cluster", metavar="ADDRESS|FILE",
+        help="a Dask cluster in place of --workers: tcp://host:port, or its scheduler file",
+    )  # fmt: skip
 
 
 def _all_runs(study: Study) -> list[Run]:
