@@ -5,6 +5,7 @@ through the file system; only what names a stage goes through Dask, whose messag
 """
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -40,8 +41,8 @@ def compute_on_cluster(todo: list[Stage], stream: TaskStream, where: str, progre
 
     where: the scheduler's address or its scheduler file. A worker that dies is made up for by Dask: its stage runs
     again elsewhere, up to ``distributed.scheduler.allowed-failures`` times. Workers may come and go meanwhile.
-    Raises ConfigError if there is nothing at ``where``, ClusterError for a scheduler that does not answer or is
-    lost, and for a worker that does not fit: another version, another CONURE_ROOT, more than one thread.
+    Raises ConfigError if no scheduler answers there, ClusterError if it is lost, and for a worker that does not
+    fit: another version, another CONURE_ROOT, more than one thread.
     """
     with _connected(where) as client, stored_for_workers(stream) as folder:
         wanted, shared = versions(), str(folder.relative_to(paths.artifacts()))
@@ -62,19 +63,27 @@ def compute_on_cluster(todo: list[Stage], stream: TaskStream, where: str, progre
 
 @contextmanager
 def _connected(where: str) -> Iterator[Client]:
-    if Path(where).is_file():
-        place = {"scheduler_file": where}
-    elif re.search(r":\d+$", where):
-        place = {"address": where}
-    else:
+    address = _address(where)
+    try:
+        client = Client(address, timeout=CONNECT, set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no Dask scheduler answered at {address} in {CONNECT:g} s ({error})") from error
+    with client, client.as_current():
+        yield client
+
+
+def _address(where: str) -> str:
+    """The scheduler's address; ``where`` is that, or a scheduler file that holds it."""
+    file = Path(where)
+    if file.is_file():
+        try:
+            return json.loads(file.read_text())["address"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"--cluster {where!r}: not a scheduler file ({error!r})") from error
+    if not re.search(r":\d+$", where):
         wanted = "an address as tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
         raise ConfigError(f"--cluster {where!r}: found neither a file nor an address; wanted: {wanted}")
-    try:
-        client = Client(**place, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise ClusterError(f"no Dask scheduler answered at {where} in {CONNECT:g} s ({error})") from error
-    with client:
-        yield client
+    return where
 
 
 def versions() -> dict[str, str]:
@@ -88,11 +97,11 @@ def _demand_alike(client: Client, wanted: dict[str, str], shared: str) -> None:
     try:
         client.run_on_scheduler(versions)
     except Exception as error:
-        raise ClusterError(f"the scheduler cannot import conure_lib ({error!r}); {SAME}") from error
+        raise ClusterError(f"the scheduler cannot import conure_lib ({error}); {SAME}") from error
     kinds = set()
     for address, found in client.run(_report, wanted, shared, on_error="return").items():
         if isinstance(found, Exception):
-            raise ClusterError(f"worker {address} cannot import conure_lib ({found!r}); {SAME}")
+            raise ClusterError(f"worker {address} cannot import conure_lib ({found}); {SAME}")
         complaint, kind = found
         if complaint:
             raise ClusterError(complaint)

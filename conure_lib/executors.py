@@ -53,6 +53,11 @@ class Progress:
         """Whether the stage needs one that failed."""
         return any(one.id in self.errors for one in stage.lineage()[:-1])
 
+    def close(self) -> None:
+        """Leaves the bar as it is at the end."""
+        self.running(0)
+        self.bar.close()
+
     def end(self) -> None:
         """Raises the first error, whose note names the stage and how many others failed or were not started."""
         if not self.errors:

@@ -149,7 +149,7 @@ def compute(
         else:
             compute_serially(todo, stream, progress)
     finally:
-        progress.bar.close()
+        progress.close()
     progress.end()
 
 

@@ -53,7 +53,7 @@ WITHIN = {
     ),
     "bench": (
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "point"),
-        *("facts", "inference", "once", "drawing", "run", "scale", "compare"),
+        *("facts", "inference", "once", "drawing", "run", "scale", "compare", "estimate"),
     ),
     "site": ("sources", "verdicts", "curves", "convert", "build"),
     "cli": ("common", "studies", "datasets", "own", "upkeep", "entry", "__main__"),

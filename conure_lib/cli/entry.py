@@ -17,16 +17,15 @@ from . import datasets, own, studies, upkeep
 from .common import Parser
 
 MISTAKES = (
-    *(ConfigError, ClusterError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError),
-    SiteError,
+    *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
 )
-FAILURES = (CheckFailed, FloatingPointError)
+FAILURES = (CheckFailed, ClusterError, FloatingPointError)
 EPILOG = """examples:
   conure data list
   conure run --tasks my_stream.yaml
   conure study --dataset complete-journey --profile quick
 
-exit codes: 0 done; 1 a notebook or a check failed; 2 a mistake in what was asked for, said in one line;
+exit codes: 0 done; 1 a notebook, a check or a worker failed; 2 a mistake in what was asked for, said in one line;
 130 stopped, and the same command goes on where it was"""
 
 
@@ -45,7 +44,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0: done; 1: a notebook or check failed; 2: a mistake in what was asked for; 130: stopped."""
+    """Exit code 0: done; 1: a notebook, check or worker failed; 2: a mistake of the user's; 130: stopped."""
     args = parser().parse_args(argv)
     try:
         return args.function(args)

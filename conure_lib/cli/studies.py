@@ -1,12 +1,14 @@
 """Commands of the study itself: study, figures, verdicts, tune, notebooks, bench."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 
 from .. import claims, paths, site, tuning
 from ..bench.compare import run_compare
+from ..bench.estimate import Assumptions, run_estimate
 from ..bench.inference import run_inference
 from ..bench.run import run_bench
 from ..bench.scale import run_scale
@@ -77,11 +79,17 @@ def tune(args: argparse.Namespace) -> int:
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Measures speed: run (all against plain references), inference, scale (sizes), compare BASE (a commit)."""
+    """Measures speed: run (all against plain references), inference, scale (sizes), compare BASE (a commit).
+
+    estimate measures nothing: it says what the paper's data and 100M users would take at the measured rates.
+    """
     if (args.base is not None) != (args.what == "compare"):
         raise ConfigError("conure bench compare needs the commit to compare with; the others take none")
     if args.what == "compare":
         run_compare(args.base, args.rounds, args.threads, args.quick)
+        return 0
+    if args.what == "estimate":
+        run_estimate(Assumptions(**{f.name: getattr(args, f.name) for f in fields(Assumptions)}))
         return 0
     if args.what == "scale":
         run_scale(args.threads, args.quick)
@@ -131,13 +139,24 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--profile", default="standard", choices=list(PROFILES))
     sub.add_argument("--datasets", nargs="+", choices=sorted(BUILDERS), help="those with results unless given")
     sub = add_command(
-        commands, bench, "bench", "conure bench", "conure bench inference --quick", "conure bench compare HEAD~1"
+        commands,
+        bench,
+        "bench",
+        "conure bench",
+        "conure bench inference --quick",
+        "conure bench compare HEAD~1",
+        "conure bench estimate --core-price 0.03 --epochs 10",
     )
-    sub.add_argument("what", nargs="?", default="run", choices=("run", "inference", "scale", "compare"))
+    sub.add_argument(
+        "what", nargs="?", default="run", choices=("run", "inference", "scale", "compare", "estimate")
+    )
     sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
     sub.add_argument("--rounds", type=positive, default=5, help="interleaved rounds at least (default 5)")
     sub.add_argument("--threads", type=positive, default=2, help="of PyTorch (default 2)")
     sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
+    for field in fields(Assumptions):
+        name, said = field.name.replace("_", "-"), f"assumed by estimate (default {field.default:g})"
+        sub.add_argument(f"--{name}", type=type(field.default), default=field.default, metavar="N", help=said)
     sub = add_command(commands, pages, "site", "conure site", "conure site --out ~/report")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="instead of artifacts/site")
     add_command(commands, notebooks, "notebooks", "conure notebooks")
