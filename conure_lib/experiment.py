@@ -158,7 +158,7 @@ def _cluster() -> ModuleType:
     try:
         return importlib.import_module(".cluster", __package__)
     except ModuleNotFoundError as error:
-        raise ConfigError(f"--cluster needs {error.name}; run: pip install 'conure-study[cluster]'") from error
+        raise ConfigError(f"--cluster needs {error.name}; run: pip install -e '.[cluster]'") from error
 
 
 def _agreed(stages: list[Stage], todo: list[Stage]) -> list[Stage]:

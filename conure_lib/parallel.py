@@ -28,7 +28,7 @@ def joined() -> Iterator[None]:
         return
     both = torch.cuda.is_available() and dist.is_nccl_available()
     if both:
-        torch.cuda.set_device(int(os.environ[LOCAL_RANK]))
+        torch.cuda.set_device(int(os.environ.get(LOCAL_RANK, "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if both else "gloo")
     try:
         yield
