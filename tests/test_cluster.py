@@ -234,10 +234,11 @@ def test_a_worker_that_does_not_fit_says_why(root, wanted, threads, message):
 # --- mistakes --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("command", ["study", "tune"])
 @pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nonsense://x:9"])
-def test_a_scheduler_that_does_not_answer_is_named(root, monkeypatch, capsys, address):
+def test_a_scheduler_that_does_not_answer_is_named(root, monkeypatch, capsys, command, address):
     monkeypatch.setattr(cluster, "CONNECT", 1.0)
-    assert main(["study", "--dataset", "synthetic", "--profile", "smoke", "--cluster", address]) == 2
+    assert main([command, "--dataset", "synthetic", "--profile", "smoke", "--cluster", address]) == 2
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith(f"conure: no Dask scheduler answered at {address} in 1 s")
 
