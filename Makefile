@@ -8,6 +8,8 @@ PROFILE ?= quick
 SEEDS ?=
 # Stages that run side by side.
 WORKERS ?= 2
+# A Dask cluster in their place: the scheduler's address or scheduler file (docs/clusters.md).
+CLUSTER ?=
 # The commit that bench-compare measures against.
 BASE ?=
 # 1: committed results count as computed; otherwise the study computes everything itself.
@@ -63,9 +65,10 @@ setup: ## build the environment in VENV from requirements.lock; nothing to do if
 	rm -f "$$venv/.building"; \
 	wanted > "$$venv/.ready.part"; mv "$$venv/.ready.part" "$$venv/.ready"
 
-study: setup ## run the study: data, training, tables, figures (DATASET, PROFILE, SEEDS, WORKERS, REUSE)
+study: setup ## run the study: data, training, tables, figures (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER, REUSE)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --workers "$(WORKERS)" \
-		$(if $(strip $(SEEDS)),--seeds $(SEEDS)) $(if $(strip $(REUSE)),--reuse)
+		$(if $(strip $(SEEDS)),--seeds $(SEEDS)) $(if $(strip $(REUSE)),--reuse) \
+		$(if $(strip $(CLUSTER)),--cluster "$(CLUSTER)")
 
 test: setup ## check style, run the tests, then run every notebook
 	"$(BIN)/python" -m ruff check .

@@ -134,6 +134,7 @@ class StudyConfig:
     order and negatives. threads: of PyTorch; results are bit-identical only at the same number.
     device: "cpu" or "cuda". precision: of the products of training, "float32" or "bfloat16"; evaluation is always
     in float32. What was trained in bfloat16 is for trying things out: it cannot be published.
+    processes: that train one model together under ``torchrun`` (``parallel``).
     """
 
     profile: str
@@ -148,6 +149,7 @@ class StudyConfig:
     threads: int = 1
     device: str = "cpu"
     precision: str = "float32"
+    processes: int = 1
 
     def __post_init__(self) -> None:
         _demand(isinstance(self.profile, str), self, "profile", "a name")
@@ -168,7 +170,8 @@ class StudyConfig:
         wanted = f"a tuple of distinct integers from 0 to {MOST}"
         _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", wanted)
         wanted = f"an integer from 1 to {MOST_THREADS}"
-        _demand(_whole(self.threads, 1, MOST_THREADS), self, "threads", wanted)
+        for name in ("threads", "processes"):
+            _demand(_whole(getattr(self, name), 1, MOST_THREADS), self, name, wanted)
         _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
         _demand(self.precision in PRECISIONS, self, "precision", " or ".join(PRECISIONS))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}

@@ -1,27 +1,24 @@
-"""Runs of methods made of stages: the graph of what is missing, computed by any number of processes."""
+"""Runs of methods made of stages: the graph of what is missing, computed here, in processes, or on a cluster."""
 
 import copy
-import multiprocessing
-import os
+import importlib
 import shutil
-import threading
 from collections.abc import Iterable
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
-from tqdm.auto import tqdm
 
-from . import paths
+from . import parallel, paths
 from .actions import ACTIONS
 from .config import ConfigError, StudyConfig, content_id
 from .data import GROWING, load
-from .data.store import load_stream, save_stream, sweep, temporary_folder, whole_folder
+from .data.store import sweep, whole_folder
 from .data.stream import TaskStream
+from .executors import Progress, compute_in_processes, compute_serially
 from .methods import METHODS, Step
-from .stages import CHECKPOINT, PUBLISHED, RANKS, RECORD, Stage, compute_one
+from .stages import CHECKPOINT, PUBLISHED, RANKS, RECORD, Stage
 
 COMPUTED_IN_NOTEBOOKS = ("smoke", "quick")
 """Profiles small enough for a notebook to compute what is missing; elsewhere it demands the results."""
@@ -89,12 +86,17 @@ class Study:
         """Methods by seeds, in this order: a run for each of the study's seeds (see ``run``)."""
         return [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
 
-    def compute(self, runs: Iterable[Run], workers: int = 1, reuse: bool = True) -> None:
-        """Computes what is missing of these runs' stages, in any number of processes, with the same results.
+    def compute(
+        self, runs: Iterable[Run], workers: int = 1, reuse: bool = True, cluster: str | None = None
+    ) -> None:
+        """Computes what is missing of these runs' stages, anywhere, with the same results.
 
-        reuse: a committed record counts as done; otherwise only what was computed here does.
+        workers: processes of this machine. cluster: instead of them the address (tcp://host:port) or the scheduler
+        file of a Dask cluster whose workers see the same CONURE_ROOT. reuse: a committed record counts as done;
+        otherwise only what was computed here does. Raises what ``compute`` raises.
         """
-        compute([stage for run in runs for stage in run.stages.values()], self.stream, workers, reuse)
+        stages = [stage for run in runs for stage in run.stages.values()]
+        compute(stages, self.stream, workers, reuse, cluster)
 
     def require(self, runs: Iterable[Run]) -> None:
         """Raises MissingResult with the command that computes the first stage without a result."""
@@ -123,23 +125,53 @@ class Study:
         return pd.DataFrame(rows)
 
 
-def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1, reuse: bool = True) -> None:
+def compute(
+    stages: Iterable[Stage], stream: TaskStream, workers: int = 1, reuse: bool = True, cluster: str | None = None
+) -> None:
     """Computes the stages and whatever they need. A killed computation goes on where it was.
 
-    Each worker is a process with the study's number of threads; results do not depend on ``workers``.
+    Here, in ``workers`` processes of this machine, or on a Dask cluster (``Study.compute``); results do not depend
+    on it. A stage that fails does not stop those that do not need it; at the end its error is raised and names it.
+    Raises ConfigError for a way that is not open here, ClusterError for workers that cannot be used.
     """
-    for folder in (paths.artifacts(), paths.stages()):
-        sweep(folder)
-    todo = missing(stages, reuse)
-    bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
-    if workers <= 1:
-        for stage in todo:
-            bar.set_postfix_str(stage.id)
-            compute_one(stage, stream)
-            bar.update()
-    elif todo:
-        _compute_in_processes(todo, stream, workers, bar)
-    bar.close()
+    stages = list(stages)
+    if parallel.started() != parallel.world():
+        raise ConfigError("of conure's commands, torchrun can start 'run' only (one model, several processes)")
+    if parallel.world() > 1 and (workers > 1 or cluster):
+        raise ConfigError("torchrun's processes train one model together, without --workers or --cluster")
+    if parallel.is_first():
+        for folder in (paths.artifacts(), paths.stages()):
+            sweep(folder)
+    todo = _agreed(stages, missing(stages, reuse))
+    progress = Progress(todo)
+    try:
+        if cluster and todo:
+            _cluster().compute_on_cluster(todo, stream, cluster, progress)
+        elif workers > 1 and todo:
+            compute_in_processes(todo, stream, workers, progress)
+        else:
+            compute_serially(todo, stream, progress)
+    finally:
+        progress.close()
+    progress.end()
+
+
+def _cluster() -> ModuleType:
+    """The part that needs Dask, which not everybody has."""
+    try:
+        return importlib.import_module(".cluster", __package__)
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"--cluster needs {error.name}; run: pip install -e '.[cluster]'") from error
+
+
+def _agreed(stages: list[Stage], todo: list[Stage]) -> list[Stage]:
+    """What has to be computed as the first of ``torchrun``'s processes sees it; it may be writing by now."""
+    if parallel.world() == 1:
+        return todo
+    every = {one.id: one for stage in stages for one in stage.lineage()}
+    wanted = {stage.id for stage in todo}
+    flags = parallel.first_says([float(name in wanted) for name in every])
+    return [stage for stage, flag in zip(every.values(), flags, strict=True) if flag]
 
 
 def missing(stages: Iterable[Stage], reuse: bool = True) -> list[Stage]:
@@ -160,63 +192,6 @@ def missing(stages: Iterable[Stage], reuse: bool = True) -> list[Stage]:
         if stage.id not in todo and not stage.is_done(reuse):
             add(stage)
     return list(todo.values())
-
-
-def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, bar: tqdm) -> None:
-    """Long chains first; a stage starts once its parent is done. The workers map one file with the stream."""
-    children: dict[str | None, list[Stage]] = {}
-    names = {stage.id for stage in todo}
-    for stage in todo:
-        parent = stage.parent.id if stage.parent and stage.parent.id in names else None
-        children.setdefault(parent, []).append(stage)
-
-    def height(stage: Stage) -> int:
-        return 1 + max((height(child) for child in children.get(stage.id, [])), default=0)
-
-    ready, running = list(children.get(None, [])), {}
-    spawn = multiprocessing.get_context("spawn")
-    shared = temporary_folder("stream", paths.artifacts())
-    folder = shared / "stream"
-    save_stream(stream, folder)
-    with ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn, initializer=_end_with_parent) as pool:
-        try:
-            while ready or running:
-                ready.sort(key=height)
-                while ready and len(running) < workers:
-                    stage = ready.pop()
-                    running[pool.submit(_compute_with, stage, folder)] = stage
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    stage = running.pop(future)
-                    future.result()
-                    ready += children.get(stage.id, [])
-                    bar.update()
-                    bar.set_postfix_str(stage.id)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            shutil.rmtree(shared, ignore_errors=True)
-
-
-def _compute_with(stage: Stage, folder: Path) -> None:
-    compute_one(stage, _shared_stream(folder))
-
-
-@lru_cache(maxsize=1)
-def _shared_stream(folder: Path) -> TaskStream:
-    """Loaded once in each worker: sent with every stage, TTL's stream would be 1 GiB through a pipe."""
-    return load_stream(folder)
-
-
-def _end_with_parent() -> None:
-    """Ends this worker as soon as the process that started it is gone, killed ones included."""
-
-    def wait_for_the_end() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
 
 
 def publish(stages: Iterable[Stage]) -> None:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from torch import nn
 
-from . import paths
+from . import parallel, paths
 from .config import ConfigError, DataConfig, ModelConfig, StudyConfig, TrainConfig
 from .data.custom import from_plan, readable
 from .data.plans import TASKS_FILE, Plan
@@ -53,13 +53,13 @@ class CheckFailed(RuntimeError):
     """Something that must hold does not: no mistake of the user's, a defect here. Says what differs."""
 
 
-def study_of(plan: Plan, seed: int) -> Study:
+def study_of(plan: Plan, seed: int, device: str = "cpu") -> Study:
     """The plan's stream with the plan's settings. Raises ConfigError or DataError that name file and field."""
-    config = settings(plan, seed)
+    config = settings(plan, seed, device)
     return Study(config, from_plan(plan))
 
 
-def settings(plan: Plan, seed: int) -> StudyConfig:
+def settings(plan: Plan, seed: int, device: str = "cpu") -> StudyConfig:
     """The defaults, changed by the plan's model, train, retrain, retrain_rate and prune (by task, or "*")."""
     given = plan.content
     kinds = {"T1": "sequence"} | {task["name"]: task["kind"] for task in given["tasks"]}
@@ -87,7 +87,7 @@ def settings(plan: Plan, seed: int) -> StudyConfig:
             model=changed(plan, MODEL, given.get("model", {}), "model"), train=train,
             retrain={**RETRAIN, **given.get("retrain", {})},
             retrain_rate=given.get("retrain_rate", RETRAIN_RATE), prune={**PRUNE, **given.get("prune", {})},
-            seeds=(seed,),
+            seeds=(seed,), device=device, processes=parallel.world(),
         )  # fmt: skip
     except ConfigError as error:
         field = str(error).partition(".")[2].split(" ")[0]
@@ -121,18 +121,24 @@ def name_of(plan: Plan) -> str:
     return name
 
 
-def run(plan: Plan, folder: Path, seed: int = 1, workers: int = 1, method: str = "Conure") -> dict:
+def run(
+    plan: Plan, folder: Path, seed: int = 1, workers: int = 1, method: str = "Conure", device: str = "cpu"
+) -> dict:
     """Trains what is not trained yet, writes the folder, and returns what its metrics.json holds.
+
+    Under ``torchrun`` (``parallel``) the first process does so, the others train along and return nothing.
 
     The folder: for Conure the model after the last task (model.safetensors, model.json, as
     ``ContinualModel.save``), the stream in words (stream.json), the ids of items and labels (names.*.parquet),
     metrics.json. It replaces what an earlier run wrote there, whole. The stages are below artifacts/stages.
     Raises ConfigError or DataError before anything is written, CheckFailed if an earlier task's logits differ.
     """
-    study = study_of(plan, seed)
+    study = study_of(plan, seed, device)
     folder = free_folder(folder)
     chosen, floor = study.run(method, seed), study.run("Popularity", seed)
     study.compute([chosen, floor], workers, reuse=False)
+    if not parallel.is_first():
+        return {}
     last = list(chosen.stages.values())[-1]
     results = {
         "name": name_of(plan), "method": method, "seed": seed,

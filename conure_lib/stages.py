@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from . import paths
+from . import parallel, paths
 from .actions import ACTIONS, Context, Outcome
 from .config import PROTOCOL, StudyConfig, content_id
 from .data.store import whole_folder
@@ -84,6 +84,7 @@ class Stage:
             **({"t1_settings": asdict(self.study.training("T1"))} if action == "joint" else {}),
             **({} if self.study.device == "cpu" else {"device": self.study.device}),
             **({} if self.study.precision == "float32" else {"precision": self.study.precision}),
+            **({} if self.study.processes == 1 else {"processes": self.study.processes}),
         }
 
     @cached_property
@@ -146,12 +147,7 @@ def compute_one(stage: Stage, stream: TaskStream) -> None:
     Raises ConfigError on CUDA without what makes it repeat itself (``numerics.repeatable``).
     """
     started, cpu = time.time(), time.process_time()
-    with torch_threads(stage.study.threads), repeatable(stage.study.device):
-        parent = stage.parent.model().to(stage.study.device) if stage.parent else None
-        task = stream[stage.step.task]
-        outcome = ACTIONS[stage.step.action](
-            Context(stage.study, stream, task, stage.seed, parent, stage.step.action)
-        )
+    outcome = outcome_of(stage, stream)
     spent = {"wall_s": round(time.time() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
     wanted = (RECORD,) if outcome.model is None else (RECORD, CHECKPOINT)
     if stage.folder.is_dir() and not all((stage.folder / name).is_file() for name in wanted):
@@ -159,6 +155,15 @@ def compute_one(stage: Stage, stream: TaskStream) -> None:
     with whole_folder(stage.folder) as folder:
         _write(stage, outcome, stream, folder)
         (folder / ENVIRONMENT).write_text(_json(environment() | spent))
+
+
+def outcome_of(stage: Stage, stream: TaskStream) -> Outcome:
+    """What ``compute_one`` computes, without writing it. Raises ConfigError if the settings do not fit here."""
+    parallel.demand(stage.study)
+    with torch_threads(stage.study.threads), repeatable(stage.study.device):
+        parent = stage.parent.model().to(stage.study.device) if stage.parent else None
+        context = Context(stage.study, stream, stream[stage.step.task], stage.seed, parent, stage.step.action)
+        return ACTIONS[stage.step.action](context)
 
 
 def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from . import parallel
 from .config import TrainConfig
 from .data.stream import TRAIN, Task, TaskStream
 from .evaluate import user_vectors
@@ -40,7 +41,8 @@ def seeded(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -
 class Batches:
     """The batches of one epoch with a length, so that progress can show the remaining time.
 
-    Each is (losses, size): the losses of the batch's pieces, whose sum is the mean over its ``size`` summands.
+    Each is (losses, size): the losses of the batch's pieces, whose sum is the mean over its ``size`` summands
+    (where several processes train, ``parallel``, the sum over all of them: each has its own pieces).
     Take the gradient of each before asking for the next, then intermediate results stay in fast memory. The
     forward pass of a piece runs when its loss is asked for, nothing of it before.
     """
@@ -161,7 +163,11 @@ def _output_step(model: UserModel, stream: TaskStream, task: Task, loss: LabelLo
         negatives = loss.draw(labels)
 
         def losses() -> Iterator[Tensor]:
-            yield loss(vectors[users], labels, negatives)
+            own = parallel.share(len(batch))
+            if len(own):
+                at = put(own, vectors.device)
+                drawn = None if negatives is None else negatives[at]
+                yield loss(vectors[users[at]], labels[at], drawn) * (len(own) / len(batch))
 
         return losses(), len(batch)
 
@@ -183,7 +189,10 @@ def next_items(hidden: Tensor, items: Tensor, padding: np.ndarray, prefix: int) 
 
 
 def _pieces(padding: np.ndarray, model: UserModel, length: int) -> Iterator[list[Group]]:
-    return pieces(padding, max(MIN_PIECE, PIECE_ELEMENTS // (length * model.config.width)))
+    """This process's share of a batch's sequences, in pieces."""
+    own = parallel.share(len(padding))
+    for piece in pieces(padding[own], max(MIN_PIECE, PIECE_ELEMENTS // (length * model.config.width))):
+        yield [(own[numbers], prefix) for numbers, prefix in piece]
 
 
 def _pads(model: UserModel, piece: list[Group]) -> list | None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from . import parallel
 from .config import TrainConfig
 from .data.stream import VALIDATION, Task, TaskStream
 from .evaluate import evaluate_all_positions, metric_of, rank_instances, user_vectors
@@ -48,14 +49,19 @@ def fit(
     checked to be, bit for bit the same afterwards. Epoch 0 of the result is the state before training.
     Stops after ``config.patience`` epochs without a better validation metric. ``on_epoch`` is called with the
     model after every epoch, 0 included. joint: T1 learns along (MTL). precision: of the products of training
-    (``numerics.forwards_in``); the validation metric is computed in float32.
+    (``numerics.forwards_in``); the validation metric is computed in float32. Several processes may train the
+    model together (``parallel``).
     Raises FloatingPointError when the loss is not finite.
     """
     task = task.thinned(config.share)
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
     trained = {n: parameters[n] for n in trainable}
-    validate = _validator(model, stream, task, frozen_backbone=_only_output(trainable, task))
+    validator = _validator(model, stream, task, frozen_backbone=_only_output(trainable, task))
+
+    def validate() -> float:
+        return parallel.first_says([validator()])[0]
+
     history = [Epoch(0, float("nan"), validate(), best=False)]
     best_value, best_state = -1.0, {n: p.detach().clone() for n, p in trained.items()}
     if on_epoch:
@@ -74,6 +80,7 @@ def fit(
         for name, parameter in trained.items():
             parameter.copy_(best_state[name])
     _check_frozen(before, parameters, trainable)
+    parallel.demand_alike(parameters.values())
     return history
 
 
@@ -97,7 +104,8 @@ def epochs(
     model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight
     steps = steps_of(model, stream, task, config, seed, _only_output(trainable, task), joint)
-    quiet = True if multiprocessing.parent_process() else None  # workers' bars would overwrite each other
+    alone = parallel.is_first() and not multiprocessing.parent_process()
+    quiet = None if alone else True  # workers' bars would overwrite each other
     try:
         for number in range(1, config.epochs + 1):
             means, sizes = [], []
@@ -109,6 +117,7 @@ def epochs(
                 for loss in forwards_in(precision, losses, weight.device):
                     loss.backward()
                     total += loss.detach()
+                parallel.add_up_gradients(trained, tables)
                 for parameter, mask in masks:
                     parameter.grad.mul_(mask)
                 if config.l2:
@@ -117,7 +126,7 @@ def epochs(
                     optimizer.step()
                 means.append(total)
                 sizes.append(size)
-            mean = float(np.average(torch.stack(means).cpu().numpy(), weights=sizes))
+            mean = float(np.average(parallel.add_up(torch.stack(means)).cpu().numpy(), weights=sizes))
             if not np.isfinite(mean):
                 raise FloatingPointError(f"{task.name}: the loss became {mean}; lower the learning rate")
             yield mean

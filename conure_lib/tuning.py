@@ -40,8 +40,9 @@ TUNED = ("SinMo", "FineSmax", "MTL", "STL", "PeterRec", "Conure-")
 class Search:
     """The state of a search: the study with the best settings so far, and a row per setting tried."""
 
-    def __init__(self, config: StudyConfig, workers: int = 1) -> None:
-        self.study, self.workers = Study(replace(config, seeds=(TUNING_SEED,))), workers
+    def __init__(self, config: StudyConfig, workers: int = 1, cluster: str | None = None) -> None:
+        self.study = Study(replace(config, seeds=(TUNING_SEED,)))
+        self.workers, self.cluster = workers, cluster
         self.rows: list[dict] = []
 
     def turn(self, turned: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
@@ -50,7 +51,8 @@ class Search:
         turned: per step the name of the dial and the contenders, the study as it is first.
         """
         stages = {step: [one.stage(step, TUNING_SEED) for one in studies] for step, (_, studies) in turned.items()}
-        compute([stage for several in stages.values() for stage in several], self.study.stream, self.workers)
+        several = [stage for contenders in stages.values() for stage in contenders]
+        compute(several, self.study.stream, self.workers, cluster=self.cluster)
         best = {}
         for step, (dial, studies) in turned.items():
             rows = [_row(dial, stage) for stage in stages[step]]
@@ -100,9 +102,9 @@ class Search:
         return table.assign(chosen=table["stage_id"].isin(chosen))
 
 
-def search(dataset: str, profile: str, workers: int = 1) -> Search:
-    """Runs the whole search, from the settings before any search on."""
-    found = Search(study_config(dataset, profile, tuned=False), workers)
+def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = None) -> Search:
+    """Runs the whole search, from the settings before any search on. workers, cluster: see ``Study.compute``."""
+    found = Search(study_config(dataset, profile, tuned=False), workers, cluster)
     found.first_task()
     for name in found.study.order[1:]:
         found.later_task(name)

@@ -36,7 +36,7 @@ BAD = [
     *((StudyConfig, "prune_embedding", bad) for bad in ({"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})),
     *((StudyConfig, "prune_embedding", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
     *((StudyConfig, "seeds", bad) for bad in ((), (1, 1), (-1,), (0.5,), ("1",))),
-    *((StudyConfig, "threads", bad) for bad in (0, -1, 1.5, "1")),
+    *((StudyConfig, name, bad) for name in ("threads", "processes") for bad in (0, -1, 1.5, "1")),
     *((StudyConfig, "device", bad) for bad in ("gpu", "", None)),
     *((StudyConfig, "precision", bad) for bad in ("bf16", "float16", "", None)),
     (StudyConfig, "retrain", {"epoch": 3}),

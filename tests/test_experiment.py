@@ -17,7 +17,7 @@ import pytest
 import torch
 from helpers import files_below, small_stream, small_study
 
-from conure_lib import experiment, paths, stages
+from conure_lib import executors, experiment, paths, stages
 from conure_lib.config import ConfigError, DataConfig, ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TaskStream
 from conure_lib.evaluate import metric_of
@@ -113,9 +113,10 @@ def test_ids_change_with_ratios_of_the_embedding():
         {"study": small_study(threads=2)},
         {"study": small_study(device="cuda")},
         {"study": small_study(precision="bfloat16")},
+        {"study": small_study(processes=2)},
     ],
 )  # fmt: skip
-def test_ids_change_with_model_threads_device_and_precision(arguments):
+def test_ids_change_with_model_threads_device_precision_and_processes(arguments):
     assert changed(**arguments) == TRAINED
 
 
@@ -156,6 +157,7 @@ def test_ids_change_with_the_protocol(monkeypatch):
         {"prune_embedding": {}},
         {"device": "cpu"},
         {"precision": "float32"},
+        {"processes": 1},
         {"train": {**small_study().train, "T2": small_study().train["*"]}},
         {"train": dict(reversed(small_study().train.items()))},
         {"prune": {**small_study().prune, "T9": 0.1, "*": 0.4}},
@@ -285,7 +287,7 @@ def computed(monkeypatch):
         names.append(f"{stage.step.task}.{stage.step.action}")
         stages.compute_one(stage, stream)
 
-    monkeypatch.setattr(experiment, "compute_one", spy)
+    monkeypatch.setattr(executors, "compute_one", spy)
     return names
 
 

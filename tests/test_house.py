@@ -27,8 +27,9 @@ TARGETS = (
 ORDER = (
     *("paths", "files", "config", "numerics", "profiles"),
     *("data", "layers", "model", "ownership", "losses", "objectives"),
-    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "records", "stages", "experiment"),
-    *("own_data", "handover", "experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench"),
+    *("padding", "evaluate", "parallel", "optim", "steps", "train", "actions", "methods", "records", "stages"),
+    *("executors", "cluster", "experiment", "own_data", "handover", "experiments", "tuning", "stats", "report"),
+    *("costs", "claims", "figures", "bench"),
     *("quotes", "notebooks", "site", "cli"),
 )
 """Each module of the library imports only modules that stand before it here."""
@@ -52,7 +53,7 @@ WITHIN = {
     ),
     "bench": (
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "breakdown", "point"),
-        *("facts", "inference", "study", "once", "drawing", "run", "scale", "compare"),
+        *("facts", "inference", "study", "once", "drawing", "run", "scale", "compare", "estimate"),
     ),
     "site": ("sources", "verdicts", "curves", "convert", "api", "prose", "build"),
     "cli": ("common", "studies", "datasets", "own", "upkeep", "entry", "__main__"),

@@ -6,6 +6,7 @@ import sys
 from ..bench.measure import BenchError
 from ..config import ConfigError
 from ..data import DataError
+from ..executors import ClusterError
 from ..model import ModelFileError
 from ..notebooks import NotebookError
 from ..own_data import CheckFailed
@@ -20,13 +21,13 @@ MISTAKES = (
     *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
     DamagedResult,
 )
-FAILURES = (CheckFailed, FloatingPointError)
+FAILURES = (CheckFailed, ClusterError, FloatingPointError)
 EPILOG = """examples:
   conure data list
   conure run --tasks my_stream.yaml
   conure study --dataset complete-journey --profile quick
 
-exit codes: 0 done; 1 a notebook or a check failed; 2 a mistake in what was asked for, said in one line;
+exit codes: 0 done; 1 a notebook, a check or a worker failed; 2 a mistake in what was asked for, said in one line;
 130 stopped, and the same command goes on where it was"""
 
 
@@ -45,7 +46,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0: done; 1: a notebook or check failed; 2: a mistake in what was asked for; 130: stopped."""
+    """Exit code 0: done; 1: a notebook, check or worker failed; 2: a mistake of the user's; 130: stopped."""
     args = parser().parse_args(argv)
     try:
         return args.function(args)
@@ -64,5 +65,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _said(what: object, code: int) -> int:
-    print(f"conure: {one_line(what)}", file=sys.stderr)
+    notes = "".join(f"; {note}" for note in getattr(what, "__notes__", ()))  # e.g. in which stage
+    print(f"conure: {one_line(f'{what}{notes}')}", file=sys.stderr)
     return code

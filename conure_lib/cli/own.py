@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from .. import paths
-from ..config import ConfigError, DataConfig
+from .. import parallel, paths
+from ..config import DEVICES, ConfigError, DataConfig
 from ..data import BUILDERS, load
 from ..data.plans import SUFFIXES, read_plan
 from ..data.stream import LONGEST
@@ -46,7 +46,10 @@ def run_tasks(args: argparse.Namespace) -> int:
     """Trains one user model on the tasks of your own tables, one after the other."""
     plan = read_plan(args.tasks)
     folder = args.out or default_folder(plan, args.method)
-    results = run(plan, folder, args.seed, args.workers, args.method)
+    with parallel.joined():
+        results = run(plan, folder, args.seed, args.workers, args.method, args.device)
+    if not results:  # another process of torchrun's reports
+        return 0
     if args.json:
         print_json(results | {"folder": str(folder)})
         return 0
@@ -109,6 +112,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         commands, run_tasks, "run",
         "conure run --tasks my_stream.yaml",
         "conure run --tasks my_stream.yaml --out model --seed 2 --json > results.json",
+        "torchrun --nproc-per-node 2 -m conure_lib.cli run --tasks my_stream.yaml  # one model, two processes",
     )  # fmt: skip
     sub.description += "\n" + PLAN
     sub.add_argument("--tasks", required=True, type=Path, metavar="FILE", help="the plan")
@@ -119,6 +123,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "--method", default="Conure", choices=known_methods(),
         help="another one is measured only: it leaves no model of all tasks (default Conure)",
     )  # fmt: skip
+    sub.add_argument("--device", default="cpu", choices=DEVICES, help="where to train (default cpu)")
     add_json(sub, "the results")
     sub = add_command(
         commands, export_task, "export",

@@ -1,12 +1,14 @@
 """Commands of the study itself: study, figures, verdicts, tune, bench, site, readme, notebooks."""
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
 
 from .. import claims, paths, quotes, site, tuning
 from ..bench.compare import run_compare
+from ..bench.estimate import Assumptions, run_estimate
 from ..bench.inference import run_inference
 from ..bench.run import run_bench
 from ..bench.scale import run_scale
@@ -25,10 +27,10 @@ def study(args: argparse.Namespace) -> int:
     """Computes the graph of stages, writes the tables, then executes every notebook."""
     study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
     runs = _all_runs(study)
-    study.compute(runs, args.workers, args.reuse)
+    study.compute(runs, args.workers, args.reuse, args.cluster)
     worlds = _worlds(study)
     for point, own in worlds:
-        point.compute(own, args.workers, args.reuse)
+        point.compute(own, args.workers, args.reuse, args.cluster)
     dialled = [run for _, own in worlds for run in own]
     if args.profile != "smoke":
         publish(stage for run in (*runs, *dialled) for stage in run.stages.values())
@@ -70,7 +72,7 @@ def verdicts(args: argparse.Namespace) -> int:
 
 def tune(args: argparse.Namespace) -> int:
     """Searches hyper-parameters on the tuning seed's validation data; the library takes what it chooses."""
-    found = tuning.search(args.dataset, args.profile, args.workers)
+    found = tuning.search(args.dataset, args.profile, args.workers, args.cluster)
     table = found.table()
     print(table[table["chosen"]].drop(columns="stage_id").to_string(index=False))
     for path in tuning.write(found, args.dataset):
@@ -80,11 +82,17 @@ def tune(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     """Measures speed: run (all against plain references), study (what the reported profile costs), inference,
-    scale (sizes), compare BASE (a commit)."""
+    scale (sizes), compare BASE (a commit).
+
+    estimate measures nothing: it says what the paper's data and 100M users would take at the measured rates.
+    """
     if (args.base is not None) != (args.what == "compare"):
         raise ConfigError("conure bench compare needs the commit to compare with; the others take none")
     if args.what == "compare":
         run_compare(args.base, args.rounds, args.threads, args.quick)
+        return 0
+    if args.what == "estimate":
+        run_estimate(Assumptions(**{f.name: getattr(args, f.name) for f in fields(Assumptions)}))
         return 0
     if args.what == "scale":
         run_scale(args.threads, args.quick)
@@ -124,6 +132,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         commands, study, "study",
         "conure study  # complete-journey, one seed: a quarter of an hour",
         "conure study --dataset ml-100k --profile standard --seeds 1 2 --workers 2",
+        "conure study --profile standard --cluster tcp://scheduler:8786",
     )  # fmt: skip
     _which(sub)
     sub.add_argument("--seeds", type=seed, nargs="+", help="instead of the profile's seeds")
@@ -141,13 +150,24 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--profile", default="standard", choices=list(PROFILES))
     sub.add_argument("--datasets", nargs="+", choices=sorted(BUILDERS), help="those with results unless given")
     sub = add_command(
-        commands, bench, "bench", "conure bench", "conure bench inference --quick", "conure bench compare HEAD~1"
+        commands,
+        bench,
+        "bench",
+        "conure bench",
+        "conure bench inference --quick",
+        "conure bench compare HEAD~1",
+        "conure bench estimate --core-price 0.03 --epochs 10",
     )
-    sub.add_argument("what", nargs="?", default="run", choices=("run", "study", "inference", "scale", "compare"))
+    sub.add_argument(
+        "what", nargs="?", default="run", choices=("run", "study", "inference", "scale", "compare", "estimate")
+    )
     sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
     sub.add_argument("--rounds", type=count, default=5, help="interleaved rounds at least (default 5)")
     sub.add_argument("--threads", type=count, default=2, help="of PyTorch (default 2)")
     sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
+    for field in fields(Assumptions):
+        name, said = field.name.replace("_", "-"), f"assumed by estimate (default {field.default:g})"
+        sub.add_argument(f"--{name}", type=type(field.default), default=field.default, metavar="N", help=said)
     sub = add_command(commands, pages, "site", "conure site", "conure site --out ~/report")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="instead of artifacts/site")
     add_command(commands, readme, "readme", "conure readme  # after new results or measurements")
@@ -161,6 +181,10 @@ def _which(sub: argparse.ArgumentParser) -> None:
 
 def _workers(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--workers", type=count, default=1, help="stages computed side by side (default 1)")
+    sub.add_argument(
+        "--cluster", metavar="ADDRESS|FILE",
+        help="a Dask cluster in place of --workers: tcp://host:port, or its scheduler file",
+    )  # fmt: skip
 
 
 def _all_runs(study: Study) -> list[Run]:

@@ -50,7 +50,7 @@ def test_the_exit_codes_are_in_the_help(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert "exit codes: 0 done; 1 a notebook or a check failed; 2 a mistake" in shown
+    assert "exit codes: 0 done; 1 a notebook, a check or a worker failed; 2 a mistake" in shown
     assert "130 stopped" in shown
 
 

@@ -1,0 +1,179 @@
+"""How a graph of stages is computed: one after the other or in processes of this machine (others: ``cluster``)."""
+
+import multiprocessing
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from . import parallel, paths
+from .data.store import load_stream, save_stream, temporary_folder
+from .data.stream import TaskStream
+from .stages import Stage, compute_one, outcome_of
+
+ALLOWED_DEATHS = 3  # of local workers in one study, as many as Dask allows while a stage is computed
+STREAM = "stream"
+
+
+class ClusterError(RuntimeError):
+    """Workers that cannot be reached, do not fit, or died too often. The message says which and what to do."""
+
+
+class Progress:
+    """Stages done, running and failed, and the time that the rest may take; parents stand first in ``todo``.
+
+    A stage that fails does not stop those that do not need it; those that do are never started.
+    """
+
+    def __init__(self, todo: list[Stage]) -> None:
+        self.todo, self.errors = todo, dict[str, Exception]()
+        quiet = not todo or not parallel.is_first()
+        self.bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=quiet)
+
+    def running(self, number: int) -> None:
+        """Shows how many stages are being computed."""
+        self.bar.set_postfix_str(f"{number} running, {len(self.errors)} failed")
+
+    def done(self) -> None:
+        """Counts one more stage."""
+        self.bar.update()
+
+    def failed(self, stage: Stage, error: Exception) -> None:
+        """Keeps the error for the end."""
+        self.errors[stage.id] = error
+
+    def blocked(self, stage: Stage) -> bool:
+        """Whether the stage needs one that failed."""
+        return any(one.id in self.errors for one in stage.lineage()[:-1])
+
+    def close(self) -> None:
+        """Leaves the bar as it is at the end."""
+        self.running(0)
+        self.bar.close()
+
+    def end(self) -> None:
+        """Raises the first error, whose note names the stage and how many others failed or were not started."""
+        if not self.errors:
+            return
+        name, error = next(iter(self.errors.items()))
+        left = sum(self.blocked(stage) for stage in self.todo)
+        error.add_note(f"stage {name} failed ({len(self.errors)} failed, {left} that need them not started)")
+        raise error
+
+
+def compute_serially(todo: list[Stage], stream: TaskStream, progress: Progress) -> None:
+    """One after the other, in this process, or in all processes of ``torchrun`` at once."""
+    for stage in todo:
+        if progress.blocked(stage):
+            continue
+        progress.running(1)
+        try:
+            if parallel.is_first():
+                compute_one(stage, stream)
+            else:
+                outcome_of(stage, stream)
+            parallel.wait_for_all()  # the next stage may read what the first process has written
+        except Exception as error:
+            if parallel.world() > 1:
+                raise  # the other processes wait for this one: torchrun ends them
+            progress.failed(stage, error)
+        else:
+            progress.done()
+
+
+def compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, progress: Progress) -> None:
+    """Long chains first; a stage starts once its parent is done. The workers map one file with the stream.
+
+    When a worker is killed, what was being computed is computed again by new ones.
+    Raises ClusterError when that has happened more than ``ALLOWED_DEATHS`` times.
+    """
+    left, deaths = {stage.id: stage for stage in todo}, 0
+    with stored_for_workers(stream) as folder:
+        while left:
+            try:
+                _compute_in_a_pool(left, folder, workers, progress)
+            except BrokenProcessPool as error:
+                deaths += 1
+                if deaths > ALLOWED_DEATHS:
+                    said = f"{deaths} worker processes were killed, maybe for want of memory; run with fewer"
+                    raise ClusterError(f"{said} (--workers). The same command goes on where it was") from error
+
+
+def _compute_in_a_pool(left: dict[str, Stage], folder: Path, workers: int, progress: Progress) -> None:
+    """Takes out of ``left`` what is done, failed or blocked; raises BrokenProcessPool when a worker dies."""
+    heights = heights_of(left.values())
+    running: dict[Future, Stage] = {}
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(left)), mp_context=spawn, initializer=_end_with_parent) as pool:
+        try:
+            while left:
+                waiting = {stage.id for stage in running.values()}
+                waiting |= {stage.id for stage in left.values() if stage.parent and stage.parent.id in left}
+                ready = sorted((left[name] for name in left if name not in waiting), key=lambda s: heights[s.id])
+                while ready and len(running) < workers:
+                    stage = ready.pop()
+                    running[pool.submit(compute_with, stage, folder)] = stage
+                progress.running(len(running))
+                finished, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    stage, error = running.pop(future), future.exception()
+                    if isinstance(error, BrokenProcessPool):
+                        raise error
+                    del left[stage.id]
+                    if error is None:
+                        progress.done()
+                        continue
+                    progress.failed(stage, error)
+                    for name in [s.id for s in left.values() if progress.blocked(s)]:
+                        del left[name]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def heights_of(stages) -> dict[str, int]:
+    """How long the longest chain is that begins with each stage (parents stand before their children)."""
+    heights = {stage.id: 1 for stage in stages}
+    for stage in reversed(list(stages)):
+        if stage.parent and stage.parent.id in heights:
+            heights[stage.parent.id] = max(heights[stage.parent.id], 1 + heights[stage.id])
+    return heights
+
+
+@contextmanager
+def stored_for_workers(stream: TaskStream) -> Iterator[Path]:
+    """A folder with the stream for as long as workers need it."""
+    shared = temporary_folder(STREAM, paths.artifacts())
+    try:
+        save_stream(stream, shared / STREAM)
+        yield shared / STREAM
+    finally:
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+def compute_with(stage: Stage, folder: Path) -> None:
+    """In a worker: computes a stage on the stream that lies in the folder."""
+    compute_one(stage, _shared_stream(folder))
+
+
+@lru_cache(maxsize=1)
+def _shared_stream(folder: Path) -> TaskStream:
+    """Loaded once in each worker: sent with every stage, TTL's stream would be 1 GiB through a pipe."""
+    return load_stream(folder)
+
+
+def _end_with_parent() -> None:
+    """Ends this worker as soon as the process that started it is gone, killed ones included."""
+
+    def wait_for_the_end() -> None:
+        multiprocessing.parent_process().join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
