@@ -25,7 +25,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench bench-scale bench-compare figures verdicts site site-test lock clean
+.PHONY: help setup study test lint format bench bench-scale bench-compare figures verdicts site site-test faults lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -107,6 +107,9 @@ site-test: site ## check the pages: links, nothing fetched from outside, in head
 		command -v google-chrome >/dev/null || \
 		echo "site-test: no Chromium on PATH, its tests are skipped (Debian: apt-get install -y chromium)" >&2
 	CONURE_SITE="$(CURDIR)/artifacts/site" "$(BIN)/python" -m pytest tests/site
+
+faults: setup ## kill studies at random moments, fill their disk, damage their files (results/campaigns/faults.json)
+	"$(BIN)/python" tests/campaigns/faults.py
 
 lock: ## resolve pyproject.toml afresh into requirements.lock (then bring environment.yml into line)
 	@set -eu; fresh="$$(mktemp -d)"; trap 'rm -rf "$$fresh"' EXIT; \

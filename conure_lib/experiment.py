@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections.abc import Iterable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -18,13 +19,23 @@ from . import paths
 from .actions import ACTIONS
 from .config import ConfigError, StudyConfig, content_id
 from .data import GROWING, load
-from .data.store import load_stream, save_stream, sweep, temporary_folder, whole_folder
+from .data.store import load_stream, save_stream, temporary_folder
 from .data.stream import TaskStream
 from .methods import METHODS, Step
-from .stages import CHECKPOINT, PUBLISHED, RANKS, RECORD, Stage, compute_one
+from .records import tidy
+from .stages import CHECKPOINT, Stage, compute_one
 
 COMPUTED_IN_NOTEBOOKS = ("smoke", "quick")
 """Profiles small enough for a notebook to compute what is missing; elsewhere it demands the results."""
+
+
+class WorkerLost(RuntimeError):
+    """A worker process died, e.g. killed for its memory. Names the stages that were in hand."""
+
+    @classmethod
+    def at(cls, stages: Iterable[Stage]) -> "WorkerLost":
+        names = ", ".join(sorted(stage.id for stage in stages))
+        return cls(f"a worker died; in hand were {names}; the same command goes on where it was")
 
 
 @dataclass(frozen=True)
@@ -121,13 +132,13 @@ class Study:
 
 
 def compute(stages: Iterable[Stage], stream: TaskStream, workers: int = 1, reuse: bool = True) -> None:
-    """Computes the stages and whatever they need. A killed computation goes on where it was.
+    """Computes the stages and whatever they need. A killed computation goes on where it was. What is damaged in
+    the cache is named and computed again. Raises WorkerLost when a worker dies.
 
     Each worker is a process with the study's number of threads; results do not depend on ``workers``.
     """
-    for folder in (paths.artifacts(), paths.stages()):
-        sweep(folder)
-    todo = missing(stages, reuse)
+    stages = list(stages)
+    todo = missing([*stages, *tidy(stages)], reuse)
     bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
     if workers <= 1:
         for stage in todo:
@@ -185,7 +196,10 @@ def _compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, b
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in finished:
                     stage = running.pop(future)
-                    future.result()
+                    try:
+                        future.result()
+                    except BrokenProcessPool as error:
+                        raise WorkerLost.at([stage, *running.values()]) from error
                     ready += children.get(stage.id, [])
                     bar.update()
                     bar.set_postfix_str(stage.id)
@@ -214,34 +228,3 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait_for_the_end, daemon=True).start()
-
-
-def publish(stages: Iterable[Stage]) -> None:
-    """Copies the small files of computed stages to where they are committed, unless the same are there.
-
-    Raises ConfigError, before anything is copied, for what was trained in less than float32.
-    """
-    stages = list(stages)
-    for stage in stages:
-        if stage.study.precision != "float32":
-            found = f"StudyConfig.precision = {stage.study.precision!r}; wanted: 'float32'"
-            raise ConfigError(f"{found}, for reported metrics never come from low precision ({stage.id})")
-    for dataset in {stage.study.data.dataset for stage in stages}:
-        sweep(paths.published() / dataset)
-    for stage in stages:
-        for one in stage.lineage():
-            target = paths.published() / one.study.data.dataset / one.id
-            if not (one.folder / RECORD).is_file() or _same(one.folder, target):
-                continue
-            shutil.rmtree(target, ignore_errors=True)
-            with whole_folder(target) as folder:
-                for name in PUBLISHED:
-                    shutil.copy(one.folder / name, folder / name)
-
-
-def _same(computed: Path, published: Path) -> bool:
-    """Whether the published results are these, wherever and whenever they were computed."""
-    names = (RECORD, RANKS)
-    return all((published / n).is_file() for n in PUBLISHED) and all(
-        (computed / n).read_bytes() == (published / n).read_bytes() for n in names
-    )

@@ -1,18 +1,12 @@
 """A stage: a pure function of what determines it, kept whole or not at all, and found by its id."""
 
 import contextlib
-import datetime
-import hashlib
 import json
-import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +16,22 @@ import torch
 from . import paths
 from .actions import ACTIONS, Context, Outcome
 from .config import PROTOCOL, StudyConfig, content_id
-from .data.store import whole_folder
+from .data.fetch import source_digest
+from .data.store import alone, whole_folder
 from .data.stream import TaskStream
 from .evaluate import metric_of
 from .methods import Step
 from .numerics import repeatable
 from .ownership import ContinualModel
+from .provenance import environment
 
 RECORD, RANKS, ENVIRONMENT = "record.json", "ranks.parquet", "environment.json"
 PUBLISHED = (RECORD, RANKS, ENVIRONMENT)
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
+
+
+class DamagedResult(ValueError):
+    """A stage's file without the digest that it was stored with. Names the file and the mend."""
 
 
 class MissingResult(RuntimeError):
@@ -99,7 +99,7 @@ class Stage:
         return [*(self.parent.lineage() if self.parent else []), self]
 
     def record(self) -> dict:
-        """The stage's record, verified. Raises MissingResult, or ValueError when its files are damaged."""
+        """The stage's record, verified. Raises MissingResult, or DamagedResult."""
         return self._verified(self._found(), RANKS)
 
     def ranks(self, measure: str) -> np.ndarray:
@@ -109,10 +109,11 @@ class Stage:
         return table.loc[table["measure"] == measure, "rank"].to_numpy()
 
     def environment(self) -> dict:
-        return json.loads((self._found() / ENVIRONMENT).read_text())
+        """Where and when it was computed. Raises MissingResult, or DamagedResult."""
+        return self._environment(self._found())
 
     def model(self) -> ContinualModel:
-        """The stage's checkpoint, verified. Raises MissingResult if it was not computed here, or ValueError."""
+        """The stage's checkpoint, verified. Raises MissingResult if it was not computed here, or DamagedResult."""
         if not (self.folder / CHECKPOINT).is_file():
             raise MissingResult(f"no checkpoint of {self.id} here; {self._mend()}")
         self._verified(self.folder, CHECKPOINT, WEIGHTS)
@@ -122,18 +123,38 @@ class Stage:
         """Whether there is a record; without ``reuse`` a committed one does not count."""
         return any((folder / RECORD).is_file() for folder in self._places()[: 2 if reuse else 1])
 
+    def verify(self) -> bool:
+        """Whether the stage is here with its checkpoint, if it has one. Raises DamagedResult."""
+        if not (self.folder / RECORD).is_file():
+            return False
+        names = self._verified(self.folder, RANKS)["digests"]
+        whole = CHECKPOINT not in names or (self.folder / CHECKPOINT).is_file()
+        if whole:
+            self._verified(self.folder, *names)
+        return whole
+
     def _verified(self, folder: Path, *names: str) -> dict:
-        """The record in the folder, once the named files have the digests it gives."""
-        mend = "delete the folder to recompute it"
+        """The record in the folder, once it and the named files have the digests they were stored with."""
         try:
             record = json.loads((folder / RECORD).read_text())
             digests = {name: record["digests"][name] for name in names}
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{folder / RECORD} is damaged ({error!r}); {mend}") from error
-        for name, digest in digests.items():
-            if not (folder / name).is_file() or file_digest(folder / name) != digest:
-                raise ValueError(f"{folder / name} is damaged (digest differs); {mend}")
+            raise self._damaged(folder / RECORD, repr(error)) from error
+        own = self._environment(folder).get("record")  # records of before it was kept have none
+        for name, digest in (({RECORD: own} if own else {}) | digests).items():
+            if not (folder / name).is_file() or source_digest(folder / name) != digest:
+                raise self._damaged(folder / name, "digest differs")
         return record
+
+    def _environment(self, folder: Path) -> dict:
+        try:
+            return dict(json.loads((folder / ENVIRONMENT).read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            raise self._damaged(folder / ENVIRONMENT, repr(error)) from error
+
+    def _damaged(self, file: Path, found: str) -> DamagedResult:
+        mend = "" if file.parent == self.folder else f"restore it (git checkout -- {file.parent}), or "
+        return DamagedResult(f"{file} is damaged ({found}); {mend}delete the folder to recompute it")
 
     def _places(self) -> tuple[Path, Path]:
         return self.folder, paths.published() / self.study.data.dataset / self.id
@@ -152,8 +173,22 @@ class Stage:
 def compute_one(stage: Stage, stream: TaskStream) -> None:
     """Computes one stage from its parent's checkpoint and writes its folder, whole or not at all.
 
+    Waits while another process has the same stage in hand, and takes what that one wrote.
     Raises ConfigError on CUDA without what makes it repeat itself (``numerics.repeatable``).
     """
+    with alone(stage.folder):
+        if not _is_whole(stage):
+            _compute(stage, stream)
+
+
+def _is_whole(stage: Stage) -> bool:
+    try:
+        return stage.verify()
+    except DamagedResult:
+        return False
+
+
+def _compute(stage: Stage, stream: TaskStream) -> None:
     started, cpu = time.time(), time.process_time()
     with torch_threads(stage.study.threads), repeatable(stage.study.device):
         parent = stage.parent.model().to(stage.study.device) if stage.parent else None
@@ -162,12 +197,11 @@ def compute_one(stage: Stage, stream: TaskStream) -> None:
             Context(stage.study, stream, task, stage.seed, parent, stage.step.action)
         )
     spent = {"wall_s": round(time.time() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
-    wanted = (RECORD,) if outcome.model is None else (RECORD, CHECKPOINT)
-    if stage.folder.is_dir() and not all((stage.folder / name).is_file() for name in wanted):
-        shutil.rmtree(stage.folder)  # a leftover without its checkpoint; one that is whole stays
+    shutil.rmtree(stage.folder, ignore_errors=True)  # a leftover that is not whole
     with whole_folder(stage.folder) as folder:
         _write(stage, outcome, stream, folder)
-        (folder / ENVIRONMENT).write_text(_json(environment() | spent))
+        about = environment() | spent | {"record": source_digest(folder / RECORD)}
+        (folder / ENVIRONMENT).write_text(_json(about))
 
 
 def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> None:
@@ -189,7 +223,7 @@ def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> 
         "curve": [{"epoch": e.number, "loss": None if np.isnan(e.loss) else e.loss, "validation": e.validation,
                    "best": e.best} for e in outcome.curve],
         "notes": outcome.notes,
-        "digests": {p.name: file_digest(p) for p in sorted(folder.iterdir())},
+        "digests": {p.name: source_digest(p) for p in sorted(folder.iterdir())},
     }  # fmt: skip
     (folder / RECORD).write_text(_json(record))
 
@@ -207,34 +241,6 @@ def torch_threads(number: int):
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def environment() -> dict:
-    """Where a result was computed: commit, versions, machine; no part of any id."""
-    packages = ("torch", "numpy", "pandas", "scipy", "safetensors")
-    return {
-        "commit": _git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--", "conure_lib")),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _git(*args: str) -> str | None:
-    try:
-        command = ["git", "-C", str(Path(__file__).parent.parent), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _json(value: object) -> str:

@@ -22,12 +22,13 @@ MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
     *("bench", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
-    *("site", "site-test"),
+    *("site", "site-test", "faults"),
 )
 
 ORDER = (
     *("paths", "config", "numerics", "profiles", "data", "layers", "model", "ownership", "losses", "objectives"),
-    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "stages", "experiment"),
+    *("padding", "evaluate", "optim", "steps", "train", "actions", "methods", "provenance", "stages"),
+    *("records", "experiment"),
     *("own_data", "handover", "experiments", "tuning", "stats", "report", "costs", "claims", "figures", "bench"),
     *("notebooks", "site", "cli"),
 )

