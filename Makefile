@@ -27,7 +27,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench bench-study bench-scale bench-compare figures verdicts readme site site-test fuzz lock clean
+.PHONY: help setup study test lint format bench bench-study bench-scale bench-compare figures verdicts readme site site-test fuzz faults lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -119,6 +119,9 @@ site-test: site ## check the pages: links, nothing fetched from outside, in head
 
 fuzz: setup ## feed bad input to everything that reads some; the figures go to results/campaigns/fuzz.json
 	PYTHONPATH="$(CURDIR)/tests$${PYTHONPATH:+:$$PYTHONPATH}" "$(BIN)/python" -m campaigns.fuzz
+
+faults: setup ## kill studies at random moments, fill their disk, damage their files (results/campaigns/faults.json)
+	"$(BIN)/python" tests/campaigns/faults.py
 
 lock: ## resolve pyproject.toml afresh into requirements.lock (then bring environment.yml into line)
 	@set -eu; fresh="$$(mktemp -d)"; trap 'rm -rf "$$fresh"' EXIT; \

@@ -4,11 +4,11 @@ import multiprocessing
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from tqdm.auto import tqdm
@@ -18,7 +18,6 @@ from .data.store import load_stream, save_stream, temporary_folder
 from .data.stream import TaskStream
 from .stages import Stage, compute_one, outcome_of
 
-ALLOWED_DEATHS = 3  # of local workers in one study, as many as Dask allows while a stage is computed
 STREAM = "stream"
 
 
@@ -91,51 +90,52 @@ def compute_serially(todo: list[Stage], stream: TaskStream, progress: Progress) 
 def compute_in_processes(todo: list[Stage], stream: TaskStream, workers: int, progress: Progress) -> None:
     """Long chains first; a stage starts once its parent is done. The workers map one file with the stream.
 
-    When a worker is killed, what was being computed is computed again by new ones.
-    Raises ClusterError when that has happened more than ``ALLOWED_DEATHS`` times.
+    Raises ClusterError, with the stages that were in hand, when a worker dies.
     """
-    left, deaths = {stage.id: stage for stage in todo}, 0
-    with stored_for_workers(stream) as folder:
-        while left:
-            try:
-                _compute_in_a_pool(left, folder, workers, progress)
-            except BrokenProcessPool as error:
-                deaths += 1
-                if deaths > ALLOWED_DEATHS:
-                    said = f"{deaths} worker processes were killed, maybe for want of memory; run with fewer"
-                    raise ClusterError(f"{said} (--workers). The same command goes on where it was") from error
-
-
-def _compute_in_a_pool(left: dict[str, Stage], folder: Path, workers: int, progress: Progress) -> None:
-    """Takes out of ``left`` what is done, failed or blocked; raises BrokenProcessPool when a worker dies."""
-    heights = heights_of(left.values())
-    running: dict[Future, Stage] = {}
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(left)), mp_context=spawn, initializer=_end_with_parent) as pool:
+    left, running = {stage.id: stage for stage in todo}, {}
+    heights, spawn = heights_of(todo), multiprocessing.get_context("spawn")
+    with (
+        stored_for_workers(stream) as folder,
+        ProcessPoolExecutor(min(workers, len(todo)), mp_context=spawn, initializer=_end_with_parent) as pool,
+    ):
         try:
             while left:
-                waiting = {stage.id for stage in running.values()}
-                waiting |= {stage.id for stage in left.values() if stage.parent and stage.parent.id in left}
-                ready = sorted((left[name] for name in left if name not in waiting), key=lambda s: heights[s.id])
-                while ready and len(running) < workers:
-                    stage = ready.pop()
-                    running[pool.submit(compute_with, stage, folder)] = stage
+                _start_what_can_be(
+                    left, running, heights, workers, partial(pool.submit, compute_with, folder=folder)
+                )
                 progress.running(len(running))
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    stage, error = running.pop(future), future.exception()
+                for future in wait(running, return_when=FIRST_COMPLETED)[0]:
+                    error, stage = future.exception(), running[future]
                     if isinstance(error, BrokenProcessPool):
                         raise error
-                    del left[stage.id]
+                    del running[future], left[stage.id]
                     if error is None:
                         progress.done()
                         continue
                     progress.failed(stage, error)
                     for name in [s.id for s in left.values() if progress.blocked(s)]:
                         del left[name]
-        except BaseException:
+        except BrokenProcessPool as error:
+            names = ", ".join(sorted(stage.id for stage in running.values()))
+            said = f"a worker process died, maybe killed for want of memory; in hand were {names}"
+            raise ClusterError(f"{said}; the same command goes on where it was") from error
+        finally:
             pool.shutdown(wait=False, cancel_futures=True)
-            raise
+
+
+def _start_what_can_be(
+    left: dict[str, Stage],
+    running: dict[Future, Stage],
+    heights: dict[str, int],
+    workers: int,
+    submit: Callable[[Stage], Future],
+) -> None:
+    waiting = {stage.id for stage in running.values()}
+    waiting |= {stage.id for stage in left.values() if stage.parent and stage.parent.id in left}
+    ready = sorted((left[name] for name in left if name not in waiting), key=lambda s: heights[s.id])
+    while ready and len(running) < workers:
+        stage = ready.pop()
+        running[submit(stage)] = stage
 
 
 def heights_of(stages) -> dict[str, int]:

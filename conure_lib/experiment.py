@@ -2,23 +2,21 @@
 
 import copy
 import importlib
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 
-from . import parallel, paths
+from . import parallel
 from .actions import ACTIONS
+from .cache import tidy
 from .config import ConfigError, StudyConfig, content_id
 from .data import GROWING, load
-from .data.store import sweep, whole_folder
 from .data.stream import TaskStream
 from .executors import Progress, compute_in_processes, compute_serially
 from .methods import METHODS, Step
-from .stages import CHECKPOINT, PUBLISHED, RANKS, RECORD, Stage
+from .stages import CHECKPOINT, Stage
 
 COMPUTED_IN_NOTEBOOKS = ("smoke", "quick")
 """Profiles small enough for a notebook to compute what is missing; elsewhere it demands the results."""
@@ -128,7 +126,8 @@ class Study:
 def compute(
     stages: Iterable[Stage], stream: TaskStream, workers: int = 1, reuse: bool = True, cluster: str | None = None
 ) -> None:
-    """Computes the stages and whatever they need. A killed computation goes on where it was.
+    """Computes the stages and whatever they need. A killed computation goes on where it was; what is damaged in
+    the cache is named and computed again.
 
     Here, in ``workers`` processes of this machine, or on a Dask cluster (``Study.compute``); results do not depend
     on it. A stage that fails does not stop those that do not need it; at the end its error is raised and names it.
@@ -139,10 +138,8 @@ def compute(
         raise ConfigError("of conure's commands, torchrun can start 'run' only (one model, several processes)")
     if parallel.world() > 1 and (workers > 1 or cluster):
         raise ConfigError("torchrun's processes train one model together, without --workers or --cluster")
-    if parallel.is_first():
-        for folder in (paths.artifacts(), paths.stages()):
-            sweep(folder)
-    todo = _agreed(stages, missing(stages, reuse))
+    removed = tidy(stages) if parallel.is_first() else []
+    todo = _agreed(stages, missing([*stages, *removed], reuse))
     progress = Progress(todo)
     try:
         if cluster and todo:
@@ -192,34 +189,3 @@ def missing(stages: Iterable[Stage], reuse: bool = True) -> list[Stage]:
         if stage.id not in todo and not stage.is_done(reuse):
             add(stage)
     return list(todo.values())
-
-
-def publish(stages: Iterable[Stage]) -> None:
-    """Copies the small files of computed stages to where they are committed, unless the same are there.
-
-    Raises ConfigError, before anything is copied, for what was trained in less than float32.
-    """
-    stages = list(stages)
-    for stage in stages:
-        if stage.study.precision != "float32":
-            found = f"StudyConfig.precision = {stage.study.precision!r}; wanted: 'float32'"
-            raise ConfigError(f"{found}, for reported metrics never come from low precision ({stage.id})")
-    for dataset in {stage.study.data.dataset for stage in stages}:
-        sweep(paths.published() / dataset)
-    for stage in stages:
-        for one in stage.lineage():
-            target = paths.published() / one.study.data.dataset / one.id
-            if not (one.folder / RECORD).is_file() or _same(one.folder, target):
-                continue
-            shutil.rmtree(target, ignore_errors=True)
-            with whole_folder(target) as folder:
-                for name in PUBLISHED:
-                    shutil.copy(one.folder / name, folder / name)
-
-
-def _same(computed: Path, published: Path) -> bool:
-    """Whether the published results are these, wherever and whenever they were computed."""
-    names = (RECORD, RANKS)
-    return all((published / n).is_file() for n in PUBLISHED) and all(
-        (computed / n).read_bytes() == (published / n).read_bytes() for n in names
-    )

@@ -12,9 +12,12 @@ from tqdm.auto import tqdm
 from . import paths
 from .config import MOST
 from .data import BUILDERS
+from .data.store import whole_file
 from .profiles import PROFILES
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
+INJECTED = "injected-parameters"
+"""The tag of the cell that papermill puts in."""
 TIMEOUT_S = 3600
 ONLY_FOR = {"09_synthetic_truth": "synthetic"}
 """Notebooks that argue with one dataset alone."""
@@ -76,17 +79,14 @@ def run_all(parameters: dict, folder: Path, names: list[str] | None = None) -> l
     for notebook, given in bar:
         bar.set_postfix_str(notebook.stem)
         started, error = time.time(), ""
-        part = folder / f".part.{notebook.name}"
         try:
-            papermill.execute_notebook(
-                str(notebook), str(part), given, cwd=str(paths.NOTEBOOKS.parent), progress_bar=False
-            )
-            _without_traces(part)
-            part.replace(folder / notebook.name)
+            with whole_file(folder / notebook.name) as part:
+                papermill.execute_notebook(
+                    str(notebook), str(part), given, cwd=str(paths.NOTEBOOKS.parent), progress_bar=False
+                )
+                _without_traces(part)
         except Exception as failure:  # any failure of a kernel is this notebook's result
             error = str(failure).strip().splitlines()[-1] if str(failure).strip() else repr(failure)
-        finally:
-            part.unlink(missing_ok=True)
         rows.append({"notebook": notebook.stem, "seconds": round(time.time() - started, 1), "error": error})
     return rows
 
@@ -111,6 +111,8 @@ def _without_traces(executed: Path) -> None:
     for cell in content["cells"]:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
+        if INJECTED in cell["metadata"].get("tags", []):
+            cell["id"] = INJECTED  # papermill draws a new one each time
         if cell["cell_type"] == "code":
             cell["outputs"] = [o for o in cell["outputs"] if not _is_progress(o)]
     content["metadata"].pop("widgets", None)

@@ -1,11 +1,12 @@
 """A stage's record and the files that it vouches for, verified before anybody believes them."""
 
-import hashlib
 from pathlib import Path
 
+from . import paths
+from .data.fetch import source_digest
 from .files import read_json
 
-RECORD = "record.json"
+RECORD, ENVIRONMENT = "record.json", "environment.json"
 FIELDS = {"determined_by", "metrics", "curve", "notes", "digests"}
 
 
@@ -13,19 +14,26 @@ class DamagedResult(ValueError):
     """A stage's file that is damaged. The message names it, what was found and wanted, and the mend."""
 
     def __init__(self, file: Path, found: object, wanted: object) -> None:
+        committed = file.is_relative_to(paths.published())
         mend = "delete the folder to recompute it"
+        mend = f"restore it (git checkout -- {file.parent}), or {mend}" if committed else mend
         super().__init__(f"{file} is damaged: found {found}, wanted {wanted}; {mend}")
 
 
 def verified(folder: Path, *names: str) -> dict:
-    """The record in a stage's folder, once the named files have the digests it gives. Raises DamagedResult."""
+    """The record in a stage's folder, once it and the named files have the digests they were stored with.
+
+    Raises DamagedResult.
+    """
     record = read_record(folder / RECORD, FIELDS)
-    for name in names:
-        if not isinstance(record["digests"], dict) or name not in record["digests"]:
+    digests = record["digests"] if isinstance(record["digests"], dict) else {}
+    own = read_record(folder / ENVIRONMENT, {"commit"}).get("record")  # records of before it was kept have none
+    for name, wanted in (({RECORD: own} if own else {}) | {name: digests.get(name) for name in names}).items():
+        if wanted is None:
             raise DamagedResult(folder / RECORD, "no digest", f"that of {name}")
-        found = file_digest(folder / name) if (folder / name).is_file() else "no such file"
-        if found != record["digests"][name]:
-            raise DamagedResult(folder / name, found, record["digests"][name])
+        found = source_digest(folder / name) if (folder / name).is_file() else "no such file"
+        if found != wanted:
+            raise DamagedResult(folder / name, found, wanted)
     return record
 
 
@@ -39,9 +47,3 @@ def read_record(file: Path, fields: set[str]) -> dict:
         found = sorted(content) if isinstance(content, dict) else content
         raise DamagedResult(file, found, f"an object with {', '.join(sorted(fields))}")
     return content
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from . import paths
+from .data.store import whole_file
 from .data.stream import PAD, TEST, TaskStream
 from .evaluate import scores_of
 from .experiment import Run, Study
@@ -212,7 +213,8 @@ def write_tables(study: Study, runs: Iterable[Run]) -> list[Path]:
     conure = [run for run in runs if (run.method, run.variant) == ("Conure", "")]
     written["no_forgetting"] = pd.concat(no_forgetting(run).assign(seed=run.seed) for run in conure)
     for name, table in written.items():
-        table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+        with whole_file(folder / f"{name}.csv") as part:
+            table.to_csv(part, index=False, float_format="%.6g")
     return [folder / f"{name}.csv" for name in written]
 
 
@@ -224,5 +226,6 @@ def write_dials(study: Study, runs: Iterable[Run]) -> Path:
     """The metrics of the synthetic worlds' runs (``experiments.dial_runs``), beside the study's tables."""
     folder = paths.tables(study.config.profile, study.stream.name)
     folder.mkdir(parents=True, exist_ok=True)
-    study.results(runs).to_csv(folder / "dials.csv", index=False, float_format="%.6g")
+    with whole_file(folder / "dials.csv") as part:
+        study.results(runs).to_csv(part, index=False, float_format="%.6g")
     return folder / "dials.csv"

@@ -1,17 +1,12 @@
 """A stage: a pure function of what determines it, kept whole or not at all, and found by its id."""
 
 import contextlib
-import datetime
 import json
-import os
-import platform
 import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -21,15 +16,17 @@ import torch
 from . import parallel, paths
 from .actions import ACTIONS, Context, Outcome
 from .config import PROTOCOL, StudyConfig, content_id
-from .data.store import whole_folder
+from .data.fetch import source_digest
+from .data.store import alone, whole_folder
 from .data.stream import TaskStream
 from .evaluate import metric_of
 from .methods import Step
 from .numerics import repeatable
 from .ownership import ContinualModel
-from .records import RECORD, file_digest, read_record, verified
+from .provenance import environment
+from .records import ENVIRONMENT, RECORD, DamagedResult, read_record, verified
 
-RANKS, ENVIRONMENT = "ranks.parquet", "environment.json"
+RANKS = "ranks.parquet"
 PUBLISHED = (RECORD, RANKS, ENVIRONMENT)
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
 
@@ -127,6 +124,16 @@ class Stage:
         """Whether there is a record; without ``reuse`` a committed one does not count."""
         return any((folder / RECORD).is_file() for folder in self._places()[: 2 if reuse else 1])
 
+    def verify(self) -> bool:
+        """Whether the stage is here with its checkpoint, if it has one. Raises DamagedResult."""
+        if not (self.folder / RECORD).is_file():
+            return False
+        names = verified(self.folder, RANKS)["digests"]
+        whole = CHECKPOINT not in names or (self.folder / CHECKPOINT).is_file()
+        if whole:
+            verified(self.folder, *names)
+        return whole
+
     def _places(self) -> tuple[Path, Path]:
         return self.folder, paths.published() / self.study.data.dataset / self.id
 
@@ -144,17 +151,30 @@ class Stage:
 def compute_one(stage: Stage, stream: TaskStream) -> None:
     """Computes one stage from its parent's checkpoint and writes its folder, whole or not at all.
 
+    Waits while another process has the same stage in hand, and takes what that one wrote.
     Raises ConfigError on CUDA without what makes it repeat itself (``numerics.repeatable``).
     """
+    with alone(stage.folder):
+        if parallel.world() > 1 or not _is_whole(stage):  # torchrun's other processes compute it in any case
+            _compute(stage, stream)
+
+
+def _is_whole(stage: Stage) -> bool:
+    try:
+        return stage.verify()
+    except DamagedResult:
+        return False
+
+
+def _compute(stage: Stage, stream: TaskStream) -> None:
     started, cpu = time.time(), time.process_time()
     outcome = outcome_of(stage, stream)
     spent = {"wall_s": round(time.time() - started, 2), "cpu_s": round(time.process_time() - cpu, 2)}
-    wanted = (RECORD,) if outcome.model is None else (RECORD, CHECKPOINT)
-    if stage.folder.is_dir() and not all((stage.folder / name).is_file() for name in wanted):
-        shutil.rmtree(stage.folder)  # a leftover without its checkpoint; one that is whole stays
+    shutil.rmtree(stage.folder, ignore_errors=True)  # a leftover that is not whole
     with whole_folder(stage.folder) as folder:
         _write(stage, outcome, stream, folder)
-        (folder / ENVIRONMENT).write_text(_json(environment() | spent))
+        about = environment() | spent | {"record": source_digest(folder / RECORD)}
+        (folder / ENVIRONMENT).write_text(_json(about))
 
 
 def outcome_of(stage: Stage, stream: TaskStream) -> Outcome:
@@ -185,7 +205,7 @@ def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> 
         "curve": [{"epoch": e.number, "loss": None if np.isnan(e.loss) else e.loss, "validation": e.validation,
                    "best": e.best} for e in outcome.curve],
         "notes": outcome.notes,
-        "digests": {p.name: file_digest(p) for p in sorted(folder.iterdir())},
+        "digests": {p.name: source_digest(p) for p in sorted(folder.iterdir())},
     }  # fmt: skip
     (folder / RECORD).write_text(_json(record))
 
@@ -204,29 +224,6 @@ def torch_threads(number: int):
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def environment() -> dict:
-    """Where a result was computed: commit, versions, machine; no part of any id."""
-    packages = ("torch", "numpy", "pandas", "scipy", "safetensors")
-    return {
-        "commit": _git("rev-parse", "HEAD") or "unknown",
-        "dirty": bool(_git("status", "--porcelain", "--", "conure_lib")),
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "machine": platform.machine(),
-        "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
-def _git(*args: str) -> str | None:
-    try:
-        command = ["git", "-C", str(Path(__file__).parent.parent), *args]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
 
 
 def _json(value: object) -> str:

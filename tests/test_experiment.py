@@ -18,10 +18,11 @@ import torch
 from helpers import files_below, small_stream, small_study
 
 from conure_lib import executors, experiment, paths, stages
+from conure_lib.cache import publish
 from conure_lib.config import ConfigError, DataConfig, ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TaskStream
 from conure_lib.evaluate import metric_of
-from conure_lib.experiment import Study, missing, publish
+from conure_lib.experiment import Study, missing
 from conure_lib.methods import METHODS, Step, conure_chain
 from conure_lib.profiles import study_config
 from conure_lib.stages import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, MissingResult, Stage, torch_threads
@@ -532,6 +533,7 @@ from conure_lib import stages
 from conure_lib.experiment import Study
 from conure_lib.methods import METHODS
 from conure_lib.profiles import study_config
+from conure_lib.cache import publish
 if len(sys.argv) > 1:  # die while the folder of that stage is being written
     left, write = int(sys.argv[1]), stages.Path.write_text
     def write_text(path, text):

@@ -21,13 +21,14 @@ MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
     *("bench", "bench-study", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
-    *("site", "site-test", "readme", "fuzz"),
+    *("site", "site-test", "readme", "fuzz", "faults"),
 )
 
 ORDER = (
     *("paths", "files", "config", "numerics", "profiles"),
     *("data", "layers", "model", "ownership", "losses", "objectives"),
-    *("padding", "evaluate", "parallel", "optim", "steps", "train", "actions", "methods", "records", "stages"),
+    *("padding", "evaluate", "parallel", "optim", "steps", "train", "actions", "methods"),
+    *("provenance", "records", "stages", "cache"),
     *("executors", "cluster", "experiment", "own_data", "handover", "experiments", "tuning", "stats", "report"),
     *("costs", "claims", "figures", "bench"),
     *("quotes", "notebooks", "site", "cli"),

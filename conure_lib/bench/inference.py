@@ -9,7 +9,8 @@ import torch
 from .. import paths
 from ..model import UserModel
 from ..ownership import ContinualModel
-from ..stages import environment, torch_threads
+from ..provenance import environment
+from ..stages import torch_threads
 from .facts import six_tasks
 from .measure import interleaved
 from .parts import Call, new_model

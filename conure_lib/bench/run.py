@@ -8,7 +8,8 @@ from matplotlib import pyplot as plt
 
 from .. import paths
 from ..figures import write_figure
-from ..stages import environment, torch_threads
+from ..provenance import environment
+from ..stages import torch_threads
 from .breakdown import shares
 from .drawing import draw_ratios
 from .facts import checkpoint, large_catalogue

@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 
 from .. import paths
 from ..figures import write_figure
-from ..stages import environment
+from ..provenance import environment
 from .drawing import draw_growth
 from .measure import child
 from .point import Point

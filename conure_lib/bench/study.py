@@ -23,7 +23,8 @@ from ..model import UserModel
 from ..optim import Trainable
 from ..ownership import ContinualModel
 from ..profiles import PROFILES, study_config
-from ..stages import Stage, environment, torch_threads
+from ..provenance import environment
+from ..stages import Stage, torch_threads
 from .measure import interleaved
 from .parts import ENDLESS, Call, trainer
 from .plain import Plain

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from .. import paths
+from ..data.store import whole_file
 from ..experiment import Run, Study
 from ..stats import VERDICTS
 
@@ -93,7 +94,8 @@ def write(table: pd.DataFrame) -> Path:
         table = pd.concat([known[~replaced], table])
     path.parent.mkdir(parents=True, exist_ok=True)
     table = table.sort_values(["profile", "dataset", "claim"])
-    table.to_csv(path, index=False, float_format="%.6g")
+    with whole_file(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g")
     return path
 
 

@@ -6,6 +6,7 @@ import sys
 from ..bench.measure import BenchError
 from ..config import ConfigError
 from ..data import DataError
+from ..data.store import StorageError
 from ..executors import ClusterError
 from ..model import ModelFileError
 from ..notebooks import NotebookError
@@ -21,14 +22,14 @@ MISTAKES = (
     *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
     DamagedResult,
 )
-FAILURES = (CheckFailed, ClusterError, FloatingPointError)
+FAILURES = (CheckFailed, ClusterError, FloatingPointError, StorageError)
 EPILOG = """examples:
   conure data list
   conure run --tasks my_stream.yaml
   conure study --dataset complete-journey --profile quick
 
-exit codes: 0 done; 1 a notebook, a check or a worker failed; 2 a mistake in what was asked for, said in one line;
-130 stopped, and the same command goes on where it was"""
+exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was asked for, said in
+one line; 130 stopped, and the same command goes on where it was"""
 
 
 def parser() -> Parser:
@@ -46,7 +47,7 @@ def parser() -> Parser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0: done; 1: a notebook, check or worker failed; 2: a mistake of the user's; 130: stopped."""
+    """Exit code 0: done; 1: a notebook, check, worker or disk failed; 2: a mistake; 130: stopped."""
     args = parser().parse_args(argv)
     try:
         return args.function(args)

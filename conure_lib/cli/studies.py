@@ -13,9 +13,10 @@ from ..bench.inference import run_inference
 from ..bench.run import run_bench
 from ..bench.scale import run_scale
 from ..bench.study import datasets_of, run_study
+from ..cache import publish
 from ..config import ConfigError
 from ..data import BUILDERS, synthetic
-from ..experiment import Run, Study, publish
+from ..experiment import Run, Study
 from ..experiments import EXPERIMENTS, dial_runs, dials
 from ..notebooks import all_notebooks, refresh, run_all
 from ..profiles import PROFILES, study_config

