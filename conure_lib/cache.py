@@ -8,9 +8,9 @@ from pathlib import Path
 
 from . import paths
 from .config import ConfigError
-from .data.store import alone, sweep, whole_folder
 from .records import ENVIRONMENT, RECORD, DamagedResult
 from .stages import PUBLISHED, RANKS, Stage
+from .whole import alone, sweep, whole_folder
 
 
 def tidy(stages: Iterable[Stage]) -> list[Stage]:

@@ -14,9 +14,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from . import parallel, paths
-from .data.store import load_stream, save_stream, temporary_folder
+from .data.store import load_stream, save_stream
 from .data.stream import TaskStream
 from .stages import Stage, compute_one, outcome_of
+from .whole import temporary_folder
 
 STREAM = "stream"
 

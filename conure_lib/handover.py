@@ -15,7 +15,6 @@ from tqdm.auto import tqdm
 from .config import ConfigError
 from .data.fetch import atomic
 from .data.latest import latest_windows
-from .data.store import whole_folder
 from .data.stream import LONGEST, MOST, DataError, TaskStream
 from .evaluate import USERS_AT_A_TIME, last_vectors
 from .files import read_json
@@ -24,6 +23,7 @@ from .own_data import NAMES, STREAM, CheckFailed, free_folder, read_names
 from .ownership import ContinualModel
 from .stages import RECORD
 from .steps import seeded
+from .whole import whole_folder
 
 PROGRAM = "program.pt2"
 BOUND = 1e-5  # of the difference between a program's outputs and the model's; so far they were equal bit by bit

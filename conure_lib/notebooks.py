@@ -12,8 +12,8 @@ from tqdm.auto import tqdm
 from . import paths
 from .config import MOST
 from .data import BUILDERS
-from .data.store import whole_file
 from .profiles import PROFILES
+from .whole import whole_file
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 INJECTED = "injected-parameters"

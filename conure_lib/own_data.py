@@ -23,13 +23,13 @@ from . import parallel, paths
 from .config import ConfigError, DataConfig, ModelConfig, StudyConfig, TrainConfig
 from .data.custom import from_plan, readable
 from .data.plans import TASKS_FILE, Plan
-from .data.store import whole_folder
 from .data.stream import Names, TaskStream
 from .experiment import Run, Study
 from .files import fault_of
 from .methods import METHODS
 from .ownership import MAX_TASKS
 from .stages import Stage
+from .whole import whole_folder
 
 MODEL = ModelConfig(width=32, dilations=(1, 4))
 TRAIN = {

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 
 from . import paths
-from .data.store import whole_file
 from .data.stream import PAD, TEST, TaskStream
 from .evaluate import scores_of
 from .experiment import Run, Study
 from .stages import metric_name
 from .stats import Effect, Estimate, estimate, holm, mean_relative_effect, over_seeds, paired_effect
+from .whole import whole_file
 
 ALPHA = 0.05
 

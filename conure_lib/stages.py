@@ -17,7 +17,6 @@ from . import parallel, paths
 from .actions import ACTIONS, Context, Outcome
 from .config import PROTOCOL, StudyConfig, content_id
 from .data.fetch import source_digest
-from .data.store import alone, whole_folder
 from .data.stream import TaskStream
 from .evaluate import metric_of
 from .methods import Step
@@ -25,6 +24,7 @@ from .numerics import repeatable
 from .ownership import ContinualModel
 from .provenance import environment
 from .records import ENVIRONMENT, RECORD, DamagedResult, read_record, verified
+from .whole import alone, whole_folder
 
 RANKS = "ranks.parquet"
 PUBLISHED = (RECORD, RANKS, ENVIRONMENT)

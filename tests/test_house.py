@@ -25,7 +25,7 @@ TARGETS = (
 )
 
 ORDER = (
-    *("paths", "files", "config", "numerics", "profiles"),
+    *("paths", "files", "whole", "config", "numerics", "profiles"),
     *("data", "layers", "model", "ownership", "losses", "objectives"),
     *("padding", "evaluate", "parallel", "optim", "steps", "train", "actions", "methods"),
     *("provenance", "records", "stages", "cache"),

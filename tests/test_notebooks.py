@@ -6,6 +6,7 @@ import nbformat
 import pytest
 
 from conure_lib import notebooks, paths
+from conure_lib.cli import main
 
 PARAMETERS = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": None}
 
@@ -59,6 +60,24 @@ def test_a_failure_is_named_and_does_not_stop_the_others(shelf, tmp_path):
     outputs = [o for cell in json.loads(text)["cells"] for o in cell["outputs"]]
     assert [o["text"] for o in outputs] == [["5\n"]]
     assert str(tmp_path) not in text
+
+
+def test_two_runs_of_a_notebook_give_the_same_bytes(shelf, tmp_path):
+    """papermill draws a new id for the cell with the parameters each time."""
+    write(shelf, "10_a.ipynb", "A = 1", "print(A)")
+    for name in ("one", "other"):
+        notebooks.run_all({"A": 5}, tmp_path / name)
+    one, other = ((tmp_path / name / "10_a.ipynb").read_bytes() for name in ("one", "other"))
+    assert one == other
+
+
+def test_a_disk_that_takes_nothing_is_one_line_and_exit_code_1(root, capsys):
+    (root / "artifacts").write_text("no folder")
+    assert main(["study", "--dataset", "synthetic", "--profile", "smoke"]) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith(f"conure: {root / 'artifacts'}")
+    assert "cannot be written" in error
+    assert "\n" not in error
 
 
 def test_refreshing_keeps_exactly_what_nbval_compares(shelf):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from .. import paths
-from ..data.store import whole_file
 from ..experiment import Run, Study
 from ..stats import VERDICTS
+from ..whole import whole_file
 
 NAN = float("nan")
 REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED = VERDICTS

@@ -6,7 +6,6 @@ import sys
 from ..bench.measure import BenchError
 from ..config import ConfigError
 from ..data import DataError
-from ..data.store import StorageError
 from ..executors import ClusterError
 from ..model import ModelFileError
 from ..notebooks import NotebookError
@@ -15,6 +14,7 @@ from ..ownership import PhaseError
 from ..records import DamagedResult
 from ..site import SiteError
 from ..stages import MissingResult
+from ..whole import StorageError
 from . import datasets, own, studies, upkeep
 from .common import Parser, one_line
 

@@ -8,8 +8,8 @@ import seaborn as sns
 from matplotlib.figure import Figure
 
 from .. import paths
-from ..data.store import whole_file
 from ..experiment import Study
+from ..whole import whole_file
 
 COLUMN, PAGE = 3.4, 7.0  # inches: one column of a paper, both columns
 METHOD_COLORS = dict(
