@@ -28,9 +28,9 @@ def verified(folder: Path, *names: str) -> dict:
     record = read_record(folder / RECORD, FIELDS)
     digests = record["digests"] if isinstance(record["digests"], dict) else {}
     own = read_record(folder / ENVIRONMENT, {"commit"}).get("record")  # records of before it was kept have none
-    for name, wanted in (({RECORD: own} if own else {}) | {name: digests.get(name) for name in names}).items():
-        if wanted is None:
-            raise DamagedResult(folder / RECORD, "no digest", f"that of {name}")
+    if unknown := [name for name in names if name not in digests]:
+        raise DamagedResult(folder / RECORD, "no digest", f"that of {unknown[0]}")
+    for name, wanted in (({RECORD: own} if own else {}) | {name: digests[name] for name in names}).items():
         found = source_digest(folder / name) if (folder / name).is_file() else "no such file"
         if found != wanted:
             raise DamagedResult(folder / name, found, wanted)

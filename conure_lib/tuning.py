@@ -52,7 +52,7 @@ class Search:
         """
         stages = {step: [one.stage(step, TUNING_SEED) for one in studies] for step, (_, studies) in turned.items()}
         several = [stage for contenders in stages.values() for stage in contenders]
-        compute(several, self.study.stream, self.workers, cluster=self.cluster)
+        compute(several, self.study.stream, self.workers, True, self.cluster)
         best = {}
         for step, (dial, studies) in turned.items():
             rows = [_row(dial, stage) for stage in stages[step]]

@@ -75,6 +75,20 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     return number
 
 
+def amount(text: str) -> float:
+    """The type of an argument that is a number above 0, and no more than a billion."""
+    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", text) or not 0 < float(text) <= 1e9:
+        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a number above 0, such as 0.04")
+    return float(text)
+
+
+def scheduler(text: str) -> str:
+    """The type of an argument that is a Dask scheduler's address or scheduler file."""
+    if "://" in text or Path(text).is_file():
+        return text
+    raise argparse.ArgumentTypeError(f"found {text!r}, wanted tcp://host:port or a scheduler file that is there")
+
+
 count, seed = whole(1, 1024), whole(0, MOST)
 
 

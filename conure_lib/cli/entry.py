@@ -53,14 +53,14 @@ def main(argv: list[str] | None = None) -> int:
         return args.function(args)
     except MISTAKES as mistake:
         return _said(mistake, 2)
+    except FAILURES as failure:
+        return _said(failure, 1)
     except OSError as error:
         if error.filename is None:
             raise
         return _said(f"{error.filename}: found {error.strerror}; wanted a path that can be used", 2)
     except MemoryError as error:
         return _said(f"found too little memory ({error}); wanted smaller sizes", 2)
-    except FAILURES as failure:
-        return _said(failure, 1)
     except KeyboardInterrupt:
         return _said("stopped; the same command goes on where it was", 130)
 

@@ -21,7 +21,7 @@ from ..experiments import EXPERIMENTS, dial_runs, dials
 from ..notebooks import all_notebooks, refresh, run_all
 from ..profiles import PROFILES, study_config
 from ..report import write_dials, write_tables
-from .common import add_command, count, seed, short
+from .common import add_command, amount, count, scheduler, seed, short
 
 
 def study(args: argparse.Namespace) -> int:
@@ -168,7 +168,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
     for field in fields(Assumptions):
         name, said = field.name.replace("_", "-"), f"assumed by estimate (default {field.default:g})"
-        sub.add_argument(f"--{name}", type=type(field.default), default=field.default, metavar="N", help=said)
+        sub.add_argument(
+            f"--{name}", type=count if field.type is int else amount, default=field.default, metavar="N", help=said
+        )
     sub = add_command(commands, pages, "site", "conure site", "conure site --out ~/report")
     sub.add_argument("--out", type=Path, metavar="FOLDER", help="instead of artifacts/site")
     add_command(commands, readme, "readme", "conure readme  # after new results or measurements")
@@ -183,7 +185,7 @@ def _which(sub: argparse.ArgumentParser) -> None:
 def _workers(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--workers", type=count, default=1, help="stages computed side by side (default 1)")
     sub.add_argument(
-        "--cluster", metavar="ADDRESS|FILE",
+        "--cluster", type=scheduler, metavar="ADDRESS|FILE",
         help="a Dask cluster in place of --workers: tcp://host:port, or its scheduler file",
     )  # fmt: skip
 

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,9 @@ def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
 
     Raises DataError if what is prepared anew does not have the digest that the damaged one had.
     """
+    with suppress(DataError):  # what is whole needs no lock
+        if folder.is_dir():
+            return load_stream(folder)
     with alone(folder):
         if not folder.is_dir():
             save_stream(build(), folder)
