@@ -354,6 +354,7 @@ COMMANDS = [
     (("bench", "estimate", "--gpu-share", "30%"), "argument --gpu-share: found '30%', wanted a number above 0"),
     (("bench", "estimate", "--epochs", "0"), "argument --epochs: found '0', wanted a whole number from 1"),
     (("bench", "estimate", "--retrain-epochs", "2.5"), "argument --retrain-epochs: found '2.5', wanted a whole"),
+    (("readme", "now"), "unrecognized arguments: now"),
     (("bench", "speed"), "invalid choice: 'speed' (choose from"),
     (("bench", "compare"), "conure bench compare needs the commit to compare with"),
     (("bench", "run", "HEAD"), "conure bench compare needs the commit to compare with"),
