@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -25,7 +26,16 @@ from conure_lib.experiment import Study, missing
 from conure_lib.methods import METHODS, Step, conure_chain
 from conure_lib.profiles import study_config
 from conure_lib.records import publish
-from conure_lib.stages import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, MissingResult, Stage, torch_threads
+from conure_lib.stages import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    RANKS,
+    RECORD,
+    DamagedResult,
+    MissingResult,
+    Stage,
+    torch_threads,
+)
 
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
@@ -479,6 +489,74 @@ def test_a_damaged_checkpoint_is_no_start_for_a_child(study):
     DAMAGE["flipped"](path)
     with pytest.raises(ValueError, match=rf"{path} is damaged.*delete the folder"):
         stage.model()
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "empty"])
+@pytest.mark.parametrize("name", [RECORD, RANKS, ENVIRONMENT, CHECKPOINT, "model.safetensors"])
+def test_what_is_damaged_in_the_cache_is_named_and_computed_again(
+    study, computed, undisturbed, capsys, name, damage
+):
+    """T1.prune: between others that are whole, and nobody asks for it."""
+    run = study.run("Conure", 1, SHORT)
+    stage = run.stages["T1"].lineage()[1]
+    DAMAGE[damage](stage.folder / name)
+    study.compute([run])
+    assert str(stage.folder / name) in capsys.readouterr().err
+    assert computed == ["T1.prune"]
+    assert files_below(paths.stages()) == files_below(undisturbed / "artifacts" / "stages")
+
+
+def test_a_record_that_says_something_else_is_damaged(study):
+    stage = study.run("STL", 1, SHORT).stages["T2"]
+    path = stage.folder / RECORD
+    value = json.loads(path.read_text())["metrics"][0]["value"]
+    path.write_text(path.read_text().replace(str(value), str(value + 0.25)))
+    with pytest.raises(DamagedResult, match=rf"{path} is damaged \(digest differs\); delete the folder"):
+        stage.record()
+
+
+def test_a_damaged_committed_file_is_named_with_its_mend(study, root):
+    run = study.run("STL", 1, SHORT)
+    publish(run.stages.values())
+    shutil.rmtree(paths.artifacts())
+    stage = run.stages["T2"]
+    for name in (RANKS, RECORD, ENVIRONMENT):
+        path = paths.published() / "synthetic" / stage.id / name
+        DAMAGE["cut"](path)
+        with pytest.raises(DamagedResult, match=rf"{path} is damaged.*git checkout -- {path.parent}"):
+            study.results([run])
+
+
+@pytest.mark.parametrize("name", [RECORD, RANKS, ENVIRONMENT])
+def test_publishing_replaces_a_damaged_copy_and_says_so(study, capsys, name):
+    (stage,) = study.run("STL", 1, ("T1",)).stages.values()
+    publish([stage])
+    path = paths.published() / "synthetic" / stage.id / name
+    DAMAGE["cut"](path)
+    assert capsys.readouterr().err == ""
+    publish([stage])
+    assert str(path.parent) in capsys.readouterr().err
+    assert path.read_bytes() == (stage.folder / name).read_bytes()
+
+
+def test_a_stage_in_hand_elsewhere_is_awaited_and_taken(study, undisturbed, monkeypatch):
+    stage = study.run("STL", 1, ("T1",)).stages["T1"]
+    lose(stage)
+    calls, compute = [], stages._compute
+
+    def slow(*arguments):
+        calls.append(1)
+        time.sleep(0.2)
+        compute(*arguments)
+
+    monkeypatch.setattr(stages, "_compute", slow)
+    threads = [threading.Thread(target=stages.compute_one, args=(stage, STREAM)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert calls == [1]
+    assert files_below(paths.stages()) == files_below(undisturbed / "artifacts" / "stages")
 
 
 def test_a_deleted_folder_is_computed_to_the_same_bytes(study, undisturbed):

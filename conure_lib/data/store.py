@@ -72,19 +72,23 @@ def alone(target: Path) -> Iterator[None]:
     Where the file system has no locks nobody waits: work may then be done twice, with the same result.
     """
     lock = target.with_name(f".{target.name}{LOCK}")
-    with _storing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
+    new = [folder for folder in lock.parents if not folder.exists()]
+    with _storing(target):
         held = _locked(lock)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
         os.close(held)
+        with suppress(OSError):
+            for folder in new:  # that nothing came to lie in
+                folder.rmdir()
 
 
 def _locked(lock: Path) -> int:
     """The open file that holds the lock. Whoever had it before removed the file: then a new one is locked."""
     while True:
+        lock.parent.mkdir(parents=True, exist_ok=True)
         held = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         with suppress(OSError):
             fcntl.flock(held, fcntl.LOCK_EX)

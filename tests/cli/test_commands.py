@@ -12,7 +12,10 @@ from conure_lib import paths
 from conure_lib.cli import entry, main, parser
 from conure_lib.cli.common import Parser
 from conure_lib.data import BUILDERS, CATALOGUE
+from conure_lib.data.store import StorageError
+from conure_lib.experiment import WorkerLost
 from conure_lib.own_data import CheckFailed
+from conure_lib.stages import DamagedResult
 
 
 def commands_of(found: Parser, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], Parser]:
@@ -50,7 +53,7 @@ def test_the_exit_codes_are_in_the_help(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert "exit codes: 0 done; 1 a notebook or a check failed; 2 a mistake" in shown
+    assert "exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake" in shown
     assert "130 stopped" in shown
 
 
@@ -59,6 +62,9 @@ def test_the_exit_codes_are_in_the_help(capsys):
     [
         (KeyboardInterrupt(), 130, "conure: stopped; the same command goes on where it was"),
         (CheckFailed("two\nlines"), 1, "conure: two lines"),
+        (StorageError("a.csv cannot be written"), 1, "conure: a.csv cannot be written"),
+        (DamagedResult("ranks are damaged"), 1, "conure: ranks are damaged"),
+        (WorkerLost("a worker died"), 1, "conure: a worker died"),
         (FloatingPointError("the loss became nan; lower the learning rate"), 1, "conure: the loss became nan"),
     ],
 )

@@ -37,6 +37,10 @@ def test_counts(stream):
     assert stream.info["classes"]["T5"] == ["kids", "no kids"]
 
 
+def test_the_manifest_knows_every_source(stream):
+    assert set(complete_journey.sources()) == set(stream.info["files"])
+
+
 def test_parts(stream):
     for task in stream.tasks:
         parts = [task.rows(part) for part in (TRAIN, VALIDATION, TEST)]

@@ -1,6 +1,7 @@
 """Plans: YAML and JSON say the same, lines are known, and only plain data is built."""
 
 import json
+import os
 
 import pytest
 
@@ -62,6 +63,18 @@ def test_a_stream_prepared_from_other_tables_is_not_taken(plan, root):
     assert stored_at(config) != folder
     assert load(config).digest() == custom.build(path=plan).digest() != before.digest()
     assert custom.sources(plan) == [plan, table.resolve()]
+
+
+def test_a_table_changed_behind_its_size_and_time_is_an_error(plan, root):
+    plan.write_text("events: plays.csv\ntasks: []\noptions: {min_events: 2, length: 4}\n")
+    table = plan.with_name("plays.csv")
+    table.write_text("user,item\n" + "".join(f"u{n % 30},i{n % 7}\n" for n in range(120)))
+    config, then = DataConfig("custom", {"path": str(plan)}), table.stat()
+    load(config)
+    table.write_text(table.read_text().replace("u1,i1", "u1,i2"))
+    os.utime(table, ns=(then.st_atime_ns, then.st_mtime_ns))
+    with pytest.raises(DataError, match=rf"{table.resolve()}: found sha256 \w+, wanted \w+.*delete that folder"):
+        load(config)
 
 
 def test_an_empty_field_of_a_csv_file_is_no_id(plan):

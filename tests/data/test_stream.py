@@ -1,10 +1,12 @@
 """Splits, checks, windows and joins worked out by hand; streams on disk whole or not at all."""
 
+import contextlib
 import json
 import os
 import platform
 import subprocess
 import sys
+import threading
 import tracemalloc
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +18,7 @@ from helpers import a_task, files_below, small_stream
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from conure_lib import data, paths
@@ -25,11 +28,14 @@ from conure_lib.data.assemble import LabelTable, assemble, cut_windows
 from conure_lib.data.store import (
     MANIFEST,
     STORED,
+    StorageError,
+    alone,
     load_stream,
     prepared,
     save_stream,
     sweep,
     temporary_folder,
+    whole_file,
     whole_folder,
 )
 from conure_lib.data.stream import (
@@ -554,6 +560,76 @@ def test_what_a_dead_process_left_is_swept_before_anybody_reaped_it(tmp_path):
     process.wait()
 
 
+def test_a_whole_file_takes_its_name_at_the_end(tmp_path):
+    target = tmp_path / "t.csv"
+    target.write_text("old")
+    with contextlib.suppress(KeyError), whole_file(target) as part:
+        part.write_text("half")
+        raise KeyError
+    assert files_below(tmp_path) == {"t.csv": b"old"}
+    with whole_file(target) as part:
+        assert (part.name, target.read_text()) == ("t.csv", "old")
+        part.write_text("new")
+    assert files_below(tmp_path) == {"t.csv": b"new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("writer", [whole_folder, whole_file])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")]
+)
+def test_a_failed_write_names_the_file_and_the_mend(tmp_path, writer, error):
+    target = tmp_path / "b"
+    with (
+        pytest.raises(StorageError, match=rf"{target} cannot be written \(.*No space left.*make room"),
+        writer(target),
+    ):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file cannot be written"), writer(tmp_path / "file" / "b"):
+        pass
+
+
+def test_one_process_at_a_time_has_a_folder_in_hand(tmp_path):
+    order, inside = [], threading.Event()
+
+    def second():
+        inside.wait()
+        with alone(tmp_path / "a"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with alone(tmp_path / "a"), alone(tmp_path / "b"):  # others are not in the way
+        inside.set()
+        thread.join(0.3)
+        assert thread.is_alive()
+        assert sweep(tmp_path) == []  # takes no lock away that is held
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path):
+    code = f"""
+import os, signal
+from pathlib import Path
+from conure_lib.data.store import alone
+with alone(Path({str(tmp_path)!r}, "a")):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+    subprocess.run([sys.executable, "-c", code], check=False)
+    assert [p.name for p in tmp_path.iterdir()] == [".a.lock"]
+    with alone(tmp_path / "a"):
+        pass
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".b.lock").touch()
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_files_are_as_readable_as_the_umask_says(tmp_path):
     before = os.umask(0o027)
     try:
@@ -574,6 +650,28 @@ def test_a_stream_is_prepared_once(tmp_path):
     one, other = (prepared(tmp_path / "s", build) for _ in range(2))
     assert calls == [1]
     assert one.digest() == other.digest() == toy().digest()
+
+
+def test_a_damaged_stream_is_named_and_prepared_anew(tmp_path, capsys):
+    save_stream(toy(), tmp_path / "s")
+    before = files_below(tmp_path)
+    for damage in (lambda f: _flip(f / STORED, -1), lambda f: (f / MANIFEST).write_text("{")):
+        damage(tmp_path / "s")
+        assert prepared(tmp_path / "s", toy).digest() == toy().digest()
+        assert str(tmp_path / "s") in capsys.readouterr().err
+        assert files_below(tmp_path) == before
+
+
+def test_a_damaged_stream_is_not_replaced_by_another(tmp_path, capsys):
+    """Its source changed meanwhile: results that exist belong to the stream of before."""
+    save_stream(toy(), tmp_path / "s")
+    _flip(tmp_path / "s" / STORED, -1)
+    before = files_below(tmp_path)
+    with pytest.raises(
+        DataError, match=rf"{MANIFEST}: found digest {toy().digest()}, but what is prepared now has"
+    ):
+        prepared(tmp_path / "s", lambda: replace(toy(), n_items=4))
+    assert files_below(tmp_path) == before
 
 
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6}
