@@ -63,12 +63,15 @@ def test_a_failure_is_named_and_does_not_stop_the_others(shelf, tmp_path):
 
 
 def test_two_runs_of_a_notebook_give_the_same_bytes(shelf, tmp_path):
-    """papermill draws a new id for the cell with the parameters each time."""
-    write(shelf, "10_a.ipynb", "A = 1", "print(A)")
+    """papermill draws a new id for the cell with the parameters each time, pandas for each styled table."""
+    styled = "import pandas as pd\npd.DataFrame({'a': [1]}).style.format(precision=2)"
+    write(shelf, "10_a.ipynb", "A = 1", "print(A)", styled, styled + ".hide()", "object()")
     for name in ("one", "other"):
-        notebooks.run_all({"A": 5}, tmp_path / name)
-    one, other = ((tmp_path / name / "10_a.ipynb").read_bytes() for name in ("one", "other"))
+        assert [row["error"] for row in notebooks.run_all({"A": 5}, tmp_path / name)] == [""]
+    one, other = ((tmp_path / name / "10_a.ipynb").read_text() for name in ("one", "other"))
     assert one == other
+    assert one.count('id=\\"T_00000\\"') == one.count('id=\\"T_00001\\"') == 1
+    assert "<object>" in one
 
 
 def test_a_disk_that_takes_nothing_is_one_line_and_exit_code_1(root, capsys):

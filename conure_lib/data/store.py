@@ -93,8 +93,8 @@ def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
 
     Raises DataError if what is prepared anew does not have the digest that the damaged one had.
     """
-    with suppress(DataError):  # what is whole needs no lock
-        if folder.is_dir():
+    if folder.is_dir():
+        with suppress(DataError):  # said below, by the one process that mends it
             return load_stream(folder)
     with alone(folder):
         if not folder.is_dir():
@@ -103,21 +103,22 @@ def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
             return load_stream(folder)
         except DataError as damage:
             print(f"conure: {damage}", file=sys.stderr)
-            wanted, stream = _digest_before(folder), build()
-            if wanted not in (None, stream.digest()):
-                raise DataError(
-                    f"{folder / MANIFEST}: found digest {wanted}, but what is prepared now has {stream.digest()}: "
-                    "its source is another than before, or the manifest is damaged; bring the source back, or "
-                    "delete the folder to go on with the dataset as it is now"
-                ) from damage
-            shutil.rmtree(folder)
-            save_stream(stream, folder)
+            _prepare_anew(folder, build)
         return load_stream(folder)
 
 
-def _digest_before(folder: Path) -> str | None:
-    """The digest in a stored stream's manifest, if that can be read."""
+def _prepare_anew(folder: Path, build: Callable[[], TaskStream]) -> None:
+    """Puts what is built in place of a damaged stream, if it has the digest in the manifest (or that is lost)."""
     try:
-        return json.loads((folder / MANIFEST).read_text())["digest"]
+        wanted = json.loads((folder / MANIFEST).read_text())["digest"]
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        wanted = None
+    stream = build()
+    if wanted not in (None, stream.digest()):
+        raise DataError(
+            f"{folder / MANIFEST}: found digest {wanted}, but what is prepared now has {stream.digest()}: its "
+            "source changed, or the manifest is damaged; bring the source back, or delete the folder to go on with "
+            "the dataset as it is now"
+        )
+    shutil.rmtree(folder)
+    save_stream(stream, folder)

@@ -300,6 +300,12 @@ def kills(place: Path, wanted: World, plan: tuple, seed: int, notebook_s: float,
 # --- everything else that can go wrong -------------------------------------------------------------------
 
 
+def complaint(said: str, *words: str) -> bool:
+    """Whether one line of ``conure``'s own has all the words, and no traceback was shown."""
+    lines = [line.partition("conure: ")[2] for line in said.splitlines()]
+    return "Traceback" not in said and any(all(word in line for word in words) for line in lines)
+
+
 @contextlib.contextmanager
 def small_disk(folder: Path, mib: float) -> Iterator[Callable[[str], None]]:
     """A tmpfs over a folder; what is yielded mounts it anew with other options."""
@@ -327,9 +333,8 @@ def full_disk(place: Path, wanted: World, chance: random.Random, rounds: int) ->
         for mib in NO_ROOM[: rounds + 1]:
             remount(f"size={int(mib * 1024)}k")
             code, said = world.run()
-            last = said.strip().splitlines()[-1]
             check(code == 1, "a full disk is an error", f"exit {code}: {said[-2000:]}")
-            check("cannot be written" in last and "No space left" in last, "it is said in one line", said[-2000:])
+            check(complaint(said, "cannot be written", "No space left"), "it is said in one line", said[-2000:])
         remount(f"size={FULL_MIB}m")
         world.completes()
         return compare(world, wanted, *CACHES, f"results/{PROFILE}")
@@ -341,8 +346,7 @@ def read_only_results(place: Path, wanted: World, chance: random.Random, rounds:
     with small_disk(world.root / "results", FULL_MIB) as remount:
         remount("ro")
         code, said = world.run()
-        last = said.strip().splitlines()[-1]
-        named = str(world.root / "results") in last and "cannot be written" in last
+        named = complaint(said, str(world.root / "results"), "cannot be written")
         check(code == 1 and named, "a read-only folder is named in one line", said[-2000:])
         remount("rw")
         world.completes()
@@ -393,8 +397,7 @@ def damaged_commit(place: Path, wanted: World, chance: random.Random, rounds: in
     path = world.root / CACHES[2] / chance.choice(names(world.root / CACHES[2])) / RECORD
     flip(path, chance)
     code, said = world.run("study", "--dataset", DATASET, "--profile", PROFILE, "--reuse")
-    last = said.strip().splitlines()[-1]
-    named = str(path) in last and "git checkout" in last
+    named = complaint(said, str(path), "git checkout")
     check(code == 1 and named, "a damaged committed file is named with the mend", said[-2000:])
     return {"damaged": 1}
 

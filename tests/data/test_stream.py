@@ -651,6 +651,12 @@ def test_a_damaged_stream_is_named_and_prepared_anew(tmp_path, capsys):
         assert files_below(tmp_path) == before
 
 
+def test_a_sound_stream_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    save_stream(toy(), tmp_path / "s")
+    monkeypatch.setattr(store, "alone", None)
+    assert prepared(tmp_path / "s", toy).digest() == toy().digest()
+
+
 def test_a_damaged_stream_is_not_replaced_by_another(tmp_path, capsys):
     """Its source changed meanwhile: results that exist belong to the stream of before."""
     save_stream(toy(), tmp_path / "s")
