@@ -110,15 +110,15 @@ def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
 def _prepare_anew(folder: Path, build: Callable[[], TaskStream]) -> None:
     """Puts what is built in place of a damaged stream, if it has the digest in the manifest (or that is lost)."""
     try:
-        wanted = json.loads((folder / MANIFEST).read_text())["digest"]
+        wanted = read_json(folder / MANIFEST)["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         wanted = None
     stream = build()
     if wanted not in (None, stream.digest()):
         raise DataError(
             f"{folder / MANIFEST}: found digest {wanted}, but what is prepared now has {stream.digest()}: its "
-            "source changed, or the manifest is damaged; bring the source back, or delete the folder to go on with "
-            "the dataset as it is now"
+            "source changed, or the manifest is damaged; bring the source back, or delete the folder to go on "
+            "with the dataset as it is now"
         )
     shutil.rmtree(folder)
     save_stream(stream, folder)
