@@ -46,14 +46,14 @@ def compute_on_cluster(todo: list[Stage], stream: TaskStream, where: str, progre
     """
     with _connected(where) as client, stored_for_workers(stream) as folder:
         wanted, shared = versions(), str(folder.relative_to(paths.artifacts()))
-        _demand_alike(client, wanted, shared)
         heights, token, futures = heights_of(todo), uuid4().hex, dict[str, Future]()
-        for stage in todo:
-            futures[stage.id] = client.submit(
-                _compute_there, stage, shared, wanted, futures.get(stage.parent.id) if stage.parent else None,
-                key=f"{stage.id}-{token}", priority=heights[stage.id],
-            )  # fmt: skip
         try:
+            _demand_alike(client, wanted, shared)
+            for stage in todo:
+                futures[stage.id] = client.submit(
+                    _compute_there, stage, shared, wanted, futures.get(stage.parent.id) if stage.parent else None,
+                    key=f"{stage.id}-{token}", priority=heights[stage.id],
+                )  # fmt: skip
             _follow(client, {futures[stage.id]: stage for stage in todo}, progress)
         except (CancelledError, OSError) as error:
             raise ClusterError(f"lost the scheduler at {where}; the same command goes on where it was") from error
@@ -96,6 +96,8 @@ def _demand_alike(client: Client, wanted: dict[str, str], shared: str) -> None:
     """Asks the scheduler and those workers that are there; others are asked when they get a stage."""
     try:
         client.run_on_scheduler(versions)
+    except OSError:
+        raise  # it is lost
     except Exception as error:
         raise ClusterError(f"the scheduler cannot import conure_lib ({error}); {SAME}") from error
     kinds = set()

@@ -175,12 +175,17 @@ def test_workers_that_die_too_often_are_no_use(tmp_path, python, monkeypatch):
 
 
 def test_a_scheduler_that_is_killed_is_named(tmp_path, python, monkeypatch):
-    """While the study waits for workers; those that come later would be welcome."""
+    """While the study asks it, or waits for workers; those that come later would be welcome."""
     monkeypatch.setattr(paths, "ROOT", tmp_path / "root")
     dask = Processes(tmp_path, python)
     try:
         dask.scheduler()
-        killer = threading.Timer(3, dask.stop)
+
+        def kill():
+            dask.until(lambda: list(paths.artifacts().glob(".stream*")))
+            dask.stop()
+
+        killer = threading.Thread(target=kill)
         killer.start()
         study, runs = study_and_runs()
         with pytest.raises(ClusterError, match=r"^lost the scheduler at .*; the same command goes on"):

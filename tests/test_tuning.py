@@ -41,7 +41,7 @@ def imagined(monkeypatch):
         return {"curve": [*epochs, {"epoch": 2, "validation": -1.0}]}  # neither the start nor the last counts
 
     monkeypatch.setattr(Stage, "record", record)
-    monkeypatch.setattr(tuning, "compute", lambda *_: None)
+    monkeypatch.setattr(tuning, "compute", lambda *_, **__: None)
     return lambda function: quality.update(of=function)
 
 
@@ -260,7 +260,7 @@ def test_a_search_is_the_same_every_time(monkeypatch, tmp_path):
     known = {path.name for path in paths.stages().iterdir()}
     assert set(tables[0]["stage_id"]) <= known
     again = Search(config)  # what is computed already is not computed again
-    monkeypatch.setattr(tuning, "compute", lambda stages, *_: [stage.record() for stage in stages])
+    monkeypatch.setattr(tuning, "compute", lambda stages, *_, **__: [stage.record() for stage in stages])
     again.first_task()
     again.later_task("T4")
     assert {row["stage_id"] for row in again.rows} <= known
