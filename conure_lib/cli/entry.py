@@ -20,9 +20,8 @@ from .common import Parser, one_line
 
 MISTAKES = (
     *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
-    DamagedResult,
 )
-FAILURES = (CheckFailed, ClusterError, FloatingPointError, StorageError)
+FAILURES = (CheckFailed, ClusterError, DamagedResult, FloatingPointError, StorageError)
 EPILOG = """examples:
   conure data list
   conure run --tasks my_stream.yaml

@@ -15,6 +15,7 @@ from unittest import mock
 from conure_lib import paths
 from conure_lib.cli import main
 from conure_lib.cli.entry import MISTAKES
+from conure_lib.records import DamagedResult
 
 Attempt = Callable[[], object] | list[str]
 """What meets the input: a call of the library, or the arguments of the command ``conure``."""
@@ -79,7 +80,7 @@ def answer(attempt: Attempt) -> Answer:
             if not isinstance(attempt, list):
                 return Answer(False, "", attempt())
             code = main(attempt)
-        except MISTAKES as mistake:
+        except (*MISTAKES, DamagedResult) as mistake:
             return Answer(True, str(mistake))
         except SystemExit as stopped:
             code = stopped.code

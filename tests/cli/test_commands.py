@@ -64,7 +64,7 @@ def test_the_exit_codes_are_in_the_help(capsys):
         (KeyboardInterrupt(), 130, "conure: stopped; the same command goes on where it was"),
         (CheckFailed("two\nlines"), 1, "conure: two lines"),
         (StorageError("a.csv cannot be written"), 1, "conure: a.csv cannot be written"),
-        (DamagedResult(Path("ranks"), "x", "y"), 2, "conure: ranks is damaged: found x, wanted y"),
+        (DamagedResult(Path("ranks"), "x", "y"), 1, "conure: ranks is damaged: found x, wanted y"),
         (ClusterError("a worker died"), 1, "conure: a worker died"),
         (FloatingPointError("the loss became nan; lower the learning rate"), 1, "conure: the loss became nan"),
     ],
