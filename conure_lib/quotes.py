@@ -21,6 +21,8 @@ def blocks(profile: str = "standard") -> dict[str, str]:
     found = {"ledger": claims.markdown(ledger[ledger["profile"] == profile])}
     for path in sorted(paths.ROOT.glob(f"results/{profile}/*/overall.csv")):
         found[f"table2 {path.parent.name}"] = report.markdown(pd.read_csv(path))
+    found |= {"worlds": worlds(pd.read_csv(paths.figures(profile, "synthetic") / "dials_transfer.csv"))}
+    found |= {"spent": spent()}
     bench, study = (
         json.loads((paths.bench(quick=False) / f"{name}.json").read_text()) for name in ("bench", "study")
     )
@@ -44,6 +46,28 @@ def filled(page: str, texts: dict[str, str]) -> str:
             flags=re.DOTALL,
         )
     return page
+
+
+def worlds(dials: pd.DataFrame) -> str:
+    """What notebook 09 found of the worlds with clicks (T2) and likes (T3): T3 without and with T2, and the gain."""
+    lines = [
+        "| world | popularity | T3 without T2 | T3 after T2 | gain from T2 [95% interval] |",
+        "|---" * 5 + "|",
+    ]
+    for row in dials[dials["seed"].isna()].itertuples():
+        values = " | ".join(f"{dials.loc[row.Index, name]:.4f}" for name in ("popularity", "without", "with"))
+        lines.append(f"| {row.world} | {values} | {row.relative:+.0%} [{row.low:+.0%}, {row.high:+.0%}] |")
+    return "\n".join(lines)
+
+
+def spent() -> str:
+    """What the published stages of each dataset took, in CPU minutes."""
+    lines = ["| dataset | stages | CPU minutes |", "|---" * 3 + "|"]
+    for folder in sorted(paths.published().iterdir()):
+        files = sorted(folder.glob("*/environment.json"))
+        seconds = sum(json.loads(file.read_text())["cpu_s"] for file in files)
+        lines.append(f"| {folder.name} | {len(files):,} | {seconds / 60:.0f} |")
+    return "\n".join(lines)
 
 
 def speed(bench: dict) -> str:
