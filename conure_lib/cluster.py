@@ -5,10 +5,8 @@ through the file system; only what names a stage goes through Dask, whose messag
 """
 
 import hashlib
-import json
 import os
 import platform
-import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -24,7 +22,14 @@ from . import paths
 from .config import PROTOCOL, ConfigError
 from .data.store import MANIFEST
 from .data.stream import TaskStream
-from .executors import ClusterError, Progress, compute_with, heights_of, stored_for_workers
+from .executors import (
+    ClusterError,
+    Progress,
+    compute_with,
+    heights_of,
+    scheduler_address,
+    stored_for_workers,
+)
 from .stages import CHECKPOINT, RECORD, Stage
 
 CONNECT = 10.0  # seconds to wait for the scheduler's answer
@@ -63,27 +68,13 @@ def compute_on_cluster(todo: list[Stage], stream: TaskStream, where: str, progre
 
 @contextmanager
 def _connected(where: str) -> Iterator[Client]:
-    address = _address(where)
+    address = scheduler_address(where)
     try:
         client = Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no Dask scheduler answered at {address} in {CONNECT:g} s ({error})") from error
     with client, client.as_current():
         yield client
-
-
-def _address(where: str) -> str:
-    """The scheduler's address; ``where`` is that, or a scheduler file that holds it."""
-    file = Path(where)
-    if file.is_file():
-        try:
-            return json.loads(file.read_text())["address"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"--cluster {where!r}: not a scheduler file ({error!r})") from error
-    if not re.search(r":\d+$", where):
-        wanted = "an address as tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
-        raise ConfigError(f"--cluster {where!r}: found neither a file nor an address; wanted: {wanted}")
-    return where
 
 
 def versions() -> dict[str, str]:

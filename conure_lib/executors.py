@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -14,8 +15,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from . import parallel, paths
+from .config import ConfigError
 from .data.store import load_stream, save_stream
 from .data.stream import TaskStream
+from .files import fault_of, read_json
 from .stages import Stage, compute_one, outcome_of
 from .whole import temporary_folder
 
@@ -24,6 +27,23 @@ STREAM = "stream"
 
 class ClusterError(RuntimeError):
     """Workers that cannot be reached, do not fit, or died too often. The message says which and what to do."""
+
+
+def scheduler_address(where: str) -> str:
+    """The address of a Dask scheduler; ``where`` is that, or the scheduler file that holds it.
+
+    Raises ConfigError for neither.
+    """
+    file = Path(where)
+    if not fault_of(where) and file.is_file():
+        try:
+            return str(read_json(file)["address"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"found {where!r}, not a scheduler file ({error!r})") from error
+    if not re.search(r":\d+$", where):
+        wanted = "an address as tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
+        raise ConfigError(f"found {where!r}, neither a file nor an address; wanted: {wanted}")
+    return where
 
 
 class Progress:

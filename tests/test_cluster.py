@@ -253,13 +253,13 @@ def test_a_damaged_scheduler_file_is_named(root, content):
     file = root / "scheduler.json"
     file.write_text(content)
     study, runs = study_and_runs()
-    with pytest.raises(ConfigError, match=rf"--cluster '{file}': not a scheduler file \("):
+    with pytest.raises(ConfigError, match=rf"found '{file}', not a scheduler file \("):
         study.compute(runs, cluster=str(file))
 
 
 def test_neither_a_file_nor_an_address(root):
     study, runs = study_and_runs()
-    with pytest.raises(ConfigError, match=r"--cluster 'nowhere.json': found neither a file nor an address"):
+    with pytest.raises(ConfigError, match=r"found 'nowhere.json', neither a file nor an address"):
         study.compute(runs, cluster="nowhere.json")
     assert list(paths.artifacts().rglob("*")) == []
 

@@ -20,9 +20,9 @@ def test_a_short_campaign_of_kills_and_damage(tmp_path):
 def test_the_readme_gives_the_campaigns_figures():
     report = json.loads(faults.REPORT.read_text())
     killed = report["killed"]
-    assert killed["kills"] + killed["missed"] == len(faults.KILLS)
+    assert killed["kills"] == len(faults.KILLS) >= 30
     assert killed["kills"] == sum(killed["by_phase"].values()) == sum(killed["by_victim"].values())
-    assert set(killed["by_phase"]) <= set(faults.PHASES)
+    assert set(killed["by_phase"]) == set(faults.PHASES)
     assert killed["bytes_lost"] == killed["computed_again_finished"] == 0
     assert [row["scenario"] for row in report["scenarios"]] == list(faults.SCENARIOS)
     readme = (faults.REPOSITORY / "README.md").read_text(encoding="utf-8")

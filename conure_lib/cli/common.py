@@ -11,6 +11,7 @@ import pandas as pd
 
 from .. import paths
 from ..config import MOST, ConfigError
+from ..executors import scheduler_address
 
 MOST_CHARACTERS = 1500  # of a message
 Command = Callable[[argparse.Namespace], int]
@@ -83,10 +84,11 @@ def amount(text: str) -> float:
 
 
 def scheduler(text: str) -> str:
-    """The type of an argument that is a Dask scheduler's address or scheduler file."""
-    if "://" in text or Path(text).is_file():
-        return text
-    raise argparse.ArgumentTypeError(f"found {text!r}, wanted tcp://host:port or a scheduler file that is there")
+    """The type of an argument that is a Dask scheduler's address or scheduler file: the address."""
+    try:
+        return scheduler_address(text)
+    except ConfigError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 count, seed = whole(1, 1024), whole(0, MOST)

@@ -6,7 +6,8 @@ short form of it, which writes nothing.
 A study here is ``conure study`` with two workers (``study.py``: baselines, over-parameterisation and one more
 world of tiny synthetic data, two real notebooks; its records are published), in a folder of its own. The kills go
 to one folder, one after the other, each by SIGKILL, at moments drawn from a fixed seed: to everything at once, to
-the study alone, to a worker, or to a notebook's kernel. Then one start is left alone.
+the study alone, to a worker, or to a notebook's kernel. Then one start is left alone. Where a study was faster
+than its kill, that is tried again in a new folder.
 
 What is compared: *every* file below the folder, byte for byte, with the files of an undisturbed study: prepared
 streams, checkpoints, records, ranks, published records, tables, executed notebooks (the library itself takes times
@@ -44,6 +45,7 @@ PROFILE, DATASET = "faults", "synthetic"
 NOTEBOOKS = ("01_forgetting", "02_overparameterization")
 PATIENCE = 900  # seconds for one start; a busy machine is slow
 ENVIRONMENT, RECORD = "environment.json", "record.json"
+MOST_LATE = 20  # kills that a campaign may try again
 NO_ROOM, FULL_MIB = (0.2, 1.0, 3.0), 200  # MiB of the small disk, start after start, and at last
 
 PHASES = ("start", "data", "training", "publishing", "tables", "notebooks")
@@ -231,9 +233,12 @@ def moment(world: World, phase: str, chance: random.Random, notebook_s: float) -
 
 
 def kill(world: World, phase: str, victim: str, chance: random.Random, notebook_s: float) -> dict | None:
-    """Starts the study and kills at a random moment of the phase; None if the study ended before."""
+    """Starts the study and kills at a random moment of the phase; None if that was too late: the study ended well.
+
+    A kernel that has run its last cell is killed too late as well.
+    """
     reached, wait = moment(world, phase, chance, notebook_s)
-    before = world.finished()
+    before, log = world.finished(), len(world.computed())
     process = world.begin()
     try:
         while not reached() and process.poll() is None:
@@ -244,6 +249,8 @@ def kill(world: World, phase: str, victim: str, chance: random.Random, notebook_
             time.sleep(0.002)  # e.g. between two notebooks
         family = [child for one in (process.pid, *children(process.pid)) for child in (one, *children(one))]
         if process.poll() is not None:
+            code, said = world.end(process)
+            check(code == 0, "a study that is left alone ends well", said[-2000:])
             return None
         if victim == "group":
             os.killpg(process.pid, signal.SIGKILL)
@@ -256,7 +263,7 @@ def kill(world: World, phase: str, victim: str, chance: random.Random, notebook_
         raise
     code, said = world.end(process)
     if victim == "kernel" and code == 0:
-        return None  # it had given everything and was on its way out
+        return None
     check(code != 0, f"a killed {victim} is no success", said[-2000:])
     if victim == "worker":
         check(code == 1 and "in hand were synthetic." in said, "a killed worker's stage is named", said[-2000:])
@@ -269,32 +276,53 @@ def kill(world: World, phase: str, victim: str, chance: random.Random, notebook_
     check(not left, "no process is left behind", left)
     kept = before - world.finished()
     check(not kept, "what was finished before a kill is there after it", kept)
-    return {"phase": phase, "victim": victim, "finished": len(world.finished())}
+    again = before.intersection(world.computed()[log:])
+    check(not again, "nothing that was finished is computed again", again)
+    return {"phase": phase, "victim": victim, "again": len(again)}
 
 
 def kills(place: Path, wanted: World, plan: tuple, seed: int, notebook_s: float, bar: tqdm) -> dict:
-    """The kills of the plan in one folder, then one start that is left alone."""
-    world, chance, hits, done_before = World(place / "killed", wanted.notebooks), random.Random(seed), [], set()
-    again: list[str] = []
+    """Every kill of the plan, in one folder after the other, and for each folder a start that is left alone.
+
+    A kill that comes too late leaves a whole study behind, which is compared; the kill is tried again in a new
+    folder, that has what lies before its phase. Raises Fault at more than ``MOST_LATE`` of them.
+    """
+    chance, hits, late, total, phase = random.Random(seed), [], 0, Counter(), plan[0][0]
+    world = begun(place, wanted, phase, late)
     for phase, victim in plan:
         bar.set_postfix_str(f"{phase}, {victim}")
-        log = len(world.computed())
-        hit = kill(world, phase, victim, chance, notebook_s)
-        again += [name for name in world.computed()[log:] if name in done_before]
-        check(not again, "nothing that was finished is computed again", again)
-        done_before = world.finished()
-        hits += [hit] if hit else []
+        while not (hit := kill(world, phase, victim, chance, notebook_s)):
+            total.update(closed(world, wanted))
+            late += 1
+            check(late <= MOST_LATE, "kills come in time", f"{late} were too late, the last one in {phase}")
+            world = begun(place, wanted, phase, late)
+        hits.append(hit)
         bar.update()
     world.completes()
-    count = Counter(world.computed())
+    total.update(closed(world, wanted))
     return {
         "kills": len(hits),
-        "missed": len(plan) - len(hits),
+        "too_late": late,
         "by_phase": {phase: n for phase in PHASES if (n := sum(hit["phase"] == phase for hit in hits))},
         "by_victim": dict(sorted(Counter(hit["victim"] for hit in hits).items())),
+        "studies": late + 1,
+        "computed_again_finished": sum(hit["again"] for hit in hits),
+        **total,
+    }
+
+
+def begun(place: Path, wanted: World, phase: str, number: int) -> World:
+    """A new folder; for a phase after training with all stages in it, as an undisturbed study has them."""
+    world = World(place / f"killed-{number}", wanted.notebooks)
+    return world if phase in ("start", "data", "training") else world.copy_of(wanted, "artifacts")
+
+
+def closed(world: World, wanted: World) -> dict[str, int]:
+    """What a study that was killed, and is whole now, did and lost; raises Fault if a byte differs."""
+    count = Counter(world.computed())
+    return {
         "stages": len(count),
         "computed_again_in_hand": sum(count.values()) - len(count),
-        "computed_again_finished": len(again),
         **compare(world, wanted),
     }
 
