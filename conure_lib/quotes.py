@@ -49,7 +49,7 @@ def filled(page: str, texts: dict[str, str]) -> str:
 
 
 def worlds(dials: pd.DataFrame) -> str:
-    """What notebook 09 found of the worlds with clicks (T2) and likes (T3): T3 without and with T2, and the gain."""
+    """What notebook 09 found of worlds with likes (T3) and clicks (T2): T3 without and after T2, and the gain."""
     lines = [
         "| world | popularity | T3 without T2 | T3 after T2 | gain from T2 [95% interval] |",
         "|---" * 5 + "|",
