@@ -23,9 +23,10 @@ def blocks(profile: str = "standard") -> dict[str, str]:
         found[f"table2 {path.parent.name}"] = report.markdown(pd.read_csv(path))
     found |= {"worlds": worlds(pd.read_csv(paths.figures(profile, "synthetic") / "dials_transfer.csv"))}
     found |= {"spent": spent()}
-    bench, study = (
-        json.loads((paths.bench(quick=False) / f"{name}.json").read_text()) for name in ("bench", "study")
+    bench, study, scale = (
+        json.loads((paths.bench(quick=False) / f"{name}.json").read_text()) for name in ("bench", "study", "scale")
     )
+    found |= {"growth": growth(scale)}
     found |= {"speed": speed(bench), "tricks": tricks(bench), "speed facts": facts(bench), "study": costs(study)}
     return found
 
@@ -109,6 +110,17 @@ def facts(bench: dict) -> str:
         f"{bench['gemm_gflops']['peak']:.0f} GFLOP/s.",
     )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def growth(scale: dict) -> str:
+    """scale.json's exponents: how the time of each work grows with each size."""
+    fitted = pd.DataFrame(scale["exponents"]).pivot(index="axis", columns="work", values="seconds")
+    works = list(dict.fromkeys(row["work"] for row in scale["exponents"]))
+    lines = [f"| time grows with | {' | '.join(works)} |", "|---" * (1 + len(works)) + "|"]
+    for axis in dict.fromkeys(row["axis"] for row in scale["exponents"]):
+        powers = [fitted.loc[axis, work] for work in works]  # T1 has no tasks before it
+        lines.append(f"| {axis} | {' | '.join('' if pd.isna(p) else f'{axis}^{p:.2f}' for p in powers)} |")
+    return "\n".join(lines)
 
 
 def costs(study: dict) -> str:
