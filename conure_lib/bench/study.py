@@ -1,7 +1,7 @@
 """``conure bench study``: what a study's training costs here, and what the references would have taken for it.
 
 The study's own data, settings, stages and numbers of epochs; only what an epoch costs is measured, on a part of
-the users, by turns with both references (``plain``).
+the instances, by turns with both references (``plain``).
 """
 
 import contextlib
@@ -138,7 +138,8 @@ def calls_of(stream: TaskStream, kind: Kind) -> Iterator[tuple[dict[str, Call], 
     """A kind's calls ("ours learns", "port ranks", ...), and by what their time counts in the whole study."""
     step, study = kind.one.step, kind.one.study
     task, config = stream[step.task], replace(study.training(step.task, step.action), epochs=ENDLESS, share=1.0)
-    learned, ranked = some(task, TRAIN, BATCHES * config.batch_size), some(task, VALIDATION, VALIDATED)
+    learned = some(task, TRAIN, BATCHES * config.batch_size, config.labels_per_user)
+    ranked = some(task, VALIDATION, VALIDATED)
     scale = {
         "learns": kind.passes * len(task.rows(TRAIN)) / len(learned.rows(TRAIN)),
         "ranks": kind.validations * len(task.rows(VALIDATION)) / len(ranked.rows(VALIDATION)),
@@ -180,17 +181,23 @@ def prepared(stream: TaskStream, stage: Stage) -> Iterator[tuple[UserModel, Trai
         )
 
 
-def some(task: Task, part: int, instances: int) -> Task:
-    """The task with random users in one part, so many that about ``instances`` of the part are theirs.
+def some(task: Task, part: int, instances: int, together: int | None = None) -> Task:
+    """The task with about ``instances`` instances in one part, at random.
 
-    All that such a user has in the part stays: what users share a batch for is as in the whole.
+    together: how many instances of a user training keeps side by side (``TrainConfig.labels_per_user``); so many
+    stay or go at once, of whichever user, so that a batch has as many distinct users as in the whole. None: all
+    that a user has in the part, as in an evaluation.
     """
     rows = task.rows(part)
-    users, counts = np.unique(task.users[rows], return_counts=True)
-    order = np.random.default_rng(0).permutation(len(users))
-    enough = int(np.searchsorted(np.cumsum(counts[order]), instances)) + 1
+    rows = rows[np.argsort(task.users[rows], kind="stable")]
+    users = task.users[rows]
+    place = np.arange(len(rows)) - np.searchsorted(users, users)
+    starts = place % together == 0 if together else place == 0
+    group = np.cumsum(starts) - 1
+    order = np.random.default_rng(0).permutation(group[-1] + 1)
+    enough = int(np.searchsorted(np.cumsum(np.bincount(group)[order]), instances)) + 1
     split = task.split.copy()
-    split[rows[~np.isin(task.users[rows], users[order[:enough]])]] = UNUSED
+    split[rows[~np.isin(group, order[:enough])]] = UNUSED
     return replace(task, split=split)
 
 

@@ -5,14 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import small_stream, small_study
+from helpers import rng, small_stream, small_study
 
 from conure_lib import paths
 from conure_lib.bench import study as bench
 from conure_lib.bench.measure import seconds
-from conure_lib.data.stream import TRAIN, VALIDATION
+from conure_lib.data.stream import TRAIN, VALIDATION, Task
 from conure_lib.experiment import Study
 from conure_lib.stages import MissingResult
+from conure_lib.steps import shuffled
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +31,30 @@ def computed(root, stream, monkeypatch):
     return study
 
 
-def test_a_part_of_a_task_has_whole_users_and_leaves_other_parts_alone(stream):
+@pytest.mark.parametrize("together", [None, 1, 2])
+def test_a_part_of_a_task_has_whole_groups_and_leaves_other_parts_alone(stream, together):
     task = stream["T2"]
-    part = bench.some(task, TRAIN, 40)
-    chosen = part.rows(TRAIN)
-    assert 40 <= len(chosen) < len(task.rows(TRAIN))
-    whole = task.rows(TRAIN)
-    assert set(whole[np.isin(task.users[whole], task.users[chosen])]) == set(chosen)
+    part = bench.some(task, TRAIN, 40, together)
+    chosen, whole = part.rows(TRAIN), task.rows(TRAIN)
+    counts = [np.bincount(task.users[rows], minlength=stream.n_users) for rows in (chosen, whole)]
+    assert 40 <= len(chosen) < len(whole)
+    left = counts[0] % (together or len(whole))
+    assert all((left == 0) | (counts[0] == counts[1]) | (left == counts[1] % (together or len(whole))))
     assert np.array_equal(part.rows(VALIDATION), task.rows(VALIDATION))
-    assert np.array_equal(bench.some(task, TRAIN, 10**9).split, task.split)
+    assert np.array_equal(bench.some(task, TRAIN, 10**9, together).split, task.split)
+
+
+def test_a_batch_of_the_part_has_as_many_users_as_one_of_the_whole():
+    """A part with all instances of a few users would have them share batches that they do not share."""
+    users = np.arange(400).repeat(24)
+    task = Task("T2", "ranking", "labels", users, users % 7, 7, np.full(len(users), TRAIN, np.uint8))
+    batches = []
+    for one in (task, bench.some(task, TRAIN, 6 * 256, 8)):
+        rows = one.rows(TRAIN)
+        order = shuffled(rows, one.users[rows], 8, rng())
+        sizes = [len(np.unique(one.users[batch])) for batch in np.split(order, range(256, len(order), 256))]
+        batches.append(np.mean(sizes[:6]))
+    assert batches[1] == pytest.approx(batches[0], rel=0.1)
 
 
 def test_kinds_count_what_the_records_say(computed):
