@@ -17,7 +17,7 @@ from .model import UserModel
 from .padding import padding_of, pieces
 
 CUTOFF = 5  # MRR@5
-SCORE_ELEMENTS = 1 << 23  # scores held at a time: 32 MiB
+VECTORS_AT_A_TIME = 128  # fewer make poor products; the scores of more leave the cache before they are read
 USERS_AT_A_TIME = 512
 
 
@@ -31,8 +31,8 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
     """
     ranks = np.zeros(len(targets), dtype=np.uint8)
     n_labels = len(layer.weight)
-    step = max(1, SCORE_ELEMENTS // n_labels)
     index, targets = index.to(vectors.device), targets.to(vectors.device)
+    step = VECTORS_AT_A_TIME
     edges = torch.arange(0, len(vectors) + step, step, device=vectors.device)
     bounds = torch.searchsorted(index, edges).tolist()
     for chunk, start in enumerate(range(0, len(vectors), step)):

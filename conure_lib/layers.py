@@ -27,23 +27,24 @@ class CausalConv(torch.autograd.Function):
 
     Time-major, x is [positions, batch, k]: each tap is one product of contiguous matrices, added in place, so
     there is no padding and no im2col. ``plan`` holds for taps 2, 1, 0 what they read (see ``Tap``); thereby
-    the same code serves every subset of positions. ``pads`` [P, k]: what the layer reads at the first P
-    positions, where all sequences are padding; it is the same for all of them and stored once.
+    the same code serves every subset of positions; rows that are no slice are gathered once and kept for the
+    backward pass. ``pads`` [P, k]: what the layer reads at the first P positions, where all sequences are
+    padding; it is the same for all of them and stored once.
     In low precision (``numerics``) only what is multiplied is low: outputs and gradients have x's type.
     """
 
     @staticmethod
     def forward(ctx, x: Tensor, kernel: Tensor, pads: Tensor | None, plan: Plan, n_out: int) -> Tensor:
         """x [positions, batch, k], kernel [3, k, k] -> y [n_out, batch, k]; pads, plan: see the class."""
-        full, low, width = x.dtype, product_type(x), x.shape[2]
+        full, low = x.dtype, product_type(x)
         x, kernel, pads = x.to(low), kernel.to(low), None if pads is None else pads.to(low)
-        ctx.save_for_backward(x, kernel, pads)
-        ctx.plan = plan
-        y = torch.mm(x[plan[0].rows].reshape(-1, width), kernel[2]).to(full)
-        y = y.view(n_out, x.shape[1], kernel.shape[2])
-        for number, tap in zip((1, 0), plan[1:], strict=True):
+        read = [rows_of(x, tap.rows).flatten(0, 1) for tap in plan]
+        ctx.save_for_backward(kernel, pads, *read)
+        ctx.plan, ctx.shape = plan, x.shape
+        y = torch.mm(read[0], kernel[2]).to(full).view(n_out, x.shape[1], kernel.shape[2])
+        for number, tap, inputs in zip((1, 0), plan[1:], read[1:], strict=True):
             if tap.first < n_out:
-                add_product(y[tap.first :].flatten(0, 1), x[tap.rows].reshape(-1, width), kernel[number])
+                add_product(y[tap.first :].flatten(0, 1), inputs, kernel[number])
             if tap.beside is not None:
                 y[tap.beside] += torch.mm(pads[tap.pads], kernel[number])[:, None]
         return y
@@ -51,22 +52,22 @@ class CausalConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of x, kernel and pads from the one of y [n_out, batch, k]."""
-        x, kernel, pads = ctx.saved_tensors
-        grad, full, low = grad.contiguous(), grad.dtype, x.dtype
+        kernel, pads, *read = ctx.saved_tensors
+        grad, full, low = grad.contiguous(), grad.dtype, kernel.dtype
         narrow = grad.to(low)
-        grad_x = torch.zeros_like(x, dtype=full) if ctx.needs_input_grad[0] else None
+        grad_x = grad.new_zeros(ctx.shape) if ctx.needs_input_grad[0] else None
         grad_kernel = torch.zeros_like(kernel, dtype=full) if ctx.needs_input_grad[1] else None
         grad_pads = torch.zeros_like(pads, dtype=full) if ctx.needs_input_grad[2] else None
-        for number, tap in zip((2, 1, 0), ctx.plan, strict=True):
+        for number, tap, inputs in zip((2, 1, 0), ctx.plan, read, strict=True):
             back = kernel[number].t()
             if tap.first < len(grad):
                 g = narrow[tap.first :].flatten(0, 1)
                 if grad_x is not None and isinstance(tap.rows, slice):
                     add_product(grad_x[tap.rows].flatten(0, 1), g, back)
                 elif grad_x is not None:  # a tap reads no position twice, so this sum has one term per row
-                    grad_x.index_add_(0, tap.rows, (g @ back).to(full).view(-1, *x.shape[1:]))
+                    grad_x.index_add_(0, tap.rows, (g @ back).to(full).view(-1, *ctx.shape[1:]))
                 if grad_kernel is not None:
-                    put_product(grad_kernel[number], x[tap.rows].reshape(-1, x.shape[2]).t(), g)
+                    put_product(grad_kernel[number], inputs.t(), g)
             if tap.beside is not None:
                 g = grad[tap.beside].sum(1).to(low)
                 if grad_pads is not None:
@@ -139,6 +140,11 @@ def _plan(inputs: list[int], outputs: list[int], dilation: int, prefix: int, dev
     return tuple(plan)
 
 
+def rows_of(x: Tensor, rows: Rows) -> Tensor:
+    """x [positions, ...] at these rows: a view of neighbours, else a copy."""
+    return x[rows] if isinstance(rows, slice) else x.index_select(0, rows)
+
+
 def _rows(positions: Sequence[int], available: Sequence[int], device: torch.device) -> Rows:
     """Where ``positions`` stand in ``available``: a slice if they are neighbours (no copy), else a tensor."""
     place = {position: row for row, position in enumerate(available)}
@@ -169,10 +175,11 @@ class Block(nn.Module):
         pads: what they read at the padding before the first position, [P, k] each.
         """
         pad1, pad2 = pads or (None, None)
-        x1 = F.relu(self.norm1(h))
+        x1 = F.relu(self.norm1(h), inplace=True)
         inner = _patched(self.patch1, x1, self.kernel1, pad1, plan.first, plan.n_first)
-        x2 = F.relu(self.norm2(inner))
-        return h[plan.skip] + _patched(self.patch2, x2, self.kernel2, pad2, plan.second, plan.n_second), (x1, x2)
+        x2 = F.relu(self.norm2(inner), inplace=True)
+        outer = _patched(self.patch2, x2, self.kernel2, pad2, plan.second, plan.n_second)
+        return rows_of(h, plan.skip) + outer, (x1, x2)
 
 
 class Patch(nn.Module):
@@ -201,7 +208,7 @@ def _patched(
     y = CausalConv.apply(x, kernel, pads, plan, n_out)
     if patch is None:
         return y
-    return y + patch(y if patch.kind == "serial" else x[plan[0].rows])
+    return y + patch(y if patch.kind == "serial" else rows_of(x, plan[0].rows))
 
 
 class OutputLayer(nn.Module):

@@ -11,7 +11,9 @@ from torch.nn import functional as F
 from .numerics import add_product, product_type, put_product
 
 CHUNK_ELEMENTS = 1 << 18  # logits held at a time by a softmax loss: 1 MiB, a core's own cache
-MIN_CHUNK_ROWS = 128  # fewer rows make poor products; bounds memory at catalogues of up to millions
+MIN_CHUNK_ROWS = 128  # fewer rows make poor products
+LARGE_CHUNK_ROWS = 512  # where so few rows leave that cache anyway: larger products
+MOST_CHUNK_ELEMENTS = 1 << 26  # 256 MiB: bounds memory at catalogues of up to millions
 
 
 class SoftmaxLoss(torch.autograd.Function):
@@ -118,11 +120,19 @@ def _scores(vectors: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -
 
 def _chunks(inputs: Tensor, columns: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Row ranges, each with two buffers [rows, columns] that are used again and again (no page faults)."""
-    step = max(1, min(len(inputs), max(MIN_CHUNK_ROWS, CHUNK_ELEMENTS // columns)))
+    step = max(1, min(len(inputs), chunk_rows(columns)))
     buffers = inputs.new_empty(2, step, columns)
     for start in range(0, len(inputs), step):
         rows = slice(start, min(start + step, len(inputs)))
         yield rows, *buffers[:, : rows.stop - rows.start]
+
+
+def chunk_rows(columns: int) -> int:
+    """How many rows of so many logits a softmax loss holds at a time."""
+    rows = CHUNK_ELEMENTS // columns
+    if rows >= MIN_CHUNK_ROWS:
+        return rows
+    return max(MIN_CHUNK_ROWS, min(LARGE_CHUNK_ROWS, MOST_CHUNK_ELEMENTS // columns))
 
 
 def softmax_loss(vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from .data.stream import PAD
 Group = tuple[np.ndarray, int]
 """Numbers of sequences, and the padding that all of them have."""
 MAX_GROUPS = 8  # of one piece
+LEAST_GROUP = 10  # sequences of one of a full piece's groups; fewer make poor products
 LEAST_SPARED = 256  # positions that one more group must spare, or its operators take longer than they save
 
 
@@ -23,10 +24,10 @@ def pieces(padding: np.ndarray, at_most: int) -> Iterator[list[Group]]:
 
     padding: int64 [n], as ``padding_of`` gives it. The groups hold row numbers, in order of their padding.
     """
-    order = np.argsort(padding, kind="stable")
+    order, groups = np.argsort(padding, kind="stable"), min(MAX_GROUPS, max(1, at_most // LEAST_GROUP))
     for start in range(0, len(order), at_most):
         numbers = order[start : start + at_most]
-        edges = np.unique(np.linspace(0, len(numbers), MAX_GROUPS + 1).astype(np.int64))
+        edges = np.unique(np.linspace(0, len(numbers), groups + 1).astype(np.int64))
         starts = [0]
         for left, right in pairwise(edges[1:]):
             spared = (right - left) * (padding[numbers[left]] - padding[numbers[starts[-1]]])

@@ -32,6 +32,14 @@ def case(rows=7, width=3, n=11, dtype=torch.float64, scale=1.0):
 def in_chunks(monkeypatch, elements):
     monkeypatch.setattr(losses, "CHUNK_ELEMENTS", elements)
     monkeypatch.setattr(losses, "MIN_CHUNK_ROWS", 1)
+    monkeypatch.setattr(losses, "LARGE_CHUNK_ROWS", 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"), [(1, 1 << 18), (1887, 138), (2048, 128), (2049, 512), (129_200, 512), (646_000, 128)]
+)
+def test_large_catalogues_take_larger_chunks_within_bounds(columns, rows):
+    assert losses.chunk_rows(columns) == rows
 
 
 def drawn(n, *negatives):

@@ -19,7 +19,7 @@ def test_padding_is_counted_from_the_left():
 def test_every_sequence_is_in_one_group_that_fits_it(padding, at_most):
     seen = []
     for piece in pieces(padding, at_most):
-        assert 1 <= len(piece) <= module.MAX_GROUPS
+        assert 1 <= len(piece) <= max(1, min(module.MAX_GROUPS, at_most // module.LEAST_GROUP))
         assert sum(len(numbers) for numbers, _ in piece) <= at_most
         for numbers, prefix in piece:
             assert prefix == padding[numbers].min()

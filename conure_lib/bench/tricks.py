@@ -9,8 +9,10 @@ import torch
 from torch.nn import functional as F
 
 from .. import padding, steps
+from ..config import TrainConfig
 from ..evaluate import exact_ranks
 from ..losses import LogUniformSampler, sampled_softmax_loss, softmax_loss
+from ..optim import fresh_optimizers
 from .parts import DENSE, SAMPLED, Call, new_model, trainer
 from .worlds import Size, Sizes, random_stream
 
@@ -29,13 +31,14 @@ def tricks(sizes: Sizes) -> list[Trick]:
     return [
         Trick("(b) softmax in chunks, gradient in the same pass", lambda: _chunked(b)),
         Trick("(b) sampled softmax 20%, shared negatives", lambda: _sampled(b)),
-        Trick("(b) updates of the rows that a step used", lambda: _rows(b)),
+        Trick("646,000 items: updates of the rows that a step used", lambda: _rows(b, sizes.large)),
         Trick("(b) products in bfloat16, T2+ step", lambda: (_t2(b, 32, "bfloat16"), _t2(b, 32))),
         Trick("(a) receptive cone", lambda: _cone(a, 512)),
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
-        Trick("(a) pieces that stay in cache, batch 512", lambda: _pieces(a, 512)),
+        Trick("(b) pieces of a batch, T2+, batch 256", lambda: _pieces(b, 256)),
         Trick("(a) shared padding, T1, half-full", lambda: _padding(a, 512, "T1")),
         Trick("(a) shared padding, T2+, half-full", lambda: _padding(a, 512, "T2")),
+        Trick("(b) shared padding, T1 sampled, half-full", lambda: _padding(b, 32, "T1", SAMPLED)),
         Trick("(b) shared padding, T2+, half-full", lambda: _padding(b, 32, "T2")),
         Trick("(b) one vector for three labels of a user", lambda: _distinct(b)),
         Trick("(b) six best scores instead of a sort", lambda: _ranks(b)),
@@ -72,14 +75,15 @@ def _sampled(size: Size) -> tuple[Call, Call]:
     return sampled, lambda: torch.autograd.grad(softmax_loss(*full, targets), full)
 
 
-def _rows(size: Size) -> tuple[Call, Call]:
-    stream = random_stream(32, size.length, size.items, 2)
-    calls = []
-    for updates in ("rows", "dense"):
-        model = new_model(size, "T1", "sequence", size.items)
-        config = replace(SAMPLED, batch_size=32, table_updates=updates)
-        calls.append(trainer(model, stream, stream["T1"], config, dict.fromkeys(dict(model.named_parameters()))))
-    return calls[0], calls[1]
+def _rows(size: Size, items: int) -> tuple[Call, Call]:
+    """The optimiser alone, on an embedding of which a step used one row for each position of 32 sequences."""
+    used = torch.randint(items, (1, 32 * (size.length - 1)))
+    slopes = torch.randn(used.shape[1], size.width)
+    by_rows, dense = (torch.zeros(items, size.width, requires_grad=True) for _ in range(2))
+    by_rows.grad = torch.sparse_coo_tensor(used, slopes, by_rows.shape, check_invariants=False)
+    dense.grad = by_rows.grad.to_dense()
+    of_whole_tables, of_rows = fresh_optimizers(SAMPLED, [dense, by_rows], [by_rows])
+    return of_rows.step, of_whole_tables.step
 
 
 def _cone(size: Size, batch: int) -> tuple[Call, Call]:
@@ -94,7 +98,7 @@ def _pieces(size: Size, batch: int) -> tuple[Call, Call]:
     return learn, _with(steps, "PIECE_ELEMENTS", 1 << 40, learn)
 
 
-def _padding(size: Size, batch: int, name: str) -> tuple[Call, Call]:
+def _padding(size: Size, batch: int, name: str, config: TrainConfig = DENSE) -> tuple[Call, Call]:
     """Without: every position of every sequence, padding included."""
     calls = []
     for pieces in (padding.pieces, lambda lengths, n: padding.pieces(np.zeros_like(lengths), n)):
@@ -102,7 +106,7 @@ def _padding(size: Size, batch: int, name: str) -> tuple[Call, Call]:
         model = new_model(size, "T1", "sequence", size.items)
         model.add_output("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
         names = [n for n, _ in model.named_parameters() if not n.startswith("outputs") or f".{name}." in n]
-        learn = trainer(model, stream, stream[name], replace(DENSE, batch_size=batch), dict.fromkeys(names))
+        learn = trainer(model, stream, stream[name], replace(config, batch_size=batch), dict.fromkeys(names))
         calls.append(_with(steps, "pieces", pieces, learn))
     return calls[0], calls[1]
 
