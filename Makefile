@@ -27,7 +27,7 @@ export PYDEVD_DISABLE_FILE_VALIDATION := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench bench-study bench-scale bench-compare figures verdicts readme site site-test fuzz faults lock clean
+.PHONY: help setup study test lint format bench bench-study bench-data bench-scale bench-compare figures verdicts readme site site-test fuzz faults lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -89,6 +89,9 @@ bench: setup ## measure speed against plain references; sizes of checkpoints
 
 bench-study: setup ## measure what the reported profile would have cost plain references
 	"$(BIN)/conure" bench study
+
+bench-data: setup ## measure preparing, loading and batching streams of the paper's size (6 GB under artifacts/ meanwhile)
+	"$(BIN)/conure" bench data
 
 bench-scale: setup ## measure how time and memory grow with users, items, width, depth, length, tasks
 	"$(BIN)/conure" bench scale

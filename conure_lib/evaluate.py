@@ -29,22 +29,24 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
     of them has a rank beyond the cutoff, else all scores of at least its own are among them.
     Raises FloatingPointError if a score is not a finite number.
     """
-    ranks = np.zeros(len(targets), dtype=np.uint8)
     n_labels = len(layer.weight)
     index, targets = index.to(vectors.device), targets.to(vectors.device)
     step = VECTORS_AT_A_TIME
     edges = torch.arange(0, len(vectors) + step, step, device=vectors.device)
     bounds = torch.searchsorted(index, edges).tolist()
+    ranks = targets.new_zeros(len(targets), dtype=torch.uint8)
+    finite = targets.new_ones((), dtype=torch.bool)  # asked once, at the end: a GPU is not waited for
     for chunk, start in enumerate(range(0, len(vectors), step)):
         rows = slice(bounds[chunk], bounds[chunk + 1])
         scores = layer(vectors[start : start + step])
         own = scores[index[rows] - start, targets[rows]]
         best = scores.topk(min(CUTOFF + 1, n_labels), dim=1).values
-        if not (torch.isfinite(best).all() and torch.isfinite(own).all()):
-            raise FloatingPointError("a score is not finite; the model has diverged (lower the learning rate)")
+        finite &= torch.isfinite(best).all() & torch.isfinite(own).all()
         rank = (best[index[rows] - start] >= own[:, None]).sum(1)
-        ranks[rows] = torch.where(rank > CUTOFF, 0, rank).cpu().numpy().astype(np.uint8)
-    return ranks
+        ranks[rows] = torch.where(rank > CUTOFF, 0, rank).to(torch.uint8)
+    if not finite:
+        raise FloatingPointError("a score is not finite; the model has diverged (lower the learning rate)")
+    return ranks.cpu().numpy()
 
 
 def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:

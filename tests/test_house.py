@@ -20,7 +20,17 @@ TORCH = "2.13.0"
 MAX_LINES = 250
 TARGETS = (
     *("help", "setup", "study", "test", "lint", "format"),
-    *("bench", "bench-study", "bench-scale", "bench-compare", "figures", "verdicts", "lock", "clean"),
+    *(
+        "bench",
+        "bench-study",
+        "bench-data",
+        "bench-scale",
+        "bench-compare",
+        "figures",
+        "verdicts",
+        "lock",
+        "clean",
+    ),
     *("site", "site-test", "readme", "fuzz", "faults"),
 )
 
@@ -54,7 +64,7 @@ WITHIN = {
     ),
     "bench": (
         *("worlds", "plain", "flops", "parts", "tricks", "measure", "breakdown", "point"),
-        *("facts", "inference", "study", "once", "drawing", "run", "scale", "compare", "estimate"),
+        *("facts", "inference", "study", "streams", "once", "drawing", "run", "scale", "compare", "estimate"),
     ),
     "site": ("sources", "verdicts", "curves", "convert", "api", "prose", "build"),
     "cli": ("common", "studies", "datasets", "own", "upkeep", "entry", "__main__"),

@@ -12,6 +12,7 @@ from ..bench.estimate import Assumptions, run_estimate
 from ..bench.inference import run_inference
 from ..bench.run import run_bench
 from ..bench.scale import run_scale
+from ..bench.streams import run_data
 from ..bench.study import datasets_of, run_study
 from ..cache import publish
 from ..config import ConfigError
@@ -83,7 +84,7 @@ def tune(args: argparse.Namespace) -> int:
 
 def bench(args: argparse.Namespace) -> int:
     """Measures speed: run (all against plain references), study (what the reported profile costs), inference,
-    scale (sizes), compare BASE (a commit).
+    data (streams of the paper's size), scale (sizes), compare BASE (a commit).
 
     estimate measures nothing: it says what the paper's data and 100M users would take at the measured rates.
     """
@@ -99,6 +100,8 @@ def bench(args: argparse.Namespace) -> int:
         run_scale(args.threads, args.quick)
     elif args.what == "study":
         run_study(args.rounds, datasets_of("standard"))
+    elif args.what == "data":
+        run_data(args.quick)
     elif args.what == "inference":
         run_inference(args.rounds, args.threads, args.quick)
     else:
@@ -160,7 +163,10 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         "conure bench estimate --core-price 0.03 --epochs 10",
     )
     sub.add_argument(
-        "what", nargs="?", default="run", choices=("run", "study", "inference", "scale", "compare", "estimate")
+        "what",
+        nargs="?",
+        default="run",
+        choices=("run", "study", "inference", "data", "scale", "compare", "estimate"),
     )
     sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
     sub.add_argument("--rounds", type=count, default=5, help="interleaved rounds at least (default 5)")
