@@ -18,6 +18,7 @@ from .padding import padding_of, pieces
 
 CUTOFF = 5  # MRR@5
 VECTORS_AT_A_TIME = 128  # fewer make poor products; the scores of more leave the cache before they are read
+MOST_COUNTED = 1 << 24  # ones that float32 can add up; they are counted in place of the scores
 USERS_AT_A_TIME = 512
 
 
@@ -25,8 +26,9 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
     """Rank of each instance's label among all labels: uint8 [n], 1..5, or 0 for any rank beyond 5.
 
     vectors [V, k], one per distinct user; index int64 [n]: each instance's row of ``vectors`` (ascending);
-    targets int64 [n]. Only the CUTOFF + 1 best scores of a vector are needed: a target that reaches the last
-    of them has a rank beyond the cutoff, else all scores of at least its own are among them.
+    targets int64 [n]. Where each vector has one target, scores of at least its own are counted. Else only the
+    CUTOFF + 1 best scores of a vector are needed: a target that reaches the last of them has a rank beyond the
+    cutoff, else all scores of at least its own are among them.
     Raises FloatingPointError if a score is not a finite number.
     """
     n_labels = len(layer.weight)
@@ -34,15 +36,19 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
     step = VECTORS_AT_A_TIME
     edges = torch.arange(0, len(vectors) + step, step, device=vectors.device)
     bounds = torch.searchsorted(index, edges).tolist()
+    buffer = vectors.new_empty(min(step, len(vectors)), n_labels)  # used again: no page faults
     ranks = targets.new_zeros(len(targets), dtype=torch.uint8)
     finite = targets.new_ones((), dtype=torch.bool)  # asked once, at the end: a GPU is not waited for
+    single = torch.equal(index, torch.arange(len(vectors), device=index.device)) and n_labels <= MOST_COUNTED
     for chunk, start in enumerate(range(0, len(vectors), step)):
         rows = slice(bounds[chunk], bounds[chunk + 1])
-        scores = layer(vectors[start : start + step])
+        some = vectors[start : start + step]
+        scores = layer.into(buffer[: len(some)], some)
         own = scores[index[rows] - start, targets[rows]]
-        best = scores.topk(min(CUTOFF + 1, n_labels), dim=1).values
+        best = scores.amax(1) if single else scores.topk(min(CUTOFF + 1, n_labels), dim=1).values
         finite &= torch.isfinite(best).all() & torch.isfinite(own).all()
-        rank = (best[index[rows] - start] >= own[:, None]).sum(1)
+        at_least = (scores if single else best[index[rows] - start]).ge_(own[:, None])
+        rank = at_least.sum(1)
         ranks[rows] = torch.where(rank > CUTOFF, 0, rank).to(torch.uint8)
     if not finite:
         raise FloatingPointError("a score is not finite; the model has diverged (lower the learning rate)")

@@ -224,6 +224,13 @@ class OutputLayer(nn.Module):
         """User vectors [..., k] -> scores [..., n_labels]."""
         return F.linear(vectors, self.weight, self.bias)
 
+    @torch.no_grad()
+    def into(self, scores: Tensor, vectors: Tensor) -> Tensor:
+        """The same for vectors [n, k], to the last bit, written to ``scores`` [n, n_labels]; has no gradient."""
+        if self.bias is None:
+            return torch.mm(vectors, self.weight.t(), out=scores)
+        return torch.addmm(self.bias, vectors, self.weight.t(), out=scores)
+
 
 def normal(shape: tuple[int, ...], sd: float, generator: torch.Generator, cut: bool = False) -> Tensor:
     """Normal values; with ``cut`` truncated at two standard deviations, as TensorFlow's initialiser."""

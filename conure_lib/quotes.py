@@ -23,10 +23,11 @@ def blocks(profile: str = "standard") -> dict[str, str]:
         found[f"table2 {path.parent.name}"] = report.markdown(pd.read_csv(path))
     found |= {"worlds": worlds(pd.read_csv(paths.figures(profile, "synthetic") / "dials_transfer.csv"))}
     found |= {"spent": spent()}
-    bench, study, scale = (
-        json.loads((paths.bench(quick=False) / f"{name}.json").read_text()) for name in ("bench", "study", "scale")
+    bench, study, scale, data = (
+        json.loads((paths.bench(quick=False) / f"{name}.json").read_text())
+        for name in ("bench", "study", "scale", "data")
     )
-    found |= {"growth": growth(scale)}
+    found |= {"growth": growth(scale), "streams": streams(data)}
     found |= {"speed": speed(bench), "tricks": tricks(bench), "speed facts": facts(bench), "study": costs(study)}
     return found
 
@@ -132,6 +133,28 @@ def costs(study: dict) -> str:
         lines.append(
             f"| `{name}` | {one['stages']:,} | {one['cpu_s'] / 60:.0f} min | {one['covered']:.0%} | {ratios} |"
         )
+    return "\n".join(lines)
+
+
+def streams(data: dict) -> str:
+    """data.json: what it takes to prepare and to read streams of the paper's size."""
+    head = (
+        "like",
+        "largest official file",
+        "prepared, once",
+        "loaded and read in batches",
+        "pandas reads the file",
+    )
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for name, one in data["datasets"].items():
+        size = (
+            f"{one['ratings']:,} ratings" if one["ratings"] else f"{one['users']:,} users, {one['items']:,} items"
+        )
+        spent = " | ".join(
+            f"{one[what]['seconds']:.0f} s, {one[what]['peak_gib']:.1f} GiB"
+            for what in ("prepare", "batches", "pandas")
+        )
+        lines.append(f"| `{name}`: {size} | {one['csv_bytes'] / 1e9:.1f} GB | {spent} |")
     return "\n".join(lines)
 
 

@@ -58,6 +58,18 @@ def test_ranks_are_counted_with_ties_against_the_model(case, vectors, monkeypatc
     assert ranks.tolist() == brute(scores, index, targets)
 
 
+@given(case=scored(), most=st.sampled_from([0, module.MOST_COUNTED]), vectors=st.sampled_from([1, 3, 128]))
+def test_one_target_a_vector_is_counted_with_the_same_ranks(case, most, vectors, monkeypatch):
+    scores, _, targets = case
+    index = np.arange(min(len(scores), len(targets)))
+    monkeypatch.setattr(module, "MOST_COUNTED", most)  # 0: by the best scores
+    monkeypatch.setattr(module, "VECTORS_AT_A_TIME", vectors)
+    layer, given = saying(scores.shape[1]), torch.from_numpy(scores)[: len(index)]
+    ranks = rank_instances(layer, given, index, targets[: len(index)])
+    assert ranks.tolist() == brute(scores, index, targets[: len(index)])
+    assert torch.equal(given, torch.from_numpy(scores)[: len(index)])
+
+
 @given(case=scored())
 def test_metrics_agree_with_ir_measures(case):
     """ir_measures does not say how it breaks ties: the target's score is put just below those equal to it."""
@@ -102,11 +114,14 @@ def test_scores_that_are_no_numbers_raise(bad, at):
         rank_instances(saying(8), scores, np.array([0, 1]), np.array([3, 3]))
 
 
-def test_a_target_without_a_finite_score_raises():
-    scores = torch.rand(1, 20, generator=rng())
-    scores[0, 3] = -float("inf")
+@pytest.mark.parametrize("index", [[0], [0, 0]])
+@pytest.mark.parametrize(("place", "value"), [(3, -np.inf), (3, np.nan), (7, np.nan), (7, np.inf)])
+def test_a_target_without_a_finite_score_raises(index, place, value):
+    layer = saying(20)
+    with torch.no_grad():
+        layer.weight[place] = value
     with pytest.raises(FloatingPointError):
-        rank_instances(saying(20), scores, np.array([0]), np.array([3]))
+        rank_instances(layer, torch.ones(1, 20), np.array(index), np.full(len(index), 3))
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 128])

@@ -41,7 +41,7 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(b) shared padding, T1 sampled, half-full", lambda: _padding(b, 32, "T1", SAMPLED)),
         Trick("(b) shared padding, T2+, half-full", lambda: _padding(b, 32, "T2")),
         Trick("(b) one vector for three labels of a user", lambda: _distinct(b)),
-        Trick("(b) six best scores instead of a sort", lambda: _ranks(b)),
+        Trick("(b) scores counted instead of sorted", lambda: _ranks(b)),
     ]
 
 
