@@ -27,7 +27,8 @@ def blocks(profile: str = "standard") -> dict[str, str]:
         json.loads((paths.bench(quick=False) / f"{name}.json").read_text())
         for name in ("bench", "study", "scale", "data")
     )
-    found |= {"growth": growth(scale), "streams": streams(data)}
+    points = pd.read_csv(paths.bench(quick=False) / "scale.csv")
+    found |= {"growth": growth(scale, points), "streams": streams(data)}
     found |= {"speed": speed(bench), "tricks": tricks(bench), "speed facts": facts(bench), "study": costs(study)}
     return found
 
@@ -113,14 +114,16 @@ def facts(bench: dict) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
-def growth(scale: dict) -> str:
-    """scale.json's exponents: how the time of each work grows with each size."""
+def growth(scale: dict, points: pd.DataFrame) -> str:
+    """scale.json's exponents: how the time of each work grows with each size; of scale.csv the most memory."""
     fitted = pd.DataFrame(scale["exponents"]).pivot(index="axis", columns="work", values="seconds")
     works = list(dict.fromkeys(row["work"] for row in scale["exponents"]))
     lines = [f"| time grows with | {' | '.join(works)} |", "|---" * (1 + len(works)) + "|"]
     for axis in dict.fromkeys(row["axis"] for row in scale["exponents"]):
         powers = [fitted.loc[axis, work] for work in works]  # T1 has no tasks before it
         lines.append(f"| {axis} | {' | '.join('' if pd.isna(p) else f'{axis}^{p:.2f}' for p in powers)} |")
+    top = points.loc[points["peak_gib"].idxmax()]
+    lines += ["", f"The most memory that a point took: {top.peak_gib:.1f} GiB ({top.work}, {top.value:,} {top.axis})."]
     return "\n".join(lines)
 
 
