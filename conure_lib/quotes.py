@@ -123,7 +123,8 @@ def growth(scale: dict, points: pd.DataFrame) -> str:
         powers = [fitted.loc[axis, work] for work in works]  # T1 has no tasks before it
         lines.append(f"| {axis} | {' | '.join('' if pd.isna(p) else f'{axis}^{p:.2f}' for p in powers)} |")
     top = points.loc[points["peak_gib"].idxmax()]
-    lines += ["", f"The most memory that a point took: {top.peak_gib:.1f} GiB ({top.work}, {top.value:,} {top.axis})."]
+    most = f"{top.peak_gib:.1f} GiB ({top.work}, {top.value:,} {top.axis})"
+    lines += ["", f"The most memory that a point took: {most}."]
     return "\n".join(lines)
 
 

@@ -27,7 +27,7 @@ def test_an_epoch_of_t1_is_so_many_measured_steps():
     steps = 0.8 * 1_470_000 / 32
     training = steps * MEASURED["large catalogue"]["step_s"] / 3600
     row = number(table.loc["one epoch of T1, hours", "TTL"])
-    assert training < row < 1.1 * training  # and the validation part
+    assert training < row < 1.3 * training  # and the validation part, at the speed of evaluation of that run
 
 
 def test_time_follows_the_measured_rates_and_users():
