@@ -98,9 +98,7 @@ def t2(size: Size, batch: int, per_user: int = 1, half_full: bool = False) -> Wo
     users = batch * size.steps // per_user
     stream = random_stream(users, size.length, size.items, size.labels, per_user, half_full)
     task = stream["T2"]
-    learner = ContinualModel(new_model(size, "T1", "sequence", 2))
-    learn_untrained(learner, 1, 2)
-    learner.start("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
+    learner = second(size)
     config = replace(DENSE, batch_size=batch, labels_per_user=per_user)
     plain = Plain(size.items, size.width, size.dilations, size.labels)
     batches = instances(stream, task, batch)
@@ -153,6 +151,14 @@ def new_model(size: Size, task: str, kind: Kind, labels: int) -> UserModel:
     model = UserModel(ModelConfig(size.width, size.dilations), size.items, generator)
     model.add_output(task, labels, kind, generator)
     return model
+
+
+def second(size: Size) -> ContinualModel:
+    """The second task begins: kernels that the first one left free, and an output layer."""
+    learner = ContinualModel(new_model(size, "T1", "sequence", 2))
+    learn_untrained(learner, 1, 2)
+    learner.start("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
+    return learner
 
 
 def learn_untrained(learner: ContinualModel, tasks: int, labels: int, ratio: float = 0.7) -> None:

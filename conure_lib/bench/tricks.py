@@ -13,7 +13,7 @@ from ..config import TrainConfig
 from ..evaluate import exact_ranks
 from ..losses import LogUniformSampler, sampled_softmax_loss, softmax_loss
 from ..optim import fresh_optimizers
-from .parts import DENSE, SAMPLED, Call, new_model, trainer
+from .parts import DENSE, SAMPLED, Call, new_model, second, trainer
 from .worlds import Size, Sizes, random_stream
 
 
@@ -36,10 +36,10 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(a) receptive cone", lambda: _cone(a, 512)),
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
         Trick("(b) pieces of a batch, T2+, batch 256", lambda: _pieces(b, 256)),
-        Trick("(a) shared padding, T1, half-full", lambda: _padding(a, 512, "T1")),
-        Trick("(a) shared padding, T2+, half-full", lambda: _padding(a, 512, "T2")),
-        Trick("(b) shared padding, T1 sampled, half-full", lambda: _padding(b, 32, "T1", SAMPLED)),
-        Trick("(b) shared padding, T2+, half-full", lambda: _padding(b, 32, "T2")),
+        Trick("(a) shared padding, T1, half-full", lambda: _padding(lambda: _t1(a, 512))),
+        Trick("(a) shared padding, T2+, half-full", lambda: _padding(lambda: _t2(a, 512, half_full=True))),
+        Trick("(b) shared padding, T1 sampled, half-full", lambda: _padding(lambda: _t1(b, 32, SAMPLED))),
+        Trick("(b) shared padding, T2+, half-full", lambda: _padding(lambda: _t2(b, 32, half_full=True))),
         Trick("(b) one vector for three labels of a user", lambda: _distinct(b)),
         Trick("(b) scores counted instead of sorted", lambda: _ranks(b)),
     ]
@@ -98,17 +98,10 @@ def _pieces(size: Size, batch: int) -> tuple[Call, Call]:
     return learn, _with(steps, "PIECE_ELEMENTS", 1 << 40, learn)
 
 
-def _padding(size: Size, batch: int, name: str, config: TrainConfig = DENSE) -> tuple[Call, Call]:
+def _padding(learn: Callable[[], Call]) -> tuple[Call, Call]:
     """Without: every position of every sequence, padding included."""
-    calls = []
-    for pieces in (padding.pieces, lambda lengths, n: padding.pieces(np.zeros_like(lengths), n)):
-        stream = random_stream(batch, size.length, size.items, size.labels, half_full=True)
-        model = new_model(size, "T1", "sequence", size.items)
-        model.add_output("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
-        names = [n for n, _ in model.named_parameters() if not n.startswith("outputs") or f".{name}." in n]
-        learn = trainer(model, stream, stream[name], replace(config, batch_size=batch), dict.fromkeys(names))
-        calls.append(_with(steps, "pieces", pieces, learn))
-    return calls[0], calls[1]
+    kept, computed = padding.pieces, lambda lengths, n: padding.pieces(np.zeros_like(lengths), n)
+    return _with(steps, "pieces", kept, learn()), _with(steps, "pieces", computed, learn())
 
 
 def _distinct(size: Size) -> tuple[Call, Call]:
@@ -132,11 +125,19 @@ def _ranks(size: Size) -> tuple[Call, Call]:
     return lambda: exact_ranks(layer, vectors, torch.arange(64), targets), in_a_sort
 
 
-def _t2(size: Size, batch: int, precision: str = "float32") -> Call:
-    stream = random_stream(batch, size.length, size.items, size.labels)
-    model = new_model(size, "T2", "ranking", size.labels)
+def _t1(size: Size, batch: int, config: TrainConfig = DENSE) -> Call:
+    """A half-full batch of T1."""
+    stream = random_stream(batch, size.length, size.items, size.labels, half_full=True)
+    model = new_model(size, "T1", "sequence", size.items)
     parameters = dict.fromkeys(dict(model.named_parameters()))
-    return trainer(model, stream, stream["T2"], replace(DENSE, batch_size=batch), parameters, precision)
+    return trainer(model, stream, stream["T1"], replace(config, batch_size=batch), parameters)
+
+
+def _t2(size: Size, batch: int, precision: str = "float32", half_full: bool = False) -> Call:
+    """A batch of the second task, on free kernels."""
+    stream = random_stream(batch, size.length, size.items, size.labels, half_full=half_full)
+    learner, config = second(size), replace(DENSE, batch_size=batch)
+    return trainer(learner.model, stream, stream["T2"], config, learner.trainable(), precision)
 
 
 def _with(module: object, name: str, value: object, call: Call) -> Call:

@@ -69,6 +69,24 @@ def test_the_quick_sweep(root, monkeypatch, capsys):
     assert "exponents" not in capsys.readouterr().err
 
 
+def test_of_a_point_the_fastest_sweep_counts(root, monkeypatch):
+    todo, calls = scale.points(scale.QUICK, 1), []
+
+    def child(module, request):
+        calls.append(request)
+        sweep, number = divmod(len(calls) - 1, len(todo))
+        fast = sweep == number % scale.SWEEPS
+        return {"seconds": number + (1 if fast else 2), "peak_gib": 1.0 + sweep, "imports_gib": 0.5,
+                "measured_steps": 1}  # fmt: skip
+
+    monkeypatch.setattr(scale, "child", child)
+    table = scale.run_scale(threads=1, quick=True)
+    assert calls == [asdict(point) for _, point in todo] * scale.SWEEPS
+    numbers = np.arange(len(todo))
+    assert table["seconds"].tolist() == (numbers + 1).tolist()
+    assert table["peak_gib"].tolist() == (1 + numbers % scale.SWEEPS).tolist()  # of the same sweep
+
+
 @pytest.mark.slow
 def test_a_point_has_a_process_of_its_own(root):
     ballast = np.ones(1 << 27)  # 1 GiB here is not in the point's peak
