@@ -4,7 +4,7 @@ Tie rule: a label's rank is the number of labels whose score is at least its own
 count against the model: constant scores earn nothing where there are more labels than the cutoff.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 import numpy as np
@@ -14,12 +14,12 @@ from torch import Tensor
 from .data.stream import Kind, Task, TaskStream
 from .layers import OutputLayer
 from .model import UserModel
-from .padding import padding_of, pieces
+from .padding import Group, in_cache, padding_of, pieces
 
 CUTOFF = 5  # MRR@5
 VECTORS_AT_A_TIME = 128  # fewer make poor products; the scores of more leave the cache before they are read
 MOST_COUNTED = 1 << 24  # ones that float32 can add up; they are counted in place of the scores
-USERS_AT_A_TIME = 512
+USERS_AT_A_TIME = 512  # among which similar padding is looked for
 
 
 def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Tensor) -> np.ndarray:
@@ -70,16 +70,16 @@ def metric_of(kind: Kind, ranks: np.ndarray) -> float:
     return float(scores_of(kind, ranks).mean())
 
 
-def user_vectors(model: UserModel, sequences: np.ndarray, batch: int = USERS_AT_A_TIME) -> Tensor:
+def user_vectors(model: UserModel, sequences: np.ndarray) -> Tensor:
     """The vector at the last position of each sequence: item ids [n, L] -> float32 [n, k]."""
-    return last_vectors(model, model.user_vectors, sequences, batch)
+    return last_vectors(model, model.user_vectors, sequences)
 
 
 @torch.no_grad()
-def last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray, batch: int) -> Tensor:
+def last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray) -> Tensor:
     """``user_vectors`` by another method of the model, ``forward(items [B, L], prefix) -> [B, k]``."""
     vectors = model.embedding.new_empty(len(sequences), model.config.width)
-    for numbers, prefix in chain.from_iterable(pieces(padding_of(sequences), batch)):
+    for numbers, prefix in _groups(padding_of(sequences), model, sequences.shape[1]):
         items = torch.from_numpy(sequences[numbers]).to(vectors.device).long()
         vectors[torch.from_numpy(numbers).to(vectors.device)] = forward(items, prefix)
     return vectors
@@ -92,7 +92,7 @@ def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.
     """
     rows = task.rows(part)
     if task.kind == "sequence":
-        vectors = last_vectors(model, model.last_hidden, stream.sequences[rows, :-1], USERS_AT_A_TIME)
+        vectors = last_vectors(model, model.last_hidden, stream.sequences[rows, :-1])
         return rank_instances(model.outputs[task.name], vectors, np.arange(len(rows)), task.labels[rows])
     users, index = np.unique(task.users[rows], return_inverse=True)
     vectors = user_vectors(model, stream.sequences[stream.input_rows[users]])
@@ -116,7 +116,7 @@ def evaluate_all_positions(model: UserModel, stream: TaskStream, task: Task, par
     known = sequences.shape[1] - 1 - padding  # items that follow an item, of each sequence
     first = np.cumsum(known) - known
     ranks = np.empty(known.sum(), dtype=np.uint8)
-    for numbers, prefix in chain.from_iterable(pieces(padding, USERS_AT_A_TIME)):
+    for numbers, prefix in _groups(padding, model, sequences.shape[1]):
         items = torch.from_numpy(sequences[numbers]).to(model.embedding.device).long()
         position = np.arange(prefix, sequences.shape[1] - 1) - padding[numbers, None]  # from the first item on
         valid = torch.from_numpy(position >= 0).to(items.device)
@@ -125,6 +125,14 @@ def evaluate_all_positions(model: UserModel, stream: TaskStream, task: Task, par
         place = (first[numbers, None] + position)[position >= 0]
         ranks[place] = exact_ranks(model.outputs[task.name], vectors, torch.arange(len(vectors)), targets)
     return ranks
+
+
+def _groups(padding: np.ndarray, model: UserModel, length: int) -> Iterator[Group]:
+    """All sequences in groups of similar padding; of each no more at a time than stay in cache."""
+    size = in_cache(length, model.config.width)
+    for numbers, prefix in chain.from_iterable(pieces(padding, USERS_AT_A_TIME)):
+        for some in np.array_split(numbers, -(-len(numbers) // size)):
+            yield some, prefix
 
 
 def popularity_ranks(stream: TaskStream, task: Task, part: int) -> np.ndarray:

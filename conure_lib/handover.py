@@ -16,7 +16,7 @@ from .config import ConfigError
 from .data.fetch import atomic
 from .data.latest import latest_windows
 from .data.stream import LONGEST, MOST, DataError, TaskStream
-from .evaluate import USERS_AT_A_TIME, last_vectors
+from .evaluate import last_vectors
 from .files import read_json
 from .model import UserModel, load_model, save_model
 from .own_data import NAMES, STREAM, CheckFailed, free_folder, read_names
@@ -181,7 +181,7 @@ def _vectors(function: TaskModel, sequences: np.ndarray, batch: int) -> Iterator
     forward = function.model.last_hidden if function.is_first else function.model.user_vectors
     for start in range(0, len(sequences), batch):
         some = np.ascontiguousarray(sequences[start : start + batch])
-        yield start, last_vectors(function.model, forward, some, USERS_AT_A_TIME)
+        yield start, last_vectors(function.model, forward, some)
 
 
 @torch.no_grad()

@@ -12,11 +12,18 @@ Group = tuple[np.ndarray, int]
 MAX_GROUPS = 8  # of one piece
 LEAST_GROUP = 10  # sequences of one of a full piece's groups; fewer make poor products
 LEAST_SPARED = 256  # positions that one more group must spare, or its operators take longer than they save
+CACHED_ELEMENTS = 1 << 19  # of a hidden tensor [sequences, positions, k]: more than 2 MiB leave the cache
+LEAST_CACHED = 32  # sequences; fewer make poor products
 
 
 def padding_of(sequences: np.ndarray) -> np.ndarray:
     """How many positions stand before each sequence's first item: [n, L] item ids -> int64 [n]."""
     return (sequences != PAD).argmax(1)
+
+
+def in_cache(length: int, width: int) -> int:
+    """How many sequences of so many positions are computed together: no more than stay in fast memory."""
+    return max(LEAST_CACHED, CACHED_ELEMENTS // (length * width))
 
 
 def pieces(padding: np.ndarray, at_most: int) -> Iterator[list[Group]]:

@@ -16,10 +16,8 @@ from .evaluate import user_vectors
 from .model import UserModel
 from .numerics import put
 from .objectives import LabelLoss, NextItemLoss
-from .padding import Group, padding_of, pieces
+from .padding import Group, in_cache, padding_of, pieces
 
-PIECE_ELEMENTS = 1 << 19  # of a hidden tensor [sequences, positions, k]: more than 2 MiB leave the cache
-MIN_PIECE = 32  # sequences; fewer make poor products
 Step = Callable[[np.ndarray], tuple[Iterator[Tensor], int]]
 
 
@@ -191,7 +189,7 @@ def next_items(hidden: Tensor, items: Tensor, padding: np.ndarray, prefix: int) 
 def _pieces(padding: np.ndarray, model: UserModel, length: int) -> Iterator[list[Group]]:
     """This process's share of a batch's sequences, in pieces."""
     own = parallel.share(len(padding))
-    for piece in pieces(padding[own], max(MIN_PIECE, PIECE_ELEMENTS // (length * model.config.width))):
+    for piece in pieces(padding[own], in_cache(length, model.config.width)):
         yield [(own[numbers], prefix) for numbers, prefix in piece]
 
 

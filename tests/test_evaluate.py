@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib import evaluate as module
+from conure_lib import padding
 from conure_lib.data.stream import TEST, TRAIN, VALIDATION, TaskStream
 from conure_lib.evaluate import (
     CUTOFF,
@@ -135,13 +136,17 @@ def test_chunks_do_not_matter(vectors, monkeypatch):
     assert len(set(ranks)) > 3
 
 
-@pytest.mark.parametrize("batch", [1, 3, 100])
-def test_user_vectors_in_any_batches(batch):
+@pytest.mark.parametrize("together", [1, 3, 100])
+@pytest.mark.parametrize("sorted_among", [1, 7, 100])
+def test_user_vectors_in_any_batches(together, sorted_among, monkeypatch):
+    monkeypatch.setattr(padding, "LEAST_CACHED", together)
+    monkeypatch.setattr(padding, "CACHED_ELEMENTS", 1)
+    monkeypatch.setattr(module, "USERS_AT_A_TIME", sorted_among)
     model = lively(small_model())
     sequences = small_stream().sequences
     with torch.no_grad():
         expected = model.hidden(torch.from_numpy(sequences).long())[-1]
-    torch.testing.assert_close(user_vectors(model, sequences, batch), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(user_vectors(model, sequences), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib import padding as module
-from conure_lib.padding import padding_of, pieces
+from conure_lib.padding import in_cache, padding_of, pieces
 
 
 def test_padding_is_counted_from_the_left():
@@ -33,3 +33,8 @@ def test_a_group_must_be_worth_it():
     assert [prefix for _, prefix in next(pieces(padding // 2, 128))] == [0, 16]
     assert [prefix for _, prefix in next(pieces(padding // 4, 128))] == [0]  # 16 of them spare 128
     assert [prefix for _, prefix in next(pieces(np.full(16, 7), 16))] == [7]  # shared by all: always
+
+
+def test_what_is_computed_together_stays_in_cache():
+    assert in_cache(30, 64) * 30 * 64 * 4 <= 2 << 20 < (in_cache(30, 64) + 1) * 30 * 64 * 4
+    assert in_cache(1000, 1000) == module.LEAST_CACHED

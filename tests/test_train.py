@@ -421,8 +421,8 @@ def test_pieces_and_groups_change_nothing(way, separator, monkeypatch):
     assert set(seen) == {1}
     monkeypatch.setattr(padding, "MAX_GROUPS", 8)
     monkeypatch.setattr(padding, "LEAST_SPARED", 1)
-    monkeypatch.setattr(steps, "MIN_PIECE", 7)
-    monkeypatch.setattr(steps, "PIECE_ELEMENTS", 1)
+    monkeypatch.setattr(padding, "LEAST_CACHED", 7)
+    monkeypatch.setattr(padding, "CACHED_ELEMENTS", 1)
     for (one, n, slopes), (other, m, others) in zip(learn(), whole, strict=True):
         assert n == m
         assert one == pytest.approx(other, rel=1e-10)

@@ -13,7 +13,7 @@ from ..config import TrainConfig
 from ..evaluate import exact_ranks
 from ..losses import LogUniformSampler, sampled_softmax_loss, softmax_loss
 from ..optim import fresh_optimizers
-from .parts import DENSE, SAMPLED, Call, new_model, second, trainer
+from .parts import DENSE, SAMPLED, Call, evaluation, new_model, second, trainer
 from .worlds import Size, Sizes, random_stream
 
 
@@ -35,7 +35,8 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(b) products in bfloat16, T2+ step", lambda: (_t2(b, 32, "bfloat16"), _t2(b, 32))),
         Trick("(a) receptive cone", lambda: _cone(a, 512)),
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
-        Trick("(b) pieces of a batch, T2+, batch 256", lambda: _pieces(b, 256)),
+        Trick("(b) pieces of a batch, T2+, batch 256", lambda: _pieces(_t2(b, 256))),
+        Trick("(a) pieces of an evaluation", lambda: _pieces(evaluation(a).ours)),
         Trick("(a) shared padding, T1, half-full", lambda: _padding(lambda: _t1(a, 512))),
         Trick("(a) shared padding, T2+, half-full", lambda: _padding(lambda: _t2(a, 512, half_full=True))),
         Trick("(b) shared padding, T1 sampled, half-full", lambda: _padding(lambda: _t1(b, 32, SAMPLED))),
@@ -93,9 +94,8 @@ def _cone(size: Size, batch: int) -> tuple[Call, Call]:
     return lambda: model.last_hidden(items).backward(slope), lambda: model.hidden(items)[-1].backward(slope)
 
 
-def _pieces(size: Size, batch: int) -> tuple[Call, Call]:
-    learn = _t2(size, batch)
-    return learn, _with(steps, "PIECE_ELEMENTS", 1 << 40, learn)
+def _pieces(call: Call) -> tuple[Call, Call]:
+    return call, _with(padding, "CACHED_ELEMENTS", 1 << 40, call)
 
 
 def _padding(learn: Callable[[], Call]) -> tuple[Call, Call]:
