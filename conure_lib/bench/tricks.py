@@ -36,7 +36,7 @@ def tricks(sizes: Sizes) -> list[Trick]:
         Trick("(a) receptive cone", lambda: _cone(a, 512)),
         Trick("(b) receptive cone", lambda: _cone(b, 32)),
         Trick("(b) pieces of a batch, T2+, batch 256", lambda: _pieces(_t2(b, 256))),
-        Trick("(a) pieces of an evaluation", lambda: _pieces(evaluation(a).ours)),
+        Trick("(b) pieces of an evaluation, 256 users", lambda: _pieces(evaluation(replace(b, users=256)).ours)),
         Trick("(a) shared padding, T1, half-full", lambda: _padding(lambda: _t1(a, 512))),
         Trick("(a) shared padding, T2+, half-full", lambda: _padding(lambda: _t2(a, 512, half_full=True))),
         Trick("(b) shared padding, T1 sampled, half-full", lambda: _padding(lambda: _t1(b, 32, SAMPLED))),
