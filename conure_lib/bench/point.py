@@ -23,7 +23,7 @@ from .parts import DENSE, SAMPLED, learn_untrained, trainer
 from .worlds import random_stream
 
 WorkName = Literal["T1 epoch", "T2+ epoch", "evaluation"]
-ENOUGH, MOST_CALLS = 2.0, 40  # seconds of timed calls, after a first one that sets up and warms up
+ENOUGH, MOST_CALLS = 1.0, 20  # seconds of timed calls, after a first one that sets up and warms up
 
 
 @dataclass(frozen=True)

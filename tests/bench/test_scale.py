@@ -69,22 +69,24 @@ def test_the_quick_sweep(root, monkeypatch, capsys):
     assert "exponents" not in capsys.readouterr().err
 
 
-def test_of_a_point_the_fastest_sweep_counts(root, monkeypatch):
-    todo, calls = scale.points(scale.QUICK, 1), []
+def test_of_a_short_point_the_fastest_sweep_counts(root, monkeypatch):
+    requests = [asdict(point) for _, point in scale.points(scale.QUICK, 1)]
+    visits = dict.fromkeys(range(len(requests)), 0)
 
     def child(module, request):
-        calls.append(request)
-        sweep, number = divmod(len(calls) - 1, len(todo))
-        fast = sweep == number % scale.SWEEPS
-        return {"seconds": number + (1 if fast else 2), "peak_gib": 1.0 + sweep, "imports_gib": 0.5,
-                "measured_steps": 1}  # fmt: skip
+        number = requests.index(request)
+        long, fastest = number % 2 == 1, visits[number] == number % scale.SWEEPS
+        visits[number] += 1
+        seconds = scale.SHORT * (1.5 if long else 0.25 if fastest else 0.5)
+        return {"seconds": seconds, "peak_gib": float(visits[number]), "imports_gib": 0.5, "measured_steps": 1}
 
     monkeypatch.setattr(scale, "child", child)
     table = scale.run_scale(threads=1, quick=True)
-    assert calls == [asdict(point) for _, point in todo] * scale.SWEEPS
-    numbers = np.arange(len(todo))
-    assert table["seconds"].tolist() == (numbers + 1).tolist()
-    assert table["peak_gib"].tolist() == (1 + numbers % scale.SWEEPS).tolist()  # of the same sweep
+    for number, row in enumerate(table.itertuples()):
+        long = number % 2 == 1
+        assert visits[number] == (1 if long else scale.SWEEPS)
+        assert row.seconds == scale.SHORT * (1.5 if long else 0.25)
+        assert row.peak_gib == (1 if long else 1 + number % scale.SWEEPS)  # of the same sweep
 
 
 @pytest.mark.slow
