@@ -1,6 +1,6 @@
 """What each single trick brings: the library with it against the library, or plain PyTorch, without it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from unittest import mock
 
@@ -100,8 +100,11 @@ def _pieces(call: Call) -> tuple[Call, Call]:
 
 def _padding(learn: Callable[[], Call]) -> tuple[Call, Call]:
     """Without: every position of every sequence, padding included."""
-    kept, computed = padding.pieces, lambda lengths, n: padding.pieces(np.zeros_like(lengths), n)
-    return _with(steps, "pieces", kept, learn()), _with(steps, "pieces", computed, learn())
+
+    def computed(lengths: np.ndarray, at_most: int) -> Iterator[list[padding.Group]]:
+        return padding.pieces(np.zeros_like(lengths), at_most)
+
+    return learn(), _with(steps, "pieces", computed, learn())
 
 
 def _distinct(size: Size) -> tuple[Call, Call]:

@@ -82,7 +82,7 @@ def test_rounds_are_a_positive_number(rounds, capsys):
 
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_the_worktree_goes_away_when_the_comparison_is_stopped(repository, signal_number):
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell ignores it
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     before, trees = signal.getsignal(signal.SIGTERM), []
 
     def stopped() -> None:
@@ -92,6 +92,7 @@ def test_the_worktree_goes_away_when_the_comparison_is_stopped(repository, signa
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
         stopped()
+    signal.signal(signal.SIGINT, interrupt)
     ((tree, was_there),) = trees
     assert was_there
     assert not tree.exists()
