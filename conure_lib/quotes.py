@@ -28,8 +28,16 @@ def blocks(profile: str = "standard") -> dict[str, str]:
         for name in ("bench", "study", "scale", "data")
     )
     points = pd.read_csv(paths.bench(quick=False) / "scale.csv")
+    repeats = [
+        json.loads(file.read_text()) for file in sorted((paths.bench(quick=False) / "repeats").glob("*.json"))
+    ]
     found |= {"growth": growth(scale, points), "streams": streams(data)}
-    found |= {"speed": speed(bench), "tricks": tricks(bench), "speed facts": facts(bench), "study": costs(study)}
+    found |= {
+        "speed": speed(bench, repeats),
+        "tricks": tricks(bench),
+        "speed facts": facts(bench),
+        "study": costs(study),
+    }
     return found
 
 
@@ -73,18 +81,22 @@ def spent() -> str:
     return "\n".join(lines)
 
 
-def speed(bench: dict) -> str:
+def speed(bench: dict, repeats: list[dict]) -> str:
     """bench.json's parts: ours in ms a step, both ratios, the target, GFLOP/s and their share of the peak, and
-    the share of our time that products take."""
-    head = ("work", "here", "against port", "against lean", "wanted", "GFLOP/s, share of the fastest product",
-            "time in products")  # fmt: skip
+    the share of our time that products take. repeats: whole runs at other times, of the same form; the lowest
+    and the highest ratio to the port of all runs."""
+    head = ("work", "here", "against port", f"lowest and highest of {1 + len(repeats)} runs", "against lean",
+            "wanted", "GFLOP/s, share of the fastest product", "time in products")  # fmt: skip
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for row in bench["parts"]:
         port, lean = (f"{row[n]['ratio']:.1f}x" if row[n]["ratio"] else row[n]["reason"] for n in ("port", "lean"))
         wanted = f"{row['target']:g}x" if row["target"] else ""
         used = f"{row['gflops']:.0f}, {row['share_of_peak']:.0%}"
         lean = "same work" if lean.startswith("the same work") else lean
-        shown = f"{row['name']} | {row['ours_ms']:,.0f} ms | {port} | {lean} | {wanted} | {used}"
+        ratios = [part["port"]["ratio"] for run in (bench, *repeats) for part in run["parts"]
+                  if part["name"] == row["name"]]  # fmt: skip
+        between = f"{min(ratios):.1f} to {max(ratios):.1f}"
+        shown = f"{row['name']} | {row['ours_ms']:,.0f} ms | {port} | {between} | {lean} | {wanted} | {used}"
         lines.append(f"| {shown} | {row['spent']['products']:.0%} |")
     return "\n".join(lines)
 
@@ -94,7 +106,7 @@ def tricks(bench: dict) -> str:
     lines = ["| trick | with | without | gain |", "|---" * 4 + "|"]
     for row in bench["tricks"]:
         spent = " | ".join(f"{row[f'{name}_ms']:,.1f} ms" for name in ("with", "without"))
-        lines.append(f"| {row['name']} | {spent} | {row['ratio']:.1f}x |")
+        lines.append(f"| {row['name']} | {spent} | {row['ratio']:.2f}x |")
     return "\n".join(lines)
 
 
