@@ -7,27 +7,26 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from conure_lib.errors import ConfigError
+
 PROTOCOL = 2
 """Goes into every stage id. Raise it with any change of the code that changes numbers."""
 
 OPTIMIZERS = ("adam", "sgd")
 T1_LOSSES = ("softmax", "sampled-softmax")
 DEVICES = ("cpu", "cuda")
-PRECISIONS = ("float32", "bfloat16")
 PATCHES = ("serial", "parallel")
 TABLE_UPDATES = ("dense", "rows")
-MOST = 2**31 - 1  # of anything that is counted, seeds too
-WIDEST = 2**16  # of a layer or a dilation
-MOST_THREADS = 1024
-
-
-class ConfigError(ValueError):
-    """A setting that cannot be used. The message names the field, what was found and what is wanted."""
+MAX_INT = 2**31 - 1  # of anything that is counted, seeds too
+MAX_WIDTH = 2**16  # of a layer or a dilation
+MAX_THREADS = 1024
 
 
 def _demand(ok: bool, owner: object, name: str, wanted: str) -> None:
     if not ok:
-        raise ConfigError(f"{type(owner).__name__}.{name} = {getattr(owner, name)!r}; wanted: {wanted}")
+        raise ConfigError(
+            f"{type(owner).__name__}.{name} = {getattr(owner, name)!r}; wanted: {wanted}"
+        )
 
 
 def _in(value: object, low: float, high: float) -> bool:
@@ -49,7 +48,9 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         _demand(isinstance(self.dataset, str), self, "dataset", "a name")
-        ok = isinstance(self.options, Mapping) and all(isinstance(name, str) for name in self.options)
+        ok = isinstance(self.options, Mapping) and all(
+            isinstance(name, str) for name in self.options
+        )
         _demand(ok, self, "options", "option names and their values")
 
 
@@ -66,10 +67,12 @@ class ModelConfig:
     separator: bool = False
 
     def __post_init__(self) -> None:
-        _demand(_whole(self.width, 1, WIDEST), self, "width", f"an integer from 1 to {WIDEST}")
+        _demand(
+            _whole(self.width, 1, MAX_WIDTH), self, "width", f"an integer from 1 to {MAX_WIDTH}"
+        )
         ok = isinstance(self.dilations, tuple) and len(self.dilations) > 0
-        ok = ok and all(_whole(d, 1, WIDEST) for d in self.dilations)
-        _demand(ok, self, "dilations", f"a non-empty tuple of integers from 1 to {WIDEST}")
+        ok = ok and all(_whole(d, 1, MAX_WIDTH) for d in self.dilations)
+        _demand(ok, self, "dilations", f"a non-empty tuple of integers from 1 to {MAX_WIDTH}")
         _demand(isinstance(self.separator, bool), self, "separator", "True or False")
 
 
@@ -103,21 +106,43 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "patience", "labels_per_user"):
-            _demand(_whole(getattr(self, name), 1, MOST), self, name, f"an integer from 1 to {MOST}")
+            _demand(
+                _whole(getattr(self, name), 1, MAX_INT),
+                self,
+                name,
+                f"an integer from 1 to {MAX_INT}",
+            )
         _demand(_in(self.learning_rate, 0, 10), self, "learning_rate", "a number between 0 and 10")
         shares = ("share", "negatives", "joint_weight")
         for name in shares:
             value = getattr(self, name)
             _demand(_in(value, 0, 2) and value <= 1, self, name, "a share in (0, 1]")
-        _demand(_in(self.rho, 0, MOST), self, "rho", f"a number between 0 and {MOST}")
-        _demand(_in(self.l2, -1, MOST) and self.l2 >= 0, self, "l2", f"a number of at least 0, below {MOST}")
-        for name in (*shares, "learning_rate", "rho", "l2"):  # 0 and 0.0 are one setting with one id
+        _demand(_in(self.rho, 0, MAX_INT), self, "rho", f"a number between 0 and {MAX_INT}")
+        _demand(
+            _in(self.l2, -1, MAX_INT) and self.l2 >= 0,
+            self,
+            "l2",
+            f"a number of at least 0, below {MAX_INT}",
+        )
+        for name in (
+            *shares,
+            "learning_rate",
+            "rho",
+            "l2",
+        ):  # 0 and 0.0 are one setting with one id
             object.__setattr__(self, name, float(getattr(self, name)))
         _demand(self.optimizer in OPTIMIZERS, self, "optimizer", " or ".join(OPTIMIZERS))
         _demand(self.loss in T1_LOSSES, self, "loss", " or ".join(T1_LOSSES))
-        _demand(self.table_updates in TABLE_UPDATES, self, "table_updates", " or ".join(TABLE_UPDATES))
+        _demand(
+            self.table_updates in TABLE_UPDATES, self, "table_updates", " or ".join(TABLE_UPDATES)
+        )
         if self.table_updates == "rows":
-            _demand(self.loss == "sampled-softmax", self, "loss", "sampled-softmax, if table_updates is rows")
+            _demand(
+                self.loss == "sampled-softmax",
+                self,
+                "loss",
+                "sampled-softmax, if table_updates is rows",
+            )
             _demand(self.optimizer == "adam", self, "optimizer", "adam, if table_updates is rows")
             _demand(self.l2 == 0, self, "l2", "0, if table_updates is rows")
 
@@ -132,9 +157,7 @@ class StudyConfig:
     prune: the share pruned away after each task (Q in the paper), per task. prune_embedding: the same for the
     embedding, which is pruned and retrained as well if this is not empty (Table 5). seeds: of initialisation,
     order and negatives. threads: of PyTorch; results are bit-identical only at the same number.
-    device: "cpu" or "cuda". precision: of the products of training, "float32" or "bfloat16"; evaluation is always
-    in float32. What was trained in bfloat16 is for trying things out: it cannot be published.
-    processes: that train one model together under ``torchrun`` (``parallel``).
+    device: "cpu" or "cuda".
     """
 
     profile: str
@@ -148,37 +171,51 @@ class StudyConfig:
     retrain_rate: float = 1.0
     threads: int = 1
     device: str = "cpu"
-    precision: str = "float32"
-    processes: int = 1
 
     def __post_init__(self) -> None:
         _demand(isinstance(self.profile, str), self, "profile", "a name")
         for name, kind in (("data", DataConfig), ("model", ModelConfig)):
             _demand(isinstance(getattr(self, name), kind), self, name, f"a {kind.__name__}")
         for name in ("train", "retrain", "prune", "prune_embedding"):
-            ok = isinstance(getattr(self, name), Mapping) and all(isinstance(k, str) for k in getattr(self, name))
+            ok = isinstance(getattr(self, name), Mapping) and all(
+                isinstance(k, str) for k in getattr(self, name)
+            )
             _demand(ok, self, name, "names and their values")
         ok = all(isinstance(settings, TrainConfig) for settings in self.train.values())
-        _demand(ok and {"T1", "*"} <= self.train.keys(), self, "train", "a TrainConfig for 'T1' and '*' at least")
+        _demand(
+            ok and {"T1", "*"} <= self.train.keys(),
+            self,
+            "train",
+            "a TrainConfig for 'T1' and '*' at least",
+        )
         _demand("*" in self.prune, self, "prune", "a ratio for '*' (tasks that are not named)")
         ok = not self.prune_embedding or "*" in self.prune_embedding
         _demand(ok, self, "prune_embedding", "nothing, or a ratio for '*' as well")
         for name in ("prune", "prune_embedding"):
             ok = all(_in(ratio, 0, 1) for ratio in getattr(self, name).values())
             _demand(ok, self, name, "shares above 0 and below 1, e.g. 0.7 to prune 70%")
-        ok = isinstance(self.seeds, tuple) and len(self.seeds) > 0 and all(_whole(s, 0, MOST) for s in self.seeds)
-        wanted = f"a tuple of distinct integers from 0 to {MOST}"
+        ok = (
+            isinstance(self.seeds, tuple)
+            and len(self.seeds) > 0
+            and all(_whole(s, 0, MAX_INT) for s in self.seeds)
+        )
+        wanted = f"a tuple of distinct integers from 0 to {MAX_INT}"
         _demand(ok and len(set(self.seeds)) == len(self.seeds), self, "seeds", wanted)
-        wanted = f"an integer from 1 to {MOST_THREADS}"
-        for name in ("threads", "processes"):
-            _demand(_whole(getattr(self, name), 1, MOST_THREADS), self, name, wanted)
+        wanted = f"an integer from 1 to {MAX_THREADS}"
+        _demand(_whole(self.threads, 1, MAX_THREADS), self, "threads", wanted)
         _demand(self.device in DEVICES, self, "device", " or ".join(DEVICES))
-        _demand(self.precision in PRECISIONS, self, "precision", " or ".join(PRECISIONS))
         unknown = set(self.retrain) - {f.name for f in fields(TrainConfig)}
         _demand(not unknown, self, "retrain", f"fields of TrainConfig; unknown: {sorted(unknown)}")
-        _demand(_in(self.retrain_rate, 0, MOST), self, "retrain_rate", f"a number between 0 and {MOST}")
+        _demand(
+            _in(self.retrain_rate, 0, MAX_INT),
+            self,
+            "retrain_rate",
+            f"a number between 0 and {MAX_INT}",
+        )
         for key in self.train:
-            self.training(key.partition(".")[0], "retrain")  # a bad value is refused here, not after hours
+            self.training(
+                key.partition(".")[0], "retrain"
+            )  # a bad value is refused here, not after hours
 
     def training(self, task: str, action: str = "train") -> TrainConfig:
         """The settings of an action on a task; those of "retrain" follow from those of "train"."""

@@ -1,32 +1,56 @@
-"""Small text files, read within bounds: what is too large, no UTF-8 or no JSON is refused."""
+"""Files: small text read within bounds, digests, and files and folders that are written whole or not at all."""
 
+import hashlib
 import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-SMALL = 1 << 24  # bytes; descriptions, plans and records have some kilobytes
+from filelock import FileLock
+from safetensors import SafetensorError
+
+from conure_lib.errors import StorageError
+
+MAX_TEXT_BYTES = 1 << 24  # plans and records have some kilobytes
+OWNER = ".of-"  # between a temporary folder's name and the process that writes it
 
 
 def read_text(path: Path) -> str:
-    """The UTF-8 text of a small file, without a byte order mark.
+    """Read a small UTF-8 text file, without a byte order mark.
 
-    Raises OSError, or ValueError that says what was found instead.
+    Raises
+    ------
+    OSError
+        If it cannot be read.
+    ValueError
+        If it is too large, no UTF-8, or no plain file; the message says what was found instead.
     """
     if path.exists() and not path.is_file():  # a pipe would make us wait for its writer
         raise ValueError("a folder, a pipe or a device")
-    if (size := path.stat().st_size) > SMALL:
-        raise ValueError(f"{size} bytes, more than {SMALL}")
+    if (size := path.stat().st_size) > MAX_TEXT_BYTES:
+        raise ValueError(f"{size} bytes, more than {MAX_TEXT_BYTES}")
     return path.read_text(encoding="utf-8-sig")
 
 
 def read_json(path: Path) -> object:
-    """The content of a small JSON file. Raises OSError, or ValueError, also for a key that occurs twice."""
+    """Read a small JSON file. Raises OSError, or ValueError, also for a key that occurs twice."""
     try:
-        return json.loads(read_text(path), object_pairs_hook=_each_once)
+        return json.loads(read_text(path), object_pairs_hook=_without_repeated_keys)
     except RecursionError as error:
         raise ValueError("lists or objects nested too deeply") from error
 
 
-def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+def write_json(path: Path, content: object) -> None:
+    """Write JSON with sorted keys: the same content gives the same bytes."""
+    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
     content = dict(pairs)
     if len(content) < len(pairs):
         keys = [key for key, _ in pairs]
@@ -34,8 +58,8 @@ def _each_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
     return content
 
 
-def fault_of(path: str | Path) -> str:
-    """Why no file can be at a path (a name too long or with a NUL, a link to itself, ...); "" if one can."""
+def path_problem(path: str | Path) -> str:
+    """Say why no file can be at a path (a name too long or with a NUL, a link to itself); "" if one can."""
     try:
         Path(path).resolve(strict=True)
     except FileNotFoundError:
@@ -43,3 +67,113 @@ def fault_of(path: str | Path) -> str:
     except (OSError, ValueError, RuntimeError) as error:
         return getattr(error, "strerror", None) or str(error)
     return ""
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 (hex) of a file, read block by block."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def file_lock(target: Path) -> Iterator[None]:
+    """Let one process at a time make ``target``; others wait. The lock of a dead process is free at once."""
+    with _storing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock"))
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def atomic_folder(target: Path) -> Iterator[Path]:
+    """Give a temporary folder beside ``target`` that takes its name when the block ends well, else disappears.
+
+    If another process finished ``target`` meanwhile, its folder stays. Files can be read by everybody whom the
+    process's umask allows to (safetensors writes for the owner alone).
+    """
+    folder = temporary_folder(target.name, target.parent)
+    try:
+        with _storing(target):
+            yield folder
+            _share(folder)
+            try:
+                os.rename(folder, target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def atomic_file(target: Path) -> Iterator[Path]:
+    """Give a path of the same name elsewhere whose file takes ``target``'s place when the block ends well."""
+    remove_leftovers(target.parent)
+    folder = temporary_folder(target.name, target.parent)
+    try:
+        with _storing(target):
+            yield folder / target.name
+            _share(folder)
+            os.replace(folder / target.name, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def temporary_folder(name: str, parent: Path) -> Path:
+    """Make a hidden folder that bears this machine's and process's name, for ``remove_leftovers``."""
+    with _storing(parent):
+        parent.mkdir(parents=True, exist_ok=True)
+        owner = f"{platform.node()}@{os.getpid()}-"
+        return Path(tempfile.mkdtemp(prefix=f".{name[:80]}{OWNER}{owner}", dir=parent))
+
+
+def remove_leftovers(parent: Path) -> list[Path]:
+    """Remove the temporary folders that killed processes of this machine left in ``parent``; return them."""
+    gone = []
+    for folder in parent.glob(f".*{OWNER}{platform.node()}@*") if parent.is_dir() else ():
+        number = folder.name.rpartition("@")[2].partition("-")[0]
+        if number.isdigit() and not _is_alive(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)
+            gone.append(folder)
+    return gone
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process of this machine is at work; one that is dead but not yet reaped is not."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's process, or a system without /proc
+        return True
+    return state not in "ZX"
+
+
+def _share(folder: Path) -> None:
+    """Permissions as if the process had created the files in the usual way."""
+    mask = os.umask(0)
+    os.umask(mask)
+    folder.chmod(0o777 & ~mask)
+    for file in folder.iterdir():
+        file.chmod(0o666 & ~mask)
+
+
+@contextmanager
+def _storing(target: Path) -> Iterator[None]:
+    """Turn what the system (or safetensors, in its own words) says of a failed write into a StorageError."""
+    try:
+        yield
+    except StorageError:
+        raise
+    except (OSError, SafetensorError) as error:
+        if not isinstance(error, SafetensorError) and error.errno is None:
+            raise  # not the system's own
+        hint = "make room or allow writing; the same command then continues where it stopped"
+        with suppress(OSError):
+            target = target.absolute()
+        raise StorageError(f"{target} cannot be written ({error}); {hint}") from error

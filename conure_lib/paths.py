@@ -60,7 +60,7 @@ def figures(profile: str, dataset: str) -> Path:
 
 def settings(dataset: str) -> Path:
     """What the search for hyper-parameters chose; part of the library."""
-    return Path(__file__).resolve().parent / "settings" / f"{dataset}.json"
+    return Path(__file__).resolve().parent / "study" / "settings" / f"{dataset}.json"
 
 
 def claims(profile: str) -> Path:

@@ -38,7 +38,11 @@ def python():
     """Command and environment of a fresh interpreter that finds the library and writes below ``root``."""
 
     def command(code: str, root: Path) -> dict:
-        return {"args": [sys.executable, "-c", code], "env": {**os.environ, **environment(root)}, "text": True}
+        return {
+            "args": [sys.executable, "-c", code],
+            "env": {**os.environ, **environment(root)},
+            "text": True,
+        }
 
     return command
 

@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from conure_lib.config import OPTIMIZERS, DataConfig, ModelConfig, StudyConfig, TrainConfig
-from conure_lib.data import synthetic
+from conure_lib.data.sources import synthetic
 from conure_lib.data.stream import Task, TaskStream
-from conure_lib.model import UserModel
-from conure_lib.stages import ENVIRONMENT
-from conure_lib.steps import Joint
+from conure_lib.models.nextitnet import UserModel
+from conure_lib.pipeline.stage import ENVIRONMENT
+from conure_lib.training.batches import Joint
 
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
 RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
@@ -41,7 +41,9 @@ def small_stream(**dials) -> TaskStream:
     return synthetic.build(**SMALL | dials)
 
 
-def small_model(n_items: int = 64, width: int = 8, dilations=(1,), seed: int = 0, **options) -> UserModel:
+def small_model(
+    n_items: int = 64, width: int = 8, dilations=(1,), seed: int = 0, **options
+) -> UserModel:
     return UserModel(ModelConfig(width, tuple(dilations), **options), n_items, rng(seed))
 
 
@@ -49,7 +51,9 @@ def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
     """The same model with all parameters far from their initial values, LayerNorms too."""
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn(parameter.shape, generator=rng(seed), dtype=parameter.dtype), alpha=0.3)
+            parameter.add_(
+                torch.randn(parameter.shape, generator=rng(seed), dtype=parameter.dtype), alpha=0.3
+            )
     return model
 
 
@@ -62,7 +66,9 @@ def learner_of(kind: str, stream: TaskStream, width: int = 8, patched: bool = Fa
         model.add_output(task.name, task.n_labels, task.kind, rng(5))
     if patched:
         model.add_patches("serial", rng(6))
-    names = [n for n, _ in model.named_parameters() if kind != "output-only" or n.startswith("outputs.")]
+    names = [
+        n for n, _ in model.named_parameters() if kind != "output-only" or n.startswith("outputs.")
+    ]
     return model, dict.fromkeys(names), joint
 
 
@@ -102,7 +108,9 @@ def state_of(model: torch.nn.Module) -> dict[str, bytes]:
 @torch.no_grad()
 def logits(model: UserModel, task: str, sequences: torch.Tensor) -> torch.Tensor:
     """What a task's layer says at the last position (T1: of all items but the last)."""
-    vectors = model.last_hidden(sequences[:, :-1]) if task == "T1" else model.user_vectors(sequences)
+    vectors = (
+        model.last_hidden(sequences[:, :-1]) if task == "T1" else model.user_vectors(sequences)
+    )
     return model.outputs[task](vectors)
 
 

@@ -7,12 +7,16 @@ from helpers import small_study
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conure_lib.config import ConfigError, ModelConfig, StudyConfig, TrainConfig, canonical, content_id
+from conure_lib.config import ModelConfig, StudyConfig, TrainConfig, canonical, content_id
+from conure_lib.errors import ConfigError
 
 NAN = float("nan")
 BAD = [
     *((ModelConfig, "width", bad) for bad in (0, -1, 1.5, "64", None)),
-    *((ModelConfig, "dilations", bad) for bad in ((), (0,), (1, -1), (1.5,), ("1",), [1, 4], 4, None)),
+    *(
+        (ModelConfig, "dilations", bad)
+        for bad in ((), (0,), (1, -1), (1.5,), ("1",), [1, 4], 4, None)
+    ),
     *((ModelConfig, "separator", bad) for bad in (1, "yes", None)),
     *(
         (TrainConfig, name, bad)
@@ -31,9 +35,15 @@ BAD = [
     *((TrainConfig, "loss", bad) for bad in ("bpr", "", None)),
     *((TrainConfig, "table_updates", bad) for bad in ("row", "", None)),
     *((StudyConfig, "train", bad) for bad in ({}, {"T1": TrainConfig()}, {"*": TrainConfig()})),
-    *((StudyConfig, "prune", bad) for bad in ({}, {"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})),
+    *(
+        (StudyConfig, "prune", bad)
+        for bad in ({}, {"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})
+    ),
     *((StudyConfig, "prune", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
-    *((StudyConfig, "prune_embedding", bad) for bad in ({"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})),
+    *(
+        (StudyConfig, "prune_embedding", bad)
+        for bad in ({"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70})
+    ),
     *((StudyConfig, "prune_embedding", bad) for bad in ({"*": NAN}, {"*": "0.5"})),
     *((StudyConfig, "seeds", bad) for bad in ((), (1, 1), (-1,), (0.5,), ("1",))),
     *((StudyConfig, name, bad) for name in ("threads", "processes") for bad in (0, -1, 1.5, "1")),
@@ -48,7 +58,9 @@ def made(kind, **changes):
     return small_study(**changes) if kind is StudyConfig else kind(**changes)
 
 
-@pytest.mark.parametrize(("kind", "name", "bad"), BAD, ids=lambda value: getattr(value, "__name__", repr(value)))
+@pytest.mark.parametrize(
+    ("kind", "name", "bad"), BAD, ids=lambda value: getattr(value, "__name__", repr(value))
+)
 def test_a_bad_field_is_named(kind, name, bad):
     with pytest.raises(ConfigError, match=rf"^{kind.__name__}\.{name} = ") as caught:
         made(kind, **{name: bad})
@@ -70,12 +82,16 @@ def test_a_bad_value_for_retraining_is_found_at_once():
         small_study(retrain_rate=1e6)
     fast = TrainConfig(learning_rate=9.0)
     with pytest.raises(ConfigError, match=r"TrainConfig\.learning_rate = "):
-        small_study(train={"T1": TrainConfig(), "*": TrainConfig(), "T2.train": fast}, retrain_rate=2.0)
+        small_study(
+            train={"T1": TrainConfig(), "*": TrainConfig(), "T2.train": fast}, retrain_rate=2.0
+        )
 
 
 def test_every_field_that_can_be_bad_is_tried():
     free = {(StudyConfig, "profile"), (StudyConfig, "data"), (StudyConfig, "model")}
-    every = {(kind, f.name) for kind in (ModelConfig, TrainConfig, StudyConfig) for f in fields(kind)}
+    every = {
+        (kind, f.name) for kind in (ModelConfig, TrainConfig, StudyConfig) for f in fields(kind)
+    }
     assert {(kind, name) for kind, name, _ in BAD} == every - free
 
 
@@ -88,7 +104,9 @@ def test_settings_do_not_change(config):
 def test_settings_of_tasks():
     one, other = TrainConfig(epochs=1, l2=0.5), TrainConfig(epochs=9, l2=0.25)
     prune = {"T1": 0.7, "*": 0.9}
-    study = small_study(train={"T1": one, "*": other}, retrain={"epochs": 4, "learning_rate": 0.5}, prune=prune)
+    study = small_study(
+        train={"T1": one, "*": other}, retrain={"epochs": 4, "learning_rate": 0.5}, prune=prune
+    )
     assert study.training("T1") is one
     assert study.training("T5") is other
     assert study.training("T1", "retrain") == TrainConfig(epochs=4, learning_rate=0.5, l2=0.5)
@@ -101,9 +119,16 @@ def test_settings_of_tasks():
 
 def test_an_action_has_settings_of_its_own_then_its_tasks_then_the_rest():
     rest, task, own = (TrainConfig(epochs=n) for n in (1, 2, 3))
-    study = small_study(train={"T1": rest, "*": rest, "T2": task, "T2.finetune": own, "T3.joint": own})
+    study = small_study(
+        train={"T1": rest, "*": rest, "T2": task, "T2.finetune": own, "T3.joint": own}
+    )
     assert study.training("T2", "finetune") is own
-    assert study.training("T2", "scratch") is study.training("T2") is study.training("T2", "train") is task
+    assert (
+        study.training("T2", "scratch")
+        is study.training("T2")
+        is study.training("T2", "train")
+        is task
+    )
     assert study.training("T3", "joint") is own
     assert study.training("T3", "finetune") is study.training("T3") is rest
     assert study.training("T4", "joint") is rest
@@ -115,7 +140,9 @@ def test_retraining_follows_from_training_and_from_nothing_else():
     train = {"T1": rest, "*": rest, "T2.finetune": other, "T2.retrain": other}
     study = small_study(train=train, retrain={"patience": 7}, retrain_rate=0.5)
     assert study.training("T2", "retrain") == TrainConfig(epochs=1, learning_rate=0.05, patience=7)
-    study = small_study(train={**train, "T2.train": trained}, retrain={"patience": 7}, retrain_rate=0.5)
+    study = small_study(
+        train={**train, "T2.train": trained}, retrain={"patience": 7}, retrain_rate=0.5
+    )
     assert study.training("T2", "retrain") == TrainConfig(epochs=2, learning_rate=0.1, patience=7)
 
 
@@ -137,7 +164,9 @@ def test_equal_numbers_are_one_setting():
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 

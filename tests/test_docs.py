@@ -10,11 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conure_lib import paths, quotes, report
+from conure_lib import paths
+from conure_lib.analysis import readme_tables, tables
 from conure_lib.config import DataConfig
-from conure_lib.data import CATALOGUE, load
-from conure_lib.profiles import PROFILES, study_config
+from conure_lib.data.catalogue import CATALOGUE
+from conure_lib.data.registry import load
 from conure_lib.site import prose
+from conure_lib.study.profiles import PROFILES, study_config
 
 REPOSITORY = paths.DOCS.parent
 DOCUMENTS = prose.documents()
@@ -65,7 +67,9 @@ class Cells(HTMLParser):
 
 def executed_counts(dataset: str) -> list[dict]:
     """Table 1 of notebook 00 as it ran on a dataset, the rows of that dataset."""
-    content = json.loads((REPOSITORY / f"results/executed/standard/{dataset}/00_data.ipynb").read_text("utf-8"))
+    content = json.loads(
+        (REPOSITORY / f"results/executed/standard/{dataset}/00_data.ipynb").read_text("utf-8")
+    )
     for cell in content["cells"]:
         for output in cell.get("outputs", []):
             head, *rows = Cells("".join(output.get("data", {}).get("text/html", []))).rows or [[]]
@@ -81,7 +85,13 @@ def executed_counts(dataset: str) -> list[dict]:
 
 def test_the_documents_are_there():
     assert {one.name for one in DOCUMENTS} >= {
-        *("README.md", "CONTRIBUTING.md", "docs/data-cards.md", "docs/model-card.md", "docs/reading-the-paper.md")
+        *(
+            "README.md",
+            "CONTRIBUTING.md",
+            "docs/data-cards.md",
+            "docs/model-card.md",
+            "docs/reading-the-paper.md",
+        )
     }
 
 
@@ -91,7 +101,11 @@ def test_links_of_documents_lead_to_files_and_headings(document):
         parts = urlsplit(url)
         if parts.scheme:
             continue
-        target = (document.source.parent / unquote(parts.path)).resolve() if parts.path else document.source
+        target = (
+            (document.source.parent / unquote(parts.path)).resolve()
+            if parts.path
+            else document.source
+        )
         assert target.is_file(), f"{document.name}: {url}"
         assert target.is_relative_to(REPOSITORY), f"{document.name}: {url} leaves the repository"
         if parts.fragment:
@@ -149,7 +163,9 @@ def test_the_cards_counts_are_those_of_the_committed_notebook(dataset):
 def test_the_synthetic_cards_counts_are_those_of_the_default_world():
     stream = load(DataConfig("synthetic"))
     expected = markdown(stream.describe())
-    assert block(text_of("data-cards.md"), "counts synthetic") == expected, f"the card must read:\n{expected}"
+    assert block(text_of("data-cards.md"), "counts synthetic") == expected, (
+        f"the card must read:\n{expected}"
+    )
     users = PROFILES["standard"]["synthetic"]["data"].options["n_users"]
     assert f"`standard` takes {users:,} users" in text_of("data-cards.md")
 
@@ -164,15 +180,17 @@ def test_every_reported_real_dataset_is_on_the_cards(name):
 @pytest.mark.parametrize("dataset", [name for name in REPORTED if name != "synthetic"])
 def test_the_model_cards_metrics_are_the_committed_ones(dataset):
     table = pd.read_csv(REPOSITORY / f"results/standard/{dataset}/overall.csv")
-    expected = report.markdown(table[table["method"].isin(["Popularity", "Conure"])])
+    expected = tables.markdown(table[table["method"].isin(["Popularity", "Conure"])])
     found = block(text_of("model-card.md"), f"metrics {dataset}")
     assert found == expected, f"the model card must read:\n{expected}"
 
 
 def test_the_model_cards_cost_is_the_committed_one(monkeypatch):
     monkeypatch.setattr(paths, "ROOT", REPOSITORY)
-    expected = quotes.spent()
-    assert block(text_of("model-card.md"), "cost") == expected, f"the model card must read:\n{expected}"
+    expected = readme_tables.spent()
+    assert block(text_of("model-card.md"), "cost") == expected, (
+        f"the model card must read:\n{expected}"
+    )
 
 
 @pytest.mark.parametrize("dataset", [name for name in REPORTED if name != "synthetic"])
@@ -186,7 +204,10 @@ def test_the_model_card_names_the_size_of_the_network(dataset):
 def test_what_the_cards_say_of_classes():
     """The largest class of complete-journey's profiles; ml-100k's floor for gender, which is the share of men."""
     text, stream = text_of("data-cards.md"), load(DataConfig("complete-journey"))
-    largest = [np.bincount(stream[name].labels).max() / len(stream[name].labels) for name in ("T4", "T5", "T6")]
+    largest = [
+        np.bincount(stream[name].labels).max() / len(stream[name].labels)
+        for name in ("T4", "T5", "T6")
+    ]
     assert "{:.0%} (T4), {:.0%} (T5) and {:.0%} (T6) of the households".format(*largest) in text
     table = pd.read_csv(REPOSITORY / "results/standard/ml-100k/overall.csv")
     (floor,) = table[(table["method"] == "Popularity") & (table["task"] == "T5")]["value"]

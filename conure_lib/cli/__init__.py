@@ -1,5 +1,5 @@
 """The command ``conure``: a thin layer over the library."""
 
-from .entry import main, parser
+from conure_lib.cli.entry import main, parser
 
 __all__ = ["main", "parser"]

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from .. import paths
-from ..config import MOST, ConfigError
-from ..executors import scheduler_address
+from conure_lib import paths
+from conure_lib.config import MAX_INT
+from conure_lib.errors import ConfigError
+from conure_lib.pipeline.executors import scheduler_address
 
-MOST_CHARACTERS = 1500  # of a message
+MAX_CHARACTERS = 1500  # of a message
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -28,13 +29,15 @@ class Parser(argparse.ArgumentParser):
 def one_line(message: object) -> str:
     """A message that fits a terminal and does not steer it, whatever names and values of files it quotes."""
     line = " ".join(str(message).split())
-    if len(line) > MOST_CHARACTERS:
-        half = MOST_CHARACTERS // 2
+    if len(line) > MAX_CHARACTERS:
+        half = MAX_CHARACTERS // 2
         line = f"{line[:half]} ... {line[-half:]}"
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
-def add_command(commands: argparse._SubParsersAction, function: Command, name: str, *examples: str) -> Parser:
+def add_command(
+    commands: argparse._SubParsersAction, function: Command, name: str, *examples: str
+) -> Parser:
     """A sub-command that calls ``function``; its help is the function's docstring and ends with the examples."""
     sub = commands.add_parser(
         name,
@@ -49,13 +52,19 @@ def add_command(commands: argparse._SubParsersAction, function: Command, name: s
 
 def add_json(sub: Parser, what: str) -> None:
     """The switch ``--json``; what: that it prints."""
-    sub.add_argument("--json", action="store_true", help=f"{what} as JSON on stdout, and nothing else there")
+    sub.add_argument(
+        "--json", action="store_true", help=f"{what} as JSON on stdout, and nothing else there"
+    )
 
 
 def add_options(sub: Parser) -> None:
     """The repeatable ``--option NAME=VALUE``; see ``options``."""
     sub.add_argument(
-        "--option", action="append", default=[], metavar="NAME=VALUE", help="an option of the builder"
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the builder",
     )
 
 
@@ -70,7 +79,9 @@ def whole(low: int, high: int) -> Callable[[str], int]:
     def number(text: str) -> int:
         if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
             shown = text if len(text) <= 40 else f"{text[:40]}..."
-            raise argparse.ArgumentTypeError(f"found {shown!r}, wanted a whole number from {low} to {high}")
+            raise argparse.ArgumentTypeError(
+                f"found {shown!r}, wanted a whole number from {low} to {high}"
+            )
         return int(text)
 
     return number
@@ -79,7 +90,9 @@ def whole(low: int, high: int) -> Callable[[str], int]:
 def amount(text: str) -> float:
     """The type of an argument that is a number above 0, and no more than a billion."""
     if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", text) or not 0 < float(text) <= 1e9:
-        raise argparse.ArgumentTypeError(f"found {text[:40]!r}, wanted a number above 0, such as 0.04")
+        raise argparse.ArgumentTypeError(
+            f"found {text[:40]!r}, wanted a number above 0, such as 0.04"
+        )
     return float(text)
 
 
@@ -91,7 +104,7 @@ def scheduler(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-count, seed = whole(1, 1024), whole(0, MOST)
+count, seed = whole(1, 1024), whole(0, MAX_INT)
 
 
 def print_json(value: object) -> None:

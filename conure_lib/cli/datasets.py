@@ -2,16 +2,32 @@
 
 import argparse
 
-from ..config import DataConfig
-from ..data import BUILDERS, CATALOGUE, at_hand, load, stored_at
-from .common import Parser, add_command, add_json, add_options, options, print_json, print_table, short
+from conure_lib.cli.common import (
+    Parser,
+    add_command,
+    add_json,
+    add_options,
+    options,
+    print_json,
+    print_table,
+    short,
+)
+from conure_lib.config import DataConfig
+from conure_lib.data.catalogue import CATALOGUE
+from conure_lib.data.registry import BUILDERS, at_hand, load, stored_at
 
 
 def list_datasets(args: argparse.Namespace) -> int:
     """Lists the datasets: what they are, whose terms they have, and whether they are at hand."""
     ready = {config.dataset for config in at_hand()}
     rows = [
-        {"name": name, "what": source.what, "from": source.origin, "terms": source.terms, "at_hand": name in ready}
+        {
+            "name": name,
+            "what": source.what,
+            "from": source.origin,
+            "terms": source.terms,
+            "at_hand": name in ready,
+        }
         for name, source in CATALOGUE.items()
     ]
     if args.json:
@@ -28,7 +44,9 @@ def fetch(args: argparse.Namespace) -> int:
     """Brings a dataset here and prepares it: downloads are verified, terms are shown."""
     config = DataConfig(args.dataset, options(args))
     stream = load(config)
-    print(f"{stream.name}: {stream.n_users} users, {stream.n_items} items, {len(stream.tasks)} tasks")
+    print(
+        f"{stream.name}: {stream.n_users} users, {stream.n_items} items, {len(stream.tasks)} tasks"
+    )
     print(f"terms: {CATALOGUE[args.dataset].terms}")
     print(f"digest {stream.digest()}, in {short(stored_at(config))}")
     return 0
@@ -57,24 +75,33 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     inner = data.add_subparsers(required=True, metavar="COMMAND")
-    add_json(add_command(inner, list_datasets, "list", "conure data list", "conure data list --json"), "the list")
+    add_json(
+        add_command(inner, list_datasets, "list", "conure data list", "conure data list --json"),
+        "the list",
+    )
     sub = add_command(
-        inner, fetch, "fetch",
+        inner,
+        fetch,
+        "fetch",
         "conure data fetch ml-25m",
         "CONURE_ALLOW_WHEEL=1 conure data fetch ml-100k",
         "conure data fetch ttl --option path=FOLDER",
-    )  # fmt: skip
+    )
     _which(sub)
     sub = add_command(
-        inner, describe, "describe",
+        inner,
+        describe,
+        "describe",
         "conure data describe complete-journey",
         "conure data describe synthetic --option n_users=500 --json",
         "conure data describe custom --option path=my_stream.yaml",
-    )  # fmt: skip
+    )
     _which(sub)
     add_json(sub, "the description")
 
 
 def _which(sub: Parser) -> None:
-    sub.add_argument("dataset", metavar="NAME", choices=sorted(BUILDERS), help=", ".join(sorted(BUILDERS)))
+    sub.add_argument(
+        "dataset", metavar="NAME", choices=sorted(BUILDERS), help=", ".join(sorted(BUILDERS))
+    )
     add_options(sub)

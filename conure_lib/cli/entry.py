@@ -3,25 +3,32 @@
 import argparse
 import sys
 
-from ..bench.measure import BenchError
-from ..config import ConfigError
-from ..data import DataError
-from ..executors import ClusterError
-from ..model import ModelFileError
-from ..notebooks import NotebookError
-from ..own_data import CheckFailed
-from ..ownership import PhaseError
-from ..records import DamagedResult
-from ..site import SiteError
-from ..stages import MissingResult
-from ..whole import StorageError
-from . import datasets, own, studies, upkeep
-from .common import Parser, one_line
+from conure_lib.cli import datasets, own, studies, upkeep
+from conure_lib.cli.common import Parser, one_line
+from conure_lib.errors import (
+    ClusterError,
+    ConfigError,
+    DamagedResultError,
+    DataError,
+    MissingResultError,
+    ModelFileError,
+    NotebookError,
+    PhaseError,
+    StorageError,
+    VerificationError,
+)
 
 MISTAKES = (
-    *(ConfigError, DataError, NotebookError, MissingResult, BenchError, ModelFileError, PhaseError, SiteError),
+    *(
+        ConfigError,
+        DataError,
+        NotebookError,
+        MissingResultError,
+        ModelFileError,
+        PhaseError,
+    ),
 )
-FAILURES = (CheckFailed, ClusterError, DamagedResult, FloatingPointError, StorageError)
+FAILURES = (VerificationError, ClusterError, DamagedResultError, FloatingPointError, StorageError)
 EPILOG = """examples:
   conure data list
   conure run --tasks my_stream.yaml
@@ -34,9 +41,11 @@ one line; 130 stopped, and the same command goes on where it was"""
 def parser() -> Parser:
     """The command line with all sub-commands."""
     main = Parser(
-        "conure", description="Continual user representations: a reproducible study.", epilog=EPILOG,
+        "conure",
+        description="Continual user representations: a reproducible study.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+    )
     commands = main.add_subparsers(required=True, metavar="COMMAND")
     datasets.add_commands(commands)
     own.add_commands(commands)

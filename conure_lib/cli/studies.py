@@ -1,33 +1,29 @@
 """Commands of the study itself: study, figures, verdicts, tune, bench, site, readme, notebooks."""
 
 import argparse
-from dataclasses import fields
-from pathlib import Path
 
 import pandas as pd
 
-from .. import claims, paths, quotes, site, tuning
-from ..bench.compare import run_compare
-from ..bench.estimate import Assumptions, run_estimate
-from ..bench.inference import run_inference
-from ..bench.run import run_bench
-from ..bench.scale import run_scale
-from ..bench.streams import run_data
-from ..bench.study import datasets_of, run_study
-from ..cache import publish
-from ..config import ConfigError
-from ..data import BUILDERS, synthetic
-from ..experiment import Run, Study
-from ..experiments import EXPERIMENTS, dial_runs, dials
-from ..notebooks import all_notebooks, refresh, run_all
-from ..profiles import PROFILES, study_config
-from ..report import write_dials, write_tables
-from .common import add_command, amount, count, scheduler, seed, short
+from conure_lib import paths
+from conure_lib.analysis import claims, readme_tables
+from conure_lib.analysis.tables import write_dials, write_tables
+from conure_lib.cli.common import add_command, count, scheduler, seed, short
+from conure_lib.data.registry import BUILDERS
+from conure_lib.data.sources import synthetic
+from conure_lib.errors import ConfigError
+from conure_lib.pipeline.store import publish
+from conure_lib.study import tuning
+from conure_lib.study.experiments import EXPERIMENTS, dial_runs, dials
+from conure_lib.study.notebooks import all_notebooks, refresh, run_all
+from conure_lib.study.profiles import PROFILES, study_config
+from conure_lib.study.study import Run, Study
 
 
 def study(args: argparse.Namespace) -> int:
     """Computes the graph of stages, writes the tables, then executes every notebook."""
-    study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
+    study = Study(
+        study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None)
+    )
     runs = _all_runs(study)
     study.compute(runs, args.workers, args.reuse, args.cluster)
     worlds = _worlds(study)
@@ -38,21 +34,33 @@ def study(args: argparse.Namespace) -> int:
         publish(stage for run in (*runs, *dialled) for stage in run.stages.values())
     for path in (*write_tables(study, runs), *([write_dials(study, dialled)] if dialled else [])):
         print(f"wrote {short(path)}")
-    parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
+    parameters = {
+        "DATASET": args.dataset,
+        "PROFILE": args.profile,
+        "SEEDS": list(study.config.seeds),
+    }
     folder = paths.executed(args.profile, args.dataset)
     rows = run_all(parameters, folder)
     print(pd.DataFrame(rows).to_string(index=False))
-    print(f"executed notebooks: {short(folder)}; figures: {short(paths.figures(args.profile, args.dataset))}")
+    print(
+        f"executed notebooks: {short(folder)}; figures: {short(paths.figures(args.profile, args.dataset))}"
+    )
     return 1 if any(row["error"] for row in rows) else 0
 
 
 def figures(args: argparse.Namespace) -> int:
     """Redraws the figures by running the notebooks on results that exist; computes nothing new."""
-    study = Study(study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None))
+    study = Study(
+        study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None)
+    )
     study.require(_all_runs(study))
     for point, runs in _worlds(study):
         point.require(runs)
-    parameters = {"DATASET": args.dataset, "PROFILE": args.profile, "SEEDS": list(study.config.seeds)}
+    parameters = {
+        "DATASET": args.dataset,
+        "PROFILE": args.profile,
+        "SEEDS": list(study.config.seeds),
+    }
     rows = run_all(parameters, paths.executed(args.profile, args.dataset))
     print(pd.DataFrame(rows).to_string(index=False))
     return 1 if any(row["error"] for row in rows) else 0
@@ -60,13 +68,21 @@ def figures(args: argparse.Namespace) -> int:
 
 def verdicts(args: argparse.Namespace) -> int:
     """Decides every claim from the committed results of a profile; trains nothing."""
-    reported = [name for name in PROFILES[args.profile] if paths.tables(args.profile, name).is_dir()]
+    reported = [
+        name for name in PROFILES[args.profile] if paths.tables(args.profile, name).is_dir()
+    ]
     chosen = args.datasets or reported
     if not chosen:
-        raise ConfigError(f"profile {args.profile!r} has no results yet; run: make study PROFILE={args.profile}")
+        raise ConfigError(
+            f"profile {args.profile!r} has no results yet; run: make study PROFILE={args.profile}"
+        )
     for dataset in chosen:
         table = claims.ledger(Study(study_config(dataset, args.profile)))
-        print(table[["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]].to_string())
+        print(
+            table[
+                ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]
+            ].to_string()
+        )
         path = claims.write(table)
     print(f"wrote {short(path)}")
     return 0
@@ -82,43 +98,9 @@ def tune(args: argparse.Namespace) -> int:
     return 0
 
 
-def bench(args: argparse.Namespace) -> int:
-    """Measures speed: run (all against plain references), study (what the reported profile costs), inference,
-    data (streams of the paper's size), scale (sizes), compare BASE (a commit).
-
-    estimate measures nothing: it says what the paper's data and 100M users would take at the measured rates.
-    """
-    if (args.base is not None) != (args.what == "compare"):
-        raise ConfigError("conure bench compare needs the commit to compare with; the others take none")
-    if args.what == "compare":
-        run_compare(args.base, args.rounds, args.threads, args.quick)
-        return 0
-    if args.what == "estimate":
-        run_estimate(Assumptions(**{f.name: getattr(args, f.name) for f in fields(Assumptions)}))
-        return 0
-    if args.what == "scale":
-        run_scale(args.threads, args.quick)
-    elif args.what == "study":
-        run_study(args.rounds, datasets_of("standard"))
-    elif args.what == "data":
-        run_data(args.quick)
-    elif args.what == "inference":
-        run_inference(args.rounds, args.threads, args.quick)
-    else:
-        run_bench(args.rounds, args.threads, args.quick)
-    print(f"wrote {short(paths.bench(args.quick))}")
-    return 0
-
-
-def pages(args: argparse.Namespace) -> int:
-    """Writes the report as static pages out of what is committed or computed; runs nothing."""
-    print(f"wrote {short(site.build(args.out))}")
-    return 0
-
-
 def readme(args: argparse.Namespace) -> int:
     """Rewrites the tables that README.md quotes, out of the committed results; runs nothing."""
-    print(f"wrote {short(quotes.write())}")
+    print(f"wrote {short(readme_tables.write())}")
     return 0
 
 
@@ -133,52 +115,38 @@ def notebooks(args: argparse.Namespace) -> int:
 def add_commands(commands: argparse._SubParsersAction) -> None:
     """One sub-command per function above."""
     sub = add_command(
-        commands, study, "study",
+        commands,
+        study,
+        "study",
         "conure study  # complete-journey, one seed: a quarter of an hour",
         "conure study --dataset ml-100k --profile standard --seeds 1 2 --workers 2",
         "conure study --profile standard --cluster tcp://scheduler:8786",
-    )  # fmt: skip
+    )
     _which(sub)
     sub.add_argument("--seeds", type=seed, nargs="+", help="instead of the profile's seeds")
     sub.add_argument("--reuse", action="store_true", help="committed results count as computed")
     _workers(sub)
-    sub = add_command(commands, figures, "figures", "conure figures --dataset ml-100k --profile standard")
+    sub = add_command(
+        commands, figures, "figures", "conure figures --dataset ml-100k --profile standard"
+    )
     _which(sub)
     sub.add_argument("--seeds", type=seed, nargs="+", help="instead of the profile's seeds")
-    sub = add_command(commands, tune, "tune", "conure tune --dataset ml-100k --profile standard --workers 2")
+    sub = add_command(
+        commands, tune, "tune", "conure tune --dataset ml-100k --profile standard --workers 2"
+    )
     _which(sub)
     _workers(sub)
     sub = add_command(
-        commands, verdicts, "verdicts", "conure verdicts", "conure verdicts --profile standard --datasets ml-100k"
+        commands,
+        verdicts,
+        "verdicts",
+        "conure verdicts",
+        "conure verdicts --profile standard --datasets ml-100k",
     )
     sub.add_argument("--profile", default="standard", choices=list(PROFILES))
-    sub.add_argument("--datasets", nargs="+", choices=sorted(BUILDERS), help="those with results unless given")
-    sub = add_command(
-        commands,
-        bench,
-        "bench",
-        "conure bench",
-        "conure bench inference --quick",
-        "conure bench compare HEAD~1",
-        "conure bench estimate --core-price 0.03 --epochs 10",
-    )
     sub.add_argument(
-        "what",
-        nargs="?",
-        default="run",
-        choices=("run", "study", "inference", "data", "scale", "compare", "estimate"),
+        "--datasets", nargs="+", choices=sorted(BUILDERS), help="those with results unless given"
     )
-    sub.add_argument("base", nargs="?", metavar="BASE", help="the commit that compare measures against")
-    sub.add_argument("--rounds", type=count, default=5, help="interleaved rounds at least (default 5)")
-    sub.add_argument("--threads", type=count, default=2, help="of PyTorch (default 2)")
-    sub.add_argument("--quick", action="store_true", help="toy sizes, whose numbers mean nothing")
-    for field in fields(Assumptions):
-        name, said = field.name.replace("_", "-"), f"assumed by estimate (default {field.default:g})"
-        sub.add_argument(
-            f"--{name}", type=count if field.type is int else amount, default=field.default, metavar="N", help=said
-        )
-    sub = add_command(commands, pages, "site", "conure site", "conure site --out ~/report")
-    sub.add_argument("--out", type=Path, metavar="FOLDER", help="instead of artifacts/site")
     add_command(commands, readme, "readme", "conure readme  # after new results or measurements")
     add_command(commands, notebooks, "notebooks", "conure notebooks")
 
@@ -189,11 +157,15 @@ def _which(sub: argparse.ArgumentParser) -> None:
 
 
 def _workers(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--workers", type=count, default=1, help="stages computed side by side (default 1)")
     sub.add_argument(
-        "--cluster", type=scheduler, metavar="ADDRESS|FILE",
+        "--workers", type=count, default=1, help="stages computed side by side (default 1)"
+    )
+    sub.add_argument(
+        "--cluster",
+        type=scheduler,
+        metavar="ADDRESS|FILE",
         help="a Dask cluster in place of --workers: tcp://host:port, or its scheduler file",
-    )  # fmt: skip
+    )
 
 
 def _all_runs(study: Study) -> list[Run]:

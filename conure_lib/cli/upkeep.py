@@ -4,9 +4,9 @@ import argparse
 import shutil
 from pathlib import Path
 
-from .. import paths
-from ..config import ConfigError
-from .common import add_command, add_json, print_json, short
+from conure_lib import paths
+from conure_lib.cli.common import add_command, add_json, print_json, short
+from conure_lib.errors import ConfigError
 
 CACHES = {"stages": paths.stages, "streams": paths.streams, "downloads": paths.downloads}
 UNIT = 1024.0
@@ -22,7 +22,9 @@ def clean(args: argparse.Namespace) -> int:
     folders = [CACHES[name]() for name in chosen]
     for folder in folders:
         if folder.is_symlink():
-            raise ConfigError(f"{folder} is a link; wanted: a folder below artifacts/; empty it by hand")
+            raise ConfigError(
+                f"{folder} is a link; wanted: a folder below artifacts/; empty it by hand"
+            )
     rows = [{"cache": name, **_size(folder)} for name, folder in zip(chosen, folders, strict=True)]
     for folder in folders:
         if folder.is_dir() and not args.dry_run:
@@ -51,16 +53,23 @@ def add_commands(commands: argparse._SubParsersAction, parser) -> None:
     """One sub-command per function above. parser: makes the command line that ``completion`` completes."""
     examples = ("conure clean --dry-run", "conure clean --what streams", "conure clean --what all")
     sub = add_command(commands, clean, "clean", *examples)
-    sub.add_argument("--what", nargs="+", default=["stages", "streams"], choices=(*CACHES, "all"),
-                     help="default: stages streams")  # fmt: skip
+    sub.add_argument(
+        "--what",
+        nargs="+",
+        default=["stages", "streams"],
+        choices=(*CACHES, "all"),
+        help="default: stages streams",
+    )
     sub.add_argument("--dry-run", action="store_true", help="only say what would go")
     add_json(sub, "the sizes")
     sub = add_command(
-        commands, completion, "completion",
+        commands,
+        completion,
+        "completion",
         'eval "$(conure completion bash)"  # now, in this shell',
         "conure completion bash > ~/.local/share/bash-completion/completions/conure  # for good",
         "conure completion zsh > ~/.zfunc/_conure  # a folder of $fpath",
-    )  # fmt: skip
+    )
     sub.add_argument("shell", choices=("bash", "zsh", "tcsh"))
     sub.set_defaults(parser=parser)
 

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from .stream import (
-    LONGEST,
-    MOST,
-    DataError,
+from conure_lib.data.stream import (
+    MAX_INT,
+    MAX_LENGTH,
     Kind,
     Names,
     Task,
@@ -17,6 +16,7 @@ from .stream import (
     demand_whole,
     draw_split,
 )
+from conure_lib.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,17 @@ def assemble(
     unknown_users: "error", or "drop" the labels of users without T1 (their number is put into ``info``).
     Raises DataError for empty tables, unknown users, repeated (user, label) instances, tiny tasks.
     """
-    demand_whole(name, 2, LONGEST, length=length)
-    demand_whole(name, 2, MOST, min_events=min_events)
-    demand_whole(name, 1, MOST, min_item_count=min_item_count, min_label_count=min_label_count)
+    demand_whole(name, 2, MAX_LENGTH, length=length)
+    demand_whole(name, 2, MAX_INT, min_events=min_events)
+    demand_whole(name, 1, MAX_INT, min_item_count=min_item_count, min_label_count=min_label_count)
     if unknown_users not in ("error", "drop"):
         raise DataError(f"{name}: unknown_users={unknown_users!r}; use 'error' or 'drop'")
-    info = {**(info or {}), "length": length, "min_events": min_events, "min_item_count": min_item_count}
+    info = {
+        **(info or {}),
+        "length": length,
+        "min_events": min_events,
+        "min_item_count": min_item_count,
+    }
     info |= {
         "min_label_count": min_label_count,
         "split": split,
@@ -79,7 +84,9 @@ def assemble(
     items = pd.Index(np.sort(events["item"].unique()))
     who, what = users.get_indexer(events["user"]), items.get_indexer(events["item"]) + 1
     by_user = np.argsort(who, kind="stable")
-    sequences, owners, input_rows = cut_windows(who[by_user], what[by_user], len(users), length, min_events)
+    sequences, owners, input_rows = cut_windows(
+        who[by_user], what[by_user], len(users), length, min_events
+    )
 
     first = Task(
         "T1",
@@ -113,18 +120,26 @@ def assemble(
     return checked(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
 
 
-def _known(name: str, table: LabelTable, users: pd.Index, unknown: str, least: int) -> tuple[pd.DataFrame, int]:
+def _known(
+    name: str, table: LabelTable, users: pd.Index, unknown: str, least: int
+) -> tuple[pd.DataFrame, int]:
     """The table's usable rows (known users, frequent enough labels) and how many were left out."""
     rows = table.rows[["user", "label"]]
     if rows.empty:
-        raise DataError(f"{name}: task {table.name} ({table.title}) is empty; wanted rows with user and label")
+        raise DataError(
+            f"{name}: task {table.name} ({table.title}) is empty; wanted rows with user and label"
+        )
     if rows["label"].isna().any():
         where = int(np.flatnonzero(rows["label"].isna())[0])
-        raise DataError(f"{name}: task {table.name}: row {where} has no label; drop the row or give it one")
+        raise DataError(
+            f"{name}: task {table.name}: row {where} has no label; drop the row or give it one"
+        )
     repeated = rows.duplicated()
     if repeated.any():
         row = rows[repeated].iloc[0]
-        raise DataError(f"{name}: task {table.name}: user {row.user!r} has label {row.label!r} twice; keep one")
+        raise DataError(
+            f"{name}: task {table.name}: user {row.user!r} has label {row.label!r} twice; keep one"
+        )
     known = rows["user"].isin(users)
     if unknown == "error" and not known.all():
         stranger = rows["user"][~known].iloc[0]
@@ -157,4 +172,8 @@ def cut_windows(
     sequences = np.zeros((int(ends[-1]), length), dtype=np.int32)
     rows = ends[who] - 1 - window
     sequences[rows[kept], (length - 1 - from_end % length)[kept]] = what[kept]
-    return sequences, np.repeat(np.arange(n_users), windows).astype(np.int64), ends.astype(np.int64) - 1
+    return (
+        sequences,
+        np.repeat(np.arange(n_users), windows).astype(np.int64),
+        ends.astype(np.int64) - 1,
+    )

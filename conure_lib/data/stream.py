@@ -7,19 +7,17 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from conure_lib.errors import DataError
+
 Kind = Literal["sequence", "ranking", "classification"]
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 PAD = 0  # the item id that fills a sequence on its left
-LONGEST = 1 << 16  # items of a sequence
-MOST = 2**31 - 1  # of a size or a seed
+MAX_LENGTH = 1 << 16  # items of a sequence
+MAX_INT = 2**31 - 1  # of a size or a seed
 BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 SPLITS = {"80/5/15": (0.80, 0.05, 0.15), "20/80": (0.20, 0.05, 0.75)}
 """Shares of train, validation, test. "20/80" trains on few; of the rest 5 points are for early stopping, 75 are
 the test part. Table 3 is computed with ``Task.thinned`` instead, which leaves the test part as it is."""
-
-
-class DataError(ValueError):
-    """Input that cannot be used. The message names the file, line or field, what was found, and the mend."""
 
 
 def demand_whole(name: str, least: int, most: int, **values: object) -> None:
@@ -101,7 +99,9 @@ class TaskStream:
         for task in self.tasks:
             if task.name == name:
                 return task
-        raise KeyError(f"{self.name} has no task {name!r}; it has {', '.join(t.name for t in self.tasks)}")
+        raise KeyError(
+            f"{self.name} has no task {name!r}; it has {', '.join(t.name for t in self.tasks)}"
+        )
 
     @property
     def n_users(self) -> int:
@@ -117,7 +117,9 @@ class TaskStream:
         """How often each item occurs in T1's training sequences: int64 [n_items], item id minus one."""
         rows, counts = self.tasks[0].rows(TRAIN), np.zeros(self.n_items + 1, dtype=np.int64)
         for start in range(0, len(rows), BLOCK):
-            counts += np.bincount(self.sequences[rows[start : start + BLOCK]].ravel(), minlength=len(counts))
+            counts += np.bincount(
+                self.sequences[rows[start : start + BLOCK]].ravel(), minlength=len(counts)
+            )
         return np.delete(counts, PAD)
 
     def digest(self) -> str:
@@ -156,13 +158,15 @@ def draw_split(n: int, shares: str, seed: int, salt: str) -> np.ndarray:
 
     Raises DataError for unknown shares, a bad seed, or when n is too small to fill every part.
     """
-    demand_whole(f"task {salt}", 0, MOST, split_seed=seed)
+    demand_whole(f"task {salt}", 0, MAX_INT, split_seed=seed)
     if not isinstance(shares, str) or shares not in SPLITS:
         raise DataError(f"split {shares!r} is unknown; use one of {', '.join(SPLITS)}")
     train, validation, _ = SPLITS[shares]
     n_train, n_validation = round(n * train), max(1, round(n * validation))
     if n_train < 1 or n - n_train - n_validation < 1:
-        raise DataError(f"task {salt}: {n} instances are too few to split {shares}; wanted some for every part")
+        raise DataError(
+            f"task {salt}: {n} instances are too few to split {shares}; wanted some for every part"
+        )
     key = int.from_bytes(hashlib.sha256(f"{salt}/{shares}".encode()).digest()[:8], "big")
     order = np.random.default_rng([seed, key]).permutation(n)
     split = np.full(n, TEST, dtype=np.uint8)
@@ -191,8 +195,13 @@ def checked(stream: TaskStream) -> TaskStream:
             raise DataError(f"{stream.name}: {message}; correct the data")
 
     demand(bool(tasks) and tasks[0].kind == "sequence", "the first task must be the sequence task")
-    demand(all(t.kind != "sequence" for t in tasks[1:]), "only the first task may be a sequence task")
-    demand(all(t.kind in get_args(Kind) for t in tasks), f"a task's kind is none of {', '.join(get_args(Kind))}")
+    demand(
+        all(t.kind != "sequence" for t in tasks[1:]), "only the first task may be a sequence task"
+    )
+    demand(
+        all(t.kind in get_args(Kind) for t in tasks),
+        f"a task's kind is none of {', '.join(get_args(Kind))}",
+    )
     names = [t.name for t in tasks]
     demand(len(set(names)) == len(names), f"task names repeat: {names}")
     demand(
@@ -217,7 +226,9 @@ def checked(stream: TaskStream) -> TaskStream:
     demand(bool(own.all()), "input_rows gives a user somebody else's sequence")
     for t in tasks:
         demand(len(t.users) > 0, f"task {t.name} ({t.title}) is empty")
-        demand(len(t.users) == len(t.labels) == len(t.split), f"task {t.name}: arrays differ in length")
+        demand(
+            len(t.users) == len(t.labels) == len(t.split), f"task {t.name}: arrays differ in length"
+        )
         demand(
             t.users.min() >= 0 and t.users.max() < stream.n_users,
             f"task {t.name}: a label of an unknown user",
@@ -226,14 +237,21 @@ def checked(stream: TaskStream) -> TaskStream:
             t.labels.min() >= 0 and t.labels.max() < t.n_labels,
             f"task {t.name}: label outside 0..{t.n_labels - 1}",
         )
-        demand(t.n_labels >= 2, f"task {t.name} has {t.n_labels} distinct label; at least 2 are needed")
+        demand(
+            t.n_labels >= 2, f"task {t.name} has {t.n_labels} distinct label; at least 2 are needed"
+        )
         for part, word in ((TRAIN, "training"), (VALIDATION, "validation"), (TEST, "test")):
             demand(bool((t.split == part).any()), f"task {t.name}: its {word} part is empty")
         if t.kind != "sequence":
             pairs = distinct(t.users.astype(np.int64) * t.n_labels + t.labels)
-            demand(len(pairs) == len(t.users), f"task {t.name} holds a (user, label) instance twice")
+            demand(
+                len(pairs) == len(t.users), f"task {t.name} holds a (user, label) instance twice"
+            )
     first = tasks[0]
-    demand(first.n_labels == stream.n_items, f"{first.name} has {first.n_labels} labels, not {stream.n_items}")
+    demand(
+        first.n_labels == stream.n_items,
+        f"{first.name} has {first.n_labels} labels, not {stream.n_items}",
+    )
     own = first.labels == sequences[:, -1].astype(np.int64) - 1
     demand(bool(own.all()), f"a label of {first.name} is not its sequence's last item")
     return stream

@@ -6,7 +6,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import METHOD_COLORS, PAGE, style
+from conure_lib.figures.style import METHOD_COLORS, PAGE, style
 
 DASHES = ((), (4, 1.5), (1.5, 0.8), (5, 1, 1, 1))  # lines are told apart without their colours, too
 
@@ -32,12 +32,25 @@ def draw_convergence(curves: pd.DataFrame) -> tuple[Figure, pd.DataFrame]:
     """A panel a task: validation metric by epoch, mean over seeds, band of one standard deviation."""
     style()
     whole = carried_on(curves)
-    tasks, dashes = list(whole["task"].unique()), dict(zip(whole["method"].unique(), DASHES, strict=False))
+    tasks, dashes = (
+        list(whole["task"].unique()),
+        dict(zip(whole["method"].unique(), DASHES, strict=False)),
+    )
     figure, axes = plt.subplots(1, len(tasks), figsize=(PAGE, 2.3), squeeze=False)
     for axis, task in zip(axes.flat, tasks, strict=True):
         rows = whole[whole["task"] == task]
-        sns.lineplot(rows, x="epoch", y="validation", hue="method", style="method", palette=METHOD_COLORS,
-                     dashes=dashes, errorbar="sd", ax=axis, linewidth=1.5)  # fmt: skip
+        sns.lineplot(
+            rows,
+            x="epoch",
+            y="validation",
+            hue="method",
+            style="method",
+            palette=METHOD_COLORS,
+            dashes=dashes,
+            errorbar="sd",
+            ax=axis,
+            linewidth=1.5,
+        )
         axis.set(title=f"{task}: {rows['metric'].iloc[0]}", ylabel="")
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(5))

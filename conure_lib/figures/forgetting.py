@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from .style import COLUMN, METHOD_COLORS, style
+from conure_lib.figures.style import COLUMN, METHOD_COLORS, style
 
 
 def draw_forgetting(notes: dict) -> tuple[Figure, pd.DataFrame]:
@@ -26,12 +26,20 @@ def draw_forgetting(notes: dict) -> tuple[Figure, pd.DataFrame]:
             image = axis.imshow(values.reshape(height, -1), cmap="RdBu_r", vmin=-bound, vmax=bound)
             axis.set(xticks=[], yticks=[], title=when if name == "kernel" else "")
             sns.despine(ax=axis, left=True, bottom=True)
-        row[0].set_ylabel("last kernel, 3 x 12" if name == "kernel" else f"hidden vector, {len(before)}")
+        row[0].set_ylabel(
+            "last kernel, 3 x 12" if name == "kernel" else f"hidden vector, {len(before)}"
+        )
         for cell in np.flatnonzero(changed):
             y, x = divmod(int(cell), len(before) // height)
-            row[1].add_patch(plt.Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=0.7))
+            row[1].add_patch(
+                plt.Rectangle(
+                    (x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=0.7
+                )
+            )
         figure.colorbar(image, ax=list(row), shrink=0.8)
-        frames.append(pd.DataFrame({"what": name, "before": before, "after": after, "changed": changed}))
+        frames.append(
+            pd.DataFrame({"what": name, "before": before, "after": after, "changed": changed})
+        )
     return figure, pd.concat(frames)
 
 
@@ -39,9 +47,20 @@ def draw_forgetting_curve(curve: pd.DataFrame, kept: pd.DataFrame, floor: float)
     """T1's test MRR@5 while T2 trains unprotected (columns seed, epoch, value) and with Conure (seed, value)."""
     style()
     figure, axis = plt.subplots(figsize=(COLUMN, 2.2))
-    sns.lineplot(curve, x="epoch", y="value", ax=axis, color=METHOD_COLORS["STL"], marker="o", markersize=3,
-                 errorbar="sd", label="nothing protected")  # fmt: skip
-    axis.axhline(kept["value"].mean(), color=METHOD_COLORS["Conure"], linestyle="--", label="Conure")
+    sns.lineplot(
+        curve,
+        x="epoch",
+        y="value",
+        ax=axis,
+        color=METHOD_COLORS["STL"],
+        marker="o",
+        markersize=3,
+        errorbar="sd",
+        label="nothing protected",
+    )
+    axis.axhline(
+        kept["value"].mean(), color=METHOD_COLORS["Conure"], linestyle="--", label="Conure"
+    )
     axis.axhline(floor, color=METHOD_COLORS["Popularity"], linestyle=":", label="Popularity")
     axis.set(xlabel="epoch of training T2", ylabel="T1: test MRR@5", ylim=(0, None))
     axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))

@@ -4,10 +4,16 @@ import pandas as pd
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from ..stats import VERDICTS
-from .style import COLUMN, style
+from conure_lib.analysis.stats import VERDICTS
+from conure_lib.figures.style import COLUMN, style
 
-LOOKS = dict(zip(VERDICTS, (("#009E73", "R"), ("#F0E442", "P"), ("#D55E00", "N"), ("#DDDDDD", "")), strict=True))
+LOOKS = dict(
+    zip(
+        VERDICTS,
+        (("#009E73", "R"), ("#F0E442", "P"), ("#D55E00", "N"), ("#DDDDDD", "")),
+        strict=True,
+    )
+)
 """Colour and letter of each verdict: told apart without the colours, too."""
 
 
@@ -21,7 +27,14 @@ def draw_ledger(table: pd.DataFrame) -> Figure:
             color, letter = LOOKS.get(verdict, LOOKS["NOT TESTED"])
             axis.add_patch(plt.Rectangle((x, y), 0.94, 0.9, facecolor=color, edgecolor="none"))
             dark = letter in ("R", "N")
-            axis.text(x + 0.47, y + 0.47, letter, ha="center", va="center", color="white" if dark else "black")
+            axis.text(
+                x + 0.47,
+                y + 0.47,
+                letter,
+                ha="center",
+                va="center",
+                color="white" if dark else "black",
+            )
     axis.set(xlim=(0, len(wide.columns)), ylim=(len(wide), 0))
     axis.set_xticks([x + 0.47 for x in range(len(wide.columns))], wide.columns)
     axis.set_yticks([y + 0.45 for y in range(len(wide))], wide.index)

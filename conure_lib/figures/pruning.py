@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from ..claims.pruning import PRUNED
-from .style import COLUMN, METHOD_COLORS, PAGE, style
+from conure_lib.analysis.claims.pruning import PRUNED
+from conure_lib.figures.style import COLUMN, METHOD_COLORS, PAGE, style
 
 MARKERS = "osD^vPX"
 
@@ -27,15 +27,33 @@ def draw_overparameterization(curves: pd.DataFrame, tested: pd.DataFrame) -> Fig
     style()
     networks = list(tested["network"].unique())
     figure, axes = plt.subplots(
-        *(2, len(networks)), figsize=(PAGE, 3.9), sharex="row", sharey="row", squeeze=False, height_ratios=(3, 2)
+        *(2, len(networks)),
+        figsize=(PAGE, 3.9),
+        sharex="row",
+        sharey="row",
+        squeeze=False,
+        height_ratios=(3, 2),
     )
-    names = {"Conure-": "training, nothing pruned", "Conure": f"retraining, {_most(tested)} at epoch 0"}
+    names = {
+        "Conure-": "training, nothing pruned",
+        "Conure": f"retraining, {_most(tested)} at epoch 0",
+    }
     for number, (network, above, below) in enumerate(zip(networks, *axes, strict=True)):
         for method, style_of_line in (("Conure-", "-"), ("Conure", "--")):
             rows = curves[(curves["network"] == network) & (curves["method"] == method)]
-            _curve(above, rows, METHOD_COLORS[method], names[method], style_of_line, marker="o", markersize=3)
+            _curve(
+                above,
+                rows,
+                METHOD_COLORS[method],
+                names[method],
+                style_of_line,
+                marker="o",
+                markersize=3,
+            )
         above.set(
-            title=f"({'abcdefgh'[number]}) {network} network", xlabel="epoch of (re)training", ylim=(0, None)
+            title=f"({'abcdefgh'[number]}) {network} network",
+            xlabel="epoch of (re)training",
+            ylim=(0, None),
         )
         above.set_ylabel("T1: validation MRR@5")
         above.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -68,8 +86,16 @@ def draw_retraining(curves: pd.DataFrame) -> Figure:
             _curve(axis, one, shade, f"{variant.removeprefix('pr')}% pruned", "-", aside, **look)
         trained = rows[(rows["method"] == "Conure-") & (rows["epoch"] > 0)]
         best = trained.groupby("seed")["validation"].max().mean()
-        axis.axhline(best, color=METHOD_COLORS["Conure-"], linestyle="--", linewidth=1.2, label="best of Conure-")
-        axis.set(title=task, xlabel="epoch of retraining", ylabel=f"validation {rows['metric'].iloc[0]}")
+        axis.axhline(
+            best,
+            color=METHOD_COLORS["Conure-"],
+            linestyle="--",
+            linewidth=1.2,
+            label="best of Conure-",
+        )
+        axis.set(
+            title=task, xlabel="epoch of retraining", ylabel=f"validation {rows['metric'].iloc[0]}"
+        )
         axis.xaxis.get_major_locator().set_params(integer=True)
     _legend_below(figure, axes.values())
     return figure
@@ -88,13 +114,33 @@ def draw_sweep(table: pd.DataFrame) -> Figure:
         line = rows[rows["method"] == "Conure-"].iloc[0]
         color = METHOD_COLORS["Conure-"]
         axis.axhspan(line["low"], line["high"], color=color, alpha=0.15, linewidth=0)
-        axis.axhline(line["value"], color=color, linestyle="--", linewidth=1.2, label="Conure-, nothing pruned")
+        axis.axhline(
+            line["value"],
+            color=color,
+            linestyle="--",
+            linewidth=1.2,
+            label="Conure-, nothing pruned",
+        )
         for method, label, marker, aside in drawn:
             one = rows[rows["method"] == method].sort_values("ratio")
             lengths = [one["value"] - one["low"], one["high"] - one["value"]]
-            axis.errorbar(100 * one["ratio"] + aside, one["value"], lengths, color=METHOD_COLORS[method],
-                          marker=marker, markersize=3.5, linewidth=1, elinewidth=1, label=label)  # fmt: skip
-        axis.set(title=task, xlabel="pruned, %", ylabel=f"test {line['metric']}", xticks=[10, 30, 50, 70, 90])
+            axis.errorbar(
+                100 * one["ratio"] + aside,
+                one["value"],
+                lengths,
+                color=METHOD_COLORS[method],
+                marker=marker,
+                markersize=3.5,
+                linewidth=1,
+                elinewidth=1,
+                label=label,
+            )
+        axis.set(
+            title=task,
+            xlabel="pruned, %",
+            ylabel=f"test {line['metric']}",
+            xticks=[10, 30, 50, 70, 90],
+        )
     _legend_below(figure, axes.values())
     return figure
 
@@ -113,8 +159,14 @@ def draw_owners(samples: dict[str, dict]) -> tuple[Figure, pd.DataFrame]:
     for axis, (task, sample) in zip(axes.flat, samples.items(), strict=False):
         taps, inputs, outputs = sample["shape"]
         owners = np.array(sample["owners"]).reshape(taps * inputs, outputs)
-        axis.pcolormesh(owners.T, cmap=ListedColormap(["white", *colors]), vmin=0, vmax=len(tasks),
-                        edgecolors="0.85", linewidth=0.2)  # fmt: skip
+        axis.pcolormesh(
+            owners.T,
+            cmap=ListedColormap(["white", *colors]),
+            vmin=0,
+            vmax=len(tasks),
+            edgecolors="0.85",
+            linewidth=0.2,
+        )
         for tap in range(1, taps):
             axis.axvline(inputs * tap, color="0.3", linewidth=0.6)
         axis.set(xticks=[], yticks=[], aspect="equal", xlim=(0, taps * inputs), ylim=(0, outputs))
@@ -122,7 +174,11 @@ def draw_owners(samples: dict[str, dict]) -> tuple[Figure, pd.DataFrame]:
         axis.set_xlabel(f"{(owners == 0).mean():.0%} free", fontsize="small")
         tap, entry, exit_ = np.unravel_index(np.arange(owners.size), sample["shape"])
         names = np.array(["free", *tasks])[owners.ravel()]
-        frames.append(pd.DataFrame({"after": task, "tap": tap, "input": entry, "output": exit_, "owner": names}))
+        frames.append(
+            pd.DataFrame(
+                {"after": task, "tap": tap, "input": entry, "output": exit_, "owner": names}
+            )
+        )
     for axis in list(axes.flat)[len(tasks) :]:
         axis.set_axis_off()
     for axis in axes.flat:
@@ -130,8 +186,14 @@ def draw_owners(samples: dict[str, dict]) -> tuple[Figure, pd.DataFrame]:
         plt.setp(axis.spines.values(), linewidth=0.6)
     names = [Patch(facecolor=color, label=task) for task, color in zip(tasks, colors, strict=True)]
     free = Patch(facecolor="white", edgecolor="0.6", label="free")
-    figure.legend(handles=[*names, free], loc="outside lower center", ncols=7, fontsize="x-small",
-                  handlelength=1, columnspacing=1)  # fmt: skip
+    figure.legend(
+        handles=[*names, free],
+        loc="outside lower center",
+        ncols=7,
+        fontsize="x-small",
+        handlelength=1,
+        columnspacing=1,
+    )
     return figure, pd.concat(frames)
 
 
@@ -144,7 +206,9 @@ def draw_embedding_pruning(table: pd.DataFrame) -> Figure:
     figure, axes = _panels(table["task"].unique(), 1.6, sharey=True)
     for task, axis in axes.items():
         one = table[table["task"] == task]
-        rows = pd.concat(group for _, group in one.groupby("method", sort=False))  # what is compared side by side
+        rows = pd.concat(
+            group for _, group in one.groupby("method", sort=False)
+        )  # what is compared side by side
         _dots(axis, rows, rows["method"] + ", " + rows["variant"])
         axis.set(title=task, xlabel=f"test {rows['metric'].iloc[0]}")
     return figure
@@ -160,8 +224,16 @@ def draw_capacity(table: pd.DataFrame) -> Figure:
     left = np.zeros(len(parts))
     for owner in sorted(owners, key="free".__eq__):  # what is free stands last
         color = "white" if owner == "free" else next(colors)
-        axis.barh(parts, 100 * wide[owner], left=left, height=0.6, color=color, edgecolor="0.5", linewidth=0.5,
-                  label=owner)  # fmt: skip
+        axis.barh(
+            parts,
+            100 * wide[owner],
+            left=left,
+            height=0.6,
+            color=color,
+            edgecolor="0.5",
+            linewidth=0.5,
+            label=owner,
+        )
         left += 100 * wide[owner].to_numpy()
     axis.set(xlabel="weights, %", xlim=(0, 100))
     axis.invert_yaxis()
@@ -183,12 +255,28 @@ def held(curves: pd.DataFrame) -> pd.DataFrame:
 
 
 def _curve(
-    axis: Axes, rows: pd.DataFrame, color: object, label: str, line: str, aside: float = 0.0, **look: object
+    axis: Axes,
+    rows: pd.DataFrame,
+    color: object,
+    label: str,
+    line: str,
+    aside: float = 0.0,
+    **look: object,
 ) -> None:
     """A mean over seeds with one standard deviation (none for one seed). aside: a shift to the right."""
     full = held(rows).assign(epoch=lambda t: t["epoch"] + aside)
-    sns.lineplot(full, x="epoch", y="validation", ax=axis, color=color, linestyle=line, label=label,
-                 errorbar="sd", legend=False, **look)  # fmt: skip
+    sns.lineplot(
+        full,
+        x="epoch",
+        y="validation",
+        ax=axis,
+        color=color,
+        linestyle=line,
+        label=label,
+        errorbar="sd",
+        legend=False,
+        **look,
+    )
 
 
 def _dots(axis: Axes, rows: pd.DataFrame, labels: Iterable[str]) -> None:
@@ -216,5 +304,12 @@ def _panels(tasks: Iterable[str], height: float, **shared: bool) -> tuple[Figure
 def _legend_below(figure: Figure, axes: Iterable[Axes]) -> None:
     """One legend for all panels, under them."""
     lines, labels = next(iter(axes)).get_legend_handles_labels()
-    figure.legend(lines, labels, loc="outside lower center", ncols=len(labels), fontsize="x-small",
-                  columnspacing=1, handlelength=1.8)  # fmt: skip
+    figure.legend(
+        lines,
+        labels,
+        loc="outside lower center",
+        ncols=len(labels),
+        fontsize="x-small",
+        columnspacing=1,
+        handlelength=1.8,
+    )

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from .style import COLUMN, METHOD_COLORS, PAGE, style
+from conure_lib.figures.style import COLUMN, METHOD_COLORS, PAGE, style
 
 GREY = "#777777"
 SIMILAR = 5  # percent either way
@@ -25,10 +25,21 @@ def draw_transfer(table: pd.DataFrame, seeds: pd.DataFrame, paper: pd.DataFrame)
     _zero(axis)
     _effects(axis, table, seeds, heights, "data")
     looks = (("white", 0.34), ("#BBBBBB", 0.43))
-    for (where, rows), (face, below) in zip(paper.groupby("where", sort=False), looks, strict=False):
-        axis.plot(100 * rows["relative"], rows["data"].map(heights) - below, "D", color=GREY, markersize=4,
-                  markerfacecolor=face, label=f"paper, {where}")  # fmt: skip
-    axis.set(yticks=list(heights.values()), yticklabels=list(heights), ylim=(-len(heights) + 0.45, 0.45))
+    for (where, rows), (face, below) in zip(
+        paper.groupby("where", sort=False), looks, strict=False
+    ):
+        axis.plot(
+            100 * rows["relative"],
+            rows["data"].map(heights) - below,
+            "D",
+            color=GREY,
+            markersize=4,
+            markerfacecolor=face,
+            label=f"paper, {where}",
+        )
+    axis.set(
+        yticks=list(heights.values()), yticklabels=list(heights), ylim=(-len(heights) + 0.45, 0.45)
+    )
     axis.set(xlabel="T3's gain from having learned T2, %", ylabel="training data of T3")
     figure.legend(loc="outside upper center", ncols=2, fontsize="x-small")
     return figure
@@ -45,7 +56,9 @@ def draw_orders(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     axis.axvspan(-SIMILAR, SIMILAR, color="#EEEEEE", linewidth=0, zorder=0)
     _zero(axis)
     _effects(axis, table, seeds, heights, "row")
-    axis.set(yticks=list(heights.values()), yticklabels=list(heights), ylim=(-len(heights) + 0.4, 0.6))
+    axis.set(
+        yticks=list(heights.values()), yticklabels=list(heights), ylim=(-len(heights) + 0.4, 0.6)
+    )
     axis.set(xlabel="test metric against order 1, %")
     figure.legend(loc="outside upper center", ncols=2, fontsize="x-small")
     return figure
@@ -64,13 +77,30 @@ def draw_dials(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     curve = table["relatedness"].notna()
     looks = {
         "with": {"label": "with T2", "color": color},
-        "without": {"label": "without T2", "color": color, "markerfacecolor": "white", "linestyle": "--"},
-        "popularity": {"label": "popularity", "color": METHOD_COLORS["Popularity"], "linestyle": ":"},
+        "without": {
+            "label": "without T2",
+            "color": color,
+            "markerfacecolor": "white",
+            "linestyle": "--",
+        },
+        "popularity": {
+            "label": "popularity",
+            "color": METHOD_COLORS["Popularity"],
+            "linestyle": ":",
+        },
     }
     for name, look in looks.items():
-        line = above.plot(x[curve], table.loc[curve, name], marker="o", markersize=4, linewidth=1.2, **look)[0]
-        above.plot(x[~curve], table.loc[~curve, name], "s", markersize=4, color=look["color"],
-                   markerfacecolor=line.get_markerfacecolor())  # fmt: skip
+        line = above.plot(
+            x[curve], table.loc[curve, name], marker="o", markersize=4, linewidth=1.2, **look
+        )[0]
+        above.plot(
+            x[~curve],
+            table.loc[~curve, name],
+            "s",
+            markersize=4,
+            color=look["color"],
+            markerfacecolor=line.get_markerfacecolor(),
+        )
     above.set(ylabel="T3: test MRR@5", ylim=(0, None))
     figure.legend(loc="outside upper center", ncols=3, fontsize="x-small")
     below.axhline(0, color=GREY, linewidth=0.8, linestyle=":")
@@ -78,7 +108,9 @@ def draw_dials(table: pd.DataFrame, seeds: pd.DataFrame) -> Figure:
     below.vlines(x, low, high, color=color, linewidth=1.5)
     below.plot(x[curve], relative[curve], "o-", color=color, markersize=4.5, linewidth=1.2)
     below.plot(x[~curve], relative[~curve], "s", color=color, markersize=4.5)
-    below.plot(single + 0.03, 100 * seeds["relative"], "o", color="black", markersize=1.8, alpha=0.6)
+    below.plot(
+        single + 0.03, 100 * seeds["relative"], "o", color="black", markersize=1.8, alpha=0.6
+    )
     ticks = sorted(table["relatedness"].dropna().unique())
     below.set(xticks=[*ticks, apart], xticklabels=[*(f"{t:g}" for t in ticks), "contra-\ndiction"])
     below.set(xlabel="share of likes that follow the clicks' trait", ylabel="gain from T2, %")
@@ -93,7 +125,9 @@ def draw_truth(table: pd.DataFrame) -> Figure:
     """
     style()
     tasks, methods = list(table["task"].unique()), list(table["method"].unique())[::-1]
-    figure, axes = plt.subplots(2, (len(tasks) + 1) // 2, figsize=(PAGE, 3.0), squeeze=False, sharey=True)
+    figure, axes = plt.subplots(
+        2, (len(tasks) + 1) // 2, figsize=(PAGE, 3.0), squeeze=False, sharey=True
+    )
     for axis, task in zip(axes.flat, tasks, strict=False):
         rows = table[table["task"] == task]
         axis.axvline(rows["chance"].iloc[0], color=GREY, linewidth=0.9, linestyle=":")
@@ -102,8 +136,19 @@ def draw_truth(table: pd.DataFrame) -> Figure:
             solid = r.world == "structure"
             y, color = methods.index(r.method) + (0.15 if solid else -0.15), METHOD_COLORS[r.method]
             axis.plot([r.low, r.high], [y, y], color=color, linewidth=1.5)
-            axis.plot(r.value, y, "o", color=color, markersize=4, markerfacecolor=color if solid else "white")
-        axis.set(title=f"{task}: {rows['metric'].iloc[0]}", yticks=range(len(methods)), yticklabels=methods)
+            axis.plot(
+                r.value,
+                y,
+                "o",
+                color=color,
+                markersize=4,
+                markerfacecolor=color if solid else "white",
+            )
+        axis.set(
+            title=f"{task}: {rows['metric'].iloc[0]}",
+            yticks=range(len(methods)),
+            yticklabels=methods,
+        )
         axis.set(ylim=(-0.5, len(methods) - 0.5))
         axis.locator_params(axis="x", nbins=4)
     for axis in list(axes.flat)[len(tasks) :]:
@@ -123,14 +168,25 @@ def _zero(axis: Axes) -> None:
     axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
 
 
-def _effects(axis: Axes, table: pd.DataFrame, seeds: pd.DataFrame, heights: dict[str, int], by: str) -> None:
+def _effects(
+    axis: Axes, table: pd.DataFrame, seeds: pd.DataFrame, heights: dict[str, int], by: str
+) -> None:
     """Relative differences as dots with their intervals, one row per value of ``by``, methods side by side."""
     methods = list(table["method"].unique())
     places = dict(zip(methods, np.linspace(0.18, -0.12, len(methods)), strict=True))
     for method, rows in table.groupby("method", sort=False):
         y = rows[by].map(heights) + places[method]
-        axis.hlines(y, 100 * rows["low"], 100 * rows["high"], color=METHOD_COLORS[method], linewidth=1.5)
-        axis.plot(100 * rows["relative"], y, "o", color=METHOD_COLORS[method], markersize=4.5, label=method)
+        axis.hlines(
+            y, 100 * rows["low"], 100 * rows["high"], color=METHOD_COLORS[method], linewidth=1.5
+        )
+        axis.plot(
+            100 * rows["relative"],
+            y,
+            "o",
+            color=METHOD_COLORS[method],
+            markersize=4.5,
+            label=method,
+        )
     for method, rows in seeds.groupby("method", sort=False):
         y = rows[by].map(heights) + places[method] - 0.14
         axis.plot(100 * rows["relative"], y, "o", color="black", markersize=1.8, alpha=0.6)

@@ -12,11 +12,9 @@ import pytest
 from conure_lib import paths
 from conure_lib.cli import entry, main, parser
 from conure_lib.cli.common import Parser
-from conure_lib.data import BUILDERS, CATALOGUE
-from conure_lib.executors import ClusterError
-from conure_lib.own_data import CheckFailed
-from conure_lib.records import DamagedResult
-from conure_lib.whole import StorageError
+from conure_lib.data.catalogue import CATALOGUE
+from conure_lib.data.registry import BUILDERS
+from conure_lib.errors import ClusterError, DamagedResultError, StorageError, VerificationError
 
 
 def commands_of(found: Parser, words: tuple[str, ...] = ()) -> dict[tuple[str, ...], Parser]:
@@ -24,7 +22,11 @@ def commands_of(found: Parser, words: tuple[str, ...] = ()) -> dict[tuple[str, .
     inner = [a for a in found._actions if isinstance(a, argparse._SubParsersAction)]
     if not inner:
         return {words: found}
-    return {k: v for name, sub in inner[0].choices.items() for k, v in commands_of(sub, (*words, name)).items()}
+    return {
+        k: v
+        for name, sub in inner[0].choices.items()
+        for k, v in commands_of(sub, (*words, name)).items()
+    }
 
 
 COMMANDS = commands_of(parser())
@@ -32,7 +34,17 @@ COMMANDS = commands_of(parser())
 
 def test_there_are_the_commands_that_are_documented():
     named = {words[0] for words in COMMANDS}
-    assert {"data", "run", "export", "embed", "study", "verdicts", "bench", "clean", "completion"} <= named
+    assert {
+        "data",
+        "run",
+        "export",
+        "embed",
+        "study",
+        "verdicts",
+        "bench",
+        "clean",
+        "completion",
+    } <= named
     assert {words[1] for words in COMMANDS if words[0] == "data"} == {"list", "fetch", "describe"}
 
 
@@ -54,7 +66,10 @@ def test_the_exit_codes_are_in_the_help(capsys):
     with pytest.raises(SystemExit):
         main(["--help"])
     shown = capsys.readouterr().out
-    assert "exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake" in shown
+    assert (
+        "exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake"
+        in shown
+    )
     assert "130 stopped" in shown
 
 
@@ -62,11 +77,19 @@ def test_the_exit_codes_are_in_the_help(capsys):
     ("raised", "code", "said"),
     [
         (KeyboardInterrupt(), 130, "conure: stopped; the same command goes on where it was"),
-        (CheckFailed("two\nlines"), 1, "conure: two lines"),
+        (VerificationError("two\nlines"), 1, "conure: two lines"),
         (StorageError("a.csv cannot be written"), 1, "conure: a.csv cannot be written"),
-        (DamagedResult(Path("ranks"), "x", "y"), 1, "conure: ranks is damaged: found x, wanted y"),
+        (
+            DamagedResultError(Path("ranks"), "x", "y"),
+            1,
+            "conure: ranks is damaged: found x, wanted y",
+        ),
         (ClusterError("a worker died"), 1, "conure: a worker died"),
-        (FloatingPointError("the loss became nan; lower the learning rate"), 1, "conure: the loss became nan"),
+        (
+            FloatingPointError("the loss became nan; lower the learning rate"),
+            1,
+            "conure: the loss became nan",
+        ),
     ],
 )
 def test_what_ends_a_command_is_one_line_and_an_exit_code(raised, code, said, monkeypatch, capsys):
@@ -143,9 +166,13 @@ def test_a_cache_that_is_a_link_is_left_alone(root, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("words", "wanted"),
-    [("conure ", {"data", "run", "study", "clean"}), ("conure data ", {"list", "fetch", "describe"}),
-     ("conure export --fo", {"--format"}), ("conure completion ", {"bash", "zsh"})],
-)  # fmt: skip
+    [
+        ("conure ", {"data", "run", "study", "clean"}),
+        ("conure data ", {"list", "fetch", "describe"}),
+        ("conure export --fo", {"--format"}),
+        ("conure completion ", {"bash", "zsh"}),
+    ],
+)
 def test_bash_completes_commands_options_and_choices(words, wanted, tmp_path, capsys):
     assert main(["completion", "bash"]) == 0
     (tmp_path / "script").write_text(capsys.readouterr().out)

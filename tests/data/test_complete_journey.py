@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from conure_lib.data import complete_journey
-from conure_lib.data.stream import PAD, TEST, TRAIN, VALIDATION, DataError
+from conure_lib.data.sources import complete_journey
+from conure_lib.data.stream import PAD, TEST, TRAIN, VALIDATION
+from conure_lib.errors import DataError
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,9 @@ def raw(name, columns):
 
 
 def test_counts(stream):
-    rows = [(r["task"], r["kind"], r["instances"], r["labels"], r["users"]) for r in stream.describe()]
+    rows = [
+        (r["task"], r["kind"], r["instances"], r["labels"], r["users"]) for r in stream.describe()
+    ]
     assert rows == [
         ("T1", "sequence", 28_883, 9_437, 2_406),
         ("T2", "ranking", 181_915, 3_857, 2_399),
@@ -52,8 +55,12 @@ def test_parts(stream):
 
 def test_t1_is_the_grocery_history_in_time_order(stream):
     """One household against the raw table: its windows are the end of its purchases."""
-    bought = raw("transactions", ["household_id", "basket_id", "product_id", "transaction_timestamp"])
-    grocery = raw("products", ["product_id", "department"]).query("department == 'GROCERY'")["product_id"]
+    bought = raw(
+        "transactions", ["household_id", "basket_id", "product_id", "transaction_timestamp"]
+    )
+    grocery = raw("products", ["product_id", "department"]).query("department == 'GROCERY'")[
+        "product_id"
+    ]
     bought = bought[bought["product_id"].isin(grocery)]
     bought = bought[bought.groupby("product_id")["product_id"].transform("size") >= 20]
     items = np.sort(bought["product_id"].unique())
@@ -62,7 +69,9 @@ def test_t1_is_the_grocery_history_in_time_order(stream):
     assert len(households) == stream.n_users
     for user in (0, 1000, 2405):
         mine = bought[bought["household_id"] == households[user]]
-        mine = mine.sort_values(["transaction_timestamp", "basket_id", "product_id"])["product_id"].to_numpy()
+        mine = mine.sort_values(["transaction_timestamp", "basket_id", "product_id"])[
+            "product_id"
+        ].to_numpy()
         windows = stream.sequences[stream["T1"].users == user]
         known = items[windows[windows != PAD] - 1]
         assert (known == mine[len(mine) - len(known) :]).all()
@@ -82,7 +91,9 @@ def test_the_order_of_the_files_rows_plays_no_part(stream, monkeypatch):
 def test_clicks_and_likes_are_different_products_of_a_household(stream):
     bought = raw("transactions", ["household_id", "product_id", "transaction_timestamp"])
     department = raw("products", ["product_id", "department"]).set_index("product_id")["department"]
-    elsewhere = ~bought["product_id"].map(department).isin(["GROCERY", *complete_journey.NOT_PRODUCTS])
+    elsewhere = ~bought["product_id"].map(department).isin(
+        ["GROCERY", *complete_journey.NOT_PRODUCTS]
+    )
     bought = bought[elsewhere & bought["product_id"].isin(department.index)]
     bought = bought[bought.groupby("product_id")["product_id"].transform("size") >= 20]
     bought["day"] = bought["transaction_timestamp"].dt.date
@@ -96,7 +107,9 @@ def test_clicks_and_likes_are_different_products_of_a_household(stream):
 
 def test_profiles_are_those_of_the_household(stream):
     people = raw("demographics", ["household_id", "age", "kids_count"]).sort_values("household_id")
-    assert people["age"].value_counts().tolist() == sorted(np.bincount(stream["T4"].labels), reverse=True)
+    assert people["age"].value_counts().tolist() == sorted(
+        np.bincount(stream["T4"].labels), reverse=True
+    )
     assert (people["kids_count"] == "0").sum() == (stream["T5"].labels == 1).sum()
 
 

@@ -14,8 +14,9 @@ import pandas as pd
 import pytest
 
 from conure_lib import paths
-from conure_lib.data import fetch, movielens
-from conure_lib.data.stream import DataError
+from conure_lib.data import download as fetch
+from conure_lib.data.sources import movielens
+from conure_lib.errors import DataError
 
 SMALL = dict(length=3, min_events=2)
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
@@ -34,7 +35,9 @@ def ratings():
 
 
 def people():
-    rows = [(u, AGES[u - 1], "FM"[u % 2], "writer" if u > 5 else "none", "T8H1N") for u in range(1, 11)]
+    rows = [
+        (u, AGES[u - 1], "FM"[u % 2], "writer" if u > 5 else "none", "T8H1N") for u in range(1, 11)
+    ]
     return [*rows, (11, 30, "F", "artist", "00000")]
 
 
@@ -51,16 +54,25 @@ def ml_100k(folder, edit=lambda name, content: content):
 def ml_1m(folder, edit=lambda name, content: content):
     users = [
         (u, g, age, u % 3 + 18, z)
-        for age, (u, _, g, _, z) in zip((1, 1, 18, 18, 25, 35, 45, 50, 56, 56, 1), people(), strict=True)
+        for age, (u, _, g, _, z) in zip(
+            (1, 1, 18, 18, 25, 35, 45, 50, 56, 56, 1), people(), strict=True
+        )
     ]
-    for name, content in {"ratings.dat": text(ratings(), "::"), "users.dat": text(users, "::")}.items():
+    for name, content in {
+        "ratings.dat": text(ratings(), "::"),
+        "users.dat": text(users, "::"),
+    }.items():
         (folder / name).write_bytes(edit(name, content).encode("latin-1"))
     return folder
 
 
 def csv_text():
     half = [(user, 210 + user % 2, 4.5, 8) for user in range(1, 11)]
-    return text([(u, i, float(s), t) for u, i, s, t in ratings() + half], ",", "userId,movieId,rating,timestamp\n")
+    return text(
+        [(u, i, float(s), t) for u, i, s, t in ratings() + half],
+        ",",
+        "userId,movieId,rating,timestamp\n",
+    )
 
 
 def labels_of(stream, name):
@@ -69,7 +81,9 @@ def labels_of(stream, name):
     return sorted(zip(task.users.tolist(), task.labels.tolist(), strict=True))
 
 
-@pytest.mark.parametrize(("write", "build"), [(ml_100k, movielens.build_ml_100k), (ml_1m, movielens.build_ml_1m)])
+@pytest.mark.parametrize(
+    ("write", "build"), [(ml_100k, movielens.build_ml_100k), (ml_1m, movielens.build_ml_1m)]
+)
 def test_six_tasks_by_hand(tmp_path, write, build):
     stream = build(path=write(tmp_path), **SMALL)
     assert stream.n_users == 10
@@ -79,12 +93,18 @@ def test_six_tasks_by_hand(tmp_path, write, build):
     assert labels_of(stream, "T3") == [(u - 1, u % 3) for u in range(1, 11)]
     classes = stream.info["classes"]
     assert [classes["T4"][label] for _, label in labels_of(stream, "T4")] == GROUPS
-    assert [classes["T5"][label] for _, label in labels_of(stream, "T5")] == ["FM"[u % 2] for u in range(1, 11)]
+    assert [classes["T5"][label] for _, label in labels_of(stream, "T5")] == [
+        "FM"[u % 2] for u in range(1, 11)
+    ]
     if build is movielens.build_ml_100k:
-        assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == ["none"] * 5 + ["writer"] * 5
+        assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == ["none"] * 5 + [
+            "writer"
+        ] * 5
     else:
         jobs = ("tradesman/craftsman", "unemployed", "writer")  # codes 18, 19, 20
-        assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == [jobs[u % 3] for u in range(1, 11)]
+        assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == [
+            jobs[u % 3] for u in range(1, 11)
+        ]
     assert stream.info["dropped_labels"] == {"T2": 1, "T3": 0, "T4": 1, "T5": 1, "T6": 1}
     for name, digest in stream.info["files"].items():
         assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
@@ -136,7 +156,12 @@ def test_the_wheel_is_taken_with_consent_only(tmp_path, monkeypatch):
     with pytest.raises(DataError) as caught:
         movielens.build_ml_100k(**SMALL)
     target = paths.downloads() / "ml-100k" / "ml-100k.zip"
-    for words in ("http://127.0.0.1:1/ml-100k.zip", str(target), "allow_wheel=True", "CONURE_ALLOW_WHEEL=1"):
+    for words in (
+        "http://127.0.0.1:1/ml-100k.zip",
+        str(target),
+        "allow_wheel=True",
+        "CONURE_ALLOW_WHEEL=1",
+    ):
         assert words in str(caught.value)
     assert asked == []
     assert list(target.parent.iterdir()) == []
@@ -165,7 +190,9 @@ def test_the_official_zip_is_downloaded_once_and_verified_each_time(tmp_path, mo
     monkeypatch.setattr(movielens, "URL", f"http://127.0.0.1:{server.server_port}/{{}}.zip")
     try:
         with pytest.raises(DataError, match=r"wanted 0e33842e.* get it again"):
-            movielens.build_ml_100k(allow_wheel=True, **SMALL)  # damaged is not the same as unreachable
+            movielens.build_ml_100k(
+                allow_wheel=True, **SMALL
+            )  # damaged is not the same as unreachable
         monkeypatch.setitem(movielens.MD5, "ml-100k", hashlib.md5(archive.read_bytes()).hexdigest())
         first = movielens.build_ml_100k(**SMALL)
     finally:
@@ -182,7 +209,10 @@ def test_the_official_zip_is_downloaded_once_and_verified_each_time(tmp_path, mo
 @pytest.mark.parametrize(
     ("reading", "liked"),
     [
-        ("4-or-4.5", [(u - 1, x + u % 2) for u in range(1, 11) for x in (0, 2)]),  # 200, 201, 210, 211
+        (
+            "4-or-4.5",
+            [(u - 1, x + u % 2) for u in range(1, 11) for x in (0, 2)],
+        ),  # 200, 201, 210, 211
         ("above-4", [(u - 1, u % 2) for u in range(1, 11)]),  # 210, 211
     ],
 )
@@ -202,26 +232,49 @@ def test_zip_folder_file_bom_crlf_and_row_order_do_not_matter(tmp_path):
     (tmp_path / "ratings.csv").write_text(csv_text())
     header, *rows = csv_text().splitlines()
     random.Random(0).shuffle(rows)
-    (tmp_path / "windows.csv").write_bytes(b"\xef\xbb\xbf" + "\r\n".join([header, *rows, ""]).encode())
+    (tmp_path / "windows.csv").write_bytes(
+        b"\xef\xbb\xbf" + "\r\n".join([header, *rows, ""]).encode()
+    )
     with zipfile.ZipFile(tmp_path / "ml-32m.zip", "w") as pack:
         pack.write(tmp_path / "ratings.csv", "ml-32m/ratings.csv")
-    sources = [tmp_path, tmp_path / "ratings.csv", tmp_path / "windows.csv", tmp_path / "ml-32m.zip"]
+    sources = [
+        tmp_path,
+        tmp_path / "ratings.csv",
+        tmp_path / "windows.csv",
+        tmp_path / "ml-32m.zip",
+    ]
     assert len({movielens.build_ml_32m(path=source, **SMALL).digest() for source in sources}) == 1
 
 
 def replaced(line, new):
     """An edit that puts ``new`` in the place of one line (counted from 1)."""
     return lambda content: "".join(
-        f"{new}\n" if number == line else old for number, old in enumerate(content.splitlines(True), 1)
+        f"{new}\n" if number == line else old
+        for number, old in enumerate(content.splitlines(True), 1)
     )
 
 
 CSV_CASES = [
     (lambda _: "", "line 1", "found an empty file", "get the file again"),
-    (lambda _: "userId,movieId,rating,timestamp\n", "line 2", "nothing", "at least one line after the header"),
+    (
+        lambda _: "userId,movieId,rating,timestamp\n",
+        "line 2",
+        "nothing",
+        "at least one line after the header",
+    ),
     (lambda c: c[:-3], "line 63, line end", "found '10,210,4.5", "get the file again"),
-    (replaced(1, "user,movie,rating,time"), "line 1, header", "'user,movie,rating,time'", "userId,movieId"),
-    (replaced(3, "1,2,3.0"), "line 3, number of fields", "found 3", "4 (user, item, rating, timestamp)"),
+    (
+        replaced(1, "user,movie,rating,time"),
+        "line 1, header",
+        "'user,movie,rating,time'",
+        "userId,movieId",
+    ),
+    (
+        replaced(3, "1,2,3.0"),
+        "line 3, number of fields",
+        "found 3",
+        "4 (user, item, rating, timestamp)",
+    ),
     (replaced(3, ""), "line 3, number of fields", "found 1", "separated by ','"),
     (replaced(3, "1.5,2,3.0,7"), "line 3, user", "'1.5'", "a whole number"),
     (replaced(3, "1,x,3.0,7"), "line 3, item", "'x'", "a whole number"),
@@ -236,7 +289,12 @@ CSV_CASES = [
     (replaced(3, "1,2,nan,7"), "line 3, rating", "'nan'", "0.5, 1.0"),
     (replaced(3, "1,2,,7"), "line 3, rating", "''", "0.5, 1.0"),
     (replaced(5, "1,101,3.0,7"), "line 5, user and item", "user 1, item 101", "each pair once"),
-    (lambda c: replaced(8, "1,101,3.0,7")(replaced(7, "1,103,3.0,7")(c)), "line 7,", "item 103", "each pair once"),
+    (
+        lambda c: replaced(8, "1,101,3.0,7")(replaced(7, "1,103,3.0,7")(c)),
+        "line 7,",
+        "item 103",
+        "each pair once",
+    ),
     (replaced(3, "1,2,3.0,7é"), "line 3, encoding", "0xc3", "save it as UTF-8"),
 ]
 
@@ -254,19 +312,89 @@ def test_broken_ratings_csv(tmp_path, edit, place, found, wanted):
 
 SIX_CASES = [
     (ml_100k, "u.data", replaced(3, "1\t101\t0\t20"), "line 3, rating", "'0'", "1, 2, 3, 4 or 5"),
-    (ml_100k, "u.data", replaced(3, "1\t101\t2.5\t20"), "line 3, rating", "'2.5'", "1, 2, 3, 4 or 5"),
-    (ml_100k, "u.data", replaced(3, "12\t101\t2\t20"), "line 3, user", "12", "a user listed in the users file"),
+    (
+        ml_100k,
+        "u.data",
+        replaced(3, "1\t101\t2.5\t20"),
+        "line 3, rating",
+        "'2.5'",
+        "1, 2, 3, 4 or 5",
+    ),
+    (
+        ml_100k,
+        "u.data",
+        replaced(3, "12\t101\t2\t20"),
+        "line 3, user",
+        "12",
+        "a user listed in the users file",
+    ),
     (ml_100k, "u.user", replaced(2, "2|17|X|none|0"), "line 2, gender", "'X'", "F or M"),
     (ml_100k, "u.user", replaced(2, "2|0|M|none|0"), "line 2, age", "'0'", "from 1 to 119"),
-    (ml_100k, "u.user", replaced(2, "2|17|M|pirate|0"), "line 2, occupation", "'pirate'", "u.occupation"),
+    (
+        ml_100k,
+        "u.user",
+        replaced(2, "2|17|M|pirate|0"),
+        "line 2, occupation",
+        "'pirate'",
+        "u.occupation",
+    ),
     (ml_100k, "u.user", replaced(2, "1|17|M|none|0"), "line 2, user", "'1'", "each user once"),
-    (ml_100k, "u.user", replaced(2, "2|17|M|none"), "line 2, number of fields", "found 4", "separated by '|'"),
-    (ml_1m, "ratings.dat", replaced(3, "1::101::6::20"), "line 3, rating", "'6'", "1, 2, 3, 4 or 5"),
-    (ml_1m, "ratings.dat", replaced(3, "1,101,2,20"), "line 3, number of fields", "found 1", "by '::'"),
-    (ml_1m, "ratings.dat", replaced(4, "1::101::2::20"), "line 4, user and item", "item 101", "each pair once"),
-    (ml_1m, "users.dat", replaced(2, "2::M::17::3::0"), "line 2, age", "'17'", "1, 18, 25, 35, 45, 50, 56"),
-    (ml_1m, "users.dat", replaced(2, "2::M::1::21::0"), "line 2, occupation", "'21'", "from 0 to 20"),
-    (ml_1m, "users.dat", lambda c: c[:-2], "line 11, line end", "found '11::", "get the file again"),
+    (
+        ml_100k,
+        "u.user",
+        replaced(2, "2|17|M|none"),
+        "line 2, number of fields",
+        "found 4",
+        "separated by '|'",
+    ),
+    (
+        ml_1m,
+        "ratings.dat",
+        replaced(3, "1::101::6::20"),
+        "line 3, rating",
+        "'6'",
+        "1, 2, 3, 4 or 5",
+    ),
+    (
+        ml_1m,
+        "ratings.dat",
+        replaced(3, "1,101,2,20"),
+        "line 3, number of fields",
+        "found 1",
+        "by '::'",
+    ),
+    (
+        ml_1m,
+        "ratings.dat",
+        replaced(4, "1::101::2::20"),
+        "line 4, user and item",
+        "item 101",
+        "each pair once",
+    ),
+    (
+        ml_1m,
+        "users.dat",
+        replaced(2, "2::M::17::3::0"),
+        "line 2, age",
+        "'17'",
+        "1, 18, 25, 35, 45, 50, 56",
+    ),
+    (
+        ml_1m,
+        "users.dat",
+        replaced(2, "2::M::1::21::0"),
+        "line 2, occupation",
+        "'21'",
+        "from 0 to 20",
+    ),
+    (
+        ml_1m,
+        "users.dat",
+        lambda c: c[:-2],
+        "line 11, line end",
+        "found '11::",
+        "get the file again",
+    ),
     (ml_1m, "users.dat", replaced(2, "2::M::1::3::\xe9"), "line 2, encoding", "0xe9", "ASCII"),
 ]
 
@@ -288,7 +416,9 @@ def test_missing_files_and_wrong_places(tmp_path):
     (ml_100k(tmp_path) / "u.user").unlink()
     with pytest.raises(DataError, match=r"u\.user: found no such file \(beside it: \['u.data'\]\)"):
         movielens.build_ml_100k(path=tmp_path)
-    with pytest.raises(DataError, match=r"u\.data: found a file, wanted the official zip or the folder"):
+    with pytest.raises(
+        DataError, match=r"u\.data: found a file, wanted the official zip or the folder"
+    ):
         movielens.build_ml_100k(path=tmp_path / "u.data")
 
 
@@ -296,19 +426,30 @@ def test_the_digests_are_the_same_everywhere(tmp_path):
     """A faster way of reading must not give another stream; a wanted change comes with a new STREAM_VERSION."""
     (tmp_path / "ratings.csv").write_text(csv_text())
     built = {
-        "f102bd5c85230ac573963310a355091b28c2a7128ac008c414ac9f8d5c0aeac7":
-            movielens.build_ml_100k(path=ml_100k(tmp_path), **SMALL),
-        "2503a92beacc373ab65becdfc56fd4bb9a2b0d4769be1145b221d81590499af5":
-            movielens.build_ml_1m(path=ml_1m(tmp_path), **SMALL),
-        "fcdb937eb359803245cd78efbc44b9bab601d6abba03b50927375573feb007dd":
-            movielens.build_ml_25m(path=tmp_path, **SMALL),
-    }  # fmt: skip
+        "f102bd5c85230ac573963310a355091b28c2a7128ac008c414ac9f8d5c0aeac7": movielens.build_ml_100k(
+            path=ml_100k(tmp_path), **SMALL
+        ),
+        "2503a92beacc373ab65becdfc56fd4bb9a2b0d4769be1145b221d81590499af5": movielens.build_ml_1m(
+            path=ml_1m(tmp_path), **SMALL
+        ),
+        "fcdb937eb359803245cd78efbc44b9bab601d6abba03b50927375573feb007dd": movielens.build_ml_25m(
+            path=tmp_path, **SMALL
+        ),
+    }
     assert [stream.digest() for stream in built.values()] == list(built)
 
 
 def test_every_builder_takes_the_common_options():
     names = ("ml_100k", "ml_1m", "ml_25m", "ml_32m", "ml_latest_small")
-    common = {"path", "length", "min_events", "min_item_count", "min_label_count", "split", "split_seed"}
+    common = {
+        "path",
+        "length",
+        "min_events",
+        "min_item_count",
+        "min_label_count",
+        "split",
+        "split_seed",
+    }
     for name in names:
         assert common <= signature(getattr(movielens, f"build_{name}")).parameters.keys()
 

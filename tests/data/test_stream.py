@@ -21,24 +21,31 @@ from hypothesis.extra import numpy as npst
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from conure_lib import data, paths
+from conure_lib import paths
 from conure_lib.config import DataConfig
-from conure_lib.data import store
+from conure_lib.data import cache as store
+from conure_lib.data import registry as data
 from conure_lib.data.assemble import LabelTable, assemble, cut_windows
-from conure_lib.data.store import MANIFEST, STORED, load_stream, prepared, save_stream
+from conure_lib.data.cache import MANIFEST, STORED, load_stream, prepared, save_stream
 from conure_lib.data.stream import (
     SPLITS,
     TEST,
     TRAIN,
     UNUSED,
     VALIDATION,
-    DataError,
     TaskStream,
     checked,
     distinct,
     draw_split,
 )
-from conure_lib.whole import StorageError, alone, sweep, temporary_folder, whole_file, whole_folder
+from conure_lib.errors import DataError, StorageError
+from conure_lib.files import (
+    atomic_file,
+    atomic_folder,
+    file_lock,
+    remove_leftovers,
+    temporary_folder,
+)
 
 # --- splits ----------------------------------------------------------------------------------------------
 
@@ -47,7 +54,11 @@ from conure_lib.whole import StorageError, alone, sweep, temporary_folder, whole
 def test_a_split_has_its_shares(n, shares, seed):
     split = draw_split(n, shares, seed, "T2")
     assert split.dtype == np.uint8
-    assert set(split) == {TRAIN, VALIDATION, TEST}  # every instance is in one part, no part is empty
+    assert set(split) == {
+        TRAIN,
+        VALIDATION,
+        TEST,
+    }  # every instance is in one part, no part is empty
     for part, share in zip((TRAIN, VALIDATION, TEST), SPLITS[shares], strict=True):
         assert abs((split == part).sum() - share * n) <= 1.5
     assert (split == draw_split(n, shares, seed, "T2")).all()
@@ -56,7 +67,9 @@ def test_a_split_has_its_shares(n, shares, seed):
 @pytest.mark.parametrize("other", [("80/5/15", 1, "T2"), ("80/5/15", 0, "T3"), ("20/80", 0, "T2")])
 def test_a_split_depends_on_shares_seed_and_salt(other):
     train = draw_split(1000, "80/5/15", 0, "T2") == TRAIN
-    expected = {"80/5/15": 0.8, "20/80": 0.2}[other[0]]  # independent: as many in common as by chance
+    expected = {"80/5/15": 0.8, "20/80": 0.2}[
+        other[0]
+    ]  # independent: as many in common as by chance
     assert abs((draw_split(1000, *other) == TRAIN)[train].mean() - expected) < 0.06
 
 
@@ -79,7 +92,9 @@ def test_unknown_shares():
 
 # --- streams ---------------------------------------------------------------------------------------------
 
-SEQUENCES = np.array([[0, 1, 2], [3, 2, 1], [0, 2, 3], [1, 2, 3]], dtype=np.int32)  # of users 0, 0, 1, 2
+SEQUENCES = np.array(
+    [[0, 1, 2], [3, 2, 1], [0, 2, 3], [1, 2, 3]], dtype=np.int32
+)  # of users 0, 0, 1, 2
 PARTS = [0, 1, 2, 0]
 
 
@@ -88,7 +103,9 @@ def toy():
     first = a_task("sequence", [0, 0, 1, 2], SEQUENCES[:, -1] - 1, 3, PARTS, "T1")
     clicks = a_task("ranking", [2, 0, 0, 1], [1, 0, 3, 3], 4, PARTS, "T2")
     ages = a_task("classification", [2, 1, 0], [1, 0, 1], 2, PARTS[:3], "T3")
-    return TaskStream("toy", SEQUENCES.copy(), np.array([1, 2, 3]), 3, (first, clicks, ages), {"source": "hand"})
+    return TaskStream(
+        "toy", SEQUENCES.copy(), np.array([1, 2, 3]), 3, (first, clicks, ages), {"source": "hand"}
+    )
 
 
 def with_task(stream, number, **changes):
@@ -112,9 +129,17 @@ def test_a_sound_stream_passes():
     assert stream["T2"].rows(TRAIN).tolist() == [0, 3]
     assert stream["T2"].rows(TEST).tolist() == [2]
     assert stream.describe()[1] == {
-        "dataset": "toy", "task": "T2", "kind": "ranking", "what": "toy", "instances": 4, "labels": 4,
-        "users": 3, "train": 2, "validation": 1, "test": 1,
-    }  # fmt: skip
+        "dataset": "toy",
+        "task": "T2",
+        "kind": "ranking",
+        "what": "toy",
+        "instances": 4,
+        "labels": 4,
+        "users": 3,
+        "train": 2,
+        "validation": 1,
+        "test": 1,
+    }
     with pytest.raises(KeyError, match="toy has no task 'T9'; it has T1, T2, T3"):
         stream["T9"]
 
@@ -136,16 +161,23 @@ DEFECTS = {
     "one user per sequence": lambda s: replace(s, sequences=s.sequences[:3]),
     "fewer than two items at its end": lambda s: with_item(s, 0, 1, 0),
     "padding stands inside": lambda s: replace(
-        s, sequences=np.hstack([s.sequences[:, [0]] * 0 + 1, s.sequences * [0, 1, 1]]).astype(np.int32)
+        s,
+        sequences=np.hstack([s.sequences[:, [0]] * 0 + 1, s.sequences * [0, 1, 1]]).astype(
+            np.int32
+        ),
     ),
     "item id lies outside 1..3": lambda s: with_item(s, 1, 0, 4),
     "item id lies outside": lambda s: with_item(s, 1, 0, -1),
     "a user has no T1 sequence": lambda s: replace(s, input_rows=np.array([-1, 2, 3])),
     "points behind the last sequence": lambda s: replace(s, input_rows=np.array([1, 2, 4])),
     "somebody else's sequence": lambda s: replace(s, input_rows=np.array([2, 1, 3])),
-    "a label of T1 is not its sequence's last item": lambda s: with_task(s, 0, labels=s["T1"].labels[::-1].copy()),
+    "a label of T1 is not its sequence's last item": lambda s: with_task(
+        s, 0, labels=s["T1"].labels[::-1].copy()
+    ),
     "T1 has 9 labels, not 3": lambda s: with_task(s, 0, n_labels=9),
-    r"task T2 \(toy\) is empty": lambda s: with_task(s, 1, **{a: np.array([], int) for a in ARRAYS}),
+    r"task T2 \(toy\) is empty": lambda s: with_task(
+        s, 1, **{a: np.array([], int) for a in ARRAYS}
+    ),
     "arrays differ in length": lambda s: with_task(s, 1, labels=s["T2"].labels[:3]),
     "task T2: a label of an unknown user": lambda s: with_task(s, 1, users=np.array([2, 0, 0, 3])),
     "task T2: label outside 0..3": lambda s: with_task(s, 1, labels=np.array([1, 0, 4, 3])),
@@ -168,7 +200,11 @@ def test_a_defect_is_named(message):
         checked(DEFECTS[message](toy()))
 
 
-@given(npst.arrays(np.int64, st.integers(0, 30), elements=st.integers(-3, 9) | st.integers(-(2**63), 2**63 - 1)))
+@given(
+    npst.arrays(
+        np.int64, st.integers(0, 30), elements=st.integers(-3, 9) | st.integers(-(2**63), 2**63 - 1)
+    )
+)
 def test_distinct_values_are_numpys(values):
     found = distinct(values)
     assert found.dtype == np.int64
@@ -194,8 +230,12 @@ def test_the_digest_covers_all_that_results_depend_on():
         with_task(stream, 1, split=np.array([0, 1, 2, 1], np.uint8)),
     ]
     assert len({s.digest() for s in [stream, *changed]}) == len(changed) + 1
-    same = [toy(), replace(stream, info={}), with_task(stream, 1, title="another"),
-            replace(stream, sequences=np.asfortranarray(stream.sequences))]  # fmt: skip
+    same = [
+        toy(),
+        replace(stream, info={}),
+        with_task(stream, 1, title="another"),
+        replace(stream, sequences=np.asfortranarray(stream.sequences)),
+    ]
     assert {s.digest() for s in same} == {stream.digest()}
 
 
@@ -208,7 +248,12 @@ def marked(task):
     return {part: set(task.rows(part).tolist()) for part in (TRAIN, VALIDATION, TEST, UNUSED)}
 
 
-@given(n=st.integers(1, 300), share=st.floats(0.001, 1), other=st.floats(0.001, 1), seed=st.integers(0, 99))
+@given(
+    n=st.integers(1, 300),
+    share=st.floats(0.001, 1),
+    other=st.floats(0.001, 1),
+    seed=st.integers(0, 99),
+)
 def test_a_thinned_task_keeps_a_share_of_its_training_part(n, share, other, seed):
     generator = np.random.default_rng(seed)
     split = generator.integers(0, 3, 2 * n, dtype=np.uint8)
@@ -216,7 +261,9 @@ def test_a_thinned_task_keeps_a_share_of_its_training_part(n, share, other, seed
     task = a_task("ranking", np.arange(2 * n), generator.integers(0, 7, 2 * n), 7, split)
     whole, few = marked(task), marked(task.thinned(share))
     assert few[TRAIN] <= whole[TRAIN]
-    assert len(few[TRAIN]) == max(1, round(share * len(whole[TRAIN])))  # at least one instance is left
+    assert len(few[TRAIN]) == max(
+        1, round(share * len(whole[TRAIN]))
+    )  # at least one instance is left
     assert few[UNUSED] == whole[TRAIN] - few[TRAIN]
     assert (few[VALIDATION], few[TEST]) == (whole[VALIDATION], whole[TEST])
     assert marked(task.thinned(share)) == few  # the same ones every time
@@ -230,7 +277,12 @@ def test_a_thinned_task_is_the_same_task_but_for_its_marks():
     few = task.thinned(0.25)
     assert (task.split == before).all()
     assert few.split.dtype == np.uint8
-    assert (few.name, few.kind, few.title, few.n_labels) == (task.name, task.kind, task.title, task.n_labels)
+    assert (few.name, few.kind, few.title, few.n_labels) == (
+        task.name,
+        task.kind,
+        task.title,
+        task.n_labels,
+    )
     assert few.users is task.users
     assert few.labels is task.labels
     assert task.thinned(1) is task
@@ -243,7 +295,11 @@ def test_a_thinned_task_is_the_same_task_but_for_its_marks():
 def test_a_thinned_task_takes_its_instances_from_everywhere():
     """Not the first ones: users of all parts of the table stay."""
     split = np.zeros(4000, np.uint8)
-    kept = a_task("classification", np.arange(4000), np.zeros(4000), 2, split).thinned(0.25).rows(TRAIN)
+    kept = (
+        a_task("classification", np.arange(4000), np.zeros(4000), 2, split)
+        .thinned(0.25)
+        .rows(TRAIN)
+    )
     quarters = np.bincount(kept // 1000, minlength=4) / 1000
     assert np.abs(quarters - 0.25).max() < 5 * (0.25 * 0.75 / 1000) ** 0.5
 
@@ -272,10 +328,13 @@ def test_windows_by_hand():
     sequences, users, rows = cut(histories, length=3, least=2)
     assert sequences.tolist() == [
         [0, 1, 2],
-        [2, 3, 4], [5, 6, 7],  # the first item would stand alone: dropped
-        [0, 1, 2], [3, 4, 5], [6, 7, 8],
+        [2, 3, 4],
+        [5, 6, 7],  # the first item would stand alone: dropped
+        [0, 1, 2],
+        [3, 4, 5],
+        [6, 7, 8],
         [9, 8, 7],
-    ]  # fmt: skip
+    ]
     assert users.tolist() == [0, 1, 1, 2, 2, 2, 3]
     assert rows.tolist() == [0, 2, 5, 6]
     assert (sequences.dtype, users.dtype, rows.dtype) == (np.int32, np.int64, np.int64)
@@ -327,7 +386,9 @@ def built(options=None, **changes):
 def test_assembly_by_hand():
     stream = built()
     assert stream.n_items == 4  # a, b, c, rare
-    assert stream.sequences.tolist() == [[2, 3, 1]] * 9 + [[3, 1, 4]]  # u9's first event would stand alone
+    assert stream.sequences.tolist() == [[2, 3, 1]] * 9 + [
+        [3, 1, 4]
+    ]  # u9's first event would stand alone
     assert stream["T1"].labels.tolist() == [0] * 9 + [3]
     assert stream.input_rows.tolist() == list(range(10))  # "once" has too few events
     assert stream["T2"].users.tolist() == [*range(10), 0]
@@ -363,17 +424,33 @@ def labelled(users, labels):
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({"T2": labelled(["u1", "u2", "u1"], ["x", "y", "x"])}, {}, "T2: user 'u1' has label 'x' twice"),
-        ({"T2": labelled(["u1", "new"], ["x", "y"])}, {}, r"T2 has a label of user 'new', who has no T1.*1 such"),
+        (
+            {"T2": labelled(["u1", "u2", "u1"], ["x", "y", "x"])},
+            {},
+            "T2: user 'u1' has label 'x' twice",
+        ),
+        (
+            {"T2": labelled(["u1", "new"], ["x", "y"])},
+            {},
+            r"T2 has a label of user 'new', who has no T1.*1 such",
+        ),
         ({"T2": labelled(["u1", "u2"], ["x", None])}, {}, "T2: row 1 has no label"),
         ({"T3": labelled(["u1", "u2"], [np.nan, 1.0])}, {}, "T3: row 0 has no label"),
         ({"T2": labelled([], [])}, {}, r"task T2 \(liked\) is empty"),
-        ({"T2": labelled(["new"], ["x"])}, {"unknown_users": "drop"}, "T2: 0 instances are too few"),
+        (
+            {"T2": labelled(["new"], ["x"])},
+            {"unknown_users": "drop"},
+            "T2: 0 instances are too few",
+        ),
         ({"T3": labelled(["u1", "u2"], ["x", "y"])}, {}, "T3: 2 instances are too few"),
         ({"T3": labelled([f"u{n}" for n in range(10)], ["x"] * 10)}, {}, "T3 has 1 distinct label"),
         ({}, {"min_events": 9}, "T1 is empty: no user has 9 events"),
         ({}, {"min_item_count": 99}, "T1 is empty"),
-        ({}, {"min_item_count": 2, "min_events": 4}, "T1 is empty"),  # u9 has four, one of them rare: items first
+        (
+            {},
+            {"min_item_count": 2, "min_events": 4},
+            "T1 is empty",
+        ),  # u9 has four, one of them rare: items first
         ({}, {"length": 1}, "length=1"),
         ({}, {"min_events": 1}, "min_events=1"),
         ({}, {"unknown_users": "keep"}, "unknown_users='keep'; use 'error' or 'drop'"),
@@ -413,11 +490,18 @@ MAPS = Path("/proc/self/maps")
 def test_loaded_arrays_lie_in_the_file(tmp_path):
     save_stream(small_stream(), tmp_path / "s")
     stream = load_stream(tmp_path / "s")
-    mapped = [line.split()[0].split("-") for line in MAPS.read_text().splitlines() if str(tmp_path) in line]
+    mapped = [
+        line.split()[0].split("-")
+        for line in MAPS.read_text().splitlines()
+        if str(tmp_path) in line
+    ]
     spans = [(int(start, 16), int(end, 16)) for start, end in mapped]
     for array in arrays_of(stream):
         assert not array.flags.owndata
-        assert any(start <= array.ctypes.data and array.ctypes.data + array.nbytes <= end for start, end in spans)
+        assert any(
+            start <= array.ctypes.data and array.ctypes.data + array.nbytes <= end
+            for start, end in spans
+        )
 
 
 def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
@@ -503,7 +587,7 @@ def test_a_stored_stream_is_checked_again(tmp_path, monkeypatch):
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
 def test_an_exception_leaves_nothing_behind(tmp_path, error):
     def fail():
-        with whole_folder(tmp_path / "a" / "b") as folder:
+        with atomic_folder(tmp_path / "a" / "b") as folder:
             (folder / "half").write_text("done")
             assert folder.name.startswith(".")
             assert not (tmp_path / "a" / "b").exists()
@@ -515,68 +599,79 @@ def test_an_exception_leaves_nothing_behind(tmp_path, error):
 
 
 def test_a_whole_folder_takes_its_name_at_the_end(tmp_path):
-    with whole_folder(tmp_path / "b") as folder:
+    with atomic_folder(tmp_path / "b") as folder:
         (folder / "file").write_text("mine")
     assert [p.name for p in tmp_path.iterdir()] == ["b"]
-    with whole_folder(tmp_path / "b") as folder:  # somebody else was quicker: theirs stays
+    with atomic_folder(tmp_path / "b") as folder:  # somebody else was quicker: theirs stays
         (folder / "file").write_text("late")
     assert files_below(tmp_path) == {"b/file": b"mine"}
     (tmp_path / "c").write_text("a file")
-    with pytest.raises(OSError, match="c"), whole_folder(tmp_path / "c"):
+    with pytest.raises(OSError, match="c"), atomic_folder(tmp_path / "c"):
         pass
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "c"]
 
 
 def test_what_killed_processes_left_is_swept_away_and_nothing_else(tmp_path):
-    gone = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
     mine = temporary_folder("a", tmp_path)
     dead = tmp_path / mine.name.replace(f"@{os.getpid()}-", f"@{int(gone.stdout)}-")
     elsewhere = tmp_path / dead.name.replace(platform.node(), "another-machine")
     for folder in (dead, elsewhere, tmp_path / "a", tmp_path / ".hidden"):
         folder.mkdir()
         (folder / "file").write_text("x")
-    assert sweep(tmp_path) == [dead]
-    assert sorted(tmp_path.iterdir()) == sorted([mine, elsewhere, tmp_path / "a", tmp_path / ".hidden"])
-    assert sweep(tmp_path / "missing") == []
+    assert remove_leftovers(tmp_path) == [dead]
+    assert sorted(tmp_path.iterdir()) == sorted(
+        [mine, elsewhere, tmp_path / "a", tmp_path / ".hidden"]
+    )
+    assert remove_leftovers(tmp_path / "missing") == []
 
 
 def test_what_a_dead_process_left_is_swept_before_anybody_reaped_it(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended and stays a zombie
-    folder = tmp_path / temporary_folder("a", tmp_path).name.replace(f"@{os.getpid()}-", f"@{process.pid}-")
+    folder = tmp_path / temporary_folder("a", tmp_path).name.replace(
+        f"@{os.getpid()}-", f"@{process.pid}-"
+    )
     folder.mkdir()
-    assert sweep(tmp_path) == [folder]
+    assert remove_leftovers(tmp_path) == [folder]
     process.wait()
 
 
 def test_a_whole_file_takes_its_name_at_the_end(tmp_path):
     target = tmp_path / "t.csv"
     target.write_text("old")
-    with contextlib.suppress(KeyError), whole_file(target) as part:
+    with contextlib.suppress(KeyError), atomic_file(target) as part:
         part.write_text("half")
         raise KeyError
     assert files_below(tmp_path) == {"t.csv": b"old"}
-    with whole_file(target) as part:
+    with atomic_file(target) as part:
         assert (part.name, target.read_text()) == ("t.csv", "old")
         part.write_text("new")
     assert files_below(tmp_path) == {"t.csv": b"new"}
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
-@pytest.mark.parametrize("writer", [whole_folder, whole_file])
+@pytest.mark.parametrize("writer", [atomic_folder, atomic_file])
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")]
 )
 def test_a_failed_write_names_the_file_and_the_mend(tmp_path, writer, error):
     target = tmp_path / "b"
     with (
-        pytest.raises(StorageError, match=rf"{target} cannot be written \(.*No space left.*make room"),
+        pytest.raises(
+            StorageError, match=rf"{target} cannot be written \(.*No space left.*make room"
+        ),
         writer(target),
     ):
         raise error
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="file cannot be written"), writer(tmp_path / "file" / "b"):
+    with (
+        pytest.raises(StorageError, match="file cannot be written"),
+        writer(tmp_path / "file" / "b"),
+    ):
         pass
 
 
@@ -585,16 +680,16 @@ def test_one_process_at_a_time_has_a_folder_in_hand(tmp_path):
 
     def second():
         inside.wait()
-        with alone(tmp_path / "a"):
+        with file_lock(tmp_path / "a"):
             order.append("second")
 
     thread = threading.Thread(target=second)
     thread.start()
-    with alone(tmp_path / "a"), alone(tmp_path / "b"):  # others are not in the way
+    with file_lock(tmp_path / "a"), file_lock(tmp_path / "b"):  # others are not in the way
         inside.set()
         thread.join(0.3)
         assert thread.is_alive()
-        assert sweep(tmp_path) == []  # takes no lock away that is held
+        assert remove_leftovers(tmp_path) == []  # takes no lock away that is held
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
@@ -611,11 +706,11 @@ with alone(Path({str(tmp_path)!r}, "a")):
 """
     subprocess.run([sys.executable, "-c", code], check=False)
     assert [p.name for p in tmp_path.iterdir()] == [".a.lock"]
-    with alone(tmp_path / "a"):
+    with file_lock(tmp_path / "a"):
         pass
     assert list(tmp_path.iterdir()) == []
     (tmp_path / ".b.lock").touch()
-    sweep(tmp_path)
+    remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -625,7 +720,9 @@ def test_files_are_as_readable_as_the_umask_says(tmp_path):
         save_stream(toy(), tmp_path / "s")
     finally:
         os.umask(before)
-    modes = {p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "s", *(tmp_path / "s").iterdir())}
+    modes = {
+        p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "s", *(tmp_path / "s").iterdir())
+    }
     assert modes == {"s": 0o750, STORED: 0o640, MANIFEST: 0o640}
 
 
@@ -678,7 +775,10 @@ def test_loading_by_name(root, monkeypatch):
     assert len(list(paths.streams().iterdir())) == 1
     assert paths.streams().is_relative_to(root)
     monkeypatch.setattr(store, "save_stream", None)  # a second time nothing is built
-    assert data.load(DataConfig("synthetic", dict(reversed(SMALL.items())))).digest() == stream.digest()
+    assert (
+        data.load(DataConfig("synthetic", dict(reversed(SMALL.items())))).digest()
+        == stream.digest()
+    )
     monkeypatch.undo()
     assert data.load(DataConfig("synthetic", {**SMALL, "seed": 1})).digest() != stream.digest()
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from helpers import SMALL
 
-from conure_lib.data.stream import DataError
-from conure_lib.data.synthetic import COMMUNITIES, FLAVOURS, best_possible, build
+from conure_lib.data.sources.synthetic import COMMUNITIES, FLAVOURS, best_possible, build
+from conure_lib.errors import DataError
 
 N_ITEMS, N_LABELS = 128, 256
 WORLD = {"n_users": 1500, "n_items": N_ITEMS, "n_labels": N_LABELS, "length": 12}
@@ -37,7 +37,10 @@ def followed(stream):
 def test_deterministic():
     one, again, other = (build(**SMALL, seed=seed) for seed in (3, 3, 4))
     assert one.digest() == again.digest() != other.digest()
-    assert build(**SMALL).digest() == "750c91a45e6deea94570c3cddc79d934830868f0b842a01f8a5e09966b066c99"
+    assert (
+        build(**SMALL).digest()
+        == "750c91a45e6deea94570c3cddc79d934830868f0b842a01f8a5e09966b066c99"
+    )
 
 
 def test_another_split_of_the_same_world():
@@ -52,9 +55,13 @@ def test_another_split_of_the_same_world():
 def test_six_tasks_of_the_papers_shape():
     stream = build(**SMALL)
     assert [(t.name, t.kind, t.n_labels) for t in stream.tasks] == [
-        ("T1", "sequence", 64), ("T2", "ranking", 16), ("T3", "ranking", 16),
-        ("T4", "classification", 8), ("T5", "classification", 2), ("T6", "classification", 6),
-    ]  # fmt: skip
+        ("T1", "sequence", 64),
+        ("T2", "ranking", 16),
+        ("T3", "ranking", 16),
+        ("T4", "classification", 8),
+        ("T5", "classification", 2),
+        ("T6", "classification", 6),
+    ]
     assert stream.info["source"] == "generated"
     assert stream.info["signal"] == 0.6
 
@@ -74,7 +81,9 @@ def test_taste_shows_in_sequences(taste):
     flavours //= block // FLAVOURS
     assert (flavours == flavour[:, None]).mean() == pytest.approx(taste + (1 - taste) / 8, abs=0.02)
     own_topic = 0.5 if taste else 0.0
-    assert (topics == community[:, None]).mean() == pytest.approx(own_topic + (1 - own_topic) / 8, abs=0.02)
+    assert (topics == community[:, None]).mean() == pytest.approx(
+        own_topic + (1 - own_topic) / 8, abs=0.02
+    )
 
 
 def test_traits_are_independent_and_even():
@@ -88,7 +97,9 @@ def test_traits_are_independent_and_even():
 def test_signal_is_how_often_labels_follow_the_user(signal):
     stream, _, flavour = world(signal=signal)
     for name in ("T2", "T3"):  # repeated labels fall out, most of them in the own block
-        assert share_in_block(stream[name], flavour) == pytest.approx(signal + (1 - signal) / 8, abs=0.05), name
+        assert share_in_block(stream[name], flavour) == pytest.approx(
+            signal + (1 - signal) / 8, abs=0.05
+        ), name
 
 
 @pytest.mark.parametrize("relatedness", [0.0, 0.5, 1.0])
@@ -114,7 +125,9 @@ def test_profile_signal(profile_signal):
     for name, trait in truth.items():
         task = stream[name]
         right = (task.labels == trait[task.users]).mean()
-        assert right == pytest.approx(profile_signal + (1 - profile_signal) / task.n_labels, abs=0.05), name
+        assert right == pytest.approx(
+            profile_signal + (1 - profile_signal) / task.n_labels, abs=0.05
+        ), name
 
 
 @pytest.mark.parametrize("half_full", [0.0, 0.5, 1.0])
@@ -137,24 +150,42 @@ def test_pure_noise_says_nothing():
     """Chi-square statistics of labels against what could be known, each within five deviations of chance."""
     stream, community, flavour = world(structure=0.0, taste=0.0, signal=0.0, profile_signal=0.0)
     for task in stream.tasks[1:]:
-        label = task.labels if task.kind == "classification" else task.labels // (N_LABELS // FLAVOURS)
+        label = (
+            task.labels if task.kind == "classification" else task.labels // (N_LABELS // FLAVOURS)
+        )
         for trait in (community, flavour):
             table = np.histogram2d(label, trait[task.users], bins=[label.max() + 1, 8])[0]
             expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
             freedom = (table.shape[0] - 1) * 7
-            assert ((table - expected) ** 2 / expected).sum() < freedom + 5 * (2 * freedom) ** 0.5, task.name
+            assert ((table - expected) ** 2 / expected).sum() < freedom + 5 * (
+                2 * freedom
+            ) ** 0.5, task.name
     assert followed(stream) < 0.1
 
 
 @pytest.mark.parametrize(
     ("name", "bad"),
     [
-        *((name, bad) for name in ("structure", "taste", "signal", "relatedness", "profile_signal", "half_full")
-          for bad in (-0.1, 1.1, float("nan"))),
-        ("n_items", 63), ("n_labels", 15), ("n_users", 49), ("length", 5),
-        ("clicks", 0), ("likes", -1),
+        *(
+            (name, bad)
+            for name in (
+                "structure",
+                "taste",
+                "signal",
+                "relatedness",
+                "profile_signal",
+                "half_full",
+            )
+            for bad in (-0.1, 1.1, float("nan"))
+        ),
+        ("n_items", 63),
+        ("n_labels", 15),
+        ("n_users", 49),
+        ("length", 5),
+        ("clicks", 0),
+        ("likes", -1),
     ],
-)  # fmt: skip
+)
 def test_a_dial_outside_its_range_is_named(name, bad):
     with pytest.raises(DataError, match=f"synthetic: .*{name}={bad}.*wanted"):
         build(**SMALL | {name: bad})
@@ -173,9 +204,16 @@ def test_the_best_possible_by_hand():
     assert [sure[task] for task in ("T4", "T5", "T6")] == [1.0, 1.0, 1.0]
     noise = best_possible(build(**SMALL, structure=0.0, taste=0.0, signal=0.0, profile_signal=0.0))
     discount = 1 + 1 / 2 + 1 / 3 + 1 / 4 + 1 / 5
-    assert noise == pytest.approx({
-        "T1": discount / 64, "T2": discount / 16, "T3": discount / 16, "T4": 1 / 8, "T5": 1 / 2, "T6": 1 / 6
-    })  # fmt: skip
+    assert noise == pytest.approx(
+        {
+            "T1": discount / 64,
+            "T2": discount / 16,
+            "T3": discount / 16,
+            "T4": 1 / 8,
+            "T5": 1 / 2,
+            "T6": 1 / 6,
+        }
+    )
     assert best_possible(build(**SMALL, structure=1.0))["T1"] == 1.0
 
 
@@ -189,6 +227,8 @@ def test_the_best_possible_is_what_an_oracle_reaches():
     rank = np.where(own, items % cell + 1, 0)  # the own cell's two items
     other = np.array([[t for t in range(COMMUNITIES) if t != own_topic] for own_topic in community])
     place = (other[:, None, :] == (items // block)[:, :, None]).argmax(2)
-    rank = np.where(own_flavour & ~own & (items % cell == 0) & (place < 3), 3 + place, rank)  # then first items
+    rank = np.where(
+        own_flavour & ~own & (items % cell == 0) & (place < 3), 3 + place, rank
+    )  # then first items
     reached = np.divide(1, rank, where=rank > 0, out=np.zeros(rank.shape)).mean()
     assert reached == pytest.approx(best_possible(stream)["T1"], abs=0.01)

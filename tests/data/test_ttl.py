@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from conure_lib.data import ttl
-from conure_lib.data.stream import DataError
+from conure_lib.data.sources import ttl
+from conure_lib.errors import DataError
 
 NAMES = {task: row[0] for task, row in ttl.TASKS.items()}
 LENGTH = 4
@@ -50,7 +50,10 @@ def test_by_hand(tmp_path):
     np.testing.assert_array_equal(stream.input_rows, np.arange(10))
     np.testing.assert_array_equal(stream["T1"].labels, [2, 0, *[2] * 8])
     assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
-    assert pairs(stream, "T3") == [(0, 0), *((u, label) for u in range(1, 10) for label in (1, 2, 0))]
+    assert pairs(stream, "T3") == [
+        (0, 0),
+        *((u, label) for u in range(1, 10) for label in (1, 2, 0)),
+    ]
     assert [label for _, label in pairs(stream, "T4")] == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
     assert [label for _, label in pairs(stream, "T5")] == [0, 1] * 5
     assert [t.kind for t in stream.tasks] == ["sequence", *["ranking"] * 2, *["classification"] * 3]
@@ -62,8 +65,12 @@ def test_by_hand(tmp_path):
 
 
 def test_crlf_bom_other_names_and_fewer_tasks(tmp_path):
-    plain = ttl.build(path=write(tmp_path), length=LENGTH, files={"T1": NAMES["T1"], "T5": NAMES["T5"]})
-    (tmp_path / "one.csv").write_bytes(b"\xef\xbb\xbf" + contents()["T1"].replace("\n", "\r\n").encode())
+    plain = ttl.build(
+        path=write(tmp_path), length=LENGTH, files={"T1": NAMES["T1"], "T5": NAMES["T5"]}
+    )
+    (tmp_path / "one.csv").write_bytes(
+        b"\xef\xbb\xbf" + contents()["T1"].replace("\n", "\r\n").encode()
+    )
     (tmp_path / "five.csv").write_bytes(contents()["T5"].replace("\n", "\r\n").encode())
     other = ttl.build(path=tmp_path, length=LENGTH, files={"T5": "five.csv", "T1": "one.csv"})
     assert [t.name for t in other.tasks] == ["T1", "T5"]
@@ -90,7 +97,9 @@ def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
     write(tmp_path, T2=contents()["T2"] + f"0,0,70,3,,8\n{SEQUENCES[3]},,77\n")
     stream = ttl.build(path=tmp_path, length=LENGTH, unknown_users="drop", min_label_count=2)
     assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
-    assert stream.info["dropped_labels"]["T2"] == 2  # the unknown user's, and label 77, which occurs once
+    assert (
+        stream.info["dropped_labels"]["T2"] == 2
+    )  # the unknown user's, and label 77, which occurs once
 
 
 T1, T2, T5 = (contents()[task] for task in ("T1", "T2", "T5"))
@@ -117,9 +126,27 @@ CASES = [
     ("T2", T2 + f"{SEQUENCES[0]}\n", "line 11, labels", "found ''", "sequence,,label"),
     ("T2", T2 + f"{SEQUENCES[0]},,7,\n", "line 11, labels", "found '7,'", "whole numbers"),
     ("T2", T2 + f"{SEQUENCES[0]},,-7\n", "line 11, labels", "found '-7'", "whole numbers"),
-    ("T2", T2 + f"{SEQUENCES[0]},,9\n", "line 11, labels", "label 9, one too many", "each label of a user once"),
-    ("T5", T5.replace(",,1\n", ",,1,0\n", 1), "line 2, labels", "label 0, one too many", "one label per user"),
-    ("T5", T5 + f"{SEQUENCES[0]},,1\n", "line 11, labels", "label 1, one too many", "one label per user"),
+    (
+        "T2",
+        T2 + f"{SEQUENCES[0]},,9\n",
+        "line 11, labels",
+        "label 9, one too many",
+        "each label of a user once",
+    ),
+    (
+        "T5",
+        T5.replace(",,1\n", ",,1,0\n", 1),
+        "line 2, labels",
+        "label 0, one too many",
+        "one label per user",
+    ),
+    (
+        "T5",
+        T5 + f"{SEQUENCES[0]},,1\n",
+        "line 11, labels",
+        "label 1, one too many",
+        "one label per user",
+    ),
 ]
 
 
@@ -137,7 +164,10 @@ def test_missing_files_and_wrong_options(tmp_path):
     write(tmp_path, T4=None)
     for options, message in (
         ({}, r"original_desen_age\.csv: found no such file .* put it there"),
-        ({"path": tmp_path / "no"}, r"found no such folder, wanted the folder with original_desen_pretrain\.csv"),
+        (
+            {"path": tmp_path / "no"},
+            r"found no such folder, wanted the folder with original_desen_pretrain\.csv",
+        ),
         ({"files": {"T2": "x"}}, "name T1 and at least one of T2"),
         ({"files": {"T1": "x", "T9": "y"}}, "name T1 and at least one of T2"),
         ({"duplicates": "keep"}, "duplicates='keep'; use 'error' or 'drop'"),

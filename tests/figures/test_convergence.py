@@ -7,9 +7,9 @@ from helpers import small_stream, small_study
 from matplotlib import pyplot as plt
 
 from conure_lib import figures, paths
-from conure_lib.experiment import Study
 from conure_lib.figures import diagrams
-from conure_lib.methods import COMPARED
+from conure_lib.methods.recipes import COMPARED
+from conure_lib.study.study import Study
 
 TASKS = ("T1", "T2", "T3", "T4", "T5", "T6")
 
@@ -20,7 +20,11 @@ def curves():
     head = {"method": "SinMo", "variant": "", "task": "T2", "metric": "MRR@5", "stage_id": "x"}
     values = {1: (0.1, 0.3, 0.2), 2: (0.1, 0.2, 0.3, 0.4, 0.5)}
     return pd.DataFrame(
-        [{**head, "seed": s, "epoch": e, "validation": v} for s in values for e, v in enumerate(values[s])]
+        [
+            {**head, "seed": s, "epoch": e, "validation": v}
+            for s in values
+            for e, v in enumerate(values[s])
+        ]
     )
 
 
@@ -47,15 +51,24 @@ def test_convergence_is_the_mean_over_seeds(curves):
 
 @pytest.mark.parametrize(("tasks", "shape"), [(3, (1, 3)), (6, (2, 3)), (5, (2, 3))])
 def test_the_overall_figure_has_a_panel_a_task_and_a_line_a_method(tasks, shape):
-    table = pd.DataFrame([
-        {"method": m, "task": t, "metric": "MRR@5", "value": 0.1, "low": 0.05, "high": 0.15}
-        for m in COMPARED for t in TASKS[:tasks] if (m, t) != ("MTL", "T1")
-    ])  # fmt: skip
+    table = pd.DataFrame(
+        [
+            {"method": m, "task": t, "metric": "MRR@5", "value": 0.1, "low": 0.05, "high": 0.15}
+            for m in COMPARED
+            for t in TASKS[:tasks]
+            if (m, t) != ("MTL", "T1")
+        ]
+    )
     figure = figures.draw_overall(table)
     panels = np.array(figure.axes).reshape(shape)
-    assert [axis.get_title() for axis in panels.flat[:tasks]] == [f"{t}: MRR@5" for t in TASKS[:tasks]]
+    assert [axis.get_title() for axis in panels.flat[:tasks]] == [
+        f"{t}: MRR@5" for t in TASKS[:tasks]
+    ]
     assert [label.get_text() for label in panels[0, 0].get_yticklabels()] == list(COMPARED)[::-1]
-    assert [len(axis.lines) for axis in panels.flat[:2]] == [2 * len(COMPARED) - 2, 2 * len(COMPARED)]
+    assert [len(axis.lines) for axis in panels.flat[:2]] == [
+        2 * len(COMPARED) - 2,
+        2 * len(COMPARED),
+    ]
     assert not any(axis.axison for axis in panels.flat[tasks:])
     plt.close(figure)
 
@@ -82,7 +95,9 @@ def test_figures_are_the_same_bytes_again(root, curves):
         for _ in range(2):
             figure, data = draw()
             png = figures.save_figure(figure, study, name, data)
-            twice.append([png.with_suffix(suffix).read_bytes() for suffix in (".png", ".pdf", ".csv")])
+            twice.append(
+                [png.with_suffix(suffix).read_bytes() for suffix in (".png", ".pdf", ".csv")]
+            )
             plt.close(figure)
         assert twice[0] == twice[1], name
         assert png.is_relative_to(paths.artifacts())

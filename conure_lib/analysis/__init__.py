@@ -1,0 +1,1 @@
+"""Statistics, tables, costs and verdicts."""

@@ -1,0 +1,1 @@
+"""The compared methods and the actions that they are made of."""

@@ -1,0 +1,1 @@
+"""The networks, their owner maps, and their files."""

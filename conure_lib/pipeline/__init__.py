@@ -1,0 +1,1 @@
+"""Stages: computed once, stored, verified, scheduled."""

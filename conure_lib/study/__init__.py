@@ -1,0 +1,1 @@
+"""Runs, experiments, profiles, the search for hyper-parameters, notebooks."""

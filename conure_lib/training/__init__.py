@@ -1,0 +1,1 @@
+"""Losses, batches, the training loop, exact evaluation."""

@@ -1,0 +1,1 @@
+"""From one's own tables to a user model, and out of it."""

@@ -1,0 +1,153 @@
+"""Intervals and tests against other implementations and by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats as scipy_stats
+
+from conure_lib.analysis.stats import (
+    estimate,
+    holm,
+    mean_relative_effect,
+    over_seeds,
+    paired_effect,
+)
+
+
+def test_one_instance_a_user_is_the_plain_t_interval():
+    scores = np.random.default_rng(0).random(50)
+    got = estimate(scores, np.arange(50))
+    low, high = scipy_stats.t.interval(0.95, 49, scores.mean(), scipy_stats.sem(scores))
+    assert (got.low, got.high) == pytest.approx((low, high))
+    assert (got.n, got.users) == (50, 50)
+
+
+def test_copies_of_an_instance_add_no_certainty():
+    scores = np.random.default_rng(1).random(40)
+    once = estimate(scores, np.arange(40))
+    thrice = estimate(np.repeat(scores, 3), np.repeat(np.arange(40), 3))
+    assert (thrice.mean, thrice.low, thrice.high) == pytest.approx((once.mean, once.low, once.high))
+
+
+def test_the_clustered_error_by_hand():
+    # The mean is 0.5; the residuals sum to 0.5 for user 7, to 0 for user 3, to -0.5 for user 9.
+    scores, users = np.array([1.0, 0.0, 0.5, 1.0, 0.0]), np.array([7, 3, 3, 3, 9])
+    got = estimate(scores, users)
+    error = np.sqrt(3 / 2 * (0.5**2 + 0 + 0.5**2)) / 5
+    assert got.high - got.mean == pytest.approx(scipy_stats.t.ppf(0.975, 2) * error)
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(2)
+    covered = 0
+    for _ in range(400):
+        of_user = rng.normal(size=30)
+        users = np.repeat(np.arange(30), rng.integers(1, 6, 30))
+        got = estimate(of_user[users] + rng.normal(size=len(users)), users)
+        covered += got.low <= 0 <= got.high
+    assert 0.91 < covered / 400 < 0.98
+
+
+def test_the_paired_effect_is_scipys_where_users_are_distinct():
+    rng = np.random.default_rng(3)
+    ours, theirs = rng.random(60), rng.random(60)
+    got = paired_effect(ours, theirs, np.arange(60))
+    reference = scipy_stats.ttest_rel(ours, theirs)
+    assert (got.p, got.p_plain) == pytest.approx((reference.pvalue, reference.pvalue))
+    assert got.mean == pytest.approx((ours - theirs).mean())
+
+
+@pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.5, 0.0)])
+def test_differences_without_variance(shift, p):
+    got = paired_effect(np.full(6, shift), np.zeros(6), np.arange(6))
+    assert (got.mean, got.p, got.p_plain) == (shift, p, p)
+
+
+def test_holm_by_hand():
+    assert holm(np.array([0.01, 0.04, 0.03, 0.005])).tolist() == pytest.approx(
+        [0.03, 0.06, 0.06, 0.02]
+    )
+    assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: estimate(np.ones(3), np.zeros(3)), "at least 2"),
+        (lambda: estimate(np.ones(3), np.arange(2)), "aligned"),
+        (lambda: estimate(np.ones(0), np.ones(0)), "at least 2"),
+        (lambda: paired_effect(np.ones(3), np.ones(4), np.arange(3)), "the same instances"),
+        (
+            lambda: mean_relative_effect([(np.ones(3), np.ones(4), np.arange(3))]),
+            "the same instances",
+        ),
+        (
+            lambda: mean_relative_effect([(np.ones(3), np.zeros(3), np.arange(3))]),
+            "a reference above 0",
+        ),
+    ],
+)
+def test_what_cannot_be_estimated_is_said(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
+
+
+def test_a_single_tasks_relative_effect_is_the_paired_one_over_the_reference():
+    rng = np.random.default_rng(4)
+    users = rng.integers(20, size=60)
+    ours, theirs = rng.random(60), rng.random(60)
+    got, plain = mean_relative_effect([(ours, theirs, users)]), paired_effect(ours, theirs, users)
+    scaled = np.array([plain.mean, plain.low, plain.high]) / theirs.mean()
+    assert (got.mean, got.low, got.high) == pytest.approx(tuple(scaled))
+    assert (got.p, got.n, got.users) == (pytest.approx(plain.p), 60, plain.users)
+
+
+def test_the_relative_effect_over_two_tasks_by_hand():
+    # Task 1: reference 0.5, differences 0.1 and -0.3, relative 0.2 and -0.6, mean -0.2, residuals 0.4 and -0.4.
+    # Task 2: reference 0.2, difference 0.1 for both of user 1, 0.4 for user 2; relative 0.5, 0.5, 2, mean 1.
+    first = (np.array([0.6, 0.2]), np.array([0.5, 0.5]), np.array([1, 2]))
+    second = (np.array([0.3, 0.3, 0.6]), np.full(3, 0.2), np.array([1, 1, 2]))
+    got = mean_relative_effect([first, second])
+    of_users = np.array([0.4 / 4 + (-0.5 - 0.5) / 6, -0.4 / 4 + 1 / 6])
+    error = np.sqrt(2 / 1 * (of_users**2).sum())
+    assert (got.mean, got.n, got.users) == (pytest.approx((-0.2 + 1) / 2), 5, 2)
+    assert got.high - got.mean == pytest.approx(scipy_stats.t.ppf(0.975, 1) * error)
+    assert got.p == pytest.approx(2 * scipy_stats.t.sf(0.4 / error, 1))
+
+
+def test_the_relative_effect_over_tasks_agrees_with_a_bootstrap_of_users():
+    rng = np.random.default_rng(5)
+    n_users, parts = 150, []
+    taste = rng.normal(0.1, 0.2, n_users)  # ties a user's instances of both tasks
+    for n in (400, 250):
+        users = rng.integers(n_users, size=n)
+        theirs = 1 + rng.random(n)
+        parts.append((theirs + taste[users] + rng.normal(0, 0.2, n), theirs, users))
+    got = mean_relative_effect(parts)
+    references = [theirs.mean() for _, theirs, _ in parts]
+    drawn = []
+    for _ in range(2000):
+        weight = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
+        drawn.append(
+            np.mean(
+                [
+                    np.average(ours - theirs, weights=weight[users]) / reference
+                    for (ours, theirs, users), reference in zip(parts, references, strict=True)
+                ]
+            )
+        )
+    assert got.mean == pytest.approx(np.mean(drawn), abs=0.003)
+    assert (got.high - got.low) / 2 / 1.976 == pytest.approx(np.std(drawn), rel=0.1)
+
+
+def test_over_seeds_is_scipys_test_against_zero():
+    values = np.array([0.3, -0.1, 0.2, 0.4])
+    got, reference = over_seeds(values), scipy_stats.ttest_1samp(values, 0)
+    assert got.p == pytest.approx(reference.pvalue)
+    interval = reference.confidence_interval(0.95)
+    assert (got.mean, got.low, got.high) == pytest.approx((0.2, interval.low, interval.high))
+    assert (got.n, got.users) == (4, 4)
+    alone = over_seeds(np.array([0.3]))
+    assert alone.mean == 0.3
+    assert np.isnan([alone.low, alone.high, alone.p]).all()
+    assert over_seeds(np.full(3, 0.5)).p == 0
+    assert over_seeds(np.zeros(3)).p == 1

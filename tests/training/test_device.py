@@ -1,0 +1,254 @@
+"""What a GPU needs, tried without one where that is possible: it is never waited for, and it repeats itself."""
+
+import contextlib
+from dataclasses import replace
+
+import pytest
+import torch
+from helpers import STEPS, files_below, learner_of, small_stream, small_study
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from conure_lib import paths
+from conure_lib.config import PRECISIONS
+from conure_lib.errors import ConfigError
+from conure_lib.methods.recipes import METHODS
+from conure_lib.pipeline import stage as stages
+from conure_lib.study.study import Study
+from conure_lib.training import determinism as numerics
+from conure_lib.training import loop as train
+from conure_lib.training.determinism import WORKSPACE, WORKSPACES, repeatable
+from conure_lib.training.loop import epochs
+
+STREAM = small_stream(half_full=0.8, length=9)
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+ENDS_A_QUEUE = {  # operators whose result's size or value the host must know
+    *(
+        "_local_scalar_dense",
+        "is_nonzero",
+        "equal",
+        "nonzero",
+        "masked_select",
+        "unique_consecutive",
+    ),
+    *("_unique2", "unique_dim", "bincount", "repeat_interleave"),
+}
+TO_THE_HOST = (
+    "item",
+    "tolist",
+    "cpu",
+    "numpy",
+    "__bool__",
+    "__int__",
+    "__float__",
+    "__index__",
+    "__array__",
+)
+
+
+class HostWaitsError(AssertionError):
+    """On a GPU, the host would wait here until everything queued is done."""
+
+
+class NobodyWaits(TorchDispatchMode):
+    """Fails on operators and methods for which the host must wait for a GPU."""
+
+    def __enter__(self):
+        self.patches = pytest.MonkeyPatch()
+        for name in TO_THE_HOST:
+            self.patches.setattr(torch.Tensor, name, self.refused(name))
+        return super().__enter__()
+
+    def __exit__(self, *given):
+        self.patches.undo()
+        return super().__exit__(*given)
+
+    @staticmethod
+    def refused(name):
+        def refuse(*_, **__):
+            raise HostWaitsError(name)
+
+        return refuse
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        name = operator.name().partition("::")[2].partition(".")[0]
+        indices = tree_leaves(args[1]) if name in ("index", "index_put", "index_put_") else []
+        if name in ENDS_A_QUEUE or any(x is not None and x.dtype == torch.bool for x in indices):
+            raise HostWaitsError(name)
+        return operator(*args, **(kwargs or {}))
+
+
+WAITS = {
+    "item": lambda x: x.sum().item(),
+    "cpu": lambda x: x.cpu(),
+    "list": lambda x: x.tolist(),
+    "numpy": lambda x: x.numpy(),
+    "truth": lambda x: bool(x.any()),
+    "number": lambda x: float(x[0]),
+    "nonzero": lambda x: x.nonzero(),
+    "read by a mask": lambda x: x[x > 0],
+    "written by a mask": lambda x: x.index_put_((x > 0,), x[0]),
+    "selected": lambda x: x.masked_select(x > 0),
+    "distinct": lambda x: x.unique(),
+    "all equal": lambda x: torch.equal(x, x + 1),
+    "an if": lambda x: 1 if x[1] > 0 else 0,
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_check_sees_every_way_to_wait(wait):
+    x = torch.arange(4.0)
+    with pytest.raises(HostWaitsError), NobodyWaits():
+        WAITS[wait](x)
+    WAITS[wait](x)  # and lets everything pass afterwards
+
+
+def during_steps(monkeypatch, context):
+    """Puts the context around all steps of an epoch, their preparation included, but not around its end."""
+
+    def watched(batches, **_):
+        with context():
+            yield from batches
+
+    monkeypatch.setattr(train, "tqdm", watched)
+
+
+def an_epoch(kind, precision, device="cpu"):
+    """Trains the kind's model one more epoch with every call; its batches hold several groups of padding."""
+    name, config = STEPS[kind]
+    model, trainable, joint = learner_of(kind, STREAM)
+    model.to(device)
+    mask = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5
+    trainable = {n: mask.to(device) if n.endswith("kernel1") else None for n in trainable}
+    config = replace(config, epochs=9, l2=0.0 if kind == "by rows" else 0.02)
+    return epochs(model, STREAM, STREAM[name], config, trainable, 1, joint, precision)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("kind", STEPS)
+def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, precision, monkeypatch):
+    monkeypatch.setattr("conure_lib.padding.MIN_SPARED", 1)
+    entered = []
+
+    @contextlib.contextmanager
+    def nobody_waits():
+        with NobodyWaits():
+            entered.append(kind)
+            yield
+
+    during_steps(monkeypatch, nobody_waits)
+    learning = an_epoch(kind, precision)
+    assert [next(learning) > 0 for _ in range(2)] == [True, True]
+    assert entered == [kind, kind]
+
+
+def test_a_step_that_waits_is_found_out(monkeypatch):
+    kept = train.forwards_in
+    monkeypatch.setattr(
+        train, "forwards_in", lambda *given: (loss + loss.item() * 0 for loss in kept(*given))
+    )
+    during_steps(monkeypatch, NobodyWaits)
+    with pytest.raises(HostWaitsError, match="item"):
+        next(an_epoch("ranking", "float32"))
+
+
+@CUDA
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize(
+    "kind", [kind for kind in STEPS if kind != "by rows"]
+)  # SparseAdam counts its rows
+def test_a_gpu_is_not_waited_for(kind, precision, monkeypatch):
+    monkeypatch.setenv(WORKSPACE, WORKSPACES[0])
+
+    @contextlib.contextmanager
+    def errors_on_waiting():
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    learning = an_epoch(kind, precision, "cuda")
+    with repeatable("cuda"):
+        during_steps(monkeypatch, contextlib.nullcontext)
+        next(learning)  # plans, pinned memory and the optimiser's state come with the first steps
+        during_steps(monkeypatch, errors_on_waiting)
+        next(learning)
+
+
+@CUDA
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_a_gpu_computes_a_study_to_the_same_bytes(precision, tmp_path, monkeypatch):
+    monkeypatch.setenv(WORKSPACE, WORKSPACES[0])
+    found = []
+    for name in ("one", "other"):
+        monkeypatch.setattr(paths, "ROOT", tmp_path / name)
+        study = Study(small_study(device="cuda", precision=precision), STREAM)
+        study.compute([study.run(method, 1, ("T1", "T2", "T4")) for method in METHODS])
+        found.append(files_below(tmp_path / name))
+    assert found[0] == found[1]
+    assert len(found[0]) > 50
+
+
+# --- what makes a GPU repeat itself ------------------------------------------------------------------------
+
+
+def settings():
+    products = torch.backends.cuda.matmul
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+        products.fp32_precision,
+        products.allow_bf16_reduced_precision_reduction,
+    )
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_former_settings_come_back(strict, monkeypatch):
+    monkeypatch.setenv(WORKSPACE, WORKSPACES[0])
+    torch.use_deterministic_algorithms(strict, warn_only=strict)
+    try:
+        before = settings()
+        assert before[:2] == (strict, strict)
+        with contextlib.suppress(KeyError), repeatable("cuda"):
+            assert settings() == (True, False, "ieee", False)
+            raise KeyError
+        assert settings() == before
+        with repeatable("cpu"):
+            assert settings() == before
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.parametrize("value", [None, "", ":0:0"])
+def test_without_its_variable_cuda_is_refused_by_name(value, monkeypatch, root):
+    monkeypatch.delenv(WORKSPACE, raising=False)
+    if value is not None:
+        monkeypatch.setenv(WORKSPACE, value)
+    before = settings()
+    with (
+        pytest.raises(ConfigError, match=rf"^{WORKSPACE} = .*wanted: :4096:8 or"),
+        repeatable("cuda"),
+    ):
+        pass
+    assert settings() == before
+    study = Study(small_study(device="cuda"), STREAM)
+    with pytest.raises(ConfigError, match=WORKSPACE):
+        study.compute([study.run("STL", 1, ("T1",))])
+    on_cpu = Study(small_study(), STREAM)
+    on_cpu.compute([on_cpu.run("Popularity", 1, ("T1",))])  # which does not need it
+
+
+def test_a_stage_is_computed_with_them(monkeypatch, root):
+    seen = []
+
+    @contextlib.contextmanager
+    def spy(device):
+        seen.append(device)
+        with numerics.repeatable(device):
+            yield
+
+    monkeypatch.setattr(stages, "repeatable", spy)
+    study = Study(small_study(), STREAM)
+    study.compute([study.run("Popularity", 1, ("T1",))])
+    assert seen == ["cpu"]

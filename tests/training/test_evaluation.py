@@ -1,0 +1,255 @@
+"""Ranks and metrics against brute force and against ir_measures, ties included; the order of results."""
+
+import ir_measures
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers import a_task, lively, rng, small_model, small_stream
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conure_lib.data.stream import TEST, TRAIN, VALIDATION, TaskStream
+from conure_lib.models import padding
+from conure_lib.models.layers import OutputLayer
+from conure_lib.training import evaluation as module
+from conure_lib.training.evaluation import (
+    CUTOFF,
+    evaluate,
+    evaluate_all_positions,
+    exact_ranks,
+    metric_of,
+    popularity_ranks,
+    rank_instances,
+    reciprocal_ranks,
+    scores_of,
+    user_vectors,
+)
+
+
+def saying(n_labels: int) -> OutputLayer:
+    """A layer whose scores are its input: the vectors are the scores."""
+    layer = OutputLayer(n_labels, n_labels, "ranking", rng())
+    with torch.no_grad():
+        layer.weight.copy_(torch.eye(n_labels))
+    return layer
+
+
+def brute(scores: np.ndarray, index: np.ndarray, targets: np.ndarray) -> list[int]:
+    """Rank by the tie rule: how many scores are at least the target's, itself included; 0 beyond 5."""
+    counts = [
+        sum(s >= scores[i][t] for s in scores[i]) for i, t in zip(index, targets, strict=True)
+    ]
+    return [0 if count > CUTOFF else count for count in counts]
+
+
+@st.composite
+def scored(draw):
+    """Scores with many ties, and instances of the rows in any order, several or none for some."""
+    rows, labels, instances = (
+        draw(st.integers(1, 6)),
+        draw(st.integers(2, 12)),
+        draw(st.integers(1, 15)),
+    )
+    random = np.random.default_rng(draw(st.integers(0, 10**6)))
+    scores = random.integers(0, draw(st.sampled_from([1, 3, 10, 1000])), (rows, labels)).astype(
+        np.float32
+    )
+    return scores, random.integers(0, rows, instances), random.integers(0, labels, instances)
+
+
+@given(case=scored(), vectors=st.sampled_from([1, 2, 5, 128]))
+def test_ranks_are_counted_with_ties_against_the_model(case, vectors, monkeypatch):
+    scores, index, targets = case
+    monkeypatch.setattr(module, "VECTORS_AT_A_TIME", vectors)
+    ranks = rank_instances(saying(scores.shape[1]), torch.from_numpy(scores), index, targets)
+    assert ranks.dtype == np.uint8
+    assert ranks.tolist() == brute(scores, index, targets)
+
+
+@given(
+    case=scored(),
+    most=st.sampled_from([0, module.MAX_COUNTED]),
+    vectors=st.sampled_from([1, 3, 128]),
+)
+def test_one_target_a_vector_is_counted_with_the_same_ranks(case, most, vectors, monkeypatch):
+    scores, _, targets = case
+    index = np.arange(min(len(scores), len(targets)))
+    monkeypatch.setattr(module, "MAX_COUNTED", most)  # 0: by the best scores
+    monkeypatch.setattr(module, "VECTORS_AT_A_TIME", vectors)
+    layer, given = saying(scores.shape[1]), torch.from_numpy(scores)[: len(index)]
+    ranks = rank_instances(layer, given, index, targets[: len(index)])
+    assert ranks.tolist() == brute(scores, index, targets[: len(index)])
+    assert torch.equal(given, torch.from_numpy(scores)[: len(index)])
+
+
+@given(case=scored())
+def test_metrics_agree_with_ir_measures(case):
+    """ir_measures does not say how it breaks ties: the target's score is put just below those equal to it."""
+    scores, index, targets = case
+    rows, n_labels = len(targets), scores.shape[1]
+    nudged = scores[index].astype(np.float64)
+    nudged[np.arange(rows), targets] -= 0.5
+    ids = [f"q{i}" for i in range(rows)]
+    wanted = pd.DataFrame({"query_id": ids, "doc_id": targets.astype(str), "relevance": 1})
+    labels = np.tile(np.arange(n_labels), rows).astype(str)
+    run = pd.DataFrame(
+        {"query_id": np.repeat(ids, n_labels), "doc_id": labels, "score": nudged.ravel()}
+    )
+    theirs = {
+        m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.RR @ CUTOFF], wanted, run)
+    }
+    top = {
+        m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.Success @ 1], wanted, run)
+    }
+    ranks = rank_instances(saying(n_labels), torch.from_numpy(scores), index, targets)
+    np.testing.assert_allclose(scores_of("ranking", ranks), [theirs[i] for i in ids])
+    np.testing.assert_allclose(scores_of("classification", ranks), [top[i] for i in ids])
+    assert metric_of("sequence", ranks) == pytest.approx(np.mean([theirs[i] for i in ids]))
+    assert metric_of("classification", ranks) == pytest.approx(np.mean([top[i] for i in ids]))
+
+
+def test_metrics_by_hand():
+    ranks = np.array([1, 2, 5, 0], dtype=np.uint8)
+    np.testing.assert_allclose(reciprocal_ranks(ranks), [1, 0.5, 0.2, 0])
+    assert metric_of("ranking", ranks) == pytest.approx(1.7 / 4)
+    assert metric_of("classification", ranks) == 0.25
+
+
+@pytest.mark.parametrize(("n_labels", "rank"), [(2, 2), (5, 5), (6, 0), (100, 0)])
+def test_constant_scores_are_last(n_labels, rank):
+    layer = saying(n_labels)
+    ranks = rank_instances(
+        layer, torch.ones(3, n_labels), np.array([0, 1, 2]), np.array([0, 1, n_labels - 1])
+    )
+    assert ranks.tolist() == [rank] * 3
+    assert metric_of("classification", ranks) == 0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("at", [0, 7])
+def test_scores_that_are_no_numbers_raise(bad, at):
+    scores = torch.rand(2, 8, generator=rng())
+    scores[1, at] = bad
+    with pytest.raises(FloatingPointError, match="diverged"):
+        rank_instances(saying(8), scores, np.array([0, 1]), np.array([3, 3]))
+
+
+@pytest.mark.parametrize("index", [[0], [0, 0]])
+@pytest.mark.parametrize(("place", "value"), [(3, -np.inf), (3, np.nan), (7, np.nan), (7, np.inf)])
+def test_a_target_without_a_finite_score_raises(index, place, value):
+    layer = saying(20)
+    with torch.no_grad():
+        layer.weight[place] = value
+    with pytest.raises(FloatingPointError):
+        rank_instances(layer, torch.ones(1, 20), np.array(index), np.full(len(index), 3))
+
+
+@pytest.mark.parametrize("vectors", [1, 2, 3, 128])
+def test_chunks_do_not_matter(vectors, monkeypatch):
+    scores = torch.randint(0, 6, (11, 8), generator=rng()).float()
+    index = torch.tensor([0, 0, 0, 2, 3, 3, 7, 8, 10, 10])  # rows without instances between them
+    targets = torch.randint(0, 8, (10,), generator=rng(1))
+    monkeypatch.setattr(module, "VECTORS_AT_A_TIME", vectors)
+    ranks = exact_ranks(saying(8), scores, index, targets)
+    assert ranks.tolist() == brute(scores.numpy(), index.numpy(), targets.numpy())
+    assert len(set(ranks)) > 3
+
+
+@pytest.mark.parametrize("together", [1, 3, 100])
+@pytest.mark.parametrize("sorted_among", [1, 7, 100])
+def test_user_vectors_in_any_batches(together, sorted_among, monkeypatch):
+    monkeypatch.setattr(padding, "MIN_CACHED", together)
+    monkeypatch.setattr(padding, "CACHED_ELEMENTS", 1)
+    monkeypatch.setattr(module, "USERS_AT_A_TIME", sorted_among)
+    model = lively(small_model())
+    sequences = small_stream().sequences
+    with torch.no_grad():
+        expected = model.hidden(torch.from_numpy(sequences).long())[-1]
+    torch.testing.assert_close(user_vectors(model, sequences), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture
+def model():
+    """A model with lively layers for the small stream's tasks."""
+    made = small_model()
+    for task in small_stream().tasks:
+        made.add_output(task.name, task.n_labels, task.kind, rng(2))
+    return lively(made)
+
+
+def brute_scores(model, task, sequence):
+    vector = model.hidden(torch.tensor(sequence)[None].long())[-1, 0]
+    return model.outputs[task](vector).numpy()
+
+
+@pytest.mark.parametrize("part", [TRAIN, VALIDATION, TEST])
+@pytest.mark.parametrize("name", ["T2", "T4"])
+@torch.no_grad()
+def test_results_stand_in_the_order_of_the_rows(model, name, part):
+    """Users in no order, repeated, and input rows that are not the users' numbers."""
+    stream = small_stream()
+    task = stream[name]
+    order = np.random.default_rng(3).permutation(len(task.users))
+    shuffled = a_task(
+        task.kind, task.users[order], task.labels[order], task.n_labels, task.split[order], name
+    )
+    flipped = stream.sequences[::-1].copy()
+    turned = TaskStream(
+        "toy", flipped, np.arange(60)[::-1].copy(), stream.n_items, (stream["T1"], shuffled)
+    )
+    rows = shuffled.rows(part)
+    assert (np.diff(shuffled.users[rows]) < 0).any()
+    expected = []
+    for row in rows:
+        scores = brute_scores(model, name, flipped[turned.input_rows[shuffled.users[row]]])
+        expected += brute(scores[None], [0], [shuffled.labels[row]])
+    found = evaluate(model, turned, shuffled, part)
+    assert found.tolist() == expected
+    assert len(set(expected)) > 1
+
+
+@torch.no_grad()
+def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
+    monkeypatch.setattr(module, "USERS_AT_A_TIME", 4)
+    stream = small_stream(half_full=0.9, length=8)
+    task = stream["T1"]
+    last, everywhere = [], []
+    for row in task.rows(TEST):
+        items = [i for i in stream.sequences[row].tolist() if i]
+        padding = [0] * (8 - len(items))
+        for at in range(1, len(items)):
+            scores = brute_scores(model, "T1", padding + items[:at])
+            everywhere += brute(scores[None], [0], [items[at] - 1])
+        last.append(everywhere[-1])
+        assert items[-1] - 1 == task.labels[row]
+    assert evaluate(model, stream, task, TEST).tolist() == last
+    assert evaluate_all_positions(model, stream, task, TEST).tolist() == everywhere
+    assert len(everywhere) < 7 * len(last)  # padding was there
+    assert any(everywhere)
+
+
+@given(
+    labels=st.lists(st.integers(0, 9), min_size=6, max_size=40),
+    seed=st.integers(0, 99),
+)
+def test_popularity_by_brute_force(labels, seed):
+    split = np.random.default_rng(seed).permutation(np.arange(len(labels)) % 3)
+    task = a_task("ranking", np.arange(len(labels)), labels, 10, split)
+    seen = [label for label, part in zip(labels, split, strict=True) if part == TRAIN]
+    counts = np.array([seen.count(label) for label in range(10)])
+    wanted = np.array(labels)[split == TEST]
+    assert popularity_ranks(None, task, TEST).tolist() == brute(
+        counts[None], [0] * len(wanted), wanted
+    )
+
+
+def test_t1s_popularity_counts_all_training_items():
+    stream = small_stream()
+    task = stream["T1"]
+    train = stream.sequences[task.rows(TRAIN)]
+    counts = np.array([(train == item).sum() for item in range(1, stream.n_items + 1)])
+    wanted = task.labels[task.rows(TEST)]
+    assert popularity_ranks(stream, task, TEST).tolist() == brute(
+        counts[None], [0] * len(wanted), wanted
+    )

@@ -1,0 +1,282 @@
+"""Losses against PyTorch and against numbers by hand; samplers against their exact distributions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from helpers import rng
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import chisquare
+from torch.nn import functional as F
+
+from conure_lib.training import losses
+from conure_lib.training.losses import bpr_loss, sampled_softmax_loss, softmax_loss
+from conure_lib.training.samplers import LogUniformSampler, PopularitySampler, popularity_rank
+
+
+def case(rows=7, width=3, n=11, dtype=torch.float64, scale=1.0):
+    """Vectors, weight, bias (with gradients) and targets."""
+    shapes = ((rows, width), (n, width), (n,))
+    made = [torch.randn(s, dtype=dtype, generator=rng(i)) * scale for i, s in enumerate(shapes)]
+    return *(x.requires_grad_() for x in made), torch.randint(n, (rows,), generator=rng(9))
+
+
+def in_chunks(monkeypatch, elements):
+    monkeypatch.setattr(losses, "CHUNK_ELEMENTS", elements)
+    monkeypatch.setattr(losses, "MIN_CHUNK_ROWS", 1)
+    monkeypatch.setattr(losses, "LARGE_CHUNK_ROWS", 1)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [(1, 1 << 18), (1887, 138), (2048, 128), (2049, 512), (129_200, 512), (646_000, 128)],
+)
+def test_large_catalogues_take_larger_chunks_within_bounds(columns, rows):
+    assert losses.chunk_rows(columns) == rows
+
+
+def drawn(n, *negatives):
+    return torch.tensor(negatives), torch.zeros(n, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("with_bias", [True, False])
+@pytest.mark.parametrize(
+    "chunk", [1, 11, 24, 50, 1 << 20]
+)  # 1, 1, 2, 4 and all of 7 rows at a time
+def test_softmax_is_cross_entropy(with_bias, chunk, monkeypatch):
+    in_chunks(monkeypatch, chunk)
+    vectors, weight, bias, targets = case()
+    bias = bias if with_bias else None
+    wanted = [x for x in (vectors, weight, bias) if x is not None]
+    ours = softmax_loss(vectors, weight, bias, targets)
+    theirs = F.cross_entropy(F.linear(vectors, weight, bias), targets)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    for one, other in zip(
+        torch.autograd.grad(3 * ours, wanted), torch.autograd.grad(3 * theirs, wanted), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(lambda g, w, b=None: softmax_loss(g, w, b, targets), wanted)
+
+
+def test_softmax_by_hand():
+    vectors = torch.tensor([[1.0], [2.0]])
+    weight, bias = torch.tensor([[math.log(2.0)], [0.0]]), torch.tensor([0.0, math.log(3.0)])
+    # odds 2 : 3 and 4 : 3
+    found = softmax_loss(vectors, weight, bias, torch.tensor([0, 1]))
+    assert found.item() == pytest.approx((-math.log(2 / 5) - math.log(3 / 7)) / 2)
+
+
+@pytest.mark.parametrize("loss", ["softmax", "sampled"])
+def test_large_scores_stay_finite(loss):
+    vectors, weight, bias, targets = case(dtype=torch.float32, scale=20.0)
+    if loss == "softmax":
+        found = softmax_loss(vectors, weight, bias, targets)
+    else:
+        found = sampled_softmax_loss(
+            vectors, weight, bias, targets, torch.arange(0, 11, 2), torch.zeros(11)
+        )
+    grads = torch.autograd.grad(found, (vectors, weight, bias))
+    assert found.isfinite()
+    assert all(g.isfinite().all() for g in grads)
+
+
+def test_float32_is_close_to_float64():
+    vectors, weight, bias, targets = case(200, 16, 300, torch.float32)
+    low = softmax_loss(vectors, weight, bias, targets)
+    high = F.cross_entropy(F.linear(vectors.double(), weight.double(), bias.double()), targets)
+    assert low.item() == pytest.approx(high.item(), rel=1e-5)
+    for one, other in zip(
+        *(torch.autograd.grad(x, (vectors, weight, bias)) for x in (low, high)), strict=True
+    ):
+        torch.testing.assert_close(one, other.float(), rtol=1e-4, atol=1e-7)
+
+
+def test_sampled_softmax_by_hand():
+    vectors = torch.tensor([[1.0], [1.0]])
+    weight = torch.tensor([1.0, 2.0, 3.0, 4.0]).log()[:, None]  # odds 1 : 2 : 3 : 4
+    bias = torch.tensor([2.0, 1.0, 1.0, 1.0]).log()  # now 2 : 2 : 3 : 4
+    expected = torch.tensor(
+        [0.5, 1.0, 0.25, 0.125]
+    ).log()  # each divided by its expected count: 4 : 2 : 12 : 32
+    found = sampled_softmax_loss(
+        vectors, weight, bias, torch.tensor([0, 3]), torch.tensor([1, 3]), expected
+    )
+    # target 0 against 1 and 3; target 3 against 1 alone, for it cannot be its own negative
+    assert found.item() == pytest.approx((-math.log(4 / 38) - math.log(32 / 34)) / 2)
+
+
+def test_sampled_softmax_with_everything_drawn_is_softmax():
+    vectors, weight, bias, targets = case()
+    negatives, log_one = drawn(11, *torch.randperm(11, generator=rng(3)).tolist())
+    ours = sampled_softmax_loss(vectors, weight, bias, targets, negatives, log_one)
+    theirs = F.cross_entropy(F.linear(vectors, weight, bias), targets)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    for one, other in zip(
+        *(torch.autograd.grad(x, (vectors, weight, bias)) for x in (ours, theirs)), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("chunk", [1, 8, 1 << 20])
+def test_sampled_softmax_is_cross_entropy_over_what_was_drawn(chunk, monkeypatch):
+    in_chunks(monkeypatch, chunk)
+    vectors, weight, bias, targets = case()
+    negatives, log_expected = (
+        torch.tensor([4, 0, 9, 2]),
+        torch.randn(11, dtype=torch.float64, generator=rng(4)),
+    )
+
+    def plain(vectors, weight, bias):
+        logits = F.linear(vectors, weight, bias) - log_expected
+        rows = []
+        for row, target in zip(logits, targets.tolist(), strict=True):
+            others = [j for j in negatives.tolist() if j != target]
+            rows.append(row[[target, *others]].logsumexp(0) - row[target])
+        return torch.stack(rows).mean()
+
+    assert any(t in negatives for t in targets)  # accidental hits occur
+    assert not all(t in negatives for t in targets)
+    ours = sampled_softmax_loss(vectors, weight, bias, targets, negatives, log_expected)
+    theirs = plain(vectors, weight, bias)
+    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
+    wanted = (vectors, weight, bias)
+    for one, other in zip(
+        torch.autograd.grad(2 * ours, wanted), torch.autograd.grad(2 * theirs, wanted), strict=True
+    ):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert torch.autograd.gradcheck(
+        lambda *x: sampled_softmax_loss(*x, targets, negatives, log_expected), wanted
+    )
+
+
+def test_sampled_softmax_can_give_the_gradient_of_the_used_rows_only():
+    vectors, weight, bias, targets = case()
+    negatives, log_one = drawn(11, 4, 0, 9)
+    dense, rows = (
+        torch.autograd.grad(
+            2 * sampled_softmax_loss(vectors, weight, bias, targets, negatives, log_one, rows_only),
+            weight,
+        )[0]
+        for rows_only in (False, True)
+    )
+    assert rows.is_sparse
+    assert (
+        set(rows.coalesce().indices()[0].tolist()) == {4, 0, 9, *targets.tolist()} != set(range(11))
+    )
+    torch.testing.assert_close(rows.to_dense(), dense, rtol=0, atol=1e-12)
+
+
+def test_a_row_whose_only_negative_is_its_target_teaches_nothing():
+    vectors, weight, bias, _ = case(3)
+    loss = sampled_softmax_loss(vectors, weight, bias, torch.tensor([5, 5, 1]), *drawn(11, 5))
+    expected = F.softplus(vectors[2] @ (weight[5] - weight[1]) + bias[5] - bias[1]) / 3
+    assert loss.item() == pytest.approx(expected.item())
+    grad = torch.autograd.grad(loss, vectors)[0]
+    assert not grad[:2].any()
+    assert grad[2].all()
+
+
+def test_bpr_by_hand():
+    vectors = torch.tensor([[1.0, 0.0], [2.0, 1.0]], requires_grad=True)
+    weight = torch.tensor([[3.0, 0.0], [1.0, 1.0], [0.0, 5.0]])
+    loss = bpr_loss(vectors, weight, torch.tensor([0, 1]), torch.tensor([1, 2]))
+    margins = (3 - 1, 3 - 5)
+    expected = sum(-math.log(1 / (1 + math.exp(-m))) for m in margins) / 2
+    assert loss.item() == pytest.approx(expected)
+    loss.backward()
+    slopes = [-1 / (1 + math.exp(m)) / 2 for m in margins]
+    wanted = [[2 * slopes[0], -slopes[0]], [slopes[1], -4 * slopes[1]]]
+    np.testing.assert_allclose(vectors.grad, wanted, rtol=1e-6)
+    assert bpr_loss(vectors * 1000, weight, torch.tensor([1, 1]), torch.tensor([0, 2])).isfinite()
+
+
+def test_popularity_rank_by_hand():
+    assert popularity_rank(np.array([2, 5, 0, 5, 2])).tolist() == [2, 0, 4, 1, 3]
+
+
+COUNTS = np.array([3, 0, 9, 5])  # ranks 2, 3, 0, 1
+
+
+def test_log_uniform_probabilities_by_hand():
+    p = LogUniformSampler(COUNTS, 2).p
+    odds = [math.log(4 / 3), math.log(5 / 4), math.log(2), math.log(3 / 2)]
+    np.testing.assert_allclose(p, np.array(odds) / math.log(5))
+    assert p.sum() == pytest.approx(1)
+
+
+def test_log_uniform_draws_as_if_repetitions_were_skipped():
+    sampler, generator, times = LogUniformSampler(COUNTS, 2), rng(1), 20_000
+    found = np.zeros(4)
+    for _ in range(times):
+        pair = sampler.draw(generator)
+        assert pair[0] != pair[1]
+        found[pair.numpy()] += 1
+    p = sampler.p
+    exact = np.array(
+        [p[i] + sum(p[j] * p[i] / (1 - p[j]) for j in range(4) if j != i) for i in range(4)]
+    )
+    assert exact.sum() == pytest.approx(2)
+    assert (np.abs(found / times - exact) < 5 * np.sqrt(exact * (1 - exact) / times)).all()
+
+
+@given(n=st.integers(1, 300), share=st.floats(0.01, 1.0), seed=st.integers(0, 9))
+def test_log_uniform_draws_are_distinct_and_their_expected_counts_add_up(n, share, seed):
+    n_draws = max(1, round(share * n))
+    counts = np.random.default_rng(seed).integers(0, 50, n)
+    sampler = LogUniformSampler(counts, n_draws)
+    labels = sampler.draw(rng(seed))
+    assert len(labels.unique()) == n_draws
+    assert labels.min() >= 0
+    assert labels.max() < n
+    expected = sampler.log_expected.double().exp().numpy()
+    assert expected.sum() == pytest.approx(n_draws, rel=1e-4)
+    assert (np.diff(expected[np.argsort(popularity_rank(counts))]) <= 1e-7).all()
+    assert torch.equal(labels, sampler.draw(rng(seed)))
+    # q = 1 - (1 - p)^T with one T for all
+    inner = expected < 0.99
+    tries = np.log1p(-expected[inner]) / np.log1p(-sampler.p[inner])
+    np.testing.assert_allclose(tries, tries[:1].repeat(len(tries)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("n_draws", [0, 5])
+def test_impossible_numbers_of_negatives(n_draws):
+    with pytest.raises(ValueError, match=f"{n_draws} negatives of 4 labels"):
+        LogUniformSampler(COUNTS, n_draws)
+
+
+@pytest.mark.parametrize("rho", [0.3, 1.0])
+def test_popularity_sampler_has_the_stated_distribution(rho):
+    counts = np.array([7, 1, 12, 7, 0, 3])
+    ranks = np.array([1, 4, 0, 2, 5, 3])
+    sampler, times = PopularitySampler(counts, rho), 60_000
+    weight = np.exp(-(ranks + 1) / (rho * 6))
+    np.testing.assert_allclose(sampler.p, weight / weight.sum())
+    positives = torch.arange(6).repeat(times // 6)
+    negatives = sampler.draw(positives, rng(2))
+    assert not (negatives == positives).any()
+    for positive in range(6):  # given its positive, a negative is drawn from all the others
+        found = np.bincount(negatives[positives == positive], minlength=6)
+        others = np.arange(6) != positive
+        chances = weight[others] / weight[others].sum()
+        assert chisquare(found[others], chances * times / 6).pvalue > 1e-4
+    assert torch.equal(negatives, sampler.draw(positives, rng(2)))
+    assert not torch.equal(negatives, sampler.draw(positives, rng(3)))
+
+
+@given(
+    counts=st.lists(st.integers(0, 9), min_size=2, max_size=9),
+    rho=st.sampled_from([1e-3, 0.05, 0.3, 100.0]),
+)
+def test_a_negative_is_never_its_positive(counts, rho):
+    positives = torch.arange(len(counts)).repeat(50)
+    negatives = PopularitySampler(np.array(counts), rho).draw(positives, rng(1))
+    assert not (negatives == positives).any()
+    assert negatives.min() >= 0
+    assert negatives.max() < len(counts)
+
+
+def test_popularity_sampler_needs_two_labels():
+    with pytest.raises(ValueError, match="at least 2"):
+        PopularitySampler(np.array([3]), 0.3)
