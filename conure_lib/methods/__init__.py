@@ -1,1 +1,33 @@
-"""The compared methods and the actions that they are made of."""
+"""The compared methods: a file per method with its record and its actions, registered here.
+
+``method`` says what a method is, ``actions`` holds what their actions share. May import config,
+errors, files, data, models and training.
+"""
+
+from conure_lib.methods.conure import CONURE, CONURE_MINUS, NOT_RETRAINED
+from conure_lib.methods.finesmax import FINESMAX
+from conure_lib.methods.method import Method
+from conure_lib.methods.mtl import MTL
+from conure_lib.methods.peterrec import PETERREC, PETERREC_PARALLEL
+from conure_lib.methods.popularity import POPULARITY
+from conure_lib.methods.sinmo import SINMO
+from conure_lib.methods.stl import STL
+
+_RECORDS = (
+    POPULARITY,
+    SINMO,
+    FINESMAX,
+    MTL,
+    STL,
+    PETERREC,
+    PETERREC_PARALLEL,
+    CONURE_MINUS,
+    NOT_RETRAINED,
+    CONURE,
+)
+METHODS: dict[str, Method] = {method.name: method for method in _RECORDS}
+"""Every method by name, in the order of Table 2."""
+COMPARED = tuple(method.name for method in _RECORDS if method.compared)
+"""The rows of Table 2; pruned and not retrained is a state of Conure, not a method."""
+ACTIONS = {name: action for method in _RECORDS for name, action in method.actions.items()}
+"""Every action by name: from a ``Context`` to an ``Outcome``."""

@@ -51,6 +51,10 @@ class UserModel(nn.Module):
         """How the model is patched; None if it is not."""
         return None if self.blocks[0].patch1 is None else self.blocks[0].patch1.kind
 
+    def patches(self) -> tuple[str, ...]:
+        """Return the names of the patches' parameters; none if the model is not patched."""
+        return tuple(name for name, _ in self.named_parameters() if ".patch" in name)
+
     def kernels(self) -> dict[str, nn.Parameter]:
         """The convolution kernels by parameter name, in order of depth."""
         return {

@@ -16,8 +16,9 @@ from conure_lib.config import PROTOCOL, StudyConfig, content_id
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
 from conure_lib.files import atomic_folder, file_digest, file_lock
-from conure_lib.methods.actions import ACTIONS, Context, Outcome
-from conure_lib.methods.recipes import Step
+from conure_lib.methods import ACTIONS
+from conure_lib.methods.actions import Context, Outcome
+from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline.provenance import environment
 from conure_lib.pipeline.records import ENVIRONMENT, RECORD, load_verified, read_record
@@ -101,7 +102,7 @@ class Stage:
         return load_verified(self._found(), RANKS)
 
     def ranks(self, measure: str) -> np.ndarray:
-        """Test ranks (uint8; 0 = beyond 5) in the order of the task's test rows. measure: task or "T1-all"."""
+        """Test ranks (uint8; 0 = beyond 255) in the order of the task's test rows. measure: task or "T1-all"."""
         self.record()
         table = pd.read_parquet(self._found() / RANKS)
         return table.loc[table["measure"] == measure, "rank"].to_numpy()

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from conure_lib.config import ModelConfig
-from conure_lib.methods.recipes import COMPARED
+from conure_lib.methods import COMPARED
 from conure_lib.study.profiles import EMBEDDING_RATIOS
 from conure_lib.study.study import Run, Study
 

@@ -12,8 +12,8 @@ from conure_lib.config import StudyConfig, content_id
 from conure_lib.data.registry import GROWING, load
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError
-from conure_lib.methods.actions import ACTIONS
-from conure_lib.methods.recipes import METHODS, Step
+from conure_lib.methods import ACTIONS, METHODS
+from conure_lib.methods.method import Step
 from conure_lib.pipeline.executors import Progress, compute_in_processes, compute_serially
 from conure_lib.pipeline.stage import CHECKPOINT, Stage
 from conure_lib.pipeline.store import tidy
@@ -85,7 +85,7 @@ class Study:
             raise ValueError(
                 f"order {order}; wanted: {self.order[0]} first, then others of {self.order}, each once"
             )
-        steps = METHODS[method](order)
+        steps = METHODS[method].recipe(order)
         return Run(
             method,
             seed,

@@ -13,7 +13,9 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.config import ModelConfig, StudyConfig, TrainConfig
-from conure_lib.methods.recipes import METHODS, Step, conure_chain
+from conure_lib.methods import METHODS
+from conure_lib.methods.conure import conure_chain
+from conure_lib.methods.method import Step
 from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study, compute
 
@@ -24,16 +26,7 @@ RETRAIN_RATES = (1.0, 0.3, 0.1)
 """Learning rates of retraining T1 relative to training it; the best one serves all tasks."""
 
 T1_DIALS = {"learning_rate": (0.003, 0.01, 0.03), "l2": (0.0, 0.001)}
-RATES = (0.0003, 0.001, 0.003, 0.01)
-DIALS: dict[str, dict[str, tuple[float, ...]]] = {
-    "ranking": {"learning_rate": RATES, "l2": (0.001, 0.01, 0.1), "rho": (0.3, 1.0)},
-    "classification": {"learning_rate": RATES, "l2": (0.0, 0.001, 0.01, 0.1)},
-}
-"""What is tried for each kind of later task: seven settings a method."""
-JOINT_DIALS = {"learning_rate": RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
-"""MTL has a dial of its own, in place of l2 and rho: seven settings as well."""
-
-TUNED = ("SinMo", "FineSmax", "MTL", "STL", "PeterRec", "Conure-")
+TUNED = tuple(name for name, method in METHODS.items() if method.search)
 """Methods with settings of their own; Conure retrains from Conure-, parallel patches take the serial ones'."""
 
 
@@ -82,12 +75,10 @@ class Search:
 
     def later_task(self, name: str) -> None:
         """Every method on one task; the methods do not depend on each other's settings."""
-        steps = {METHODS[method](self.study.order)[name]: method for method in TUNED}
+        steps = {METHODS[method].recipe(self.study.order)[name]: method for method in TUNED}
         kind = self.study.stream[name].kind
         best = dict.fromkeys(steps, self.study)
-        dials = {
-            step: (JOINT_DIALS if step.action == "joint" else DIALS[kind]).items() for step in steps
-        }
+        dials = {step: METHODS[method].search[kind].items() for step, method in steps.items()}
         for turn in zip_longest(*dials.values()):
             turned = {step: dial for step, dial in zip(steps, turn, strict=True) if dial}
             contenders = {
@@ -109,7 +100,7 @@ class Search:
             chosen.add(self.study.stage(steps["train"], TUNING_SEED).id)
             chosen.add(self.study.stage(steps["retrain"], TUNING_SEED).id)
             for method in TUNED:
-                if name in (recipe := METHODS[method](self.study.order)):
+                if name in (recipe := METHODS[method].recipe(self.study.order)):
                     chosen.add(self.study.stage(recipe[name], TUNING_SEED).id)
         table = pd.DataFrame(self.rows)
         return table.assign(chosen=table["stage_id"].isin(chosen))

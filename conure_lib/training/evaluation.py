@@ -17,6 +17,7 @@ from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.padding import Group, length_buckets, padding_of, sequences_in_cache
 
 CUTOFF = 5  # MRR@5
+MAX_RANK = 255  # of stored ranks, one byte each; 0 stands for any rank beyond
 VECTORS_AT_A_TIME = (
     128  # fewer make poor products; the scores of more leave the cache before they are read
 )
@@ -24,13 +25,15 @@ MAX_COUNTED = 1 << 24  # ones that float32 can add up; they are counted in place
 USERS_AT_A_TIME = 512  # among which similar padding is looked for
 
 
-def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Tensor) -> np.ndarray:
-    """Rank of each instance's label among all labels: uint8 [n], 1..5, or 0 for any rank beyond 5.
+def exact_ranks(
+    layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Tensor, max_rank: int = MAX_RANK
+) -> np.ndarray:
+    """Rank of each instance's label among all labels: uint8 [n], 1..max_rank, or 0 beyond.
 
     vectors [V, k], one per distinct user; index int64 [n]: each instance's row of ``vectors`` (ascending);
     targets int64 [n]. Where each vector has one target, scores of at least its own are counted. Else only the
-    CUTOFF + 1 best scores of a vector are needed: a target that reaches the last of them has a rank beyond the
-    cutoff, else all scores of at least its own are among them.
+    max_rank + 1 best scores of a vector are needed: a target that reaches the last of them has a rank beyond
+    it, else all scores of at least its own are among them.
     Raises FloatingPointError if a score is not a finite number.
     """
     n_labels = len(layer.weight)
@@ -52,11 +55,11 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
         some = vectors[start : start + step]
         scores = layer.into(buffer[: len(some)], some)
         own = scores[index[rows] - start, targets[rows]]
-        best = scores.amax(1) if single else scores.topk(min(CUTOFF + 1, n_labels), dim=1).values
+        best = scores.amax(1) if single else scores.topk(min(max_rank + 1, n_labels), dim=1).values
         finite &= torch.isfinite(best).all() & torch.isfinite(own).all()
         at_least = (scores if single else best[index[rows] - start]).ge_(own[:, None])
         rank = at_least.sum(1)
-        ranks[rows] = torch.where(rank > CUTOFF, 0, rank).to(torch.uint8)
+        ranks[rows] = torch.where(rank > max_rank, 0, rank).to(torch.uint8)
     if not finite:
         raise FloatingPointError(
             "a score is not finite; the model has diverged (lower the learning rate)"
@@ -64,14 +67,17 @@ def exact_ranks(layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Ten
     return ranks.cpu().numpy()
 
 
-def reciprocal_ranks(ranks: np.ndarray) -> np.ndarray:
-    """1/rank, 0 beyond the cutoff: float64 [n]. Their mean is MRR@5."""
-    return np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=ranks > 0)
+def reciprocal_ranks(ranks: np.ndarray, cutoff: int = CUTOFF) -> np.ndarray:
+    """1 / rank per instance, 0.0 for ranks beyond the cutoff: float64 [n]."""
+    hit = (ranks > 0) & (ranks <= cutoff)
+    return np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=hit)
 
 
-def scores_of(kind: Kind, ranks: np.ndarray) -> np.ndarray:
+def scores_of(kind: Kind, ranks: np.ndarray, cutoff: int = CUTOFF) -> np.ndarray:
     """The metric per instance: reciprocal rank, or for classification 1.0 where the right class is ahead."""
-    return (ranks == 1).astype(np.float64) if kind == "classification" else reciprocal_ranks(ranks)
+    if kind == "classification":
+        return (ranks == 1).astype(np.float64)
+    return reciprocal_ranks(ranks, cutoff)
 
 
 def metric_of(kind: Kind, ranks: np.ndarray) -> float:
@@ -94,7 +100,9 @@ def last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray) -> 
     return vectors
 
 
-def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.ndarray:
+def evaluate(
+    model: UserModel, stream: TaskStream, task: Task, part: int, max_rank: int = MAX_RANK
+) -> np.ndarray:
     """Ranks (uint8) of the instances in one part of a task, in the order of ``task.rows(part)``.
 
     T1: the rank of each sequence's last item, given all items before it.
@@ -102,30 +110,33 @@ def evaluate(model: UserModel, stream: TaskStream, task: Task, part: int) -> np.
     rows = task.rows(part)
     if task.kind == "sequence":
         vectors = last_vectors(model, model.last_hidden, stream.sequences[rows, :-1])
-        return rank_instances(
-            model.outputs[task.name], vectors, np.arange(len(rows)), task.labels[rows]
-        )
+        index = np.arange(len(rows))
+        return rank_instances(model.outputs[task.name], vectors, index, task.labels[rows], max_rank)
     users, index = np.unique(task.users[rows], return_inverse=True)
     vectors = user_vectors(model, stream.sequences[stream.input_rows[users]])
-    return rank_instances(model.outputs[task.name], vectors, index, task.labels[rows])
+    return rank_instances(model.outputs[task.name], vectors, index, task.labels[rows], max_rank)
 
 
 @torch.no_grad()
 def rank_instances(
-    layer: OutputLayer, vectors: Tensor, index: np.ndarray, targets: np.ndarray
+    layer: OutputLayer,
+    vectors: Tensor,
+    index: np.ndarray,
+    targets: np.ndarray,
+    max_rank: int = MAX_RANK,
 ) -> np.ndarray:
     """``exact_ranks`` for instances in any order: they are grouped by user first."""
     order = np.argsort(index, kind="stable")
     ranks = np.empty(len(order), dtype=np.uint8)
     ranks[order] = exact_ranks(
-        layer, vectors, torch.from_numpy(index[order]), torch.from_numpy(targets[order])
+        layer, vectors, torch.from_numpy(index[order]), torch.from_numpy(targets[order]), max_rank
     )
     return ranks
 
 
 @torch.no_grad()
 def evaluate_all_positions(
-    model: UserModel, stream: TaskStream, task: Task, part: int
+    model: UserModel, stream: TaskStream, task: Task, part: int, max_rank: int = MAX_RANK
 ) -> np.ndarray:
     """T1 at every position: ranks (uint8) of all items that follow an item, by sequence, then by position."""
     sequences = stream.sequences[task.rows(part)]
@@ -143,7 +154,7 @@ def evaluate_all_positions(
         targets = items[:, prefix + 1 :][valid] - 1
         place = (first[numbers, None] + position)[position >= 0]
         ranks[place] = exact_ranks(
-            model.outputs[task.name], vectors, torch.arange(len(vectors)), targets
+            model.outputs[task.name], vectors, torch.arange(len(vectors)), targets, max_rank
         )
     return ranks
 
@@ -164,7 +175,7 @@ def popularity_ranks(stream: TaskStream, task: Task, part: int) -> np.ndarray:
     counts = stream.item_counts() if task.kind == "sequence" else task.label_counts()
     at_least = len(counts) - np.searchsorted(np.sort(counts), counts, side="left")
     rank = at_least[task.labels[task.rows(part)]]
-    return np.where(rank > CUTOFF, 0, rank).astype(np.uint8)
+    return np.where(rank > MAX_RANK, 0, rank).astype(np.uint8)
 
 
 def metric_name(kind: str) -> str:

@@ -14,6 +14,7 @@ from conure_lib.data.stream import VALIDATION, Task, TaskStream
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.training.batches import Joint, batches_of
 from conure_lib.training.evaluation import (
+    CUTOFF,
     evaluate_all_positions,
     metric_of,
     rank_instances,
@@ -142,7 +143,9 @@ def _validator(
     """The metric that stops training, on the validation part. T1: MRR@5 over all positions, which has some
     thirty times the observations of the last one."""
     if task.kind == "sequence":
-        return lambda: metric_of(task.kind, evaluate_all_positions(model, stream, task, VALIDATION))
+        return lambda: metric_of(
+            task.kind, evaluate_all_positions(model, stream, task, VALIDATION, CUTOFF)
+        )
     rows = task.rows(VALIDATION)
     distinct, index = np.unique(task.users[rows], return_inverse=True)
     sequences = stream.sequences[stream.input_rows[distinct]]
@@ -150,8 +153,9 @@ def _validator(
 
     def validate() -> float:
         vectors = user_vectors(model, sequences) if cached is None else cached
+        layer = model.outputs[task.name]
         return metric_of(
-            task.kind, rank_instances(model.outputs[task.name], vectors, index, task.labels[rows])
+            task.kind, rank_instances(layer, vectors, index, task.labels[rows], CUTOFF)
         )
 
     return validate

@@ -26,7 +26,7 @@ from conure_lib.data.sources.tables import from_plan, readable
 from conure_lib.data.stream import Names, TaskStream
 from conure_lib.errors import ConfigError, VerificationError
 from conure_lib.files import atomic_folder, path_problem
-from conure_lib.methods.recipes import METHODS
+from conure_lib.methods import COMPARED
 from conure_lib.models.ownership import MAX_TASKS
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Run, Study
@@ -284,7 +284,7 @@ def free_folder(folder: Path, others: tuple[str, ...] = ()) -> Path:
 
 def known_methods() -> list[str]:
     """What ``run`` can train: the compared methods that leave a result on each task."""
-    return [method for method in METHODS if method != "Conure, not retrained"]
+    return list(COMPARED)
 
 
 def _json(value: object) -> str:

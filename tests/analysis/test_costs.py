@@ -5,7 +5,7 @@ from helpers import small_stream, small_study
 
 from conure_lib import paths
 from conure_lib.analysis import costs
-from conure_lib.methods.recipes import METHODS
+from conure_lib.methods import METHODS
 from conure_lib.study.study import Study
 
 

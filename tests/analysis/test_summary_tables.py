@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from conure_lib import figures, paths
 from conure_lib.analysis import tables
-from conure_lib.methods.recipes import METHODS
+from conure_lib.methods import METHODS
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import metric_of
 

@@ -8,7 +8,7 @@ from matplotlib import pyplot as plt
 
 from conure_lib import figures, paths
 from conure_lib.figures import diagrams
-from conure_lib.methods.recipes import COMPARED
+from conure_lib.methods import COMPARED
 from conure_lib.study.study import Study
 
 TASKS = ("T1", "T2", "T3", "T4", "T5", "T6")

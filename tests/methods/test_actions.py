@@ -15,7 +15,9 @@ from helpers import (
     state_of,
 )
 
-from conure_lib.methods.actions import ACTIONS, Context, joint
+from conure_lib.methods import ACTIONS
+from conure_lib.methods.actions import Context
+from conure_lib.methods.mtl import joint
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.layers import PATCH_REDUCTION, Patch
 from conure_lib.models.ownership import ContinualModel

@@ -18,11 +18,14 @@ from helpers import (
     state_of,
 )
 
-from conure_lib.config import PRECISIONS, ModelConfig, TrainConfig
+from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST
 from conure_lib.methods import actions
-from conure_lib.methods.actions import ACTIONS, Context, change_of_weights
-from conure_lib.methods.recipes import COMPARED, METHODS, Step, conure_chain
+from conure_lib.methods import ACTIONS, COMPARED, METHODS
+from conure_lib.methods.actions import Context
+from conure_lib.methods.conure import conure_chain
+from conure_lib.methods.method import Step
+from conure_lib.methods.stl import weight_change
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.study.profiles import EMBEDDING_RATIOS
 from conure_lib.study.study import Study
@@ -85,14 +88,13 @@ NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA devi
 @pytest.mark.parametrize("order", [ORDER, ("T1", "T6", "T3", "T2")])
 @pytest.mark.parametrize("pruned", PRUNED)
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_old_tasks_never_change(way, order, pruned, device, precision):
+def test_old_tasks_never_change(way, order, pruned, device):
     moved, (prunable, embedding) = [], PRUNED[pruned]
 
     def teach(model, task, trainable, retrain):
         before = state_of(model)
         settings = replace(FAST, epochs=1 + retrain, **WAYS[way])
-        fit(model, STREAM, task, settings, trainable, 1, precision=precision)
+        fit(model, STREAM, task, settings, trainable, 1)
         moved.append({n for n, value in state_of(model).items() if value != before[n]})
 
     learner, memory = ContinualModel(small_model(), prunable).to(device), Memory(device)
@@ -110,14 +112,12 @@ def test_old_tasks_never_change(way, order, pruned, device, precision):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("embedding", [{}, EMBEDDING_RATIOS], ids=["kernels", "with embedding"])
-@pytest.mark.parametrize("precision", PRECISIONS)
-def test_old_tasks_never_change_in_a_computed_study(way, embedding, precision, root):
+def test_old_tasks_never_change_in_a_computed_study(way, embedding, root):
     """The same through stages: every record repeats the old tasks' digests, every checkpoint their logits."""
     settings = replace(FAST, **WAYS[way])
     changes = {
         "train": {"T1": settings, "*": settings},
         "prune_embedding": embedding,
-        "precision": precision,
     }
     study = Study(small_study(**changes), STREAM)
     chain = [
@@ -300,9 +300,9 @@ def test_conure_stages_in_order():
     assert steps == [
         (action, task) for task in ("T1", "T5") for action in ("train", "prune", "retrain")
     ]
-    assert METHODS["Conure"](("T1", "T5")) == {t: s["retrain"] for t, s in chain.items()}
-    assert METHODS["Conure-"](("T1", "T5")) == {t: s["train"] for t, s in chain.items()}
-    assert METHODS["Conure, not retrained"](("T1", "T5")) == {
+    assert METHODS["Conure"].recipe(("T1", "T5")) == {t: s["retrain"] for t, s in chain.items()}
+    assert METHODS["Conure-"].recipe(("T1", "T5")) == {t: s["train"] for t, s in chain.items()}
+    assert METHODS["Conure, not retrained"].recipe(("T1", "T5")) == {
         t: s["prune"] for t, s in chain.items()
     }
 
@@ -310,7 +310,7 @@ def test_conure_stages_in_order():
 def test_what_is_compared_is_every_method_and_no_state_of_one():
     assert set(METHODS) - set(COMPARED) == {"Conure, not retrained"}
     assert [m for m in METHODS if m in COMPARED] == list(COMPARED)
-    actions_used = {m: METHODS[m](("T1", "T5"))["T5"].action for m in COMPARED}
+    actions_used = {m: METHODS[m].recipe(("T1", "T5"))["T5"].action for m in COMPARED}
     assert len(set(actions_used.values())) == len(COMPARED)
     assert (actions_used["PeterRec"], actions_used["PeterRec-parallel"]) == (
         "patched-serial",
@@ -324,7 +324,7 @@ def test_change_of_weights_by_hand():
     after = {"one": before["one"] * 1.1, "two": before["two"].clone()}
     after["two"][0, 0, :9] *= -2.0  # 9 of 72 by 300%
     after["two"][1, 0, :9] *= 1.5
-    found = change_of_weights(before, after)
+    found = weight_change(before, after)
     assert found["share_moved_over_20_percent"] == pytest.approx(18 / 72)
     assert found["share_moved_over_100_percent"] == pytest.approx(9 / 72)
     assert found["median_relative_change"] == pytest.approx(0.1, abs=1e-6)

@@ -19,7 +19,7 @@ from test_executors import SHORT, expect_failure
 from conure_lib import paths
 from conure_lib.cli import main
 from conure_lib.errors import ClusterError, ConfigError
-from conure_lib.methods.recipes import METHODS
+from conure_lib.methods import METHODS
 from conure_lib.pipeline import cluster
 from conure_lib.study import study as experiment
 from conure_lib.study.study import Study

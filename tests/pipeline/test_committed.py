@@ -9,11 +9,12 @@ import pytest
 from conure_lib import paths
 from conure_lib.analysis import claims, tables
 from conure_lib.errors import DataError
-from conure_lib.methods.recipes import COMPARED, METHODS
+from conure_lib.methods import COMPARED, METHODS
+from conure_lib.methods.method import SEARCH as DIALS
 from conure_lib.study.experiments import dial_runs, dials
 from conure_lib.study.profiles import PROFILES, study_config
 from conure_lib.study.study import Study
-from conure_lib.study.tuning import DIALS, RETRAIN_RATES, TUNED
+from conure_lib.study.tuning import RETRAIN_RATES, TUNED
 
 REPOSITORY = paths.NOTEBOOKS.parent
 REPORTED = tuple(
@@ -109,7 +110,9 @@ def test_the_settings_are_what_the_search_chose(path):
         )
     assert study.retrain_rate in RETRAIN_RATES
     tries = table[table["task"] != "T1"].groupby("task")["action"].value_counts().unstack()
-    assert set(tries.columns) == {METHODS[method](("T1", "T2"))["T2"].action for method in TUNED}
+    assert set(tries.columns) == {
+        METHODS[method].recipe(("T1", "T2"))["T2"].action for method in TUNED
+    }
     assert (tries.nunique(axis=1) == 1).all()
     kinds = {1 + sum(len(values) - 1 for values in dials.values()) for dials in DIALS.values()}
     assert set(tries.stack()) == kinds

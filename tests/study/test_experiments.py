@@ -9,7 +9,7 @@ from conure_lib import paths
 from conure_lib.analysis import tables
 from conure_lib.config import ModelConfig
 from conure_lib.data.stream import TEST, TRAIN
-from conure_lib.methods.recipes import COMPARED
+from conure_lib.methods import COMPARED
 from conure_lib.study import experiments
 from conure_lib.study.experiments import (
     EXPERIMENTS,

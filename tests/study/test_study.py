@@ -22,7 +22,9 @@ from conure_lib import paths
 from conure_lib.config import DataConfig, ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TaskStream
 from conure_lib.errors import ConfigError, DamagedResultError, MissingResultError
-from conure_lib.methods.recipes import METHODS, Step, conure_chain
+from conure_lib.methods import METHODS
+from conure_lib.methods.conure import conure_chain
+from conure_lib.methods.method import Step
 from conure_lib.pipeline import executors
 from conure_lib.pipeline import stage as stages
 from conure_lib.pipeline.stage import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, Stage

@@ -11,15 +11,13 @@ from helpers import small_stream, small_study
 from conure_lib import paths
 from conure_lib.cli import main
 from conure_lib.config import ModelConfig, TrainConfig
-from conure_lib.methods.actions import ACTIONS
-from conure_lib.methods.recipes import METHODS
+from conure_lib.methods import ACTIONS, METHODS
+from conure_lib.methods.method import SEARCH as DIALS
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study import tuning
 from conure_lib.study.profiles import PROFILES, study_config, with_chosen
 from conure_lib.study.study import Study
 from conure_lib.study.tuning import (
-    DIALS,
-    JOINT_DIALS,
     MODELS,
     RETRAIN_RATES,
     T1_DIALS,
@@ -139,7 +137,7 @@ def test_every_method_gets_the_same_number_of_tries(dataset, imagined, monkeypat
 
 
 def test_the_methods_searched_are_all_that_train_but_for_those_that_follow():
-    actions = {method: METHODS[method](("T1", "T2"))["T2"].action for method in TUNED}
+    actions = {method: METHODS[method].recipe(("T1", "T2"))["T2"].action for method in TUNED}
     assert sorted(actions.values()) == sorted(LATER)
     assert set(METHODS) - set(TUNED) == {
         "Popularity",
@@ -150,6 +148,7 @@ def test_the_methods_searched_are_all_that_train_but_for_those_that_follow():
 
 
 def test_mtl_turns_its_weight_where_others_turn_what_it_has_not():
+    JOINT_DIALS = METHODS["MTL"].search["ranking"]
     assert JOINT_DIALS["learning_rate"] == DIALS["ranking"]["learning_rate"]
     for dials in (JOINT_DIALS, *DIALS.values()):
         assert 1 + sum(len(values) - 1 for values in dials.values()) == TRIES

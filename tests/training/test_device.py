@@ -12,7 +12,7 @@ from torch.utils._pytree import tree_leaves
 from conure_lib import paths
 from conure_lib.config import PRECISIONS
 from conure_lib.errors import ConfigError
-from conure_lib.methods.recipes import METHODS
+from conure_lib.methods import METHODS
 from conure_lib.pipeline import stage as stages
 from conure_lib.study.study import Study
 from conure_lib.training import determinism as numerics
