@@ -21,7 +21,7 @@ def blocks(profile: str = "standard") -> dict[str, str]:
     ledger = pd.read_csv(paths.claims(profile))
     found = {"ledger": claims.markdown(ledger[ledger["profile"] == profile])}
     for path in sorted(paths.ROOT.glob(f"results/{profile}/*/overall.csv")):
-        found[f"table2 {path.parent.name}"] = tables.markdown(pd.read_csv(path))
+        found[f"table2 {path.parent.name}"] = tables.side_by_side(pd.read_csv(path)).to_markdown()
     found |= {
         "worlds": worlds(pd.read_csv(paths.figures(profile, "synthetic") / "dials_transfer.csv"))
     }

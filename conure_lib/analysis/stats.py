@@ -7,110 +7,164 @@ import numpy as np
 from scipy import stats
 
 VERDICTS = ("REPRODUCED", "PARTLY", "NOT REPRODUCED", "NOT TESTED")
-
+"""What the rule of a claim can decide."""
 
 ROUNDING = 1e-12  # means over seeds that differ by less are equal
+NAN = float("nan")
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95% interval. n: instances; users: clusters that the interval is based on."""
+    """A mean, or a mean difference, with its 95% interval.
+
+    Parameters
+    ----------
+    mean, low, high : float
+        The mean and the bounds of its interval.
+    n : int
+        Test instances (or seeds).
+    users : int
+        Clusters that the interval is based on.
+    p : float
+        Of a test against 0, clustered like the interval; nan for a mean that is not tested.
+    p_plain : float
+        The paper's paired t-test over instances, which ignores that users come back.
+    """
 
     mean: float
     low: float
     high: float
     n: int
     users: int
+    p: float = NAN
+    p_plain: float = NAN
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}]"
+        """Return "0.0286 [0.0251, 0.0321]"."""
+        return with_interval(self.mean, self.low, self.high)
 
 
-@dataclass(frozen=True)
-class Effect(Estimate):
-    """A mean paired difference. p: clustered by user; p_plain: the paper's paired t-test over instances."""
+def with_interval(mean: float, low: float, high: float, unit: str = "") -> str:
+    """Return a mean and its interval with three significant digits of the largest of them.
 
-    p: float
-    p_plain: float = float("nan")
+    The unit "relative" is shown in per cent; what is nan is left out.
+    """
+    if np.isnan(mean):
+        return ""
+    known = [mean] if np.isnan(low) else [mean, low, high]
+    if unit == "relative":
+        mean_text, *bounds = (f"{100 * x:+.1f}%" for x in known)
+    else:
+        largest = max(map(abs, known))
+        decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 6)) if largest else 0
+        mean_text, *bounds = (f"{x:.{decimals}f}" for x in known)
+    return f"{mean_text} [{', '.join(bounds)}]" if bounds else mean_text
 
 
 def estimate(scores: np.ndarray, users: np.ndarray, level: float = 0.95) -> Estimate:
-    """Mean of per-instance scores with an interval that allows for several instances of one user.
+    """Return the mean of per-instance scores with an interval clustered by user.
 
-    scores float [n]; users [n], the cluster of each. The standard error is the cluster-robust one of a mean,
-    sqrt(G/(G-1) sum_g (sum of residuals in g)^2) / n, with Student's t of G - 1 degrees of freedom.
-    Raises ValueError for fewer than two users or arrays that are not aligned.
+    The standard error is the cluster-robust one of a mean, sqrt(G/(G-1) sum_g (sum of residuals in
+    g)^2) / n, with Student's t of G - 1 degrees of freedom.
+
+    Parameters
+    ----------
+    scores : float array of shape (n,)
+    users : array of shape (n,)
+        The user of each score.
+    level : float
+        Coverage of the interval.
+
+    Raises
+    ------
+    ValueError
+        For fewer than two users, or arrays of different lengths.
     """
     mean, error, groups = _clustered(scores, users)
     margin = stats.t.ppf((1 + level) / 2, groups - 1) * error
     return Estimate(mean, mean - margin, mean + margin, len(scores), groups)
 
 
-def paired_effect(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> Effect:
-    """Mean of ours - theirs over the same instances, clustered by user; identical scores give p = 1.
+def paired_effect(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> Estimate:
+    """Return the mean of ours - theirs over the same instances, clustered by user.
 
-    ours, theirs: scores float [n] in the same order; users [n]. Raises ValueError if they are not aligned.
+    Identical scores give p = 1.
+
+    Parameters
+    ----------
+    ours, theirs : float arrays of shape (n,)
+        Scores of the same instances in the same order.
+    users : array of shape (n,)
+
+    Raises
+    ------
+    ValueError
+        For fewer than two users, or arrays of different lengths.
     """
     if len(ours) != len(theirs):
-        raise ValueError(
-            f"{len(ours)} against {len(theirs)} scores; a paired test needs the same instances"
-        )
+        raise ValueError(f"{len(ours)} and {len(theirs)} scores; expected the same instances")
     difference = np.asarray(ours, float) - np.asarray(theirs, float)
     difference[np.abs(difference) < ROUNDING] = 0.0
-    interval = estimate(difference, users)
     mean, error, groups = _clustered(difference, users)
-    p = _two_sided(mean, error, groups - 1)
+    margin = stats.t.ppf(0.975, groups - 1) * error
     plain = difference.std(ddof=1) / np.sqrt(len(difference))
-    p_plain = _two_sided(mean, plain, len(difference) - 1)
-    return Effect(interval.mean, interval.low, interval.high, interval.n, groups, p, p_plain)
+    p = (_two_sided(mean, error, groups - 1), _two_sided(mean, plain, len(difference) - 1))
+    return Estimate(mean, mean - margin, mean + margin, len(difference), groups, *p)
 
 
-def mean_relative_effect(parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Effect:
-    """The mean over tasks of the relative difference (mean of ours / mean of theirs - 1), clustered by user.
+def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Estimate:
+    """Return the mean over tasks of (mean of ours / mean of theirs - 1), clustered by user.
 
-    parts: per task the scores of ours and theirs [n] and the users [n], whose numbers mean the same user in
-    every task. The standard error is the linearised one, with theirs' mean taken as given; a user's residuals of
-    all tasks belong together. Raises ValueError if theirs' mean is 0 in a task.
+    The standard error is the linearised one, with the mean of theirs taken as given; a user's
+    residuals of all tasks belong together.
+
+    Parameters
+    ----------
+    tasks : iterable of (ours, theirs, users)
+        Per task, arrays of shape (n,); a number in ``users`` means the same user in every task.
+
+    Raises
+    ------
+    ValueError
+        If the mean of theirs is 0 in a task, or arrays have different lengths.
     """
     scaled, clusters, means, n = [], [], [], 0
-    parts = list(parts)
-    for ours, theirs, users in parts:
+    tasks = list(tasks)
+    for ours, theirs, users in tasks:
         reference = float(np.mean(theirs))
         if len(ours) != len(theirs) or reference == 0:
             raise ValueError("a relative effect needs the same instances and a reference above 0")
         relative = (np.asarray(ours, float) - np.asarray(theirs, float)) / reference
         relative[np.abs(relative) < ROUNDING] = 0.0
         means.append(float(relative.mean()))
-        scaled.append((relative - means[-1]) / (len(relative) * len(parts)))
+        scaled.append((relative - means[-1]) / (len(relative) * len(tasks)))
         clusters.append(np.asarray(users))
         n += len(relative)
     _, group = np.unique(np.concatenate(clusters), return_inverse=True)
     groups = int(group.max()) + 1
     residuals = np.bincount(group, weights=np.concatenate(scaled))
     error = float(np.sqrt(groups / max(groups - 1, 1) * np.sum(residuals**2)))
-    mean = float(np.mean(means))
-    margin = stats.t.ppf(0.975, groups - 1) * error
-    return Effect(
-        mean, mean - margin, mean + margin, n, groups, _two_sided(mean, error, groups - 1)
-    )
+    mean, margin = float(np.mean(means)), stats.t.ppf(0.975, groups - 1) * error
+    p = _two_sided(mean, error, groups - 1)
+    return Estimate(mean, mean - margin, mean + margin, n, groups, p)
 
 
-def over_seeds(values: np.ndarray) -> Effect:
-    """The mean of one value a seed, its 95% interval and the p value of a t-test against 0.
+def over_seeds(values: np.ndarray) -> Estimate:
+    """Return the mean of one value per seed, its 95% interval and the p of a t-test against 0.
 
-    For a single seed interval and p are nan: it says nothing about the variance of training.
+    A single seed says nothing about the variance of training: interval and p are nan.
     """
     values = np.asarray(values, float)
     mean, n = float(values.mean()), len(values)
     if n < 2:
-        return Effect(mean, float("nan"), float("nan"), n, n, float("nan"))
+        return Estimate(mean, NAN, NAN, n, n)
     error = float(values.std(ddof=1) / np.sqrt(n))
     margin = stats.t.ppf(0.975, n - 1) * error
-    return Effect(mean, mean - margin, mean + margin, n, n, _two_sided(mean, error, n - 1))
+    return Estimate(mean, mean - margin, mean + margin, n, n, _two_sided(mean, error, n - 1))
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:
-    """Holm's correction: p values [n] of a family of tests, such that the chance of any false alarm is kept."""
+    """Return Holm's corrected p values of a family of tests, in the order given."""
     p = np.asarray(p_values, float)
     order = np.argsort(p)
     corrected = np.empty(len(p))
@@ -119,14 +173,14 @@ def holm(p_values: np.ndarray) -> np.ndarray:
 
 
 def _two_sided(mean: float, error: float, freedom: int) -> float:
-    """p of a t-test against 0; without any spread it is 1 for a mean of 0, else 0."""
+    """Return p of a t-test against 0; without any spread 1 for a mean of 0, else 0."""
     return float(2 * stats.t.sf(abs(mean) / error, freedom)) if error else float(mean == 0)
 
 
 def _clustered(scores: np.ndarray, users: np.ndarray) -> tuple[float, float, int]:
-    """Mean, cluster-robust standard error, number of clusters."""
+    """Return mean, cluster-robust standard error and number of clusters."""
     if len(scores) != len(users):
-        raise ValueError(f"{len(scores)} scores for {len(users)} users; they must be aligned")
+        raise ValueError(f"{len(scores)} scores for {len(users)} users; expected as many")
     _, group = np.unique(users, return_inverse=True)
     groups = int(group.max()) + 1 if len(group) else 0
     if groups < 2:

@@ -1,39 +1,38 @@
-"""Tables: scores per test instance, averages late, intervals over users and seeds; and what is committed."""
+"""Tidy tables of results: scores averaged over seeds, intervals over users, paired comparisons."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis.stats import (
-    Effect,
     Estimate,
     estimate,
     holm,
     mean_relative_effect,
     over_seeds,
     paired_effect,
+    with_interval,
 )
 from conure_lib.data.stream import PAD, TEST, TaskStream
-from conure_lib.files import atomic_file
 from conure_lib.study.study import Run, Study
 from conure_lib.training.evaluation import metric_name, scores_of
 
 ALPHA = 0.05
+Pairs = Iterable[tuple[list[Run], list[Run]]]
 
 
 def paper_table(number: int) -> pd.DataFrame:
-    """A table of the paper, as text and numbers; ``?`` marks a digit that the scan lost."""
+    """Return a table of the paper as text and numbers; ``?`` marks a digit that the scan lost."""
     found = sorted((paths.NOTEBOOKS.parent / "results" / "paper").glob(f"table{number}_*.csv"))
     if not found:
-        raise FileNotFoundError(f"results/paper holds no table{number}_*.csv")
+        raise FileNotFoundError(f"results/paper has no table{number}_*.csv")
     return pd.read_csv(found[0])
 
 
 def pick(runs: Iterable[Run], method: str, variant: str | None = None) -> list[Run]:
-    """The runs of a method (and of a variant), one a seed. Raises KeyError if there are none."""
+    """Return the runs of a method (and of a variant), one per seed; KeyError if there are none."""
     found = [r for r in runs if r.method == method and variant in (None, r.variant)]
     if not found:
         raise KeyError(f"no run of {method!r}, variant {variant!r}")
@@ -41,22 +40,22 @@ def pick(runs: Iterable[Run], method: str, variant: str | None = None) -> list[R
 
 
 def seed_scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Per seed and test instance the metric: float64 [seeds, n]. measure: a task, or "T1-all"."""
+    """Return the metric per seed and test instance: float64 of shape (seeds, n).
+
+    ``measure`` is a task, or "T1-all": T1 at all positions instead of the last one.
+    """
     task = measure.removesuffix("-all")
     kind = study.stream[task].kind
     return np.stack([scores_of(kind, run.stages[task].ranks(measure)) for run in runs])
 
 
 def scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Per test instance the metric, averaged over the runs' seeds: float64 [n], in order of the test rows."""
+    """Return the metric per test instance, averaged over the runs' seeds: float64 of shape (n,)."""
     return seed_scores(study, runs, measure).mean(axis=0)
 
 
 def test_users(stream: TaskStream, measure: str) -> np.ndarray:
-    """The user of each test instance of a measure, in the order of its ranks: what intervals are clustered by.
-
-    measure: a task, or "T1-all", whose instances are all items that follow an item.
-    """
+    """Return the user of each test instance of a measure, in the order of its ranks."""
     task = stream[measure.removesuffix("-all")]
     rows = task.rows(TEST)
     if measure == task.name:
@@ -64,12 +63,33 @@ def test_users(stream: TaskStream, measure: str) -> np.ndarray:
     return np.repeat(task.users[rows], (stream.sequences[rows, :-1] != PAD).sum(1))
 
 
+test_users.__test__ = False  # a name that pytest would collect
+
+
+def metric(run: Run, measure: str) -> float:
+    """Return the run's test metric on a task (or "T1-all")."""
+    record = run.stages[measure.removesuffix("-all")].record()
+    return next(row["value"] for row in record["metrics"] if row["measure"] == measure)
+
+
 def overall(
     study: Study, runs: Iterable[Run], measures: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Table 2's cells: one row per method, variant and task with mean, 95% interval over users, n and run ids.
+    """Return the cells of Table 2: one row per method, variant and task.
 
-    measures: tasks, or "T1-all"; all tasks of the runs unless given.
+    Parameters
+    ----------
+    study : Study
+    runs : iterable of Run
+        Computed runs; those of one method and variant are averaged over seeds.
+    measures : iterable of str, optional
+        Tasks, or "T1-all"; all tasks of the runs unless given.
+
+    Returns
+    -------
+    DataFrame
+        ``value`` with its 95% interval over users (``low``, ``high``), ``n``, ``users``,
+        ``seeds``, ``run_ids``.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -78,175 +98,137 @@ def overall(
     for (method, variant), group in groups.items():
         for measure in measures or group[0].stages:
             e = estimate(scores(study, group, measure), test_users(study.stream, measure))
-            rows.append(
-                {
-                    "dataset": study.stream.name,
-                    "method": method,
-                    "variant": variant,
-                    "task": measure,
-                    "metric": metric_name(study.stream[measure.removesuffix("-all")].kind),
-                    "value": e.mean,
-                    "low": e.low,
-                    "high": e.high,
-                    "n": e.n,
-                    "users": e.users,
-                    "seeds": len(group),
-                    "run_ids": " ".join(run.id for run in group),
-                }
-            )
+            head = {"dataset": study.stream.name, "method": method, "variant": variant}
+            head |= {"task": measure, "metric": _unit(study, measure), "value": e.mean}
+            counts = {"n": e.n, "users": e.users, "seeds": len(group)}
+            rows.append(head | {"low": e.low, "high": e.high} | counts | {"run_ids": _ids(group)})
     return pd.DataFrame(rows)
 
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
-    """``overall`` with a row per method (and variant) and a column per task, "value [low, high]"."""
+    """Return ``overall`` as text: one row per method, one column per task, with intervals."""
+    table = table.fillna({"variant": ""})
     text = table.assign(
-        cell=[str(Estimate(r.value, r.low, r.high, r.n, r.users)) for r in table.itertuples()],
+        cell=[with_interval(r.value, r.low, r.high) for r in table.itertuples()],
         method=[_name(r.method, r.variant) for r in table.itertuples()],
+        head=[f"{r.task} ({r.metric}, n = {r.n:,})" for r in table.itertuples()],
     )
-    wide = text.pivot(index="method", columns="task", values="cell")
-    return wide.loc[text["method"].unique(), text["task"].unique()].fillna("")
+    wide = text.pivot(index="method", columns="head", values="cell").rename_axis(columns=None)
+    return wide.loc[text["method"].unique(), text["head"].unique()].fillna("")
 
 
-def metric(run: Run, measure: str) -> float:
-    """The run's test metric on a task (or "T1-all")."""
-    record = run.stages[measure.removesuffix("-all")].record()
-    return next(row["value"] for row in record["metrics"] if row["measure"] == measure)
+def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return paired differences ours - theirs over the same test instances.
 
+    Parameters
+    ----------
+    study : Study
+    pairs : iterable of (list of Run, list of Run)
+        Ours and theirs, each one method with all its seeds.
+    measures : iterable of str, optional
+        Tasks, or "T1-all"; the tasks that both have unless given.
 
-def markdown(table: pd.DataFrame) -> str:
-    """``overall`` as the README shows it: value and half of the 95% interval; n in the head."""
-    heads = [
-        f"{r.task} ({r.metric}, n = {r.n:,})" for r in table.drop_duplicates("task").itertuples()
-    ]
-    lines = ["| method | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
-    for method, rows in table.groupby("method", sort=False):
-        cells = {r.task: f"{r.value:.4f} ± {(r.high - r.low) / 2:.4f}" for r in rows.itertuples()}
-        lines.append(
-            f"| {method} | "
-            + " | ".join(cells.get(task, "") for task in table["task"].unique())
-            + " |"
-        )
-    return "\n".join(lines)
-
-
-def compare(
-    study: Study,
-    pairs: Iterable[tuple[list[Run], list[Run]]],
-    measures: Iterable[str] | None = None,
-) -> pd.DataFrame:
-    """Paired differences ours - theirs: a row per pair and measure, over the same test instances.
-
-    effect with its 95% interval and p: clustered by user, over scores that are averaged over seeds; p_holm:
-    corrected over all rows; p_plain: the paper's test, over instances; p_seeds: a paired t-test over the seeds'
-    means (nan for one seed); relative: effect / mean of theirs. clear: ``is_clear``.
+    Returns
+    -------
+    DataFrame
+        One row per pair and measure: ``effect`` with its 95% interval and ``p``, clustered by user
+        over scores averaged over seeds; ``p_holm`` corrected over all rows; ``p_plain``, the
+        paper's test over instances; ``p_seeds``, a paired t-test over the means of seeds (nan for
+        one seed); ``relative``, the effect over the mean of theirs; ``clear``, see ``is_clear``.
     """
     rows = []
     for ours, theirs in pairs:
         shared = [task for task in ours[0].stages if task in theirs[0].stages]
         for measure in measures or shared:
-            per_seed = [seed_scores(study, runs, measure) for runs in (ours, theirs)]
-            mine, other = (s.mean(axis=0) for s in per_seed)
-            effect: Effect = paired_effect(mine, other, test_users(study.stream, measure))
-            seeds = over_seeds(np.subtract(*(s.mean(axis=1) for s in per_seed)))
-            reference = float(other.mean())
-            rows.append(
-                {
-                    "task": measure,
-                    "ours": _name(ours[0].method, ours[0].variant),
-                    "theirs": _name(theirs[0].method, theirs[0].variant),
-                    "effect": effect.mean,
-                    "low": effect.low,
-                    "high": effect.high,
-                    "relative": effect.mean / reference if reference else float("nan"),
-                    "p": effect.p,
-                    "p_plain": effect.p_plain,
-                    "p_seeds": seeds.p,
-                    "n": effect.n,
-                    "seeds": len(ours),
-                    "run_ids": " ".join(run.id for run in (*ours, *theirs)),
-                }
-            )
-    table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
-    table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
-    return table
+            mine, other = (seed_scores(study, runs, measure) for runs in (ours, theirs))
+            users = test_users(study.stream, measure)
+            effect = paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
+            p_seeds = over_seeds(np.subtract(mine.mean(axis=1), other.mean(axis=1))).p
+            reference = float(other.mean(axis=0).mean())
+            row = _comparison(ours, theirs, measure, _unit(study, measure), effect, p_seeds)
+            rows.append(row | {"relative": effect.mean / reference if reference else np.nan})
+    return _corrected(rows)
 
 
-def compare_means(
-    study: Study, pairs: Iterable[tuple[list[Run], list[Run]]], tasks: Iterable[str]
-) -> pd.DataFrame:
-    """As ``compare``, with one row a pair: the mean over tasks of the relative difference to theirs."""
+def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFrame:
+    """Return, as ``compare`` does, one row per pair: the mean over tasks of relative differences.
+
+    ``effect`` is relative to theirs; the unit is "relative".
+    """
     rows, tasks = [], list(tasks)
     for ours, theirs in pairs:
         per_task = [[seed_scores(study, runs, task) for runs in (ours, theirs)] for task in tasks]
-        parts = [
+        effect = mean_relative_effect(
             (mine.mean(axis=0), other.mean(axis=0), test_users(study.stream, task))
             for task, (mine, other) in zip(tasks, per_task, strict=True)
-        ]
-        effect = mean_relative_effect(parts)
-        relative = [(m.mean(axis=1) - o.mean(axis=1)) / o.mean() for m, o in per_task]
-        rows.append(
-            {
-                "tasks": " ".join(tasks),
-                "ours": _name(ours[0].method, ours[0].variant),
-                "theirs": _name(theirs[0].method, theirs[0].variant),
-                "effect": effect.mean,
-                "low": effect.low,
-                "high": effect.high,
-                "p": effect.p,
-                "p_seeds": over_seeds(np.mean(relative, axis=0)).p,
-                "n": effect.n,
-                "seeds": len(ours),
-                "run_ids": " ".join(run.id for run in (*ours, *theirs)),
-            }
         )
-    table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
-    table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
-    return table
+        relative = [(m.mean(axis=1) - o.mean(axis=1)) / o.mean() for m, o in per_task]
+        p_seeds = over_seeds(np.mean(relative, axis=0)).p
+        rows.append(_comparison(ours, theirs, " ".join(tasks), "relative", effect, p_seeds))
+    return _corrected(rows)
 
 
 def is_clear(p_holm: float, p_seeds: float) -> bool:
-    """A difference that neither the choice of test users nor the chance of training explains.
+    """Return whether neither the choice of users nor the chance of training explains a difference.
 
-    Over users after Holm's correction and over seeds p is below 0.05; a single seed has no p and is not asked.
+    Over users, after Holm's correction, and over seeds p is below 0.05; a single seed has no p and
+    is not asked.
     """
-    return p_holm < ALPHA and not p_seeds >= ALPHA
+    return bool(p_holm < ALPHA and not p_seeds >= ALPHA)
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
-    """One row per stage after which, and per task learned before: its test metric and the digest of its logits.
+    """Return what later stages did to each task that was learned before.
 
-    run: a Conure run. Equal digests mean that the task's logits are equal to the last bit.
+    A task changed if its visible weights are not bit-identical to those it had when it was
+    finished, or its logits differ within one process before and after the stage. Records of
+    protocol 2 hold logits only: they are compared between stages, which says nothing (``changed``
+    is missing) where the stages were computed on several kinds of processors.
+
+    Parameters
+    ----------
+    run : Run
+        A run of Conure.
+
+    Returns
+    -------
+    DataFrame
+        One row per stage and per task that is finished by then: ``after``, ``task``, ``metric``,
+        the digests, ``changed`` (nullable boolean), ``stage_id``.
     """
-    rows = []
-    for later, stage in run.stages.items():
-        for one in stage.lineage()[-3:]:
-            for task, memory in one.record()["notes"]["memory"].items():
-                rows.append(
-                    {
-                        "after": f"{later} {one.step.action}",
-                        "task": task,
-                        **memory,
-                        "stage_id": one.id,
-                    }
-                )
-    return pd.DataFrame(rows)
+    rows, finished = [], {}
+    kinds = {one.environment().get("processor", {}).get("kind") for one in _lineage(run)}
+    for one in _lineage(run):
+        for task, memory in one.record()["notes"].get("memory", {}).items():
+            first = finished.setdefault(task, memory)
+            if "weights_sha256" in memory:
+                changed = memory["weights_sha256"] != first["weights_sha256"]
+                before = memory.get("logits_before_sha256") or memory["logits_sha256"]
+                changed |= memory["logits_sha256"] != before
+            else:
+                changed = memory["logits_sha256"] != first["logits_sha256"]
+                changed = changed if len(kinds) == 1 else pd.NA
+            head = {"after": f"{one.step.task} {one.step.action}", "task": task, **memory}
+            rows.append(head | {"changed": changed, "stage_id": one.id})
+    return pd.DataFrame(rows).astype({"changed": "boolean"})
 
 
 def capacity(run: Run) -> pd.DataFrame:
-    """How many prunable weights each task owns after the last one, and their share; "free" is what is left."""
+    """Return the prunable weights that each task owns after the last one, and their share.
+
+    One row per ``owner``: the tasks, and "free" for what is left.
+    """
     last = list(run.stages.values())[-1]
-    owned = (
-        pd.DataFrame(last.record()["notes"]["owned"]).groupby("owner", sort=False)["weights"].sum()
-    )
-    return pd.DataFrame({"weights": owned, "share": owned / owned.sum()}).reset_index()
+    owned = pd.DataFrame(last.record()["notes"]["owned"])
+    weights = owned.groupby("owner", sort=False)["weights"].sum()
+    return pd.DataFrame({"weights": weights, "share": weights / weights.sum()}).reset_index()
 
 
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
-    """Tidy learning curves: method, variant, seed, task, epoch (0: before training), validation, best, loss.
+    """Return tidy learning curves.
 
-    metric: of the column validation, which is on the validation part (T1: at all positions).
+    One row per run, task and ``epoch`` (0: before training): ``validation`` (of ``metric``; T1 at
+    all positions), ``best``, ``loss``.
     """
     rows = []
     for run in runs:
@@ -259,31 +241,120 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def write_tables(study: Study, runs: Iterable[Run]) -> list[Path]:
-    """The tidy results under results/<profile>/<dataset>/: every run's metrics, and the overall table."""
-    runs = list(runs)
-    folder = paths.tables(study.config.profile, study.stream.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {
-        "metrics": study.results(runs),
-        "overall": overall(study, [r for r in runs if not r.variant]),
-    }
-    conure = [run for run in runs if (run.method, run.variant) == ("Conure", "")]
-    written["no_forgetting"] = pd.concat(no_forgetting(run).assign(seed=run.seed) for run in conure)
-    for name, table in written.items():
-        with atomic_file(folder / f"{name}.csv") as part:
-            table.to_csv(part, index=False, float_format="%.6g")
-    return [folder / f"{name}.csv" for name in written]
+HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit"}
+CONSTANTS = {"dataset", "profile"}  # shown where a table has several of them
+NAMES = {
+    "value": "value [95% interval]",
+    "effect": "difference [95% interval]",
+    "relative": "relative difference",
+    "p": "p (users)",
+    "p_holm": "p (users, Holm)",
+    "p_corrected": "p (corrected)",
+    "p_plain": "p (instances, as in the paper)",
+    "p_seeds": "p (seeds)",
+    "backbones": "backbones stored",
+    "trained_first": "parameters trained for T1",
+    "trained_later": "parameters trained for later tasks",
+    "stored": "parameters stored",
+}
+
+
+def show(
+    table: pd.DataFrame, columns: Mapping[str, str] | None = None, percent: Iterable[str] = ()
+) -> pd.DataFrame:
+    """Return a table as a reader wants to see it; every cell is text.
+
+    Three significant digits, shares in per cent, "< 0.001" for small p values, an interval beside
+    its value, thousands separated; the first column is the index. Ids and columns without any
+    content are left out.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Any table of this module, of ``costs`` or of ``claims``, or one of the reader's own.
+    columns : mapping, optional
+        Names for columns, beside ``NAMES``.
+    percent : iterable of str, optional
+        Columns to show in per cent, beside "share" and "relative".
+
+    Examples
+    --------
+    >>> show(compare(study, pairs))  # doctest: +SKIP
+    """
+    units = table.get("unit", pd.Series("", table.index))
+    ends = next((e for e in (("low", "high"), ("ci_low", "ci_high")) if e[0] in table), ())
+    shown = {}
+    for name in table.columns:
+        constant = name in CONSTANTS and table[name].nunique() == 1
+        if constant or name in {*HIDDEN, *ends} or str(name).endswith("_sha256"):
+            continue
+        if ends and name in ("value", "effect"):
+            cells = zip(table[name], *(table[end] for end in ends), units, strict=True)
+            shown[name] = [with_interval(*cell) for cell in cells]
+        else:
+            shown[name] = [_cell(x, name, name in {"share", *percent}) for x in table[name]]
+    text = pd.DataFrame(shown, index=table.index).loc[:, lambda t: (t != "").any()]
+    text = text.rename(columns=NAMES | dict(columns or {}))
+    return text.set_index(text.columns[0]) if isinstance(table.index, pd.RangeIndex) else text
+
+
+def _cell(value: object, column: str, share: bool) -> str:
+    """Return one value as text."""
+    if pd.api.types.is_scalar(value) and pd.isna(value):
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else "no"
+    if isinstance(value, int | np.integer) and not share:
+        return str(value) if column in ("seed", "epoch") else f"{value:,}"
+    if not isinstance(value, int | float | np.number):
+        return str(value)
+    if column == "p" or str(column).startswith("p_"):
+        return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    unit = "relative" if column == "relative" else ""
+    return f"{value:.1%}" if share else with_interval(float(value), np.nan, np.nan, unit)
+
+
+def _unit(study: Study, measure: str) -> str:
+    return metric_name(study.stream[measure.removesuffix("-all")].kind)
 
 
 def _name(method: str, variant: str) -> str:
     return f"{method} ({variant})" if variant else method
 
 
-def write_dials(study: Study, runs: Iterable[Run]) -> Path:
-    """The metrics of the synthetic worlds' runs (``experiments.dial_runs``), beside the study's tables."""
-    folder = paths.tables(study.config.profile, study.stream.name)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / "dials.csv") as part:
-        study.results(runs).to_csv(part, index=False, float_format="%.6g")
-    return folder / "dials.csv"
+def _ids(runs: Iterable[Run]) -> str:
+    return " ".join(run.id for run in runs)
+
+
+def _lineage(run: Run) -> Iterator:
+    """Yield every stage that the run's results need, once, in the order of training."""
+    yield from {one.id: one for stage in run.stages.values() for one in stage.lineage()}.values()
+
+
+def _comparison(
+    ours: list[Run], theirs: list[Run], task: str, unit: str, effect: Estimate, p_seeds: float
+) -> dict:
+    """Return one row of ``compare`` or ``compare_means``."""
+    return {
+        "ours": _name(ours[0].method, ours[0].variant),
+        "theirs": _name(theirs[0].method, theirs[0].variant),
+        "task": task,
+        "unit": unit,
+        "effect": effect.mean,
+        "low": effect.low,
+        "high": effect.high,
+        "p": effect.p,
+        "p_plain": effect.p_plain,
+        "p_seeds": p_seeds,
+        "n": effect.n,
+        "seeds": len(ours),
+        "run_ids": _ids([*ours, *theirs]),
+    }
+
+
+def _corrected(rows: list[dict]) -> pd.DataFrame:
+    """Return the comparisons as one family of tests."""
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
+    table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
+    return table

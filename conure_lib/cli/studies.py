@@ -6,7 +6,7 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims, readme_tables
-from conure_lib.analysis.tables import write_dials, write_tables
+from conure_lib.analysis.render import write_dials, write_tables
 from conure_lib.cli.common import add_command, count, scheduler, seed, short
 from conure_lib.data.registry import BUILDERS
 from conure_lib.data.sources import synthetic

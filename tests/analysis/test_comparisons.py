@@ -78,7 +78,7 @@ def test_comparisons_of_means_over_tasks(study):
         tables.compare(study, pairs),
         tables.compare_means(study, pairs, iter(["T2", "T3"])),
     )
-    assert table["tasks"].tolist() == ["T2 T3"] * 2
+    assert table["task"].tolist() == ["T2 T3"] * 2
     np.testing.assert_allclose(table["p_holm"], holm(table["p"].to_numpy()))
     for row in table.itertuples():
         parts = single[(single["ours"] == row.ours) & single["task"].isin(["T2", "T3"])]

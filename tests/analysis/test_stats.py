@@ -73,7 +73,7 @@ def test_holm_by_hand():
     ("call", "said"),
     [
         (lambda: estimate(np.ones(3), np.zeros(3)), "at least 2"),
-        (lambda: estimate(np.ones(3), np.arange(2)), "aligned"),
+        (lambda: estimate(np.ones(3), np.arange(2)), "expected as many"),
         (lambda: estimate(np.ones(0), np.ones(0)), "at least 2"),
         (lambda: paired_effect(np.ones(3), np.ones(4), np.arange(3)), "the same instances"),
         (
