@@ -1,83 +1,83 @@
-"""Every folder and file name of the study, once."""
+"""Every folder and file name of the study, once, and one rule for where things are.
+
+All of them lie below ``ROOT``: the environment variable CONURE_ROOT, else the checkout that the package
+lies in, else (the package is installed elsewhere) the current folder. A run writes only where git ignores
+it: below ``artifacts/``, ``results/local/`` and ``figures/local/``. The rest of ``results/`` and
+``figures/`` is committed evidence, changed by ``conure publish`` alone.
+"""
 
 import os
 from pathlib import Path
 
-ROOT = Path(os.environ.get("CONURE_ROOT", Path(__file__).resolve().parent.parent))
-"""The repository; the environment variable CONURE_ROOT moves all outputs elsewhere (tests use it)."""
+_PACKAGE = Path(__file__).resolve().parent
+CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "notebooks" / "00_data.ipynb").is_file() else None
+"""The folder of this project's sources, or None for an installed package."""
+ROOT = Path(os.environ.get("CONURE_ROOT") or CHECKOUT or Path.cwd()).absolute()
+"""Where everything is read and written."""
 
-NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
-"""The notebooks to read and run, those of this checkout wherever outputs go."""
-
+NOTEBOOKS = (CHECKOUT or ROOT) / "notebooks"
+"""The notebooks to read and run, those of the checkout wherever outputs go."""
 DOCS = NOTEBOOKS.parent / "docs"
 """The documents beside README.md and CONTRIBUTING.md."""
 
 
 def artifacts() -> Path:
-    """Everything that git ignores: downloads, prepared streams, checkpoints, local records."""
+    """Return the folder of what can be computed or fetched again, which git ignores."""
     return ROOT / "artifacts"
 
 
 def downloads() -> Path:
-    """What was fetched, one folder a dataset; ``make clean`` keeps it."""
+    """Return where fetched files are kept, one folder per dataset."""
     return artifacts() / "downloads"
 
 
 def streams() -> Path:
-    """Prepared task streams, one folder each (stream.safetensors, manifest.json)."""
+    """Return where prepared task streams are kept, one folder each."""
     return artifacts() / "streams"
 
 
 def stages() -> Path:
-    """One folder per finished stage: its record and, unless removed, its checkpoint."""
+    """Return where finished stages are kept, one folder each."""
     return artifacts() / "stages"
 
 
-def runs() -> Path:
-    """Models trained on one's own tables (``conure run``), one folder each."""
-    return artifacts() / "runs"
+def models() -> Path:
+    """Return where models trained on one's own tables are written (``conure run``), one folder each."""
+    return artifacts() / "models"
 
 
-def published() -> Path:
-    """The committed copies of the records: what every committed number is derived from."""
-    return ROOT / "results" / "runs"
+def results(profile: str, dataset: str, local: bool) -> Path:
+    """Return the folder of a profile's tables and executed notebooks on a dataset.
+
+    local: those of one's own run, else the committed evidence.
+    """
+    return _outputs("results", local) / profile / dataset
 
 
-def tables(profile: str, dataset: str) -> Path:
-    """The tidy results of a profile on a dataset (metrics.csv, overall.csv, ...)."""
-    return ROOT / "results" / profile / dataset
+def figures(profile: str, dataset: str, local: bool) -> Path:
+    """Return the folder of a profile's figures on a dataset, those of one's own run if ``local``."""
+    return _outputs("figures", local) / profile / dataset
 
 
-def executed(profile: str, dataset: str) -> Path:
-    """The notebooks of a profile and a dataset as they ran."""
-    return ROOT / "results" / "executed" / profile / dataset
-
-
-def figures(profile: str, dataset: str) -> Path:
-    """Figures of the smoke profile are for tests only and stay out of the committed folder."""
-    return (artifacts() / "figures" if profile == "smoke" else ROOT / "figures") / profile / dataset
-
-
-def settings(dataset: str) -> Path:
-    """What the search for hyper-parameters chose; part of the library."""
-    return Path(__file__).resolve().parent / "study" / "settings" / f"{dataset}.json"
-
-
-def claims(profile: str) -> Path:
-    """The ledger of verdicts, one row a claim, dataset and profile; that of the smoke profile means nothing."""
-    return (artifacts() if profile == "smoke" else ROOT / "results") / "claims.csv"
-
-
-def site() -> Path:
-    """The report as static pages (conure site)."""
-    return artifacts() / "site"
-
-
-def tuning() -> Path:
-    """What the search for hyper-parameters tried, one table a dataset."""
-    return ROOT / "results" / "tuning"
+def claims(local: bool) -> Path:
+    """Return the ledger of verdicts: one row per claim, dataset and profile."""
+    return _outputs("results", local) / "claims.csv"
 
 
 def bench(quick: bool) -> Path:
-    """Measurements; those at toy sizes mean nothing and stay out of the committed folder."""
-    return (artifacts() if quick else ROOT / "results") / "bench"
+    """Return the folder of measurements of speed; those at toy sizes mean nothing and stay local."""
+    return _outputs("results", quick) / "bench"
+
+
+def tuning() -> Path:
+    """Return the folder of what the search for hyper-parameters tried, one table per dataset."""
+    return ROOT / "results" / "tuning"
+
+
+def settings(dataset: str) -> Path:
+    """Return the file of what the search for hyper-parameters chose; part of the library."""
+    return _PACKAGE / "study" / "settings" / f"{dataset}.json"
+
+
+def _outputs(kind: str, local: bool) -> Path:
+    return ROOT / kind / "local" if local else ROOT / kind

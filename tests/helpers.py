@@ -10,7 +10,7 @@ from conure_lib.config import OPTIMIZERS, DataConfig, ModelConfig, StudyConfig, 
 from conure_lib.data.sources import synthetic
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.models.nextitnet import UserModel
-from conure_lib.pipeline.stage import ENVIRONMENT
+from conure_lib.pipeline.store import ENVIRONMENT
 from conure_lib.training.batches import Joint
 
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}

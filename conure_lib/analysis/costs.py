@@ -38,7 +38,7 @@ def sizes(study: Study, run: Run) -> dict[str, int]:
     """Parameters by part of a run's network: "backbone", "prunable", "patches" (of one task), and each task's
     output layer by the task's name. Counted on a network of these sizes; nothing that was trained is read."""
     nothing = torch.Generator().manual_seed(0)
-    config = next(iter(run.stages.values())).study
+    config = next(iter(run.stages.values())).config
     model = UserModel(config.model, study.stream.n_items, nothing)
     counts = {
         "backbone": _number(model.parameters()),

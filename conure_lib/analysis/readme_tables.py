@@ -18,12 +18,12 @@ class ReadmeError(ValueError):
 
 def blocks(profile: str = "standard") -> dict[str, str]:
     """The blocks by their marker: the ledger, a table 2 a dataset, and the measurements of speed."""
-    ledger = pd.read_csv(paths.claims(profile))
+    ledger = pd.read_csv(paths.claims(local=False))
     found = {"ledger": claims.markdown(ledger[ledger["profile"] == profile])}
     for path in sorted(paths.ROOT.glob(f"results/{profile}/*/overall.csv")):
         found[f"table2 {path.parent.name}"] = tables.side_by_side(pd.read_csv(path)).to_markdown()
     found |= {
-        "worlds": worlds(pd.read_csv(paths.figures(profile, "synthetic") / "dials_transfer.csv"))
+        "worlds": worlds(pd.read_csv(paths.figures(profile, "synthetic", local=False) / "dials_transfer.csv"))
     }
     found |= {"spent": spent()}
     bench, study, scale, data = (
@@ -84,10 +84,14 @@ def worlds(dials: pd.DataFrame) -> str:
 def spent() -> str:
     """What the published stages of each dataset took, in CPU minutes."""
     lines = ["| dataset | stages | CPU minutes |", "|---" * 3 + "|"]
-    for folder in sorted(paths.published().iterdir()):
-        files = sorted(folder.glob("*/environment.json"))
-        seconds = sum(json.loads(file.read_text())["cpu_s"] for file in files)
-        lines.append(f"| {folder.name} | {len(files):,} | {seconds / 60:.0f} |")
+    for folder in sorted(paths.results("standard", "x", local=False).parent.iterdir()):
+        environments = [
+            json.loads(text)
+            for file in folder.glob("seed-*.parquet")
+            for text in pd.read_parquet(file, columns=["environment"])["environment"]
+        ]
+        seconds = sum(environment["cpu_s"] for environment in environments)
+        lines.append(f"| {folder.name} | {len(environments):,} | {seconds / 60:.0f} |")
     return "\n".join(lines)
 
 

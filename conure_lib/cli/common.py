@@ -12,7 +12,7 @@ import pandas as pd
 from conure_lib import paths
 from conure_lib.config import MAX_INT
 from conure_lib.errors import ConfigError
-from conure_lib.pipeline.executors import scheduler_address
+from conure_lib.pipeline.scheduler import scheduler_address
 
 MAX_CHARACTERS = 1500  # of a message
 Command = Callable[[argparse.Namespace], int]

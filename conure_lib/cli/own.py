@@ -134,7 +134,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     sub.description += "\n" + PLAN
     sub.add_argument("--tasks", required=True, type=Path, metavar="FILE", help="the plan")
     sub.add_argument(
-        "--out", type=Path, metavar="FOLDER", help=f"default: {short(paths.runs())}/NAME"
+        "--out", type=Path, metavar="FOLDER", help=f"default: {short(paths.models())}/NAME"
     )
     sub.add_argument(
         "--seed", type=seed, default=1, help="of initialisation, order, negatives (default 1)"

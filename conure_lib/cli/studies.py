@@ -11,27 +11,22 @@ from conure_lib.cli.common import add_command, count, scheduler, seed, short
 from conure_lib.data.registry import BUILDERS
 from conure_lib.data.sources import synthetic
 from conure_lib.errors import ConfigError
-from conure_lib.pipeline.store import publish
 from conure_lib.study import tuning
 from conure_lib.study.experiments import EXPERIMENTS, dial_runs, dials
 from conure_lib.study.notebooks import all_notebooks, refresh, run_all
-from conure_lib.study.profiles import PROFILES, study_config
-from conure_lib.study.study import Run, Study
+from conure_lib.study.profiles import PROFILES
+from conure_lib.study.study import Run, Study, load_study
 
 
 def study(args: argparse.Namespace) -> int:
     """Computes the graph of stages, writes the tables, then executes every notebook."""
-    study = Study(
-        study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None)
-    )
+    study = load_study(args.dataset, args.profile, args.seeds, "local")
     runs = _all_runs(study)
-    study.compute(runs, args.workers, args.reuse, args.cluster)
+    study.compute(runs, args.workers, args.cluster)
     worlds = _worlds(study)
     for point, own in worlds:
-        point.compute(own, args.workers, args.reuse, args.cluster)
+        point.compute(own, args.workers, args.cluster)
     dialled = [run for _, own in worlds for run in own]
-    if args.profile != "smoke":
-        publish(stage for run in (*runs, *dialled) for stage in run.stages.values())
     for path in (*write_tables(study, runs), *([write_dials(study, dialled)] if dialled else [])):
         print(f"wrote {short(path)}")
     parameters = {
@@ -39,20 +34,18 @@ def study(args: argparse.Namespace) -> int:
         "PROFILE": args.profile,
         "SEEDS": list(study.config.seeds),
     }
-    folder = paths.executed(args.profile, args.dataset)
+    folder = paths.results(args.profile, args.dataset, local=True) / "notebooks"
     rows = run_all(parameters, folder)
     print(pd.DataFrame(rows).to_string(index=False))
     print(
-        f"executed notebooks: {short(folder)}; figures: {short(paths.figures(args.profile, args.dataset))}"
+        f"executed notebooks: {short(folder)}; figures: {short(paths.figures(args.profile, args.dataset, local=True))}"
     )
     return 1 if any(row["error"] for row in rows) else 0
 
 
 def figures(args: argparse.Namespace) -> int:
     """Redraws the figures by running the notebooks on results that exist; computes nothing new."""
-    study = Study(
-        study_config(args.dataset, args.profile, tuple(args.seeds) if args.seeds else None)
-    )
+    study = load_study(args.dataset, args.profile, args.seeds, "local")
     study.require(_all_runs(study))
     for point, runs in _worlds(study):
         point.require(runs)
@@ -61,7 +54,7 @@ def figures(args: argparse.Namespace) -> int:
         "PROFILE": args.profile,
         "SEEDS": list(study.config.seeds),
     }
-    rows = run_all(parameters, paths.executed(args.profile, args.dataset))
+    rows = run_all(parameters, paths.results(args.profile, args.dataset, local=True) / "notebooks")
     print(pd.DataFrame(rows).to_string(index=False))
     return 1 if any(row["error"] for row in rows) else 0
 
@@ -69,7 +62,9 @@ def figures(args: argparse.Namespace) -> int:
 def verdicts(args: argparse.Namespace) -> int:
     """Decides every claim from the committed results of a profile; trains nothing."""
     reported = [
-        name for name in PROFILES[args.profile] if paths.tables(args.profile, name).is_dir()
+        name
+        for name in PROFILES[args.profile]
+        if paths.results(args.profile, name, local=False).is_dir()
     ]
     chosen = args.datasets or reported
     if not chosen:
@@ -77,13 +72,13 @@ def verdicts(args: argparse.Namespace) -> int:
             f"profile {args.profile!r} has no results yet; run: make study PROFILE={args.profile}"
         )
     for dataset in chosen:
-        table = claims.ledger(Study(study_config(dataset, args.profile)))
+        table = claims.ledger(load_study(dataset, args.profile))
         print(
             table[
                 ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]
             ].to_string()
         )
-        path = claims.write(table)
+        path = claims.write(table, local=True)
     print(f"wrote {short(path)}")
     return 0
 
@@ -124,7 +119,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
     _which(sub)
     sub.add_argument("--seeds", type=seed, nargs="+", help="instead of the profile's seeds")
-    sub.add_argument("--reuse", action="store_true", help="committed results count as computed")
     _workers(sub)
     sub = add_command(
         commands, figures, "figures", "conure figures --dataset ml-100k --profile standard"

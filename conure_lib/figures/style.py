@@ -68,7 +68,7 @@ def style() -> None:
 
 def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> Path:
     """PNG, PDF and the data as CSV under figures/<profile>/<dataset>/. Returns the PNG's path."""
-    folder = paths.figures(study.config.profile, study.stream.name)
+    folder = paths.figures(study.config.profile, study.stream.name, local=True)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / f"{name}.csv") as part:
         data.to_csv(part, index=False, float_format="%.6g")

@@ -1,48 +1,53 @@
-"""A stage: a pure function of what determines it, kept whole or not at all, and found by its id."""
+"""A stage: a pure function of its specification, found by its id, computed from its parent's checkpoint."""
 
-import json
-import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from conure_lib import paths
-from conure_lib.config import PROTOCOL, StudyConfig, content_id
+from conure_lib.config import PROTOCOL, StudyConfig, content_id, spec
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
-from conure_lib.files import atomic_folder, file_digest, file_lock
 from conure_lib.methods import ACTIONS
 from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.pipeline.provenance import environment
-from conure_lib.pipeline.records import ENVIRONMENT, RECORD, load_verified, read_record
+from conure_lib.pipeline import provenance
+from conure_lib.pipeline.store import LocalStore, Store, Stored
 from conure_lib.training.determinism import repeatable, torch_threads
-from conure_lib.training.evaluation import metric_name, metric_of
-
-RANKS = "ranks.parquet"
-PUBLISHED = (RECORD, RANKS, ENVIRONMENT)
-CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
+from conure_lib.training.evaluation import MAX_RANK, metric_name, metric_of
 
 
 @dataclass(frozen=True)
 class Stage:
     """A step of a study with one seed: a pure function of what ``spec`` holds.
 
-    stream_digest: of the data that the stage may depend on: the whole stream, or, if that grows, the part of it
-    up to the stage's task. by_task: a growing stream's digest up to each task (nothing for others).
+    Parameters
+    ----------
+    step
+        The action, its task and the steps before it.
+    config
+        The study's settings.
+    stream_digest
+        Of the data that the stage may depend on: the stream, or, if that grows, its part up to the task.
+    seed
+        Of initialisation, order and negatives.
+    by_task
+        A growing stream's digest up to each task; empty for other streams.
+    store
+        Where its results are read and written.
     """
 
     step: Step
-    study: StudyConfig
+    config: StudyConfig
     stream_digest: str
     seed: int
     by_task: Mapping[str, str] = field(default_factory=dict)
+    store: Store = field(default_factory=LocalStore, compare=False)
 
     @cached_property
     def parent(self) -> "Stage | None":
@@ -51,186 +56,145 @@ class Stage:
         if step is None:
             return None
         digest = self.by_task.get(step.task, self.stream_digest)
-        return Stage(step, self.study, digest, self.seed, self.by_task)
+        return Stage(step, self.config, digest, self.seed, self.by_task, self.store)
 
     @cached_property
-    def spec(self) -> dict:
-        """Everything that the stage's files depend on, beside the code of this protocol version."""
-        action, task = self.step.action, self.step.task
+    def spec(self) -> dict[str, Any]:
+        """Everything that the results depend on, beside the code of this protocol version.
+
+        Of settings only what differs from the defaults, so that a new option that is off changes no id.
+        """
+        config, action, task = self.config, self.step.action, self.step.task
+        head = {"protocol": PROTOCOL, "action": action, "task": task, "stream": self.stream_digest}
         if action == "popularity":
-            return {
-                "protocol": PROTOCOL,
-                "action": action,
-                "task": task,
-                "stream": self.stream_digest,
-            }
-        if action == "prune":
-            settings: object = self.study.pruned(task)
-        else:
-            settings = asdict(self.study.training(task, action))
+            return head
+        pruning = action == "prune"
+        settings = config.pruned(task) if pruning else spec(config.training(task, action))
         return {
-            "protocol": PROTOCOL,
-            "action": action,
-            "task": task,
-            "settings": settings,
-            "parent": None if self.parent is None else self.parent.id,
-            "model": asdict(self.study.model),
-            "stream": self.stream_digest,
+            **head,
             "seed": self.seed,
-            "threads": self.study.threads,
-            **({"t1_settings": asdict(self.study.training("T1"))} if action == "joint" else {}),
-            **({} if self.study.device == "cpu" else {"device": self.study.device}),
+            "settings": settings,
+            "model": spec(config.model),
+            **({"parent": self.parent.id} if self.parent else {}),
+            **({"t1_settings": spec(config.training("T1"))} if action == "joint" else {}),
+            **({"threads": config.threads} if config.threads != 1 else {}),
+            **({"device": config.device} if config.device != "cpu" else {}),
         }
 
     @cached_property
     def id(self) -> str:
         """dataset.task.action.sSEED and a hash of ``spec``."""
         step = self.step
-        return f"{self.study.data.dataset}.{step.task}.{step.action}.s{self.seed}.{content_id(self.spec)}"
-
-    @property
-    def folder(self) -> Path:
-        """Where the stage is kept when it is computed here."""
-        return paths.stages() / self.id
+        head = f"{self.config.data.dataset}.{step.task}.{step.action}.s{self.seed}"
+        return f"{head}.{content_id(self.spec)}"
 
     def lineage(self) -> list["Stage"]:
-        """The stage's ancestors, eldest first, and itself."""
+        """Return the stage's ancestors, eldest first, and itself."""
         return [*(self.parent.lineage() if self.parent else []), self]
 
-    def record(self) -> dict:
-        """The stage's record, verified. Raises MissingResultError, or DamagedResultError."""
-        return load_verified(self._found(), RANKS)
+    def is_done(self) -> bool:
+        """Return whether its results are in the store. Raises DamagedResultError."""
+        return self.store.read(self.id) is not None
+
+    def record(self) -> dict[str, Any]:
+        """Return what the stage measured: ``metrics``, ``curve``, ``notes``, ``spec`` and digests.
+
+        Raises
+        ------
+        MissingResultError
+            If nobody has computed it; the message holds the command that does.
+        DamagedResultError
+            If what is stored is not what was written, or a metric does not follow from the ranks.
+        """
+        return self._stored().record
 
     def ranks(self, measure: str) -> np.ndarray:
-        """Test ranks (uint8; 0 = beyond 255) in the order of the task's test rows. measure: task or "T1-all"."""
-        self.record()
-        table = pd.read_parquet(self._found() / RANKS)
-        return table.loc[table["measure"] == measure, "rank"].to_numpy()
+        """Return test ranks (uint8, 0 = beyond the record's ``cutoff``) in the order of the test rows.
 
-    def environment(self) -> dict:
-        """Where and when the stage was computed (see the function ``environment``). Raises MissingResultError."""
-        return read_record(self._found() / ENVIRONMENT, {"commit"})
+        measure: a task, or "T1-all" (every position). Raises what ``record`` raises.
+        """
+        return self._stored().ranks[measure]
+
+    def environment(self) -> dict[str, Any]:
+        """Return where and when it was computed (see ``provenance``). Raises what ``record`` raises."""
+        return self._stored().environment
 
     def model(self) -> ContinualModel:
-        """The stage's checkpoint, verified. Raises MissingResultError if it was not computed here, or DamagedResultError."""
-        if not (self.folder / CHECKPOINT).is_file():
-            raise MissingResultError(f"no checkpoint of {self.id} here; {self._mend()}")
-        load_verified(self.folder, CHECKPOINT, WEIGHTS)
-        return ContinualModel.load(self.folder)
+        """Return the checkpoint. Raises MissingResultError where none is kept, or DamagedResultError."""
+        model = self.store.model(self.id)
+        if model is None:
+            raise MissingResultError(f"no checkpoint of {self.id} here; {self._remedy()}")
+        return model
 
-    def is_done(self, reuse: bool = True) -> bool:
-        """Whether there is a record; without ``reuse`` a committed one does not count."""
-        return any((folder / RECORD).is_file() for folder in self._places()[: 2 if reuse else 1])
+    def _stored(self) -> Stored:
+        stored = self.store.read(self.id)
+        if stored is None:
+            raise MissingResultError(f"{self.id} is not in {self.store.place}; {self._remedy()}")
+        return stored
 
-    def verify(self) -> bool:
-        """Whether the stage is here with its checkpoint, if it has one. Raises DamagedResultError."""
-        if not (self.folder / RECORD).is_file():
-            return False
-        names = load_verified(self.folder, RANKS)["digests"]
-        whole = CHECKPOINT not in names or (self.folder / CHECKPOINT).is_file()
-        if whole:
-            load_verified(self.folder, *names)
-        return whole
-
-    def _places(self) -> tuple[Path, Path]:
-        return self.folder, paths.published() / self.study.data.dataset / self.id
-
-    def _found(self) -> Path:
-        for folder in self._places():
-            if (folder / RECORD).is_file():
-                return folder
-        raise MissingResultError(f"{self.id} is not computed yet; {self._mend()}")
-
-    def _mend(self) -> str:
-        study = self.study
-        return f"run: make study DATASET={study.data.dataset} PROFILE={study.profile} SEEDS={self.seed}"
+    def _remedy(self) -> str:
+        config = self.config
+        what = f"DATASET={config.data.dataset} PROFILE={config.profile} SEEDS={self.seed}"
+        remedy = f"compute it here (make study {what})"
+        return (
+            remedy if isinstance(self.store, LocalStore) else f'{remedy} and read results="local"'
+        )
 
 
 def compute_stage(stage: Stage, stream: TaskStream) -> None:
-    """Computes one stage from its parent's checkpoint and writes its folder, whole or not at all.
+    """Compute one stage from its parent's checkpoint and write its folder in one step.
 
-    Waits while another process has the same stage in hand, and takes what that one wrote.
-    Raises ConfigError on CUDA without what makes it repeat itself (``numerics.repeatable``).
+    Waits while another process computes the same stage, and takes what that one wrote.
+    Raises ConfigError for CUDA without what makes it repeat itself.
     """
-    with file_lock(stage.folder):
-        if not _is_whole(stage):
-            _compute(stage, stream)
-
-
-def _is_whole(stage: Stage) -> bool:
-    try:
-        return stage.verify()
-    except DamagedResultError:
-        return False
-
-
-def _compute(stage: Stage, stream: TaskStream) -> None:
-    started, cpu = time.time(), time.process_time()
-    outcome = outcome_of(stage, stream)
-    spent = {
-        "wall_s": round(time.time() - started, 2),
-        "cpu_s": round(time.process_time() - cpu, 2),
-    }
-    shutil.rmtree(stage.folder, ignore_errors=True)  # a leftover that is not whole
-    with atomic_folder(stage.folder) as folder:
-        _write(stage, outcome, stream, folder)
-        about = environment() | spent | {"record": file_digest(folder / RECORD)}
-        (folder / ENVIRONMENT).write_text(_json(about))
+    store, device = stage.store, stage.config.device
+    kind = None if stage.by_task else provenance.kind_here(device)
+    with store.lock(stage.id):
+        with suppress(DamagedResultError):
+            if store.is_usable(stage.id, kind, model=True):
+                return
+        started, cpu = time.time(), time.process_time()
+        outcome = outcome_of(stage, stream)
+        spent = {
+            "wall_s": round(time.time() - started, 2),
+            "cpu_s": round(time.process_time() - cpu, 2),
+        }
+        environment = provenance.environment(device) | spent
+        store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
 
 
 def outcome_of(stage: Stage, stream: TaskStream) -> Outcome:
-    """What ``compute_stage`` computes, without writing it. Raises ConfigError if the settings do not fit here."""
-    with torch_threads(stage.study.threads), repeatable(stage.study.device):
-        parent = stage.parent.model().to(stage.study.device) if stage.parent else None
-        context = Context(
-            stage.study, stream, stream[stage.step.task], stage.seed, parent, stage.step.action
+    """Return what ``compute_stage`` computes, without writing it."""
+    step, config = stage.step, stage.config
+    with torch_threads(config.threads), repeatable(config.device):
+        parent = stage.parent.model().to(config.device) if stage.parent else None
+        context = Context(config, stream, stream[step.task], stage.seed, parent, step.action)
+        return ACTIONS[step.action](context)
+
+
+def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:
+    kinds = {task.name: task.kind for task in stream.tasks}
+    metrics = []
+    for measure, ranks in outcome.ranks.items():
+        kind = kinds[measure.removesuffix("-after").removesuffix("-all")]
+        value = metric_of(kind, ranks)
+        metrics.append(
+            {"measure": measure, "metric": metric_name(kind), "value": value, "n": len(ranks)}
         )
-        return ACTIONS[stage.step.action](context)
-
-
-def _write(stage: Stage, outcome: Outcome, stream: TaskStream, folder: Path) -> None:
-    if outcome.model is not None:
-        outcome.model.save(folder)
-    ranks = outcome.ranks
-    table = pd.DataFrame(
+    curve = [
         {
-            "measure": pd.Categorical(np.repeat(list(ranks), [len(r) for r in ranks.values()])),
-            "rank": np.concatenate(list(ranks.values())),
+            "epoch": epoch.number,
+            "loss": None if np.isnan(epoch.loss) else epoch.loss,
+            "validation": epoch.validation,
+            "best": epoch.best,
         }
-    )
-    table.to_parquet(folder / RANKS, compression="zstd", index=False)
-    kinds = {
-        f"{t.name}{suffix}": t.kind
-        for suffix in ("-all-after", "-all", "-after", "")
-        for t in stream.tasks
-    }
-    metrics = [
-        {
-            "measure": name,
-            "metric": metric_name(kinds[name]),
-            "value": metric_of(kinds[name], r),
-            "n": len(r),
-        }
-        for name, r in ranks.items()
+        for epoch in outcome.curve
     ]
-    record = {
+    return {
         "stage": stage.id,
         "spec": stage.spec,
+        "cutoff": MAX_RANK,
         "metrics": metrics,
-        "curve": [
-            {
-                "epoch": e.number,
-                "loss": None if np.isnan(e.loss) else e.loss,
-                "validation": e.validation,
-                "best": e.best,
-            }
-            for e in outcome.curve
-        ],
+        "curve": curve,
         "notes": outcome.notes,
-        "digests": {p.name: file_digest(p) for p in sorted(folder.iterdir())},
     }
-    (folder / RECORD).write_text(_json(record))
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1, sort_keys=True) + "\n"

@@ -112,7 +112,7 @@ def dials(study: Study) -> dict[str, Study]:
     points = {}
     for name, dial in _DIALS.items():
         data = replace(study.config.data, options={**study.config.data.options, **dial})
-        points[name] = Study(replace(study.config, data=data))
+        points[name] = Study(replace(study.config, data=data), store=study.store)
         points[name].variant = name
     return points
 

@@ -1,32 +1,40 @@
-"""Runs of methods made of stages: the graph of what is missing, computed here, in processes, or on a cluster."""
+"""A study: a stream with settings, its runs of methods, and where their results are."""
 
 import copy
-import importlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from types import ModuleType
+from typing import Literal
 
 import pandas as pd
 
 from conure_lib.config import StudyConfig, content_id
-from conure_lib.data.registry import GROWING, load
+from conure_lib.data.registry import load
 from conure_lib.data.stream import TaskStream
-from conure_lib.errors import ConfigError
+from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.methods import ACTIONS, METHODS
 from conure_lib.methods.method import Step
-from conure_lib.pipeline.executors import Progress, compute_in_processes, compute_serially
-from conure_lib.pipeline.stage import CHECKPOINT, Stage
-from conure_lib.pipeline.store import tidy
+from conure_lib.pipeline import provenance
+from conure_lib.pipeline.scheduler import compute
+from conure_lib.pipeline.stage import Stage
+from conure_lib.pipeline.store import CommittedStore, LocalStore, Store
+from conure_lib.study.profiles import study_config
 
-COMPUTED_IN_NOTEBOOKS = ("smoke", "quick")
+COMPUTED_ON_DEMAND = ("smoke", "quick")
 """Profiles small enough for a notebook to compute what is missing; elsewhere it demands the results."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """One method on one stream with one seed: the stages whose results are the method's results.
+    """One method on one stream with one seed.
 
-    variant: what an experiment changed, "" for the study's own settings and order of tasks.
+    Parameters
+    ----------
+    method, seed
+        Which one.
+    stages
+        By task, the stage whose results are the method's results.
+    variant
+        What an experiment changed, "" for the study's own settings and order of tasks.
     """
 
     method: str
@@ -41,159 +49,190 @@ class Run:
 
 
 class Study:
-    """A stream, a configuration, and the runs of every method asked for."""
+    """A stream, settings, and the runs of every method asked for.
 
-    def __init__(self, config: StudyConfig, stream: TaskStream | None = None) -> None:
-        if unknown := {action for key in config.train if (action := key.partition(".")[2])} - set(
-            ACTIONS
-        ):
-            raise ConfigError(
-                f"StudyConfig.train names actions {sorted(unknown)}; there are {sorted(ACTIONS)}"
-            )
+    Parameters
+    ----------
+    config
+        Everything that determines the results beside data and code.
+    stream
+        The task stream; loaded by ``config.data`` unless given.
+    store
+        Where results are: one's own (the default) or the committed evidence.
+    growing
+        Tasks may be appended to the stream later: a stage then depends on the stream up to its task
+        alone, so that what is learned already is found again.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        stream: TaskStream | None = None,
+        store: Store | None = None,
+        growing: bool = False,
+    ) -> None:
+        actions = {key.partition(".")[2] for key in config.train} - {""}
+        if unknown := sorted(actions - set(ACTIONS)):
+            raise ConfigError(f"train: found action {unknown[0]!r}, expected {', '.join(ACTIONS)}")
         self.config = config
         self.stream = load(config.data) if stream is None else stream
-        self.order = tuple(t.name for t in self.stream.tasks)
+        self.store = LocalStore() if store is None else store
+        self.order = tuple(task.name for task in self.stream.tasks)
         self.variant = ""
         self._digest = self.stream.digest()
-        grows = config.data.dataset in GROWING
-        self.by_task = {t: self.stream.until(t).digest() for t in self.order} if grows else {}
+        self.by_task = {t: self.stream.until(t).digest() for t in self.order} if growing else {}
+
+    @property
+    def local(self) -> bool:
+        """Whether the results are one's own, not the committed evidence."""
+        return isinstance(self.store, LocalStore)
 
     def changed(self, variant: str, **changes: object) -> "Study":
-        """The same study with other settings; its runs bear the variant's name. Equal stages are shared."""
+        """Return the same study with other settings.
+
+        Parameters
+        ----------
+        variant
+            The name that its runs bear.
+        **changes
+            Fields of StudyConfig. Stages that they do not touch are shared.
+        """
         other = copy.copy(self)
         other.config, other.variant = replace(self.config, **changes), variant
         return other
 
     def stage(self, step: Step, seed: int) -> Stage:
-        """A step of this study with one seed; nothing is computed."""
+        """Return a step of this study with one seed; nothing is computed."""
         digest = self.by_task.get(step.task, self._digest)
-        return Stage(step, self.config, digest, seed, self.by_task)
+        return Stage(step, self.config, digest, seed, self.by_task, self.store)
 
     def run(self, method: str, seed: int, order: tuple[str, ...] | None = None) -> Run:
-        """One method with one seed. order: of the tasks, the stream's unless given; a part of them will do.
+        """Return one method with one seed; nothing is computed.
 
-        Raises ValueError for an unknown method or an order that does not begin with the stream's first task.
+        Parameters
+        ----------
+        method
+            A key of ``METHODS``.
+        seed
+            Any; not only those of the settings.
+        order
+            Of the tasks, the stream's unless given; the first one and any of the others.
+
+        Raises
+        ------
+        ValueError
+            For an unknown method or order.
         """
         if method not in METHODS:
-            raise ValueError(f"method {method!r} is unknown; known are {', '.join(METHODS)}")
+            raise ValueError(f"method: found {method!r}, expected one of {', '.join(METHODS)}")
         order = order or self.order
-        if (
-            order[0] != self.order[0]
-            or len(set(order)) < len(order)
-            or not set(order) <= set(self.order)
-        ):
-            raise ValueError(
-                f"order {order}; wanted: {self.order[0]} first, then others of {self.order}, each once"
-            )
+        known = set(order) <= set(self.order) and len(set(order)) == len(order)
+        if not known or order[0] != self.order[0]:
+            expected = f"{self.order[0]} first, then others of {self.order}, each once"
+            raise ValueError(f"order: found {order}, expected {expected}")
         steps = METHODS[method].recipe(order)
-        return Run(
-            method,
-            seed,
-            {task: self.stage(step, seed) for task, step in steps.items()},
-            self.variant,
-        )
+        stages = {task: self.stage(step, seed) for task, step in steps.items()}
+        return Run(method, seed, stages, self.variant)
 
     def runs(self, methods: Iterable[str], order: tuple[str, ...] | None = None) -> list[Run]:
-        """Methods by seeds, in this order: a run for each of the study's seeds (see ``run``)."""
+        """Return methods by seeds, in this order: one run for each of the study's seeds (see ``run``)."""
         return [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
 
-    def compute(
-        self, runs: Iterable[Run], workers: int = 1, reuse: bool = True, cluster: str | None = None
-    ) -> None:
-        """Computes what is missing of these runs' stages, anywhere, with the same results.
+    def compute(self, runs: Iterable[Run], workers: int = 1, cluster: str | None = None) -> None:
+        """Compute what is missing of these runs, here or on a cluster, with the same results.
 
-        workers: processes of this machine. cluster: instead of them the address (tcp://host:port) or the scheduler
-        file of a Dask cluster whose workers see the same CONURE_ROOT. reuse: a committed record counts as done;
-        otherwise only what was computed here does. Raises what ``compute`` raises.
+        Parameters
+        ----------
+        runs
+            Of this study or of its variants.
+        workers, cluster
+            Where, as in ``conure_lib.pipeline.scheduler.compute``, which also says what it raises.
+
+        Raises
+        ------
+        ConfigError
+            For a study on committed evidence, which is read-only.
         """
+        if not self.local:
+            raise ConfigError(
+                'committed results are read-only; load the study with results="local"'
+            )
         stages = [stage for run in runs for stage in run.stages.values()]
-        compute(stages, self.stream, workers, reuse, cluster)
+        compute(stages, self.stream, workers, cluster)
 
     def require(self, runs: Iterable[Run]) -> None:
-        """Raises MissingResultError with the command that computes the first stage without a result."""
-        for run in runs:
-            for stage in run.stages.values():
-                stage.environment()
+        """Check that the results of these runs are there, all of one kind of processor.
+
+        Raises MissingResultError with what to do, or DamagedResultError.
+        """
+        stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
+        kinds = {provenance.kind(stage.environment()) for stage in stages.values()}
+        if len(kinds) > 1 and not self.by_task:
+            found = " and ".join(sorted(kinds))
+            raise MissingResultError(
+                f"found results of {found}; make study computes all on this one"
+            )
 
     def ready(self, runs: Iterable[Run], workers: int = 1) -> None:
-        """What notebooks call: computes what is missing in the small profiles, else demands that it is there."""
-        if self.config.profile in COMPUTED_IN_NOTEBOOKS:
+        """Compute one's own results if the profile is small; else only check that they are there."""
+        if self.local and self.config.profile in COMPUTED_ON_DEMAND:
             self.compute(runs, workers)
-        else:
-            self.require(runs)
+        self.require(runs)
 
     def results(self, runs: Iterable[Run]) -> pd.DataFrame:
-        """Tidy: one row per run, task and measure, with n, run id, stage id and commit."""
+        """Return tidy results: one row per run, task and measure.
+
+        Returns
+        -------
+        DataFrame
+            dataset, profile, method, variant, task, seed, measure, metric, value, n (test instances),
+            run_id, stage_id and commit.
+        """
         rows = []
         for run in runs:
             for task, stage in run.stages.items():
+                head = {
+                    "dataset": self.stream.name,
+                    "profile": self.config.profile,
+                    "method": run.method,
+                    "variant": run.variant,
+                    "task": task,
+                    "seed": run.seed,
+                }
                 commit = stage.environment()["commit"]
-                for row in stage.record()["metrics"]:
-                    head = {
-                        "dataset": self.stream.name,
-                        "profile": self.config.profile,
-                        "method": run.method,
-                        "variant": run.variant,
-                    }
-                    tail = {"run_id": run.id, "stage_id": stage.id, "commit": commit}
-                    rows.append(head | {"task": task, "seed": run.seed} | row | tail)
+                tail = {"run_id": run.id, "stage_id": stage.id, "commit": commit}
+                rows += [head | row | tail for row in stage.record()["metrics"]]
         return pd.DataFrame(rows)
 
 
-def compute(
-    stages: Iterable[Stage],
-    stream: TaskStream,
-    workers: int = 1,
-    reuse: bool = True,
-    cluster: str | None = None,
-) -> None:
-    """Computes the stages and whatever they need. A killed computation goes on where it was; what is damaged in
-    the cache is named and computed again.
+def load_study(
+    dataset: str,
+    profile: str,
+    seeds: Iterable[int] | None = None,
+    results: Literal["committed", "local"] = "committed",
+) -> Study:
+    """Return a study of the paper's experiments: what notebooks call first.
 
-    Here, in ``workers`` processes of this machine, or on a Dask cluster (``Study.compute``); results do not depend
-    on it. A stage that fails does not stop those that do not need it; at the end its error is raised and names it.
-    Raises ConfigError for a way that is not open here, ClusterError for workers that cannot be used.
+    Parameters
+    ----------
+    dataset, profile
+        With committed settings (``conure_lib.study.profiles``).
+    seeds
+        Instead of the profile's own.
+    results
+        "committed" reads the evidence of a published profile and never trains. "local" reads one's own
+        run; the profiles smoke and quick compute what is missing (``Study.ready``), others demand it.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown dataset, profile, seed or value of ``results``.
+    MissingResultError
+        If there is no committed evidence of this profile on this dataset.
     """
-    stages = list(stages)
-    todo = missing([*stages, *tidy(stages)], reuse)
-    progress = Progress(todo)
-    try:
-        if cluster and todo:
-            _cluster().compute_on_cluster(todo, stream, cluster, progress)
-        elif workers > 1 and todo:
-            compute_in_processes(todo, stream, workers, progress)
-        else:
-            compute_serially(todo, stream, progress)
-    finally:
-        progress.close()
-    progress.end()
-
-
-def _cluster() -> ModuleType:
-    """The part that needs Dask, which not everybody has."""
-    try:
-        return importlib.import_module(".cluster", __package__)
-    except ModuleNotFoundError as error:
-        raise ConfigError(
-            f"--cluster needs {error.name}; run: pip install -e '.[cluster]'"
-        ) from error
-
-
-def missing(stages: Iterable[Stage], reuse: bool = True) -> list[Stage]:
-    """What has to be computed for these stages, parents first: those without a record (with ``reuse`` a
-    committed one will do), and those whose checkpoint is needed by one of them and is not here."""
-    todo: dict[str, Stage] = {}
-
-    def need_checkpoint(stage: Stage) -> None:
-        if stage.id not in todo and not (stage.folder / CHECKPOINT).is_file():
-            add(stage)
-
-    def add(stage: Stage) -> None:
-        if stage.parent:
-            need_checkpoint(stage.parent)
-        todo[stage.id] = stage
-
-    for stage in stages:
-        if stage.id not in todo and not stage.is_done(reuse):
-            add(stage)
-    return list(todo.values())
+    if results not in ("committed", "local"):
+        raise ConfigError(f"results: found {results!r}, expected 'committed' or 'local'")
+    config = study_config(dataset, profile, None if seeds is None else tuple(seeds))
+    return Study(
+        config, store=LocalStore() if results == "local" else CommittedStore(profile, dataset)
+    )

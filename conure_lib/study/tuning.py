@@ -48,7 +48,7 @@ class Search:
             for step, (_, studies) in turned.items()
         }
         several = [stage for contenders in stages.values() for stage in contenders]
-        compute(several, self.study.stream, self.workers, True, self.cluster)
+        compute(several, self.study.stream, self.workers, self.cluster)
         best = {}
         for step, (dial, studies) in turned.items():
             rows = [_row(dial, stage) for stage in stages[step]]
@@ -138,7 +138,7 @@ def _contenders(study: Study, key: str, dial: str, values: tuple[float, ...]) ->
 
 def _row(dial: str, stage) -> dict:
     curve = stage.record()["curve"]
-    step, config = stage.step, stage.study
+    step, config = stage.step, stage.config
     return {
         "task": step.task,
         "action": step.action,

@@ -19,7 +19,7 @@ from conure_lib.files import atomic_file, atomic_folder, read_json
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.pipeline.stage import RECORD
+from conure_lib.pipeline.store import RECORD
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import last_vectors
 from conure_lib.user_models.train import NAMES, STREAM, free_folder, read_names

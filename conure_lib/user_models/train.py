@@ -54,7 +54,7 @@ NAMES = "names.{}.parquet"  # of the items, and of each task's labels
 def study_of(plan: Plan, seed: int, device: str = "cpu") -> Study:
     """The plan's stream with the plan's settings. Raises ConfigError or DataError that name file and field."""
     config = settings(plan, seed, device)
-    return Study(config, from_plan(plan))
+    return Study(config, from_plan(plan), growing=True)
 
 
 def settings(plan: Plan, seed: int, device: str = "cpu") -> StudyConfig:
@@ -157,7 +157,7 @@ def run(
     study = study_of(plan, seed, device)
     folder = free_folder(folder)
     chosen, floor = study.run(method, seed), study.run("Popularity", seed)
-    study.compute([chosen, floor], workers, reuse=False)
+    study.compute([chosen, floor], workers)
     last = list(chosen.stages.values())[-1]
     results = {
         "name": name_of(plan),
@@ -251,8 +251,8 @@ def read_names(folder: Path, what: str) -> np.ndarray | None:
 
 
 def default_folder(plan: Plan, method: str) -> Path:
-    """Where ``conure run`` writes unless told otherwise: artifacts/runs/NAME, or NAME-METHOD."""
-    return paths.runs() / (name_of(plan) if method == "Conure" else f"{name_of(plan)}-{method}")
+    """Where ``conure run`` writes unless told otherwise: artifacts/models/NAME, or NAME-METHOD."""
+    return paths.models() / (name_of(plan) if method == "Conure" else f"{name_of(plan)}-{method}")
 
 
 def free_folder(folder: Path, others: tuple[str, ...] = ()) -> Path:

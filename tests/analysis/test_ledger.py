@@ -60,15 +60,15 @@ def test_a_row_says_all_that_the_finding_says(two_claims):
 
 def test_a_dataset_replaces_its_own_rows_and_leaves_the_others(two_claims, root):
     table = claims.ledger(Study(small_study())).assign(profile="standard")
-    claims.write(table.assign(dataset="ml-100k"))
-    claims.write(table)
-    path = claims.write(table.assign(verdict="PARTLY"))
-    assert path == paths.claims("standard")
+    claims.write(table.assign(dataset="ml-100k"), local=True)
+    claims.write(table, local=True)
+    path = claims.write(table.assign(verdict="PARTLY"), local=True)
+    assert path == paths.claims(local=True)
     written = pd.read_csv(path)
     assert list(written["dataset"]) == ["ml-100k", "ml-100k", "synthetic", "synthetic"]
     assert list(written["verdict"]) == ["REPRODUCED", "NOT TESTED", "PARTLY", "PARTLY"]
     before = path.read_bytes()
-    claims.write(table.assign(verdict="PARTLY"))
+    claims.write(table.assign(verdict="PARTLY"), local=True)
     assert path.read_bytes() == before
 
 
@@ -141,7 +141,7 @@ def test_verdicts_are_decided_for_the_datasets_that_have_results(
         "conure_lib.cli.studies.study_config",
         lambda name, profile: asked.append(name) or small_study(),
     )
-    paths.tables("standard", "synthetic").mkdir(parents=True)
+    paths.results("standard", "synthetic", local=False).mkdir(parents=True)
     assert main(["verdicts"]) == 0
     assert asked == ["synthetic"]
     assert paths.claims("smoke").is_file()  # small_study is of the smoke profile

@@ -20,7 +20,8 @@ from small_service import tables
 from conure_lib.data.cache import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.data.stream import TaskStream
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.pipeline.stage import ENVIRONMENT, RANKS, Stage, compute_stage
+from conure_lib.pipeline.stage import Stage, compute_stage
+from conure_lib.pipeline.store import ENVIRONMENT, RANKS
 from conure_lib.study.study import Study
 
 from .bad_files import GIGABYTE, instead, sparse

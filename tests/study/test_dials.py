@@ -90,7 +90,7 @@ def test_the_command_computes_and_writes_every_world(root, monkeypatch, capsys):
     command = ["--dataset", "synthetic", "--profile", "smoke"]
     assert cli.main(["figures", *command]) == 2
     assert cli.main(["study", *command]) == 0
-    table = pd.read_csv(paths.tables("smoke", "synthetic") / "dials.csv")
+    table = pd.read_csv(paths.results("smoke", "synthetic", local=True) / "dials.csv")
     variants = [f"{history} {world}" for history in ("T2", "noT2") for world in WORLDS[:-1]]
     assert set(table["variant"]) == {*variants, "noise"}
     assert set(table["run_id"]) == {run.id for run in dial_runs(dials(Study(small_study())))}

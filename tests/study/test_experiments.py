@@ -115,7 +115,7 @@ def test_t1_is_trained_once_for_all_experiments(study):
             lines = [one for stage in run.stages.values() for one in stage.lineage()]
             for stage in lines:
                 if (stage.step.task, stage.step.action) == ("T1", "train"):
-                    of_model.setdefault(stage.study.model, set()).add(stage.id)
+                    of_model.setdefault(stage.config.model, set()).add(stage.id)
     assert {model: len(ids) for model, ids in of_model.items()} == {MODEL: 1, smaller(MODEL): 1}
 
 
@@ -150,7 +150,7 @@ def test_overparameterization_prunes_two_networks_after_the_same_training(study)
         for ratio in SHOWN_RATIOS:
             stage = one(runs, PRUNED, f"{name} {percent(ratio)}").stages["T1"]
             size = 3 * model.width**2
-            assert stage.study.model == model
+            assert stage.config.model == model
             assert owned(stage, "blocks.0.kernel1") == size - round(ratio * size)
         retrained = one(runs, CONURE, f"{name} pr70").stages["T1"]
         assert retrained.parent.id == one(runs, PRUNED, f"{name} pr70").stages["T1"].id

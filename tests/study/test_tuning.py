@@ -188,8 +188,8 @@ BEST = {
 def test_every_method_finds_the_best_of_its_own(imagined, monkeypatch):
     def quality(stage):
         if stage.step.task == "T1":
-            return {0.3: 1.0}.get(stage.study.retrain_rate, 0.5) * (stage.study.model == MODELS[2])
-        settings = stage.study.training(stage.step.task, stage.step.action)
+            return {0.3: 1.0}.get(stage.config.retrain_rate, 0.5) * (stage.config.model == MODELS[2])
+        settings = stage.config.training(stage.step.task, stage.step.action)
         return -sum(
             abs(getattr(settings, n) - v) for n, v in BEST.get(stage.step.action, {}).items()
         )

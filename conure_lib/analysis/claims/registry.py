@@ -105,10 +105,10 @@ def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def write(table: pd.DataFrame) -> Path:
+def write(table: pd.DataFrame, local: bool) -> Path:
     """Puts verdicts of one profile into its ledger, in place of those of the same datasets. Returns the path."""
     profile = table["profile"].iloc[0]
-    path = paths.claims(profile)
+    path = paths.claims(local)
     if path.is_file():
         known = pd.read_csv(path, dtype={"run_ids": str}, keep_default_na=True)
         replaced = known["dataset"].isin(table["dataset"]) & (known["profile"] == profile)
