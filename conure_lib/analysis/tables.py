@@ -241,7 +241,6 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-<<<<<<< HEAD
 HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit"}
 CONSTANTS = {"dataset", "profile"}  # shown where a table has several of them
 NAMES = {
@@ -317,30 +316,12 @@ def _cell(value: object, column: str, share: bool) -> str:
 
 def _unit(study: Study, measure: str) -> str:
     return metric_name(study.stream[measure.removesuffix("-all")].kind)
-=======
-def write_tables(study: Study, runs: Iterable[Run]) -> list[Path]:
-    """The tidy results under results/<profile>/<dataset>/: every run's metrics, and the overall table."""
-    runs = list(runs)
-    folder = paths.results(study.config.profile, study.stream.name, study.local)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = {
-        "metrics": study.results(runs),
-        "overall": overall(study, [r for r in runs if not r.variant]),
-    }
-    conure = [run for run in runs if (run.method, run.variant) == ("Conure", "")]
-    written["no_forgetting"] = pd.concat(no_forgetting(run).assign(seed=run.seed) for run in conure)
-    for name, table in written.items():
-        with atomic_file(folder / f"{name}.csv") as part:
-            table.to_csv(part, index=False, float_format="%.6g")
-    return [folder / f"{name}.csv" for name in written]
->>>>>>> 8d29ab2 (Settings are pydantic dataclasses; results are one's own or committed, and say which processor computed them; Dask alone computes in parallel)
 
 
 def _name(method: str, variant: str) -> str:
     return f"{method} ({variant})" if variant else method
 
 
-<<<<<<< HEAD
 def _ids(runs: Iterable[Run]) -> str:
     return " ".join(run.id for run in runs)
 
@@ -377,12 +358,3 @@ def _corrected(rows: list[dict]) -> pd.DataFrame:
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
     table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
     return table
-=======
-def write_dials(study: Study, runs: Iterable[Run]) -> Path:
-    """The metrics of the synthetic worlds' runs (``experiments.dial_runs``), beside the study's tables."""
-    folder = paths.results(study.config.profile, study.stream.name, study.local)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / "dials.csv") as part:
-        study.results(runs).to_csv(part, index=False, float_format="%.6g")
-    return folder / "dials.csv"
->>>>>>> 8d29ab2 (Settings are pydantic dataclasses; results are one's own or committed, and say which processor computed them; Dask alone computes in parallel)
