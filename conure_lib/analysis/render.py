@@ -27,7 +27,7 @@ def write_dials(study: Study, runs: Iterable[Run]) -> Path:
 
 
 def _write(study: Study, name: str, table: pd.DataFrame) -> Path:
-    folder = paths.tables(study.config.profile, study.stream.name)
+    folder = paths.results(study.config.profile, study.stream.name, study.local)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / f"{name}.csv") as part:
         table.to_csv(part, index=False, float_format="%.6g")
