@@ -1,6 +1,7 @@
-"""Speed, memory and growth of the library: against references of our own, over sizes, between two commits.
+"""Speed, growth and serving cost of the library, measured on random data.
 
-``parts`` lists what is measured; ``run`` measures it against the references in ``plain``, ``study`` what the
-reported profile costs, ``inference`` what serving one task costs, ``scale`` growth over many sizes, ``compare``
-a change against another commit. ``once`` and ``point`` are the programs that the latter two start.
+``cases`` holds what is measured, ``speed`` measures it against a plain reference, ``scaling`` how
+time and memory grow with each size, ``inference`` what serving one of six tasks costs. Run them as
+``python -m benchmarks.speed`` (``make bench`` runs all three). They may import everything from
+``conure_lib``; nothing imports them.
 """

@@ -1,121 +1,86 @@
-"""``conure bench inference``: what serving one task costs, masked once and for all or before every request."""
+"""What serving one of six tasks costs, masked once or before every request (claim C20)."""
 
-import json
 import statistics
 
 import numpy as np
 import torch
 
-from benchmarks.facts import six_tasks
-from benchmarks.measure import interleaved
-from benchmarks.parts import Call, new_model
-from benchmarks.worlds import FULL, TOY, Size, random_stream
-from conure_lib import paths
+from benchmarks.cases import FULL, TOY, Call, Size, new_model, random_stream, six_tasks
+from benchmarks.common import arguments, interleaved, write
 from conure_lib.models.nextitnet import UserModel
-from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline.provenance import environment
 from conure_lib.training.determinism import torch_threads
 
 TASK = "T2"
 REQUESTS = 8  # one after the other in a timed call
-LEAST_ROUNDS, MOST_ROUNDS, BUDGET = (
-    15,
-    101,
-    30.0,
-)  # rounds, and seconds they may take unless too few fit
+MIN_ROUNDS, MAX_ROUNDS, SECONDS = 15, 101, 30.0
 RESAMPLES = 10_000  # of the rounds, for the interval of a median
 
 
-def run_inference(rounds: int, threads: int, quick: bool = False) -> dict:
-    """Prints, returns and writes inference.json. rounds: at least, and never fewer than ``LEAST_ROUNDS``.
+def measure(threads: int, quick: bool = False) -> dict:
+    """Time requests for the scores of all labels of T2, at size (a), after six tasks.
 
-    A request is a batch of users whose scores for all labels of T2 are wanted, at size (a), from a network
-    that learned six tasks. materialised: the network cut out for the task, over one of the same size that
-    never had owners; masked: masking the weights before every request, over materialised. Each is the median
-    over the rounds of the ratio within a round, low and high the 95% interval of this median.
+    ``materialised``: the network cut out for the task, relative to one that never had owners;
+    ``masked``: masking before every request, relative to materialised. Each is the median over
+    rounds of the ratio within a round, ``low`` and ``high`` its 95% interval.
     """
     torch.manual_seed(0)
     size = (TOY if quick else FULL).a
     with torch_threads(threads), torch.no_grad():
         calls, equal = requests(size)
-        found = interleaved(calls, max(rounds, LEAST_ROUNDS), MOST_ROUNDS, BUDGET, "inference")
-    ms = {name: 1000 * statistics.median(r[name] for r in found) / REQUESTS for name in calls}
-    result = {
+        rounds = interleaved(calls, MIN_ROUNDS, MAX_ROUNDS, SECONDS, "inference")
+    ms = {name: 1000 * statistics.median(r[name] for r in rounds) / REQUESTS for name in calls}
+    return {
         "environment": environment(),
         "threads": threads,
-        "size": {
-            "name": size.name,
-            "width": size.width,
-            "convolutions": 2 * len(size.dilations),
-            "length": size.length,
-            "labels": size.labels,
-            "users": size.users,
-        },
-        "rounds": len(found),
+        "size": {"width": size.width, "convolutions": 2 * len(size.dilations)}
+        | {name: getattr(size, name) for name in ("name", "length", "labels", "users")},
+        "rounds": len(rounds),
         "requests_per_round": REQUESTS,
         **{f"{name}_ms": round(value, 4) for name, value in ms.items()},
-        "materialised": median_ratio([r["materialised"] / r["plain"] for r in found]),
-        "masked": median_ratio([r["masked"] / r["materialised"] for r in found]),
+        "materialised": median_ratio([r["materialised"] / r["plain"] for r in rounds]),
+        "masked": median_ratio([r["masked"] / r["materialised"] for r in rounds]),
         "equal_bits": equal,
     }
-    ratios = [f"x{result[name]['median']:.3f}" for name in ("materialised", "masked")]
-    print(
-        f"inference ({size.name}), {size.users} users a request: {ms['plain']:.2f} ms without owners, "
-        f"{ratios[0]} materialised, of that {ratios[1]} masked before every request",
-        flush=True,
-    )
-    folder = paths.bench(quick)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "inference.json").write_text(json.dumps(result, indent=1) + "\n")
-    return result
 
 
 def requests(size: Size) -> tuple[dict[str, Call], bool]:
-    """The calls by name, and whether both ways of masking give the same logits to the last bit."""
-    users = torch.from_numpy(
-        random_stream(size.users, size.length, size.items, size.labels).sequences
-    ).long()
+    """Return the timed calls by name, and whether both ways of masking give the same bits."""
+    stream = random_stream(size.users, size.length, size.items, size.labels)
+    users = torch.from_numpy(stream.sequences).long()
     learner = six_tasks(size)
     plain = new_model(size, TASK, "ranking", size.labels).requires_grad_(False)
-    materialised, masked = learner.for_task(TASK), Masked(learner, TASK)
+    materialised, served = learner.for_task(TASK), learner.for_task(TASK)
+    weights, masked = dict(learner.model.named_parameters()), dict(served.named_parameters())
 
     def serve(model: UserModel) -> torch.Tensor:
         return model.outputs[TASK](model.user_vectors(users))
 
-    calls = {
-        "plain": lambda: [serve(plain) for _ in range(REQUESTS)],
-        "materialised": lambda: [serve(materialised) for _ in range(REQUESTS)],
-        "masked": lambda: [serve(masked.model()) for _ in range(REQUESTS)],
+    def mask_and_serve() -> torch.Tensor:
+        for name in learner.owners:
+            hidden = ~learner.visible(name, TASK)
+            masked[name].copy_(weights[name]).masked_fill_(hidden, 0.0)
+        return serve(served)
+
+    once: dict[str, Call] = {
+        "plain": lambda: serve(plain),
+        "materialised": lambda: serve(materialised),
+        "masked": mask_and_serve,
     }
-    bits = [serve(model).view(torch.int32) for model in (materialised, masked.model())]
-    return calls, torch.equal(*bits)
-
-
-class Masked:
-    """One task served from weights that all tasks share: masks are derived and applied anew each time."""
-
-    def __init__(self, learner: ContinualModel, task: str) -> None:
-        self.learner, self.task = learner, task
-        self._served = learner.for_task(task)
-        self._weights = dict(learner.model.named_parameters())
-        self._into = {
-            n: p.fill_(float("nan"))
-            for n, p in self._served.named_parameters()
-            if n in learner.owners
-        }
-
-    def model(self) -> UserModel:
-        """The network for the next request."""
-        for name, into in self._into.items():
-            into.copy_(self._weights[name]).masked_fill_(
-                ~self.learner.visible(name, self.task), 0.0
-            )
-        return self._served
+    for name in learner.owners:
+        masked[name].fill_(float("nan"))  # nothing is served but what a request masks anew
+    equal = torch.equal(*(once[n]().view(torch.int32) for n in ("materialised", "masked")))
+    return {n: lambda c=call: [c() for _ in range(REQUESTS)] for n, call in once.items()}, equal
 
 
 def median_ratio(ratios: list[float]) -> dict[str, float]:
-    """The median and its 95% interval by resampling the rounds."""
+    """Return the median and its 95% interval by resampling the rounds."""
     drawn = np.random.default_rng(0).choice(ratios, (RESAMPLES, len(ratios)))
     low, high = np.percentile(np.median(drawn, axis=1), [2.5, 97.5])
     found = {"median": statistics.median(ratios), "low": low, "high": high}
     return {name: round(float(value), 4) for name, value in found.items()}
+
+
+if __name__ == "__main__":
+    options = arguments(__doc__)
+    write("inference", measure(options.threads, options.quick), options)

@@ -9,4 +9,4 @@ of learning; "section", "Eq.", "Table" and "Fig." are the paper's (doi:10.1145/3
 is asked for raise ConfigError (settings) or DataError (data), both ValueErrors that name the field and the mend.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"

@@ -64,9 +64,9 @@ def claims(local: bool) -> Path:
     return _outputs("results", local) / "claims.csv"
 
 
-def bench(quick: bool) -> Path:
-    """Return the folder of measurements of speed; those at toy sizes mean nothing and stay local."""
-    return _outputs("results", quick) / "bench"
+def benchmarks(local: bool = False) -> Path:
+    """Return the folder of measurements of speed: the committed ones, or those of one's own run."""
+    return _outputs("results", local) / "benchmarks"
 
 
 def tuning() -> Path:

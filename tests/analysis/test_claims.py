@@ -205,13 +205,13 @@ def test_c19_shares_are_the_predicted_ones_for_every_seed(study, monkeypatch, of
 )
 def test_c20_follows_the_measurement(study, root, materialised, masked, verdict):
     if materialised:
-        paths.bench(quick=True).mkdir(parents=True)
+        paths.benchmarks().mkdir(parents=True)
         measured = {
             "rounds": 15,
             "materialised": {"median": materialised, "low": 0.9, "high": 1.2},
             "masked": {"median": masked, "low": 1.0, "high": 1.3},
         }
-        (paths.bench(quick=True) / "inference.json").write_text(json.dumps(measured))
+        (paths.benchmarks() / "inference.json").write_text(json.dumps(measured))
     found = decide("C20", study)
     assert found.verdict == verdict
     if materialised:

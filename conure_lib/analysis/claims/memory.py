@@ -118,7 +118,7 @@ def masks_never_exceed_the_weights(study: Study) -> Finding:
 )
 def inference_costs_only_the_masking(study: Study) -> Finding:
     """C20 (section 4, inference): the committed measurement of serving, with and without masks."""
-    path = paths.bench(quick=study.config.profile == "smoke") / "inference.json"
+    path = paths.benchmarks() / "inference.json"
     if not path.is_file():
         return Finding(NOT_TESTED)
     found = json.loads(path.read_text(encoding="utf-8"))
