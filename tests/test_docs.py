@@ -13,8 +13,7 @@ import pytest
 from conure_lib import paths
 from conure_lib.analysis import readme_tables, tables
 from conure_lib.config import DataConfig
-from conure_lib.data.catalogue import CATALOGUE
-from conure_lib.data.registry import load
+from conure_lib.data.registry import DATASETS, load
 from conure_lib.site import prose
 from conure_lib.study.profiles import PROFILES, study_config
 
@@ -142,7 +141,7 @@ def test_every_step_of_the_paper_is_found_in_the_code():
 
 def test_every_dataset_has_a_card():
     cards = re.findall(r"(?m)^## (.+)$", text_of("data-cards.md"))
-    assert sorted(cards) == sorted(CATALOGUE)
+    assert sorted(cards) == sorted(DATASETS)
 
 
 @pytest.mark.parametrize("dataset", REPORTED)

@@ -13,8 +13,7 @@ from conure_lib.cli.common import (
     short,
 )
 from conure_lib.config import DataConfig
-from conure_lib.data.catalogue import CATALOGUE
-from conure_lib.data.registry import BUILDERS, at_hand, load, stored_at
+from conure_lib.data.registry import DATASETS, at_hand, load, stored_at
 
 
 def list_datasets(args: argparse.Namespace) -> int:
@@ -28,7 +27,7 @@ def list_datasets(args: argparse.Namespace) -> int:
             "terms": source.terms,
             "at_hand": name in ready,
         }
-        for name, source in CATALOGUE.items()
+        for name, source in DATASETS.items()
     ]
     if args.json:
         print_json(rows)
@@ -47,7 +46,7 @@ def fetch(args: argparse.Namespace) -> int:
     print(
         f"{stream.name}: {stream.n_users} users, {stream.n_items} items, {len(stream.tasks)} tasks"
     )
-    print(f"terms: {CATALOGUE[args.dataset].terms}")
+    print(f"terms: {DATASETS[args.dataset].terms}")
     print(f"digest {stream.digest()}, in {short(stored_at(config))}")
     return 0
 
@@ -102,6 +101,6 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 def _which(sub: Parser) -> None:
     sub.add_argument(
-        "dataset", metavar="NAME", choices=sorted(BUILDERS), help=", ".join(sorted(BUILDERS))
+        "dataset", metavar="NAME", choices=sorted(DATASETS), help=", ".join(sorted(DATASETS))
     )
     add_options(sub)

@@ -18,9 +18,9 @@ from conure_lib.cli.common import (
     whole,
 )
 from conure_lib.config import DEVICES, DataConfig
-from conure_lib.data.registry import BUILDERS, load
+from conure_lib.data.registry import DATASETS, load
 from conure_lib.data.sources.plan import SUFFIXES, read_plan
-from conure_lib.data.stream import MAX_LENGTH
+from conure_lib.data.options import MAX_LENGTH
 from conure_lib.errors import ConfigError
 from conure_lib.training.determinism import torch_threads
 from conure_lib.user_models.export import embed_stream, embed_table, export, open_saved
@@ -101,7 +101,7 @@ def embed(args: argparse.Namespace) -> int:
     saved = open_saved(args.model, args.task)
     file = Path(args.data)
     with torch_threads(args.threads):
-        if args.data in BUILDERS and args.data != "custom":
+        if args.data in DATASETS:
             done = embed_stream(saved, load(DataConfig(args.data, options(args))), args.out)
         elif args.option:
             raise ConfigError(f"--option goes with the name of a dataset; {args.data!r} is none")

@@ -8,7 +8,7 @@ from conure_lib import paths
 from conure_lib.analysis import claims, readme_tables
 from conure_lib.analysis.render import write_dials, write_tables
 from conure_lib.cli.common import add_command, count, scheduler, seed, short
-from conure_lib.data.registry import BUILDERS
+from conure_lib.data.registry import DATASETS
 from conure_lib.data.sources import synthetic
 from conure_lib.errors import ConfigError
 from conure_lib.study import tuning
@@ -139,14 +139,14 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     )
     sub.add_argument("--profile", default="standard", choices=list(PROFILES))
     sub.add_argument(
-        "--datasets", nargs="+", choices=sorted(BUILDERS), help="those with results unless given"
+        "--datasets", nargs="+", choices=sorted(DATASETS), help="those with results unless given"
     )
     add_command(commands, readme, "readme", "conure readme  # after new results or measurements")
     add_command(commands, notebooks, "notebooks", "conure notebooks")
 
 
 def _which(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("--dataset", default="complete-journey", choices=sorted(BUILDERS))
+    sub.add_argument("--dataset", default="complete-journey", choices=sorted(DATASETS))
     sub.add_argument("--profile", default="quick", choices=list(PROFILES))
 
 

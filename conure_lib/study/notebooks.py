@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from conure_lib import paths
 from conure_lib.config import MAX_INT
-from conure_lib.data.registry import BUILDERS
+from conure_lib.data.registry import DATASETS
 from conure_lib.errors import NotebookError
 from conure_lib.files import atomic_file
 from conure_lib.study.profiles import PROFILES
@@ -44,7 +44,7 @@ def known_parameters(notebook: Path, parameters: dict) -> dict:
         raise NotebookError(
             f"{notebook.name} has no parameter {sorted(unknown, key=str)}; it has {sorted(declared)}"
         )
-    for name, known in (("DATASET", BUILDERS), ("PROFILE", PROFILES)):
+    for name, known in (("DATASET", DATASETS), ("PROFILE", PROFILES)):
         value = parameters.get(name, next(iter(known)))
         if not isinstance(value, str) or value not in known:
             raise NotebookError(

@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from conure_lib.data.sources.latest import latest_windows
-from conure_lib.data.stream import MAX_INT, MAX_LENGTH, TaskStream
+from conure_lib.data.sources.tables import latest_windows
+from conure_lib.config import MAX_INT
+from conure_lib.data.options import MAX_LENGTH
+from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
 from conure_lib.files import atomic_file, atomic_folder, read_json
 from conure_lib.models.checkpoint import load_model, save_model

@@ -1,7 +1,7 @@
 """From a plan of one's own tables to a trained user model: settings, study, and the folder with what came of it.
 
 A task that is appended to the plan is learned on top of what is there: the stages of a stream that grows depend
-on the stream up to their task (``data.GROWING``), so those of the earlier tasks keep their ids, are found in the
+on the stream up to their task (``Study(growing=True)``), so those of the earlier tasks keep their ids, are found in the
 cache and are not trained again. (The other way, going on from a saved model, would need a second kind of run
 whose result depends on a folder instead of on data and settings.)
 """
@@ -21,8 +21,8 @@ from torch import nn
 
 from conure_lib import paths
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
-from conure_lib.data.sources.plan import TASKS_FILE, Plan
-from conure_lib.data.sources.tables import from_plan, readable
+from conure_lib.data.sources.plan import TASKS_FILE, Plan, from_plan
+from conure_lib.data.sources.tables import readable
 from conure_lib.data.stream import Names, TaskStream
 from conure_lib.errors import ConfigError, VerificationError
 from conure_lib.files import atomic_folder, path_problem

@@ -12,7 +12,7 @@ from test_config import BAD, made
 
 from conure_lib import paths
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
-from conure_lib.data.registry import BUILDERS, load
+from conure_lib.data.registry import DATASETS, load
 from conure_lib.study import notebooks
 from conure_lib.study.profiles import study_config
 
@@ -115,7 +115,7 @@ OPTIONS = [
     ),
     *(("synthetic", "split", bad) for bad in ("", "50/50", 5, None, ["80/5/15"])),
     *(("synthetic", "contradiction", bad) for bad in (1, "yes", None)),
-    *((name, "users", 5) for name in BUILDERS),
+    *((name, "users", 5) for name in DATASETS),
     *((name, "split", "1/1/1") for name in ("complete-journey",)),
     *(
         ("complete-journey", name, bad)

@@ -21,7 +21,7 @@ from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
 from conure_lib.data.cache import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.data.registry import load
 from conure_lib.data.sources.plan import read_plan
-from conure_lib.data.stream import TaskStream, checked
+from conure_lib.data.stream import TaskStream, check
 from conure_lib.study import notebooks
 from conure_lib.user_models.train import study_of
 
@@ -110,7 +110,7 @@ def taken_or_refused(
 
 
 def a_stream(got: Answer) -> bool:
-    return isinstance(got.value, TaskStream) and checked(got.value) is got.value
+    return isinstance(got.value, TaskStream) and check(got.value) is got.value
 
 
 def anything(got: Answer) -> bool:

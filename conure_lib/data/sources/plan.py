@@ -8,7 +8,9 @@ from typing import Any, get_args
 
 import yaml
 
-from conure_lib.data.stream import Kind
+from conure_lib.data.assemble import LabelTable
+from conure_lib.data.sources.tables import TITLE, from_tables
+from conure_lib.data.stream import Kind, TaskStream
 from conure_lib.errors import DataError
 from conure_lib.files import path_problem, read_json, read_text
 
@@ -193,3 +195,15 @@ def _note_lines(
         for number, value in enumerate(node.value):
             lines[f"{place}[{number}]"] = value.start_mark.line + 1
             _note_lines(value, f"{place}[{number}]", lines, file, depth + 1)
+
+
+def from_plan(plan: Plan) -> TaskStream:
+    """Build the stream of a plan."""
+    files = plan.tables()
+    labels = [
+        LabelTable(t["name"], t["kind"], t.get("title", t["name"]), files[t["file"]])
+        for t in plan.content["tasks"]
+    ]
+    options = plan.content.get("options", {})
+    title = plan.content.get("title", TITLE)
+    return from_tables(files[plan.content["events"]], labels, title=title, **options)

@@ -1,13 +1,16 @@
-"""`custom`: your own tables of events and labels as a task stream, from Python or from a folder.
+"""Your own tables of events and labels: as a task stream, and each user's latest events.
 
-In Python: ``from_tables(events, {"T2": ("ranking", likes), "T3": ("classification", ages)})``.
-As files: tables as Parquet or CSV, and beside them a plan that says what they are (see ``build``).
+``from_tables(events, {"T2": ("ranking", likes), "T3": ("classification", ages)})``, where a table is a DataFrame
+or the path of a Parquet or CSV file. Ids and labels are text, exactly as they stand in the table, so that a
+table gives the same stream as CSV, as Parquet and as DataFrame.
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,197 +18,182 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from conure_lib.data.assemble import LabelTable, assemble
-from conure_lib.data.sources.plan import KINDS, Plan, read_plan
+from conure_lib.data.assemble import LabelTable, assemble, cut_windows, in_time_order
+from conure_lib.data.options import AssemblyOptions
 from conure_lib.data.stream import Kind, TaskStream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest
 
 Table = pd.DataFrame | str | Path
 """A DataFrame, or the path of a Parquet or CSV file (CSV: comma, one header line, UTF-8)."""
-CSV = csv.ConvertOptions(strings_can_be_null=True, quoted_strings_can_be_null=False)
-"""An empty field is no value, also where ids are strings; so is NA unless it is quoted."""
-EXACT = 2.0**53  # floating point holds whole numbers below; pyarrow reads those beyond int64 so
+EVENTS, LABELS = ("user", "item", "time"), ("user", "label")
+KINDS = ("ranking", "classification")
 TITLE = "events in time order"
-OPTIONS = {
-    "length": int,
-    "min_events": int,
-    "min_item_count": int,
-    "min_label_count": int,
-    "split": str,
-    "split_seed": int,
-    "unknown_users": str,
-}
-"""What a plan may say about how its stream is made (see ``assemble``)."""
+LIKELY_TIME = re.compile(r"time|date|^ts$|^day$", re.IGNORECASE)
+EXACT = 2.0**53  # floating point holds every whole number below
+BLOCK_ROWS, BLOCK_BYTES = 1 << 20, 1 << 24
 
 
 def from_tables(
     events: Table,
     labels: Sequence[LabelTable] | Mapping[str, tuple[Kind, Table]],
     *,
-    name: str = "custom",
+    name: str = "own-tables",
     title: str = TITLE,
-    length: int = 30,
-    min_events: int = 5,
-    min_item_count: int = 1,
-    min_label_count: int = 1,
-    split: str = "80/5/15",
-    split_seed: int = 0,
-    unknown_users: str = "error",
+    columns: Mapping[str, str] | None = None,
     info: dict | None = None,
+    **options: Unpack[AssemblyOptions],
 ) -> TaskStream:
-    """A task stream from tables.
+    """Build a task stream from your own tables.
 
-    events: columns user, item and, unless the rows stand in time order already, time (numbers or dates; equal
-    times keep the order of the rows). labels: the tasks after T1 in order, name -> (kind, table with columns
-    user and label), or LabelTables, which carry a title too; kinds: "ranking" (the label is an item to
-    recommend), "classification" (one label per user). Ids: numbers or strings, of one type per column.
-    info: JSON-able facts to keep with the stream; the other options: see ``assemble``.
-    Raises DataError that names table, column, row (from 0) and mend.
+    Parameters
+    ----------
+    events : DataFrame or path
+        Columns user, item and, unless the rows stand in time order, time (numbers or dates; equal times keep
+        the order of the rows).
+    labels : sequence of LabelTable, or mapping
+        The tasks after T1 in order; a mapping gives name -> (kind, table with columns user and label).
+        Kinds: "ranking" (the label is an item to recommend), "classification" (one label per user).
+    name, title : str
+        Of the stream, and of T1 in words.
+    columns : mapping, optional
+        Names of the columns where they differ, e.g. ``{"user": "customer_id", "time": "ts"}``; a LabelTable's
+        own ``columns`` come before these.
+    info : dict, optional
+        JSON-able facts to keep with the stream.
+    **options
+        See ``assemble``.
+
+    Returns
+    -------
+    TaskStream
+        Its ``names`` are the ids in the tables, as text; ``notes()`` says what was dropped or is doubtful.
+
+    Raises
+    ------
+    DataError
+        Names table, column, row (from 0), what was found and how to fix it.
+
+    Examples
+    --------
+    >>> stream = from_tables("plays.csv", {"T2": ("ranking", "likes.csv")}, columns={"time": "ts"})
     """
     if isinstance(labels, Mapping):
-        labels = [
-            LabelTable(task, kind, task, _read(table)) for task, (kind, table) in labels.items()
-        ]
-    table = checked_events(_read(events), f"{name}: events")
-    if "time" in table:
-        table = table.sort_values("time", kind="stable")
-    tables = []
+        labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
+    columns, notes, tables = columns or {}, [], []
+    history = read_table(events, EVENTS, columns, f"{name}: events", notes)
+    if "time" in history:
+        history = in_time_order(history)
     for task in labels:
         where = f"{name}: task {task.name}"
         if task.kind not in KINDS:
-            raise DataError(
-                f"{where}: found kind {task.kind!r}, wanted {' or '.join(KINDS)}; correct it"
-            )
-        rows = _columns(task.rows, ["user", "label"], where)
-        numeric = [pd.api.types.is_numeric_dtype(t["user"]) for t in (rows, table)]
-        if len(rows) and numeric[0] != numeric[1]:
-            raise DataError(
-                f"{where}, column 'user': found {rows['user'].dtype}, wanted the type of the events' users "
-                f"({table['user'].dtype}); convert one of them with .astype"
-            )
-        if task.kind == "classification" and rows["user"].duplicated().any():
-            user = rows["user"][rows["user"].duplicated()].iloc[0]
-            raise DataError(
-                f"{where}, column 'user': found user {user!r} in several rows, wanted one label per user; "
-                "keep one row, or make it a ranking task"
-            )
+            raise DataError(f"{where}, kind: found {task.kind!r}, expected {' or '.join(KINDS)}")
+        rows = read_table(task.rows, LABELS, {**columns, **task.columns}, where)
+        if task.kind == "classification" and (repeated := rows["user"].duplicated()).any():
+            found = f"user {rows['user'][repeated].iloc[0]!r} in several rows"
+            raise DataError(f"{where}: found {found}, expected one label per user; keep one row")
         tables.append(LabelTable(task.name, task.kind, task.title, rows))
-    info = {"source": "your own tables", "licence": "your own data", **(info or {})}
-    return assemble(
-        name,
-        table[["user", "item"]],
-        tables,
-        length=length,
-        title=title,
-        min_events=min_events,
-        min_item_count=min_item_count,
-        min_label_count=min_label_count,
-        split=split,
-        split_seed=split_seed,
-        unknown_users=unknown_users,
-        info=info,
-    )
-
-
-def build(
-    *,
-    path: str | Path,
-    name: str = "custom",
-    length: int = 30,
-    min_events: int = 5,
-    min_item_count: int = 1,
-    min_label_count: int = 1,
-    split: str = "80/5/15",
-    split_seed: int = 0,
-    unknown_users: str = "error",
-) -> TaskStream:
-    """The stream that a plan describes: a ``.yaml`` or ``.json`` file, or a folder with ``tasks.json``.
-
-    ``{"title": "listened songs", "events": "events.parquet", "tasks": [{"name": "T2", "kind": "ranking",
-    "title": "liked songs", "file": "likes.csv"}]}``; titles may be left out. Files are Parquet or CSV, beside
-    the plan or in folders below it. Options as in ``from_tables``; those that the plan gives under ``options``
-    have the last word. Raises DataError that names file, field, what was found and wanted, and the mend.
-    """
-    options = {
-        "length": length,
-        "min_events": min_events,
-        "min_item_count": min_item_count,
-        "min_label_count": min_label_count,
-        "split": split,
-        "split_seed": split_seed,
-        "unknown_users": unknown_users,
-    }
-    return from_plan(read_plan(path), name, options)
-
-
-def from_plan(
-    plan: Plan, name: str = "custom", options: Mapping[str, object] | None = None
-) -> TaskStream:
-    """The stream of a plan that was read already; options: what the plan leaves open (see ``from_tables``)."""
-    tasks, files = plan.content["tasks"], plan.tables()
-    tables = [
-        LabelTable(
-            entry["name"],
-            entry["kind"],
-            entry.get("title", entry["name"]),
-            _read(files[entry["file"]]),
-        )
-        for entry in tasks
+    paths = [
+        t for t in (events, *(task.rows for task in labels)) if not isinstance(t, pd.DataFrame)
     ]
-    events = _read(files[plan.content["events"]])
-    info = {"files": {name: file_digest(file) for name, file in files.items()}}
-    title = plan.content.get("title", TITLE)
-    options = {**(options or {}), **checked_options(plan)}
-    try:
-        return from_tables(events, tables, name=name, title=title, info=info, **options)
-    except DataError as error:
-        raise DataError(f"{plan.file}: {error}") from error
+    files = {"files": {Path(path).name: file_digest(Path(path)) for path in paths}} if paths else {}
+    info = {"source": "your own tables", "licence": "your own data"} | files | (info or {})
+    info["notes"] = notes
+    return assemble(name, history, tables, title=title, info=info, **options)
 
 
-def checked_options(plan: Plan) -> dict:
-    """The plan's ``options``, with names and types as ``from_tables`` takes them; else raises DataError."""
-    given = plan.content.get("options", {})
-    for option, value in given.items():
-        where, known = plan.where(f"options.{option}"), ", ".join(OPTIONS)
-        if option not in OPTIONS:
-            raise DataError(
-                f"{where}: found an unknown option, wanted one of {known}; correct or remove it"
-            )
-        if type(value) is not OPTIONS[option]:
-            raise DataError(
-                f"{where}: found {value!r}, wanted {OPTIONS[option].__name__}; correct it"
-            )
-    return given
+@dataclass(frozen=True)
+class Latest:
+    """Each user's latest events: what a user vector is made of.
+
+    users: ids as in the table, ascending [U]; sequences: int32 [U, length]. unknown_events: how many had an
+    item that the model does not know. few: users left out, who have too few known events. notes: in a line
+    each, what is doubtful about the table.
+    """
+
+    users: np.ndarray
+    sequences: np.ndarray
+    unknown_events: int
+    few: int
+    notes: list[str]
 
 
-def sources(path: str | Path) -> list[Path]:
-    """The files that a plan's stream comes from: the plan and its tables, those that are there."""
-    plan = read_plan(path)
-    return [plan.file, *(file for file in plan.tables().values() if file.is_file())]
+def latest_windows(
+    events: Table,
+    items: Sequence[str],
+    length: int,
+    least: int,
+    columns: Mapping[str, str] | None = None,
+) -> Latest:
+    """Return the latest ``length`` known events of every user who has ``least`` of them at least.
+
+    events, columns: as in ``from_tables``. items: what the model knows, item id i of the sequences being
+    ``items[i - 1]``. The same windows as ``assemble`` makes of the same events; memory grows with the users, not
+    with the events.
+    """
+    known, notes = pd.Index(items), []
+    kept, counts, unknown = pd.DataFrame({"user": []}), pd.Series(dtype="int64"), 0
+    for block in _blocks(events, EVENTS, columns or {}, "events", notes):
+        rows = block.assign(item=known.get_indexer(block["item"]) + 1)
+        unknown += int((rows["item"] == 0).sum())
+        rows = rows[rows["item"] > 0]
+        counts = counts.add(rows.groupby("user").size(), fill_value=0)
+        kept = pd.concat([kept, rows]) if len(kept) else rows
+        if "time" in kept:
+            kept = in_time_order(kept)
+        kept = kept.groupby("user").tail(length)
+    few = counts[counts < least].index
+    kept = kept[~kept["user"].isin(few)]
+    if kept.empty:
+        where = "the table of events" if isinstance(events, pd.DataFrame) else events
+        raise DataError(f"{where}: found no user with {least} events of items that the model knows")
+    users = pd.Index(np.sort(kept["user"].unique()))
+    who = users.get_indexer(kept["user"])
+    by_user = np.argsort(who, kind="stable")
+    what = kept["item"].to_numpy()[by_user]
+    sequences, _, _ = cut_windows(who[by_user], what, len(users), length, 1)
+    return Latest(users.to_numpy(), sequences, unknown, len(few), notes)
 
 
-def _read(table: Table) -> pd.DataFrame:
-    """The table itself, or the content of its file."""
-    if isinstance(table, pd.DataFrame):
-        return table
-    readers = {".parquet": pq.read_table, ".csv": partial(csv.read_csv, convert_options=CSV)}
-    file = Path(table)
-    if file.suffix not in readers:
-        raise DataError(
-            f"{file}: found suffix {file.suffix!r}, wanted .parquet or .csv; convert the file"
-        )
-    if not file.is_file():
-        raise DataError(
-            f"{file}: found no such file, wanted a table; put it there or correct the name"
-        )
-    with readable(file):
-        return plain(readers[file.suffix](file), file)
+def read_table(
+    table: Table,
+    roles: Sequence[str],
+    columns: Mapping[str, str] | None = None,
+    where: str = "table",
+    notes: list[str] | None = None,
+) -> pd.DataFrame:
+    """Read a column per role (user, item, time, label): times as numbers or dates, all else as text.
+
+    Parameters
+    ----------
+    table : DataFrame or path
+        A file's name replaces ``where`` in messages.
+    roles : sequence of str
+        ``EVENTS`` or ``LABELS``; a time column may be missing unless ``columns`` names it.
+    columns : mapping, optional
+        Role -> the column's name where it differs.
+    where : str
+        The table as the user knows it.
+    notes : list of str, optional
+        Takes a line about a missing or unused time column.
+
+    Returns
+    -------
+    DataFrame
+        Its columns are the roles.
+
+    Raises
+    ------
+    DataError
+        For a missing or repeated column, a missing value, ids of several types, an unreadable file.
+    """
+    notes = [] if notes is None else notes
+    return pd.concat(list(_blocks(table, roles, columns or {}, where, notes)), ignore_index=True)
 
 
 @contextmanager
 def readable(file: Path) -> Iterator[None]:
-    """Raises DataError that names the file for what pyarrow raises in this block at a damaged one."""
+    """Raise DataError that names the file for what pyarrow raises in this block at a damaged one."""
     try:
         yield
     except DataError:
@@ -213,76 +201,116 @@ def readable(file: Path) -> Iterator[None]:
     except (pa.ArrowException, OSError, ValueError) as error:
         found = " ".join(str(error).split())
         raise DataError(
-            f"{file}: found {found}, wanted a readable table; write the file again"
+            f"{file}: found {found}, expected a readable table; write it again"
         ) from error
 
 
-def plain(table: pa.Table | pa.RecordBatch, file: Path) -> pd.DataFrame:
-    """As pandas has it, whatever a file says of how to make it; raises DataError for text in another encoding."""
-    for field in table.schema:
-        if file.suffix == ".csv" and pa.types.is_binary(field.type):
-            raise DataError(
-                f"{file}, column {field.name!r}: found bytes, wanted text in UTF-8; save it so"
-            )
-    return table.to_pandas(date_as_object=False, ignore_metadata=True)
-
-
-def checked_events(table: pd.DataFrame, where: str) -> pd.DataFrame:
-    """The columns user, item and, if there is one, time of a table of events; raises DataError if they are bad."""
-    table = _columns(table, ["user", "item"], where)
-    if "time" in table and len(table):
-        time = table["time"]
-        number = pd.api.types.is_numeric_dtype(time) and not pd.api.types.is_bool_dtype(time)
-        if not (number or pd.api.types.is_datetime64_any_dtype(time)):
-            raise DataError(
-                f"{where}, column 'time': found {time.dtype} ({time.iloc[:1].tolist()}), wanted numbers or dates; "
-                "convert it with pandas.to_datetime (in a CSV file: 2024-01-31 18:30:00)"
-            )
-        _demand_present(time, where)
-        if number and np.isinf(time).any():
-            row = int(np.isinf(time).to_numpy().argmax())
-            raise DataError(
-                f"{where}, column 'time', row {row}: found {time.iloc[row]}, wanted a time; correct it"
-            )
-    return table
-
-
-def _columns(table: pd.DataFrame, wanted: list[str], where: str) -> pd.DataFrame:
-    """The table with plain, complete, sortable columns ``wanted`` (and ``time`` if it has one)."""
-    missing = [column for column in wanted if column not in table]
-    if missing:
-        raise DataError(
-            f"{where}: found columns {list(table.columns)}, wanted {wanted}; rename or add {missing}"
+def _blocks(
+    table: Table, roles: Sequence[str], columns: Mapping[str, str], where: str, notes: list[str]
+) -> Iterator[pd.DataFrame]:
+    """Give the rows block by block, checked and converted."""
+    if not isinstance(table, pd.DataFrame):
+        table = Path(table)
+        where = str(table)
+    names = _column_names(table)
+    used = {role: columns.get(role, role) for role in roles}
+    if used.get("time") == "time" and "time" not in names:
+        del used["time"]
+        found = next((name for name in names if LIKELY_TIME.search(str(name))), None)
+        odd = (
+            f"the column {found!r} is not used as time (name it in columns)"
+            if found
+            else "no time column"
         )
-    used = [*wanted, *({"time"} & set(table.columns))]
-    if twice := [column for column in used if list(table.columns).count(column) > 1]:
-        raise DataError(
-            f"{where}: found column {twice[0]!r} twice, wanted it once; rename or remove one"
-        )
-    table = table[used]
-    for column in wanted:
-        values = table[column]
-        _demand_present(values, where)
-        if pd.api.types.is_float_dtype(values) and (values.abs() >= EXACT).any():
-            found = values[values.abs() >= EXACT].iloc[0]
-            raise DataError(
-                f"{where}, column {column!r}: found {found}, wanted ids that a number can hold, below 2^63 and "
-                "without a point; write them as text, with a letter in front"
-            )
-        if isinstance(values.dtype, pd.CategoricalDtype):
-            table = table.assign(**{column: values.astype(values.cat.categories.dtype)})
-        elif (kind := pd.api.types.infer_dtype(values)).startswith("mixed"):
-            raise DataError(
-                f"{where}, column {column!r}: found ids of several types ({kind}), wanted one type; convert "
-                "them with .astype(str)"
-            )
-    return table
+        notes.append(f"{where}: {odd}: the rows count as standing in time order")
+    for role, column in used.items():
+        if names.count(column) != 1:
+            found = f"found columns {names}, expected {column!r} once"
+            raise DataError(f"{where}: {found}; rename it, or name the {role} column in columns")
+    row = 0
+    for raw in _raw_blocks(table, list(used.values())):
+        block = {}
+        for role, column in used.items():
+            at, values = f"{where}, column {column!r}", raw[column].reset_index(drop=True)
+            if isinstance(values.dtype, pd.CategoricalDtype):
+                values = values.astype(values.cat.categories.dtype)
+            if (missing := values.isna()).any():
+                line = row + int(missing.to_numpy().argmax())
+                raise DataError(
+                    f"{at}, row {line}: found no value, expected one; fill it or drop the row"
+                )
+            block[role] = _as_time(values, at) if role == "time" else _as_text(values, at)
+        row += len(raw)
+        yield pd.DataFrame(block)
 
 
-def _demand_present(values: pd.Series, where: str) -> None:
-    if values.isna().any():
-        row = int(values.isna().to_numpy().argmax())
+def _column_names(table: pd.DataFrame | Path) -> list[str]:
+    if isinstance(table, pd.DataFrame):
+        return list(table.columns)
+    if table.suffix not in (".parquet", ".csv"):
+        raise DataError(f"{table}: found suffix {table.suffix!r}, expected .parquet or .csv")
+    if not table.is_file():
         raise DataError(
-            f"{where}, column {values.name!r}, row {row}: found no value, wanted an id or a time; "
-            "fill it or drop the row"
+            f"{table}: found no such file, expected a table; put it there or correct the name"
         )
+    with readable(table):
+        if table.suffix == ".csv":
+            return csv.open_csv(table).schema.names
+        return pq.ParquetFile(table).schema_arrow.names
+
+
+def _raw_blocks(table: pd.DataFrame | Path, used: list[str]) -> Iterator[pd.DataFrame]:
+    """Give the columns as they stand: those of CSV as text, where an empty field is a missing value."""
+    if isinstance(table, pd.DataFrame):
+        yield table[used]
+        return
+    with readable(table):
+        if table.suffix == ".csv":
+            convert = csv.ConvertOptions(
+                include_columns=used,
+                column_types=dict.fromkeys(used, pa.string()),
+                null_values=[""],
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+            )
+            options = csv.ReadOptions(block_size=BLOCK_BYTES)
+            batches = csv.open_csv(table, options, convert_options=convert)
+        else:
+            batches = pq.ParquetFile(table).iter_batches(BLOCK_ROWS, columns=used)
+        for batch in batches:
+            yield batch.to_pandas(date_as_object=False, ignore_metadata=True)
+
+
+def _as_text(values: pd.Series, where: str) -> pd.Series:
+    """Return ids or labels as text, e.g. 12 as "12"; text stays as it is."""
+    kind = pd.api.types.infer_dtype(values)
+    if kind.startswith("mixed") or kind == "bytes":
+        found = f"found ids of several types ({kind})" if kind != "bytes" else "found bytes"
+        raise DataError(
+            f"{where}: {found}, expected text or numbers; convert them with .astype(str)"
+        )
+    if kind == "string":
+        return values
+    if kind == "floating" and (large := values.abs() >= EXACT).any():
+        found = f"found {float(values[large].iloc[0])}, a number that cannot hold every id"
+        raise DataError(f"{where}: {found}, expected ids below 2^53; write them as text")
+    codes, distinct = pd.factorize(values)
+    return pd.Series(np.array([str(value) for value in distinct.tolist()], dtype=object)[codes])
+
+
+def _as_time(values: pd.Series, where: str) -> pd.Series:
+    """Return times as numbers or dates; text is read as the one or the other."""
+    if pd.api.types.infer_dtype(values) == "string":
+        for read in (pd.to_numeric, lambda text: pd.to_datetime(text, format="ISO8601")):
+            try:
+                values = read(values)
+                break
+            except (ValueError, TypeError, OverflowError):
+                continue
+    number = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+    if not number and not pd.api.types.is_datetime64_any_dtype(values) and len(values):
+        found = f"found {values.dtype} ({values.iloc[0]!r}, ...)"
+        raise DataError(f"{where}: {found}, expected numbers or dates such as 2024-01-31 18:30:00")
+    if number and not np.isfinite(values.astype(float)).all():
+        raise DataError(f"{where}: found a time that is not finite, expected numbers or dates")
+    return values
