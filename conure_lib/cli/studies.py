@@ -78,7 +78,8 @@ def verdicts(args: argparse.Namespace) -> int:
                 ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]
             ].to_string()
         )
-        path = claims.write(table, local=True)
+        path = paths.claims(local=True)
+        claims.save(table, path)
     print(f"wrote {short(path)}")
     return 0
 

@@ -1,25 +1,34 @@
-"""The paper's claims and the rules that decide them, one module per group of claims."""
+"""The paper's claims: their texts in ``claims.yaml``, one module per group with the deciding rules.
+
+A new claim is one entry in ``claims.yaml`` and one function with ``@claim(id)``; a new module is
+imported here. May import ``analysis`` beside this package, and what that may.
+"""
 
 from conure_lib.analysis.claims import memory, methods, orders, pruning
 from conure_lib.analysis.claims.registry import (
     CLAIMS,
-    COLUMNS,
     Claim,
     Finding,
-    effect_in_words,
+    claim,
+    for_notebook,
     ledger,
     markdown,
-    write,
+    save,
 )
+from conure_lib.analysis.stats import VERDICTS
 
 __all__ = [
     "CLAIMS",
-    "COLUMNS",
+    "VERDICTS",
     "Claim",
     "Finding",
-    "effect_in_words",
+    "claim",
+    "for_notebook",
     "ledger",
     "markdown",
-    "write",
+    "memory",
+    "methods",
+    "orders",
+    "pruning",
+    "save",
 ]
-__all__ += ["memory", "methods", "orders", "pruning"]

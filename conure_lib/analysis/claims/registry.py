@@ -1,166 +1,177 @@
-"""The claim ledger: what the paper claims, the rule that decides each claim, and the verdicts."""
+"""The registry of claims, and the ledger: one row per claim with its verdict."""
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 import pandas as pd
+import yaml
 
-from conure_lib import paths
-from conure_lib.analysis.stats import VERDICTS
+from conure_lib.analysis.stats import NAN, VERDICTS, Estimate, with_interval
 from conure_lib.files import atomic_file
 from conure_lib.study.study import Run, Study
 
-NAN = float("nan")
 REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED = VERDICTS
-COLUMNS = (
-    *(
-        "claim",
-        "dataset",
-        "profile",
-        "verdict",
-        "effect",
-        "ci_low",
-        "ci_high",
-        "p",
-        "p_corrected",
-        "n",
-    ),
-    *("rule", "run_ids"),
-)
 MARGIN = 0.05
 """Two results are "similar", or one "does not fall behind", within 5% of the reference."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule found. effect with its 95% interval and p: of what the rule calls the effect.
+    """What the rule of a claim found.
 
-    p_corrected: after Holm's correction over the rule's tests. n: test instances, or what the rule counts.
+    Parameters
+    ----------
+    verdict : str
+        One of ``VERDICTS``.
+    effect, ci_low, ci_high, p : float
+        What the rule calls the effect, its 95% interval, and p of a test against 0.
+    p_corrected : float
+        p after Holm's correction over the tests of the rule.
+    n : int
+        Test instances, or what the rule counts.
+    run_ids : str
+        The runs that the verdict rests on, separated by spaces.
     """
 
     verdict: str
     effect: float = NAN
-    low: float = NAN
-    high: float = NAN
+    ci_low: float = NAN
+    ci_high: float = NAN
     p: float = NAN
     p_corrected: float = NAN
     n: int = 0
-    run_ids: tuple[str, ...] = field(default=())
+    run_ids: str = ""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper. rule: fixed before any result of it was seen; notebook: where it is argued.
+    """One claim of the paper and how it is decided.
 
-    unit: of the effect; "relative" is a share of the reference, shown in per cent.
+    Parameters
+    ----------
+    id : str
+        "C01" and so on.
+    notebook : str
+        The notebook that argues it, without its suffix.
+    statement : str
+        The claim in our words.
+    rule : str
+        When it counts as reproduced; fixed before any result of it was seen.
+    unit : str
+        Of the effect; "relative" is a share of the reference and shown in per cent.
+    decide : callable
+        The rule as a function from a ``Study`` to a ``Finding``.
     """
 
     id: str
     notebook: str
-    says: str
+    statement: str
     rule: str
     unit: str
     decide: Callable[[Study], Finding]
 
 
+TEXTS: Mapping[str, Mapping[str, str]] = yaml.safe_load(
+    (files(__package__) / "claims.yaml").read_text(encoding="utf-8")
+)
+"""Claim id -> notebook, statement, rule and unit."""
 CLAIMS: dict[str, Claim] = {}
 """All claims by id; the modules of this package fill it."""
 
 
-def claim(name: str, notebook: str, says: str, rule: str, unit: str) -> Callable:
-    """Registers a function study -> Finding as the rule of a claim."""
+def claim(name: str) -> Callable[[Callable[[Study], Finding]], Callable[[Study], Finding]]:
+    """Register a function from a study to a ``Finding`` as the rule of a claim.
+
+    Parameters
+    ----------
+    name : str
+        The claim's id; its text is the entry of that name in ``claims.yaml``.
+
+    Examples
+    --------
+    >>> @claim("C07")  # doctest: +SKIP
+    ... def stl_beats_finesmax(study):
+    ...     return Finding(NOT_TESTED)
+    """
 
     def register(decide: Callable[[Study], Finding]) -> Callable[[Study], Finding]:
-        CLAIMS[name] = Claim(name, notebook, says, rule, unit, decide)
+        CLAIMS[name] = Claim(name, **TEXTS[name], decide=decide)
         return decide
 
     return register
 
 
-def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
-    """One row per claim with the columns of results/claims.csv, in the order of the claims' numbers.
+def for_notebook(notebook: str) -> list[str]:
+    """Return the ids of the claims that a notebook argues."""
+    return sorted(name for name, claim in CLAIMS.items() if claim.notebook == notebook)
 
-    Raises MissingResultError if a result is not there.
+
+def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return one row per claim with its verdict, as in results/claims.csv, ordered by id.
+
+    Raises MissingResultError if a result that a rule needs is not there.
     """
+    head = {"dataset": study.stream.name, "profile": study.config.profile}
     rows = []
     for name in sorted(names or CLAIMS):
-        found = CLAIMS[name].decide(study)
-        rows.append(
-            {
-                "claim": name,
-                "dataset": study.stream.name,
-                "profile": study.config.profile,
-                "verdict": found.verdict,
-                "effect": found.effect,
-                "ci_low": found.low,
-                "ci_high": found.high,
-                "p": found.p,
-                "p_corrected": found.p_corrected,
-                "n": found.n,
-                "rule": CLAIMS[name].rule,
-                "run_ids": " ".join(found.run_ids),
-            }
-        )
-    return pd.DataFrame(rows, columns=COLUMNS)
+        one, found = CLAIMS[name], vars(CLAIMS[name].decide(study))
+        rows.append({"claim": name, **head, "unit": one.unit, "rule": one.rule, **found})
+    found = ("verdict", "effect", "ci_low", "ci_high", "unit", "p", "p_corrected", "n")
+    return pd.DataFrame(rows)[["claim", *head, *found, "rule", "run_ids"]]
 
 
-def write(table: pd.DataFrame, local: bool) -> Path:
-    """Puts verdicts of one profile into its ledger, in place of those of the same datasets. Returns the path."""
-    profile = table["profile"].iloc[0]
-    path = paths.claims(local)
+def save(table: pd.DataFrame, path: Path) -> None:
+    """Put verdicts into a ledger file, in place of those of the same profile and datasets."""
     if path.is_file():
-        known = pd.read_csv(path, dtype={"run_ids": str}, keep_default_na=True)
-        replaced = known["dataset"].isin(table["dataset"]) & (known["profile"] == profile)
+        known = pd.read_csv(path)
+        keys = known[["profile", "dataset"]].apply(tuple, axis=1)
+        replaced = keys.isin(table[["profile", "dataset"]].apply(tuple, axis=1))
         table = pd.concat([known[~replaced], table])
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = table.sort_values(["profile", "dataset", "claim"])
     with atomic_file(path) as part:
+        table = table.sort_values(["profile", "dataset", "claim"])
         table.to_csv(part, index=False, float_format="%.6g")
-    return path
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """The ledger as the README shows it: a row per claim, a column per dataset, verdict, effect, interval."""
-    datasets = list(dict.fromkeys(table["dataset"]))
-    lines = ["| claim | " + " | ".join(datasets) + " |", "|---" * (len(datasets) + 1) + "|"]
-    for name, rows in table.groupby("claim"):
-        cells = {
-            r.dataset: " ".join([f"**{r.verdict.lower()}**", *effect_in_words(r)]).strip()
-            for r in rows.itertuples()
-        }
-        says = f"{name}: {CLAIMS[name].says}"
-        lines.append(
-            f"| {says} | " + " | ".join(cells.get(dataset, "") for dataset in datasets) + " |"
-        )
-    return "\n".join(lines)
-
-
-def effect_in_words(row: tuple) -> tuple[str, str]:
-    """A row's effect and its interval with the unit: ("-3.3%", "[-8.1, 1.4]") or ("2.46", "[1.49, 3.43] epochs").
-
-    Both are "" for a claim that was not tested.
-    """
-    if pd.isna(row.effect):
-        return "", ""
-    unit, numbers = CLAIMS[row.claim].unit, (row.effect, row.ci_low, row.ci_high)
-    relative = unit == "relative"
-    effect, low, high = (f"{100 * x:.1f}" if relative else f"{x:.3g}" for x in numbers)
-    interval = "" if pd.isna(row.ci_low) else f"[{low}, {high}]"
-    return (
-        f"{effect}%" if relative else effect,
-        interval if relative else f"{interval} {unit}".strip(),
+    """Return a ledger as Markdown: one row per claim, one column per dataset."""
+    effects = table[["effect", "ci_low", "ci_high", "unit"]].itertuples(index=False)
+    texts = [
+        " ".join([with_interval(*row), "" if row.unit == "relative" else row.unit]).strip()
+        for row in effects
+    ]
+    table = table.assign(
+        cell=[
+            f"**{verdict.lower()}** {'' if pd.isna(effect) else text}".strip()
+            for verdict, effect, text in zip(table["verdict"], table["effect"], texts, strict=True)
+        ],
+        claim=[f"{name}: {CLAIMS[name].statement}" for name in table["claim"]],
     )
+    wide = table.pivot(index="claim", columns="dataset", values="cell").fillna("")
+    return wide[table["dataset"].unique()].to_markdown()
 
 
-def ids_of(*groups: Iterable[Run]) -> tuple[str, ...]:
-    """The runs' ids, each once."""
-    return tuple(dict.fromkeys(run.id for group in groups for run in group))
+def verdict(reproduced: object, partly: object) -> str:
+    """Return the verdict of a rule with two conditions; the first one that holds counts."""
+    return REPRODUCED if reproduced else PARTLY if partly else NOT_REPRODUCED
 
 
 def from_row(verdict: str, row: pd.Series) -> Finding:
-    """A finding whose effect is a row of ``report.compare`` or ``report.compare_means``."""
-    ids = tuple(dict.fromkeys(row["run_ids"].split()))
+    """Return a finding whose effect is a row of ``tables.compare`` or ``tables.compare_means``."""
+    numbers = (row[name] for name in ("effect", "low", "high", "p", "p_holm"))
     return Finding(
-        verdict, row["effect"], row["low"], row["high"], row["p"], row["p_holm"], int(row["n"]), ids
+        verdict, *numbers, int(row["n"]), " ".join(dict.fromkeys(row["run_ids"].split()))
     )
+
+
+def from_estimate(verdict: str, effect: Estimate, runs: Iterable[Run]) -> Finding:
+    """Return a finding whose effect is tested once, so that there is nothing to correct."""
+    numbers = (effect.mean, effect.low, effect.high, effect.p, effect.p, effect.n)
+    return Finding(verdict, *numbers, ids_of(runs))
+
+
+def ids_of(runs: Iterable[Run]) -> str:
+    """Return the runs' ids, each once."""
+    return " ".join(dict.fromkeys(run.id for run in runs))
