@@ -134,7 +134,8 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
         One row per pair and measure: ``effect`` with its 95% interval and ``p``, clustered by user
         over scores averaged over seeds; ``p_holm`` corrected over all rows; ``p_plain``, the
         paper's test over instances; ``p_seeds``, a paired t-test over the means of seeds (nan for
-        one seed); ``relative``, the effect over the mean of theirs; ``clear``, see ``is_clear``.
+        one seed); ``relative`` (with ``relative_low``, ``relative_high``), the effect over the mean
+        of theirs; ``clear``, see ``is_clear``.
     """
     rows = []
     for ours, theirs in pairs:
@@ -144,9 +145,10 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
             users = test_users(study.stream, measure)
             effect = paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
             p_seeds = over_seeds(np.subtract(mine.mean(axis=1), other.mean(axis=1))).p
-            reference = float(other.mean(axis=0).mean())
             row = _comparison(ours, theirs, measure, _unit(study, measure), effect, p_seeds)
-            rows.append(row | {"relative": effect.mean / reference if reference else np.nan})
+            scale = float(other.mean(axis=0).mean()) or np.nan
+            row |= {"relative": effect.mean / scale}
+            rows.append(row | {f"relative_{end}": row[end] / scale for end in ("low", "high")})
     return _corrected(rows)
 
 
@@ -166,6 +168,24 @@ def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFr
         p_seeds = over_seeds(np.mean(relative, axis=0)).p
         rows.append(_comparison(ours, theirs, " ".join(tasks), "relative", effect, p_seeds))
     return _corrected(rows)
+
+
+def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return the relative differences of single seeds: ours, theirs, task, seed, relative.
+
+    As in ``compare``, relative to the mean of theirs over all seeds.
+    """
+    rows = []
+    for ours, theirs in pairs:
+        names = {"ours": _name(ours[0].method, ours[0].variant)}
+        names["theirs"] = _name(theirs[0].method, theirs[0].variant)
+        for task in measures or [task for task in ours[0].stages if task in theirs[0].stages]:
+            mine, other = (np.array([metric(r, task) for r in runs]) for runs in (ours, theirs))
+            relative = (mine - other) / (other.mean() or np.nan)
+            seeds = [run.seed for run in ours]
+            cells = zip(seeds, relative.tolist(), strict=True)
+            rows += [names | {"task": task, "seed": s, "relative": r} for s, r in cells]
+    return pd.DataFrame(rows)
 
 
 def is_clear(p_holm: float, p_seeds: float) -> bool:
@@ -241,7 +261,7 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit"}
+HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit", "relative_low", "relative_high"}
 CONSTANTS = {"dataset", "profile"}  # shown where a table has several of them
 NAMES = {
     "value": "value [95% interval]",

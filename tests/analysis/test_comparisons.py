@@ -58,6 +58,7 @@ def test_comparisons_by_hand(study):
         )
         relative = difference.mean() / theirs.mean() if theirs.any() else float("nan")
         assert row.relative == pytest.approx(relative, nan_ok=True)
+        assert row.relative_low <= row.relative <= row.relative_high or np.isnan(relative)
         if (difference != 0).any():
             assert row.p_plain == pytest.approx(scipy_stats.ttest_1samp(difference, 0).pvalue)
         else:
@@ -70,6 +71,14 @@ def test_comparisons_by_hand(study):
             assert row.p_seeds == 1
         assert row.clear == tables.is_clear(row.p_holm, row.p_seeds)
         assert (row.n, row.seeds, len(row.run_ids.split())) == (len(users), 2, 4)
+
+
+def test_effects_of_single_seeds_average_to_the_effect(study):
+    pairs = [(study.runs(["STL"]), study.runs(["SinMo"]))]
+    seeds, table = tables.seed_effects(study, pairs), tables.compare(study, pairs)
+    assert len(seeds) == len(SEEDS) * len(study.order)
+    mean = seeds.groupby("task", sort=False)["relative"].mean()
+    np.testing.assert_allclose(mean, table["relative"], atol=1e-6)
 
 
 def test_comparisons_of_means_over_tasks(study):

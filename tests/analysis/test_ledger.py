@@ -11,8 +11,8 @@ from conure_lib.analysis.claims.registry import Finding, from_row
 from conure_lib.study.study import Study
 
 TEXT = """
-C01: {notebook: 01_x, statement: Faster., rule: rule of C01, unit: epochs}
-C02: {notebook: 02_y, statement: Better., rule: rule of C02, unit: relative}
+C01: {title: Fast, notebook: 01_x, statement: Faster., rule: rule of C01, unit: epochs}
+C02: {title: Good, notebook: 02_y, statement: Better., rule: rule of C02, unit: relative}
 """
 
 

@@ -55,8 +55,8 @@ class Claim:
         "C01" and so on.
     notebook : str
         The notebook that argues it, without its suffix.
-    statement : str
-        The claim in our words.
+    title, statement : str
+        The claim in at most four words, and in a sentence.
     rule : str
         When it counts as reproduced; fixed before any result of it was seen.
     unit : str
@@ -66,6 +66,7 @@ class Claim:
     """
 
     id: str
+    title: str
     notebook: str
     statement: str
     rule: str
@@ -76,7 +77,7 @@ class Claim:
 TEXTS: Mapping[str, Mapping[str, str]] = yaml.safe_load(
     (files(__package__) / "claims.yaml").read_text(encoding="utf-8")
 )
-"""Claim id -> notebook, statement, rule and unit."""
+"""Claim id -> title, notebook, statement, rule and unit."""
 CLAIMS: dict[str, Claim] = {}
 """All claims by id; the modules of this package fill it."""
 
