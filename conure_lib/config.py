@@ -1,11 +1,11 @@
-"""What determines a result, as frozen dataclasses that pydantic validates; ids made from their content."""
+"""What determines a result, as frozen dataclasses that pydantic validates; ids by content."""
 
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, replace
-from pathlib import Path
 from typing import Annotated, Any, Literal, dataclass_transform, get_args
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -16,59 +16,45 @@ from conure_lib.errors import ConfigError
 PROTOCOL = 3
 """Goes into every stage id. Raise it with any change of the code that changes numbers."""
 
-Optimizer = Literal["adam", "sgd"]
-Device = Literal["cpu", "cuda"]
-OPTIMIZERS, DEVICES, PATCHES = get_args(Optimizer), get_args(Device), ("serial", "parallel")
-T1_LOSSES = ("softmax", "sampled-softmax")
 MAX_INT = 2**31 - 1  # of anything that is counted, and of seeds
-
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
 Seed = Annotated[int, Field(ge=0, le=MAX_INT)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
-Rate = Annotated[float, Field(gt=0, lt=10)]
+Factor = Annotated[float, Field(gt=0, lt=MAX_INT)]
+Optimizer = Literal["adam", "sgd"]
+Device = Literal["cpu", "cuda"]
+Loss = Literal["softmax", "sampled-softmax"]
+OPTIMIZERS, DEVICES, T1_LOSSES = get_args(Optimizer), get_args(Device), get_args(Loss)
+PATCHES = ("serial", "parallel")
 
 
 def explain(error: ValidationError, where: str) -> str:
-    """Say in one line what pydantic refused first: place, field, what was found, what is expected.
+    """Say in one line what pydantic refused first: ``where``, field, what was found and expected.
 
-    Parameters
-    ----------
-    error
-        What pydantic raised.
-    where
-        The file, object or command that was read, as the user knows it.
-
-    Returns
-    -------
-    str
-        For example ``plan.yaml, tasks[1].kind: found 'rank', expected 'ranking' or 'classification'``.
+    For example ``plan.yaml, tasks[1].kind: found 'rank', expected 'ranking' or 'classification'``.
     """
     first, *others = error.errors(include_url=False)
-    place = ""
-    for part in first["loc"]:
-        place += f"[{part}]" if isinstance(part, int) else f".{part}"
-    place = f"{where}, {place.removeprefix('.')}" if place else where
-    more = f" (and {len(others)} more)" if others else ""
-    said = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
-    if first["type"] in ("value_error", "assertion_error"):
-        return f"{place}{':' if first['loc'] else ','} {said}{more}"
-    if first["type"] in ("missing", "missing_argument"):
-        return f"{place}: found nothing, expected a value{more}"
-    if first["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-        return f"{place}: found an unknown field, expected only known ones; check its name{more}"
-    expected = said.removeprefix("Input should be ")
-    if first["type"] == "too_short":
-        expected = f"at least {first['ctx']['min_length']} of them"
-    elif expected.startswith(("greater", "less")):
-        expected = f"a number {expected}"
-    return f"{place}: found {shown(first['input'])}, expected {expected}{more}"
+    path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
+    place = f"{where}, {path.removeprefix('.')}:" if path else f"{where},"
+    said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+    match first["type"]:
+        case "missing" | "missing_argument":
+            said = "found nothing, expected a value"
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            said = "found an unknown field, expected only known ones; check its name"
+        case "too_short":
+            said = f"found too few, expected at least {first['ctx']['min_length']}"
+        case kind if kind != "value_error":
+            number = "a number " if said.startswith(("greater", "less")) else ""
+            said = f"found {shown(first['input'])}, expected {number}{said}"
+    return f"{place} {said}" + (f" (and {len(others)} more)" if others else "")
 
 
 def shown(value: object) -> str:
-    """Show a value that was found in a message: short, and numbers of NumPy with their type."""
-    if hasattr(value, "dtype") and hasattr(value, "item") and getattr(value, "size", 0) == 1:
+    """Show a value in a message: short, and a number of NumPy as a number with its type."""
+    if hasattr(value, "dtype") and getattr(value, "size", 0) == 1:
         return f"{value.item()!r} ({type(value).__name__})"
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -76,7 +62,7 @@ def shown(value: object) -> str:
 
 @dataclass_transform(frozen_default=True)
 def settings(cls: type) -> type:
-    """Make a frozen dataclass whose fields pydantic checks strictly; a mistake is a one-line ConfigError."""
+    """Make a frozen dataclass with strictly checked fields; a mistake is a one-line ConfigError."""
     config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
     cls = dataclass(frozen=True, config=config)(cls)
     checked, names = cls.__init__, [f.name for f in fields(cls)]
@@ -98,10 +84,8 @@ class DataConfig:
 
     Parameters
     ----------
-    dataset
-        A name in the registry (``conure data list``).
-    options
-        Keyword arguments of the dataset's builder.
+    dataset, options
+        A name in the registry (``conure data list``), and arguments of its builder.
     """
 
     dataset: str
@@ -120,7 +104,7 @@ class ModelConfig:
         The first dilation d of each block, whose two convolutions have d and 2d. The paper's
         "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``, "6 x {1,2,4,8}" (24 layers) ``(1, 4) * 6``.
     separator
-        Append id 0 to the input of the tasks after T1 and use its vector, as the authors' code does.
+        Append id 0 to the input of tasks after T1 and use its vector, as the authors' code does.
     """
 
     width: Size = 64
@@ -134,46 +118,36 @@ class TrainConfig:
 
     Parameters
     ----------
-    epochs
-        At most this many.
-    learning_rate
-        Of the optimiser.
-    batch_size
-        Instances per step (sequences for T1).
-    patience
-        Epochs without a better validation metric before training stops.
-    labels_per_user
-        At most this many instances of a user stand side by side in the shuffled order, so that one
-        user vector serves them; 1 is a plain shuffle.
+    epochs, patience
+        At most this many, and how many without a better validation metric before training stops.
+    learning_rate, optimizer, l2
+        Of the optimiser ("adam" or "sgd"), and the penalty on the output embedding.
+    batch_size, labels_per_user
+        Instances per step (sequences for T1), of which at most so many of one user stand side by
+        side in the shuffled order and share one user vector; 1 is a plain shuffle.
     share
         Of the training instances that are used, always the same ones (Table 3).
-    loss
-        Of T1: "softmax" or "sampled-softmax".
-    negatives
-        Share of the catalogue that the sampled softmax draws.
+    loss, negatives
+        T1's loss, and the share of the catalogue that its "sampled-softmax" draws.
     rho
         Exponent of BPR's popularity sampler; ranking tasks only.
-    l2
-        Penalty on the output embedding.
     joint_weight
         Weight of T1's loss in MTL (lambda in the paper).
-    optimizer
-        "adam" or "sgd".
     table_updates
-        "dense" is plain Adam. "rows" touches only the rows of the embedding and of T1's output layer
-        that a step uses (large catalogues): the moments of the others do not decay meanwhile. It needs
-        the sampled softmax, Adam and no l2.
+        "dense" is plain Adam. "rows" touches only the rows of the embedding and of T1's output
+        layer that a step uses (large catalogues): the moments of the others do not decay
+        meanwhile. It needs the sampled softmax, Adam and no l2.
     """
 
     epochs: Count = 10
-    learning_rate: Rate = 0.001
+    learning_rate: Annotated[float, Field(gt=0, lt=10)] = 0.001
     batch_size: Count = 32
     patience: Count = 2
     labels_per_user: Count = 1
     share: Share = 1.0
-    loss: Literal["softmax", "sampled-softmax"] = "softmax"
+    loss: Loss = "softmax"
     negatives: Share = 0.2
-    rho: Annotated[float, Field(gt=0, lt=MAX_INT)] = 0.3
+    rho: Factor = 0.3
     l2: Annotated[float, Field(ge=0, lt=MAX_INT)] = 0.0
     joint_weight: Share = 0.1
     optimizer: Optimizer = "adam"
@@ -194,28 +168,21 @@ class StudyConfig:
 
     Parameters
     ----------
-    profile
-        Name of this set of settings.
-    data, model
-        The stream and the network.
+    profile, data, model
+        The name of this set of settings, the stream, and the network.
     train
-        Settings per task, or per task and action as in ``"T2.finetune"`` (each method has settings of
-        its own); ``"*"`` serves what is not named. ``"T1"`` and ``"*"`` must be there.
-    retrain
-        Fields of TrainConfig that differ from those of the action "train" when retraining.
-    prune
-        The share of its weights that each task gives back (Q in the paper), at least for ``"*"``.
+        Settings per task, or per task and action as in ``"T2.finetune"`` (each method has settings
+        of its own). ``"T1"`` and ``"*"``, which serves what is not named, must be there.
+    retrain, retrain_rate
+        Fields of TrainConfig that differ when retraining, and the learning rate relative to the
+        one of training.
+    prune, prune_embedding
+        The share of its weights that each task gives back (Q in the paper), with ``"*"`` for tasks
+        that are not named; and the same for the embedding, which is left alone if empty (Table 5).
     seeds
         Of initialisation, order and negatives.
-    prune_embedding
-        The same as ``prune`` for the embedding, which is pruned and retrained as well unless this is
-        empty (Table 5).
-    retrain_rate
-        Learning rate of retraining relative to the one of training.
-    threads
-        Of PyTorch; results are bit-identical only at the same number.
-    device
-        "cpu" or "cuda".
+    threads, device
+        Of PyTorch: results are bit-identical only at the same number; "cpu" or "cuda".
 
     Raises
     ------
@@ -231,18 +198,17 @@ class StudyConfig:
     prune: Mapping[str, Ratio]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
-    retrain_rate: Annotated[float, Field(gt=0, lt=MAX_INT)] = 1.0
+    retrain_rate: Factor = 1.0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     device: Device = "cpu"
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "StudyConfig":
-        for name, keys in (("train", ("T1", "*")), ("prune", ("*",)), ("prune_embedding", ("*",))):
-            given = getattr(self, name)
-            if (given or name != "prune_embedding") and (lacking := set(keys) - set(given)):
-                raise ValueError(
-                    f"{name}: found no {min(lacking)!r}, expected {' and '.join(keys)}"
-                )
+        if lacking := {"T1", "*"} - self.train.keys():
+            raise ValueError(f"train: found no {min(lacking)!r}, expected settings for it")
+        for name in ("prune", "prune_embedding") if self.prune_embedding else ("prune",):
+            if "*" not in getattr(self, name):
+                raise ValueError(f"{name}: found no '*', expected a ratio for tasks not named")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: found {self.seeds}, expected each seed once")
         for key in self.train:
@@ -250,7 +216,7 @@ class StudyConfig:
         return self
 
     def training(self, task: str, action: str = "train") -> TrainConfig:
-        """Return the settings of an action on a task; those of "retrain" follow from those of "train"."""
+        """Return an action's settings on a task; those of "retrain" follow from those of "train"."""
         if action == "retrain":
             trained = self.training(task)
             rate = trained.learning_rate * self.retrain_rate
@@ -259,10 +225,8 @@ class StudyConfig:
 
     def pruned(self, task: str) -> dict[str, float]:
         """Return Q: the shares of "kernels" and maybe "embedding" that are pruned after a task."""
-        ratios = {"kernels": self.prune.get(task, self.prune["*"])}
-        if self.prune_embedding:
-            ratios["embedding"] = self.prune_embedding.get(task, self.prune_embedding["*"])
-        return ratios
+        ratios = {"kernels": self.prune, "embedding": self.prune_embedding}
+        return {what: by.get(task, by["*"]) for what, by in ratios.items() if by}
 
 
 def spec(config: ModelConfig | TrainConfig) -> dict[str, Any]:
@@ -273,13 +237,7 @@ def spec(config: ModelConfig | TrainConfig) -> dict[str, Any]:
 
 def canonical(value: object) -> str:
     """Return JSON with sorted keys and no spaces: the same text for the same content."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=_plain)
-
-
-def _plain(value: object) -> str:
-    if isinstance(value, Path):
-        return str(value)
-    raise TypeError(f"{type(value).__name__} cannot be part of an id")
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), default=os.fspath)
 
 
 def content_id(value: object) -> str:

@@ -1,7 +1,7 @@
-"""Every error that a user can meet: one line that says where, what was found, what is expected, how to fix it.
+"""Every error that a user can meet: one line that says where, what was found and what is expected.
 
-``exit_code`` is what the command line returns: 2 for a mistake in what was asked for, 1 for something that
-failed although it was asked for correctly.
+``exit_code`` is what the command line returns: 2 for a mistake in what was asked for, 1 for something
+that failed although it was asked for correctly.
 """
 
 
@@ -12,15 +12,15 @@ class ConureError(Exception):
 
 
 class ConfigError(ConureError, ValueError):
-    """A setting that cannot be used. The message names the field, what was found and what is expected."""
+    """A setting that cannot be used."""
 
 
 class DataError(ConureError, ValueError):
-    """Input data that cannot be used. The message names the file, line or field, and how to fix it."""
+    """Input data that cannot be used."""
 
 
 class TransferError(DataError):
-    """A file could not be downloaded: no answer, a refusal, or a transfer that ended early."""
+    """A file that could not be downloaded: no answer, a refusal, a transfer that ended early."""
 
 
 class ModelFileError(ConureError, ValueError):
@@ -28,11 +28,11 @@ class ModelFileError(ConureError, ValueError):
 
 
 class PhaseError(ConureError, RuntimeError):
-    """A transition of the task phases that is not allowed now, e.g. pruning a task that is not in training."""
+    """A transition of the task phases that is not allowed now, e.g. pruning without training."""
 
 
 class MissingResultError(ConureError, RuntimeError):
-    """A result that nobody has computed yet. The message holds the command that computes it."""
+    """A result that nobody has computed yet. The message says how to."""
 
 
 class NotebookError(ConureError, ValueError):
@@ -40,7 +40,7 @@ class NotebookError(ConureError, ValueError):
 
 
 class DamagedResultError(ConureError, ValueError):
-    """A stored result whose content does not have the digest that it was stored with."""
+    """A stored result whose content is not what was written."""
 
     exit_code = 1
 
@@ -58,6 +58,6 @@ class ClusterError(ConureError, RuntimeError):
 
 
 class VerificationError(ConureError, RuntimeError):
-    """Something that must hold does not: no mistake of the user's but a defect. Says what differs."""
+    """Something that must hold does not: a defect, not a mistake of the user's."""
 
     exit_code = 1

@@ -1,4 +1,4 @@
-"""Files: small text read within bounds, digests, and files and folders that are written whole or not at all."""
+"""Files: bounded reading of small text, digests, locks, and files and folders written in one step."""
 
 import hashlib
 import json
@@ -7,9 +7,10 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 from filelock import FileLock
 from safetensors import SafetensorError
 
@@ -20,15 +21,7 @@ OWNER = ".of-"  # between a temporary folder's name and the process that writes 
 
 
 def read_text(path: Path) -> str:
-    """Read a small UTF-8 text file, without a byte order mark.
-
-    Raises
-    ------
-    OSError
-        If it cannot be read.
-    ValueError
-        If it is too large, no UTF-8, or no plain file; the message says what was found instead.
-    """
+    """Read a small UTF-8 text file. Raises OSError, or ValueError for one that is not small or text."""
     if path.exists() and not path.is_file():  # a pipe would make us wait for its writer
         raise ValueError("a folder, a pipe or a device")
     if (size := path.stat().st_size) > MAX_TEXT_BYTES:
@@ -59,7 +52,7 @@ def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]
 
 
 def path_problem(path: str | Path) -> str:
-    """Say why no file can be at a path (a name too long or with a NUL, a link to itself); "" if one can."""
+    """Say why no file can be at a path (a name too long, a link to itself); "" if one can."""
     try:
         Path(path).resolve(strict=True)
     except FileNotFoundError:
@@ -70,17 +63,17 @@ def path_problem(path: str | Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 (hex) of a file, read block by block."""
+    """Return the SHA-256 (hex) of a file, read block by block."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
 def file_lock(target: Path) -> Iterator[None]:
-    """Let one process at a time make ``target``; others wait. The lock of a dead process is free at once."""
+    """Let one process at a time make ``target``; the lock of a dead process is free at once."""
     with _storing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
+        (target.parent / ".locks").mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.parent / ".locks" / target.name)
         lock.acquire()
     try:
         yield
@@ -90,49 +83,40 @@ def file_lock(target: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder beside ``target`` that takes its name when the block ends well, else disappears.
+    """Give a temporary folder that takes the place of ``target`` when the block ends well.
 
-    If another process finished ``target`` meanwhile, its folder stays. Files can be read by everybody whom the
-    process's umask allows to (safetensors writes for the owner alone).
+    If another process finished ``target`` meanwhile, its folder stays.
     """
-    folder = temporary_folder(target.name, target.parent)
-    try:
-        with _storing(target):
-            yield folder
-            _share(folder)
-            try:
-                os.rename(folder, target)
-            except OSError:
-                if not target.is_dir():
-                    raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _filled(target) as folder:
+        yield folder
+        _share(folder)
+        try:
+            os.rename(folder, target)
+        except OSError:
+            if not target.is_dir():
+                raise
 
 
 @contextmanager
 def atomic_file(target: Path) -> Iterator[Path]:
-    """Give a path of the same name elsewhere whose file takes ``target``'s place when the block ends well."""
+    """Give a temporary file that takes the place of ``target`` when the block ends well."""
     remove_leftovers(target.parent)
-    folder = temporary_folder(target.name, target.parent)
-    try:
-        with _storing(target):
-            yield folder / target.name
-            _share(folder)
-            os.replace(folder / target.name, target)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with _filled(target) as folder:
+        yield folder / target.name
+        _share(folder)
+        os.replace(folder / target.name, target)
 
 
 def temporary_folder(name: str, parent: Path) -> Path:
     """Make a hidden folder that bears this machine's and process's name, for ``remove_leftovers``."""
     with _storing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        owner = f"{platform.node()}@{os.getpid()}-"
-        return Path(tempfile.mkdtemp(prefix=f".{name[:80]}{OWNER}{owner}", dir=parent))
+        prefix = f".{name[:80]}{OWNER}{platform.node()}@{os.getpid()}-"
+        return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 
 def remove_leftovers(parent: Path) -> list[Path]:
-    """Remove the temporary folders that killed processes of this machine left in ``parent``; return them."""
+    """Remove temporary folders that killed processes of this machine left; return them."""
     gone = []
     for folder in parent.glob(f".*{OWNER}{platform.node()}@*") if parent.is_dir() else ():
         number = folder.name.rpartition("@")[2].partition("-")[0]
@@ -143,19 +127,27 @@ def remove_leftovers(parent: Path) -> list[Path]:
 
 
 def _is_alive(process: int) -> bool:
-    """Whether a process of this machine is at work; one that is dead but not yet reaped is not."""
+    """Return whether a process of this machine is at work, not merely waiting to be reaped."""
     try:
-        os.kill(process, 0)
-        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
-    except ProcessLookupError:
+        return psutil.Process(process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+    except psutil.NoSuchProcess:
         return False
-    except OSError:  # somebody else's process, or a system without /proc
+    except psutil.Error:  # somebody else's
         return True
-    return state not in "ZX"
+
+
+@contextmanager
+def _filled(target: Path) -> Iterator[Path]:
+    folder = temporary_folder(target.name, target.parent)
+    try:
+        with _storing(target):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _share(folder: Path) -> None:
-    """Permissions as if the process had created the files in the usual way."""
+    """Give usual permissions to what mkdtemp and safetensors made for the owner alone."""
     mask = os.umask(0)
     os.umask(mask)
     folder.chmod(0o777 & ~mask)
@@ -165,15 +157,11 @@ def _share(folder: Path) -> None:
 
 @contextmanager
 def _storing(target: Path) -> Iterator[None]:
-    """Turn what the system (or safetensors, in its own words) says of a failed write into a StorageError."""
+    """Turn what the system or safetensors says of a failed write into a StorageError."""
     try:
         yield
-    except StorageError:
-        raise
     except (OSError, SafetensorError) as error:
-        if not isinstance(error, SafetensorError) and error.errno is None:
-            raise  # not the system's own
+        if isinstance(error, StorageError) or getattr(error, "errno", 0) is None:
+            raise  # ours already, or no error of the system's
         hint = "make room or allow writing; the same command then continues where it stopped"
-        with suppress(OSError):
-            target = target.absolute()
-        raise StorageError(f"{target} cannot be written ({error}); {hint}") from error
+        raise StorageError(f"{target.absolute()} cannot be written ({error}); {hint}") from error

@@ -1,9 +1,9 @@
 """Every folder and file name of the study, once, and one rule for where things are.
 
-All of them lie below ``ROOT``: the environment variable CONURE_ROOT, else the checkout that the package
-lies in, else (the package is installed elsewhere) the current folder. A run writes only where git ignores
-it: below ``artifacts/``, ``results/local/`` and ``figures/local/``. The rest of ``results/`` and
-``figures/`` is committed evidence, changed by ``conure publish`` alone.
+All lie below ``ROOT``: the environment variable CONURE_ROOT, else the checkout that the package lies
+in, else the current folder. A run writes only where git ignores it: ``artifacts/``, ``results/local/``
+and ``figures/local/`` (argument ``local``). The rest of ``results/`` and ``figures/`` is committed
+evidence, changed by ``conure publish`` alone.
 """
 
 import os
@@ -11,10 +11,9 @@ from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "notebooks" / "00_data.ipynb").is_file() else None
-"""The folder of this project's sources, or None for an installed package."""
+"""The folder of this project's sources, or None for a package that is installed elsewhere."""
 ROOT = Path(os.environ.get("CONURE_ROOT") or CHECKOUT or Path.cwd()).absolute()
 """Where everything is read and written."""
-
 NOTEBOOKS = (CHECKOUT or ROOT) / "notebooks"
 """The notebooks to read and run, those of the checkout wherever outputs go."""
 DOCS = NOTEBOOKS.parent / "docs"
@@ -22,7 +21,7 @@ DOCS = NOTEBOOKS.parent / "docs"
 
 
 def artifacts() -> Path:
-    """Return the folder of what can be computed or fetched again, which git ignores."""
+    """Return the folder of what can be computed or fetched again."""
     return ROOT / "artifacts"
 
 
@@ -42,20 +41,17 @@ def stages() -> Path:
 
 
 def models() -> Path:
-    """Return where models trained on one's own tables are written (``conure run``), one folder each."""
+    """Return where models of one's own tables are written (``conure run``), one folder each."""
     return artifacts() / "models"
 
 
 def results(profile: str, dataset: str, local: bool) -> Path:
-    """Return the folder of a profile's tables and executed notebooks on a dataset.
-
-    local: those of one's own run, else the committed evidence.
-    """
+    """Return the folder of a profile's tables and executed notebooks on a dataset."""
     return _outputs("results", local) / profile / dataset
 
 
 def figures(profile: str, dataset: str, local: bool) -> Path:
-    """Return the folder of a profile's figures on a dataset, those of one's own run if ``local``."""
+    """Return the folder of a profile's figures on a dataset."""
     return _outputs("figures", local) / profile / dataset
 
 
@@ -65,7 +61,7 @@ def claims(local: bool) -> Path:
 
 
 def benchmarks(local: bool = False) -> Path:
-    """Return the folder of measurements of speed: the committed ones, or those of one's own run."""
+    """Return the folder of measurements of speed."""
     return _outputs("results", local) / "benchmarks"
 
 

@@ -116,5 +116,6 @@ def logits(model: UserModel, task: str, sequences: torch.Tensor) -> torch.Tensor
 
 def files_below(folder: Path) -> dict[str, bytes]:
     """Every file's content by its path in the folder, but for where and when it was computed."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ENVIRONMENT)
-    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
+    kept = (n for n, p in files.items() if p.name != ENVIRONMENT and not n.startswith(".locks"))
+    return {name: files[name].read_bytes() for name in kept}

@@ -1,6 +1,6 @@
-"""Stages of training: what each one depends on, where its results are kept, and how a graph is computed.
+"""Stages of training: what they depend on, where results are kept, how a graph is computed.
 
-``stage`` (specification, id, computation), ``store`` (a user's own results and the committed evidence),
-``scheduler`` (a plain loop or Dask), ``provenance`` (code, versions and processor). May import config,
-files, data, models, training and methods.
+``stage`` (specification, id, computation), ``store`` (one's own results, committed evidence),
+``scheduler`` (a plain loop or Dask), ``provenance`` (code, versions, processor). May import config,
+paths, files, data, models, training and methods.
 """

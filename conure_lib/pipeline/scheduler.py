@@ -1,78 +1,62 @@
-"""How a graph of stages is computed: one after the other, or by Dask on this machine or on a cluster.
+"""How a graph of stages is computed: one after the other, or by Dask on this machine or a cluster.
 
-Workers share one CONURE_ROOT with the process that started the study: streams, checkpoints and records
-go through the file system; only what names a stage goes through Dask, whose messages can run code
-(docs/clusters.md).
+Workers share one CONURE_ROOT with the process that started the study: streams and results go through
+the file system; only what names a stage goes through Dask, whose messages can run code.
 """
 
 import hashlib
-import os
 import platform
 import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
+from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
-from distributed import (
-    CancelledError,
-    Client,
-    Future,
-    KilledWorker,
-    LocalCluster,
-    Worker,
-    get_worker,
-    wait,
-)
+from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker, wait
 from tqdm.auto import tqdm
 
 from conure_lib import paths
 from conure_lib.config import PROTOCOL
-from conure_lib.data.cache import MANIFEST, load_stream, save_stream
+from conure_lib.data.cache import load_stream, save_stream
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ClusterError, ConfigError, DamagedResultError
 from conure_lib.files import path_problem, read_json, remove_leftovers, temporary_folder
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
-from conure_lib.pipeline.store import RECORD
 
 CONNECT = 10.0  # seconds to wait for the scheduler's answer
 POLL = 1.0  # seconds between two looks at what is running
 SEEN_LATE = 60.0  # seconds after which a network file system shows a new file by its defaults
-RESUME = "the same command continues where it stopped"
 SOURCE = hashlib.sha256(
     b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.parent.rglob("*.py")))
 ).hexdigest()[:12]
-"""Digest of the library's code when it was imported: workers may have started before it was changed."""
+"""Digest of the library's code when it was imported: workers may have started before a change."""
 
 
 def compute(
-    stages: Iterable[Stage],
-    stream: TaskStream,
-    workers: int = 1,
-    cluster: str | None = None,
+    stages: Iterable[Stage], stream: TaskStream, workers: int = 1, cluster: str | None = None
 ) -> None:
-    """Compute what is missing of these stages and of those that they start from.
+    """Compute what is missing of these stages and their ancestors; results do not depend on how.
 
-    Results do not depend on how. What is damaged is named and computed again; so is what another kind of
-    processor computed, except where the stream grows (``conure run``). A killed computation continues
-    where it stopped. A stage that fails does not stop those that do not need it.
+    What is damaged is named and computed again; so is what another kind of processor computed, except
+    where the stream grows. A killed computation continues where it stopped. A stage that fails does
+    not stop those that do not need it.
 
     Parameters
     ----------
-    stages
-        What is asked for.
-    stream
-        The data of all of them.
+    stages, stream
+        What is asked for, and the data of all of it.
     workers
         Processes of this machine; one computes in this process.
     cluster
-        A running Dask cluster instead of them: address (tcp://host:8786) or scheduler file. Its workers
-        see the same CONURE_ROOT and have one thread each.
+        A running Dask cluster instead: address (tcp://host:8786) or scheduler file. Its workers see
+        the same CONURE_ROOT and have one thread each.
 
     Raises
     ------
@@ -81,95 +65,68 @@ def compute(
     ClusterError
         If workers cannot be used or die too often.
     Exception
-        Of the first stage that failed, with a note that names it.
+        The first error of a stage, with a note that names the stage.
     """
     stages = list(stages)
     for folder in (paths.artifacts(), paths.stages()):
         remove_leftovers(folder)
+    device = stages[0].config.device if stages else "cpu"
     with ExitStack() as stack:
         client = stack.enter_context(_connected(scheduler_address(cluster))) if cluster else None
-        device = stages[0].config.device if stages else "cpu"
-        kind = _demand_alike(client, device) if client else provenance.kind_here(device)
+        kind = _kind_of_workers(client, device) if client else provenance.kind_here(device)
         todo = missing(stages, kind)
-        progress = stack.enter_context(Progress(todo))
         if todo and workers > 1 and client is None:
             client = stack.enter_context(_local_cluster(min(workers, len(todo))))
-        if todo and client is not None:
-            _compute_on(client, todo, stream, kind, progress)
+        bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
+        progress = Progress(todo, stack.enter_context(bar))
+        if client and todo:
+            _compute_by_dask(client, stream, kind, progress)
         else:
-            _compute_here(todo, stream, progress)
+            _compute_here(stream, progress)
     progress.raise_first()
 
 
 def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
-    """Return what has to be computed for these stages, parents first.
+    """Return which of these stages and their ancestors are not usable, parents first.
 
-    That is each stage or ancestor without usable results, and each without a checkpoint that one of them
-    starts from. Says in one line each what is damaged, and what another kind of processor computed.
+    Says in a line on stderr what is damaged, and that another kind of processor computed some.
     """
-    todo: dict[str, Stage] = {}
-    other = 0
-
-    def visit(stage: Stage, as_parent: bool) -> None:
-        nonlocal other
-        if stage.id in todo:
-            return
-        wanted = None if stage.by_task else kind
+    todo, other = {}, 0
+    for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
+        wanted = None if one.by_task else kind
         try:
-            if stage.store.is_usable(stage.id, wanted, as_parent):
-                return
-            other += wanted is not None and stage.store.is_usable(stage.id, None, as_parent)
+            if one.store.is_usable(one.id, wanted):
+                continue
+            other += one.store.is_usable(one.id, None)
         except DamagedResultError as damage:
             print(f"conure: {damage}: done", file=sys.stderr)
-            shutil.rmtree(stage.store.folder(stage.id), ignore_errors=True)
-        if stage.parent:
-            visit(stage.parent, True)
-        todo[stage.id] = stage
-
-    for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
-        visit(one, False)
+        todo[one.id] = one
     if other:
-        said = f"{other} stages were computed on another kind of processor than this ({kind})"
-        print(f"conure: {said}; they are computed again", file=sys.stderr)
+        found = f"{other} stages were computed on another kind of processor than {kind}"
+        print(f"conure: {found}; they are computed again", file=sys.stderr)
     return list(todo.values())
 
 
 class Progress:
-    """Shows stages done, running and failed, and the time that the rest may take.
+    """Stages done and failed. Errors wait for the end; what needs a failed stage is not started."""
 
-    Keeps errors for the end; a stage that needs one that failed is never started.
-    """
+    def __init__(self, todo: list[Stage], bar: tqdm) -> None:
+        self.todo, self.bar, self.errors = todo, bar, dict[str, BaseException]()
 
-    def __init__(self, todo: list[Stage]) -> None:
-        self.todo, self.errors = todo, dict[str, Exception]()
-        self.bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
-
-    def __enter__(self) -> "Progress":
-        """Return the progress itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave the bar as it is at the end."""
-        self.running(0)
-        self.bar.close()
-
-    def running(self, number: int) -> None:
-        """Show how many stages are being computed."""
-        self.bar.set_postfix_str(f"{number} running, {len(self.errors)} failed")
-
-    def finished(self, stage: Stage, error: BaseException | None) -> None:
-        """Count a stage that is done, or keep its error."""
+    def finished(self, stage: Stage, error: BaseException | None, running: int) -> None:
+        """Count a stage, or keep its error; show how many are being computed now."""
         if error is None:
             self.bar.update()
-        else:
+        elif not self.blocked(stage):
             self.errors[stage.id] = error
+        self.bar.set_postfix_str(f"{running} running, {len(self.errors)} failed")
 
     def blocked(self, stage: Stage) -> bool:
         """Return whether the stage needs one that failed."""
         return any(one.id in self.errors for one in stage.lineage()[:-1])
 
     def raise_first(self) -> None:
-        """Raise the first error with a note: which stage, and how many others failed or were not started."""
+        """Raise the first error with a note: which stage, and what could not be computed."""
         for name, error in self.errors.items():
             left = sum(self.blocked(stage) for stage in self.todo)
             counts = f"{len(self.errors)} failed, {left} that need them not started"
@@ -177,28 +134,23 @@ class Progress:
             raise error
 
 
-def _compute_here(todo: list[Stage], stream: TaskStream, progress: Progress) -> None:
-    for stage in todo:
+def _compute_here(stream: TaskStream, progress: Progress) -> None:
+    for stage in progress.todo:
         if progress.blocked(stage):
             continue
-        progress.running(1)
         try:
             compute_stage(stage, stream)
         except Exception as error:
-            progress.finished(stage, error)
+            progress.finished(stage, error, 1)
         else:
-            progress.finished(stage, None)
+            progress.finished(stage, None, 1)
 
 
 def scheduler_address(where: str) -> str:
-    """Return the address of a Dask scheduler; ``where`` is that, or the scheduler file that holds it.
-
-    Raises ConfigError for neither.
-    """
-    file = Path(where)
-    if not path_problem(where) and file.is_file():
+    """Return a Dask scheduler's address; ``where`` is that, or its file. Raises ConfigError."""
+    if not path_problem(where) and Path(where).is_file():
         try:
-            return str(read_json(file)["address"])
+            return str(read_json(Path(where))["address"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(f"{where}: found no scheduler file ({error!r})") from error
     if not re.search(r":\d+$", where):
@@ -221,154 +173,117 @@ def _connected(address: str) -> Iterator[Client]:
 @contextmanager
 def _local_cluster(workers: int) -> Iterator[Client]:
     """Start workers of one thread each on this machine; Dask replaces one that dies."""
+    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
+    root = {"CONURE_ROOT": str(paths.ROOT)}
     try:
-        local = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            memory_limit=0,
-            dashboard_address=None,
-            silence_logs="CRITICAL",
-            env={"CONURE_ROOT": str(paths.ROOT)},
-        )
+        local = LocalCluster(n_workers=workers, silence_logs="CRITICAL", env=root, **options)
     except (OSError, RuntimeError) as error:
-        said = f"{workers} workers cannot start on this machine ({error})"
-        raise ClusterError(f"{said}; allow shared memory (/dev/shm), or use one worker") from error
+        remedy = "allow shared memory (/dev/shm) and local connections, or use one worker"
+        raise ClusterError(f"{workers} workers cannot start here ({error}); {remedy}") from error
     with local, _connected(local.scheduler_address) as client:
         yield client
 
 
-def _compute_on(
-    client: Client, todo: list[Stage], stream: TaskStream, kind: str, progress: Progress
-) -> None:
-    """Hand all stages to the scheduler, each to start when its parent is done, long chains first."""
+def _kind_of_workers(client: Client, device: str) -> str:
+    """Return the kind of processor that all workers have. Raises ClusterError."""
+    ask = partial(provenance.kind_here, device)
+    try:
+        client.run_on_scheduler(_setup)
+        kinds = set(client.run(ask).values()) or {ask()}
+    except Exception as error:
+        remedy = "all need the same packages as this process and must be reachable"
+        raise ClusterError(
+            f"the scheduler or a worker cannot be used ({error}); {remedy}"
+        ) from error
+    if len(kinds) > 1:
+        found = " and ".join(sorted(kinds))
+        raise ClusterError(f"found workers of several kinds of processors: {found}; use one kind")
+    return kinds.pop()
+
+
+def _setup() -> dict[str, str]:
+    """Return what must be the same in every process for the same bytes."""
+    python = ".".join(platform.python_version_tuple()[:2])
+    packages = {name: version(name) for name in provenance.PACKAGES}
+    return {"conure_lib": SOURCE, "protocol": str(PROTOCOL), "Python": python, **packages}
+
+
+def _compute_by_dask(client: Client, stream: TaskStream, kind: str, progress: Progress) -> None:
+    """Hand all stages to the scheduler, each to start after its parent, long chains first."""
     shared = temporary_folder("stream", paths.artifacts())
-    heights, token, futures = _heights(todo), uuid4().hex, dict[str, Future]()
+    expected = _setup() | {
+        "kind of processor": kind,
+        "number of threads": "1",
+        "sees the stream": "yes",
+    }
+    needed_by = Counter(one.id for stage in progress.todo for one in stage.lineage())
+    token, futures = uuid4().hex, dict[str, Future]()
     try:
         save_stream(stream, shared / "stream")
-        for stage in todo:
+        for stage in progress.todo:
+            parent = futures.get(stage.parent.id) if stage.parent else None
+            where = str((shared / "stream").relative_to(paths.artifacts()))
             futures[stage.id] = client.submit(
                 _compute_there,
-                stage,
-                str(shared.relative_to(paths.artifacts())),
-                versions() | {"kind of processor": kind},
-                futures.get(stage.parent.id) if stage.parent else None,
+                *(stage, where, expected, parent),
                 key=f"{stage.id}-{token}",
-                priority=heights[stage.id],
+                priority=needed_by[stage.id],
             )
-        _follow(client, {futures[stage.id]: stage for stage in todo}, progress)
+        _follow(client, {futures[stage.id]: stage for stage in progress.todo}, progress)
     except (CancelledError, OSError) as error:
-        raise ClusterError(f"lost the Dask scheduler ({error}); {RESUME}") from error
+        said = f"lost the Dask scheduler ({error}); the same command continues where it stopped"
+        raise ClusterError(said) from error
     finally:
         client.cancel(list(futures.values()))
         shutil.rmtree(shared, ignore_errors=True)
 
 
-def _heights(stages: list[Stage]) -> dict[str, int]:
-    """Return how long the longest chain is that begins with each stage (parents stand before children)."""
-    heights = {stage.id: 1 for stage in stages}
-    for stage in reversed(stages):
-        if stage.parent and stage.parent.id in heights:
-            heights[stage.parent.id] = max(heights[stage.parent.id], 1 + heights[stage.id])
-    return heights
-
-
 def _follow(client: Client, left: dict[Future, Stage], progress: Progress) -> None:
     """Return when every stage is done or has failed."""
     while left:
-        keys = {future.key for future in left}
-        progress.running(sum(not keys.isdisjoint(busy) for busy in client.processing().values()))
         try:
             finished = wait(list(left), timeout=POLL, return_when="FIRST_COMPLETED").done
         except TimeoutError:
+            progress.bar.refresh()
             continue
         for future in [future for future in left if future in finished]:  # parents first
             stage, error = left.pop(future), future.exception()
             if isinstance(error, ClusterError):
                 raise error
             if isinstance(error, KilledWorker):
-                times = error.allowed_failures + 1
-                error = ClusterError(f"{times} workers died at it, maybe for lack of memory")
-            if error is None and not _appears(stage.store.folder(stage.id) / RECORD):
-                raise ClusterError(
-                    f"a worker computed {stage.id}, but {paths.stages()} does not show it"
-                )
-            if error is None or not progress.blocked(stage):
-                progress.finished(stage, error)
+                error = ClusterError("workers died at it again and again, maybe for lack of memory")
+            if error is None and not _appears(stage.store.folder(stage.id)):
+                raise ClusterError(f"{paths.stages()} does not show {stage.id} of a worker")
+            progress.finished(stage, error, sum(map(bool, client.processing().values())))
 
 
-def versions() -> dict[str, str]:
-    """Return what must be the same in every process for the same bytes, beside the kind of processor."""
-    python = ".".join(platform.python_version_tuple()[:2])
-    packages = provenance.environment()["packages"]
-    return {"conure_lib": SOURCE, "protocol": str(PROTOCOL), "python": python, **packages}
-
-
-def _demand_alike(client: Client, device: str) -> str:
-    """Return the workers' kind of processor, once scheduler and workers have what this process has.
-
-    Workers that come later are asked when they get a stage.
-    """
-    remedy = "scheduler and workers need the same packages as this process"
-    try:
-        client.run_on_scheduler(versions)
-    except OSError as error:
-        raise ClusterError(f"lost the Dask scheduler ({error}); {RESUME}") from error
-    except Exception as error:
-        raise ClusterError(f"the scheduler cannot import conure_lib ({error}); {remedy}") from error
-    kinds = {}
-    for address, found in client.run(_describe, device, on_error="return").items():
-        if isinstance(found, Exception):
-            raise ClusterError(f"worker {address} cannot import conure_lib ({found}); {remedy}")
-        kinds[found["kind of processor"]] = address
-    if len(kinds) > 1:
-        names = ", ".join(f"{kind} ({address})" for kind, address in sorted(kinds.items()))
-        raise ClusterError(f"found several kinds of processors: {names}; use workers of one kind")
-    return next(iter(kinds), provenance.kind_here(device))
-
-
-def _describe(device: str) -> dict[str, str]:
-    """In a worker: versions and kind of processor."""
-    return versions() | {"kind of processor": provenance.kind_here(device)}
-
-
-def _complaint(worker: Worker, expected: dict[str, str], shared: str, device: str) -> str:
-    """In a worker: why it cannot be used, "" if it can."""
-    name, found = f"worker {worker.address} on {platform.node()}", _describe(device)
-    for what, value in expected.items():
-        if found[what] != value:
-            return (
-                f"{name}: found {what} {found[what]}, expected {value} (restart it after updates)"
-            )
-    if worker.state.nthreads != 1:
-        return f"{name}: found {worker.state.nthreads} threads, expected dask worker --nthreads 1"
-    place = paths.artifacts()
-    if not (place / shared / MANIFEST).is_file() or not os.access(place, os.W_OK):
-        problem = f"does not see this study's stream in {place}, or cannot write there"
-        return f"{name} {problem}; CONURE_ROOT must be on a file system that all share"
-    return ""
-
-
-def _compute_there(stage: Stage, shared: str, expected: dict[str, str], _parent: None) -> None:
+def _compute_there(stage: Stage, where: str, expected: dict[str, str], _parent: None) -> None:
     """In a worker. _parent: the parent stage's result, there so that Dask waits for it."""
-    shared = f"{shared}/stream"
-    if complaint := _complaint(get_worker(), expected, shared, stage.config.device):
-        raise ClusterError(complaint)
+    worker, folder = get_worker(), paths.artifacts() / where
+    found = _setup() | {
+        "kind of processor": provenance.kind_here(stage.config.device),
+        "number of threads": str(worker.state.nthreads),
+        "sees the stream": "yes" if _appears(folder) else f"no, with CONURE_ROOT {paths.ROOT}",
+    }
+    if differs := [name for name in expected if found[name] != expected[name]]:
+        said = "; ".join(
+            f"{name}: found {found[name]}, expected {expected[name]}" for name in differs
+        )
+        raise ClusterError(f"worker {worker.address} on {platform.node()}, {said}")
     if stage.parent:
-        _appears(stage.parent.store.folder(stage.parent.id) / RECORD)
-    compute_stage(stage, _shared_stream(paths.artifacts() / shared))
+        _appears(stage.parent.store.folder(stage.parent.id))
+    compute_stage(stage, _shared_stream(folder))
 
 
 @lru_cache(maxsize=1)
 def _shared_stream(folder: Path) -> TaskStream:
-    """Load the stream once in each worker: sent with every stage, TTL's would be 1 GiB through a pipe."""
+    """Load the stream once in each worker: TTL's has 1 GiB."""
     return load_stream(folder)
 
 
-def _appears(file: Path) -> bool:
-    """Wait until the file system shows a file that another machine has written."""
+def _appears(path: Path) -> bool:
+    """Wait until the file system shows what another machine has written."""
     deadline = time.monotonic() + SEEN_LATE
-    while not file.is_file():
-        if time.monotonic() > deadline:
-            return False
+    while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
-    return True
+    return path.exists()

@@ -1,4 +1,4 @@
-"""A stage: a pure function of its specification, found by its id, computed from its parent's checkpoint."""
+"""A stage: a pure function of its specification, found by its id, computed from its parent."""
 
 import time
 from collections.abc import Mapping
@@ -17,29 +17,23 @@ from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
-from conure_lib.pipeline.store import LocalStore, Store, Stored
+from conure_lib.pipeline.store import CommittedStore, LocalStore, Stored
 from conure_lib.training.determinism import repeatable, torch_threads
 from conure_lib.training.evaluation import MAX_RANK, metric_name, metric_of
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of a study with one seed: a pure function of what ``spec`` holds.
+    """A step of a study with one seed; its results are read from ``store``.
 
     Parameters
     ----------
-    step
-        The action, its task and the steps before it.
-    config
-        The study's settings.
+    step, config, seed
+        The action with its task and the steps before it, the study's settings, and the seed.
     stream_digest
-        Of the data that the stage may depend on: the stream, or, if that grows, its part up to the task.
-    seed
-        Of initialisation, order and negatives.
+        Of the data it may depend on: the stream, or, if that grows, its part up to the task.
     by_task
         A growing stream's digest up to each task; empty for other streams.
-    store
-        Where its results are read and written.
     """
 
     step: Step
@@ -47,7 +41,7 @@ class Stage:
     stream_digest: str
     seed: int
     by_task: Mapping[str, str] = field(default_factory=dict)
-    store: Store = field(default_factory=LocalStore, compare=False)
+    store: LocalStore | CommittedStore = field(default_factory=LocalStore, compare=False)
 
     @cached_property
     def parent(self) -> "Stage | None":
@@ -60,20 +54,16 @@ class Stage:
 
     @cached_property
     def spec(self) -> dict[str, Any]:
-        """Everything that the results depend on, beside the code of this protocol version.
-
-        Of settings only what differs from the defaults, so that a new option that is off changes no id.
-        """
+        """Everything that the results depend on, beside the code of this protocol version."""
         config, action, task = self.config, self.step.action, self.step.task
         head = {"protocol": PROTOCOL, "action": action, "task": task, "stream": self.stream_digest}
         if action == "popularity":
             return head
-        pruning = action == "prune"
-        settings = config.pruned(task) if pruning else spec(config.training(task, action))
+        training = spec(config.training(task, action))
         return {
             **head,
             "seed": self.seed,
-            "settings": settings,
+            "settings": config.pruned(task) if action == "prune" else training,
             "model": spec(config.model),
             **({"parent": self.parent.id} if self.parent else {}),
             **({"t1_settings": spec(config.training("T1"))} if action == "joint" else {}),
@@ -84,8 +74,7 @@ class Stage:
     @cached_property
     def id(self) -> str:
         """dataset.task.action.sSEED and a hash of ``spec``."""
-        step = self.step
-        head = f"{self.config.data.dataset}.{step.task}.{step.action}.s{self.seed}"
+        head = f"{self.config.data.dataset}.{self.step.task}.{self.step.action}.s{self.seed}"
         return f"{head}.{content_id(self.spec)}"
 
     def lineage(self) -> list["Stage"]:
@@ -97,7 +86,7 @@ class Stage:
         return self.store.read(self.id) is not None
 
     def record(self) -> dict[str, Any]:
-        """Return what the stage measured: ``metrics``, ``curve``, ``notes``, ``spec`` and digests.
+        """Return what the stage measured: ``metrics``, ``curve``, ``notes`` and ``spec``.
 
         Raises
         ------
@@ -109,58 +98,49 @@ class Stage:
         return self._stored().record
 
     def ranks(self, measure: str) -> np.ndarray:
-        """Return test ranks (uint8, 0 = beyond the record's ``cutoff``) in the order of the test rows.
+        """Return ranks (uint8, 0 = beyond the record's ``cutoff``) in the order of the test rows.
 
-        measure: a task, or "T1-all" (every position). Raises what ``record`` raises.
+        measure: a task, or "T1-all" (every position).
         """
         return self._stored().ranks[measure]
 
     def environment(self) -> dict[str, Any]:
-        """Return where and when it was computed (see ``provenance``). Raises what ``record`` raises."""
+        """Return where and when it was computed (see ``provenance``)."""
         return self._stored().environment
 
     def model(self) -> ContinualModel:
-        """Return the checkpoint. Raises MissingResultError where none is kept, or DamagedResultError."""
-        model = self.store.model(self.id)
+        """Return the checkpoint. Raises MissingResultError, for committed results always."""
+        model = self.store.model(self.id) if isinstance(self.store, LocalStore) else None
         if model is None:
-            raise MissingResultError(f"no checkpoint of {self.id} here; {self._remedy()}")
+            raise self._missing("there is no checkpoint")
         return model
 
     def _stored(self) -> Stored:
         stored = self.store.read(self.id)
         if stored is None:
-            raise MissingResultError(f"{self.id} is not in {self.store.place}; {self._remedy()}")
+            raise self._missing("there are no results")
         return stored
 
-    def _remedy(self) -> str:
-        config = self.config
-        what = f"DATASET={config.data.dataset} PROFILE={config.profile} SEEDS={self.seed}"
-        remedy = f"compute it here (make study {what})"
-        return (
-            remedy if isinstance(self.store, LocalStore) else f'{remedy} and read results="local"'
-        )
+    def _missing(self, what: str) -> MissingResultError:
+        dataset, profile = self.config.data.dataset, self.config.profile
+        command = f"make study DATASET={dataset} PROFILE={profile} SEEDS={self.seed}"
+        reading = "" if isinstance(self.store, LocalStore) else ' and read results="local"'
+        return MissingResultError(f"{what} of {self.id}; run: {command}{reading}")
 
 
 def compute_stage(stage: Stage, stream: TaskStream) -> None:
-    """Compute one stage from its parent's checkpoint and write its folder in one step.
-
-    Waits while another process computes the same stage, and takes what that one wrote.
-    Raises ConfigError for CUDA without what makes it repeat itself.
-    """
-    store, device = stage.store, stage.config.device
+    """Compute one stage and write it, unless another process that computes it is quicker."""
+    device = stage.config.device
     kind = None if stage.by_task else provenance.kind_here(device)
-    with store.lock(stage.id):
+    with stage.store.lock(stage.id):
         with suppress(DamagedResultError):
-            if store.is_usable(stage.id, kind, model=True):
+            if stage.store.is_usable(stage.id, kind):
                 return
         started, cpu = time.time(), time.process_time()
         outcome = outcome_of(stage, stream)
-        spent = {
-            "wall_s": round(time.time() - started, 2),
-            "cpu_s": round(time.process_time() - cpu, 2),
-        }
-        environment = provenance.environment(device) | spent
-        store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
+        wall_s, cpu_s = round(time.time() - started, 2), round(time.process_time() - cpu, 2)
+        environment = provenance.environment(device) | {"wall_s": wall_s, "cpu_s": cpu_s}
+        stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
 
 
 def outcome_of(stage: Stage, stream: TaskStream) -> Outcome:
@@ -173,28 +153,14 @@ def outcome_of(stage: Stage, stream: TaskStream) -> Outcome:
 
 
 def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:
-    kinds = {task.name: task.kind for task in stream.tasks}
-    metrics = []
+    metrics, curve = [], []
     for measure, ranks in outcome.ranks.items():
-        kind = kinds[measure.removesuffix("-after").removesuffix("-all")]
-        value = metric_of(kind, ranks)
-        metrics.append(
-            {"measure": measure, "metric": metric_name(kind), "value": value, "n": len(ranks)}
-        )
-    curve = [
-        {
-            "epoch": epoch.number,
-            "loss": None if np.isnan(epoch.loss) else epoch.loss,
-            "validation": epoch.validation,
-            "best": epoch.best,
-        }
-        for epoch in outcome.curve
-    ]
-    return {
-        "stage": stage.id,
-        "spec": stage.spec,
-        "cutoff": MAX_RANK,
-        "metrics": metrics,
-        "curve": curve,
-        "notes": outcome.notes,
-    }
+        kind = stream[measure.removesuffix("-after").removesuffix("-all")].kind
+        measured = {"metric": metric_name(kind), "value": metric_of(kind, ranks), "n": len(ranks)}
+        metrics.append({"measure": measure, **measured})
+    for epoch in outcome.curve:
+        loss = None if np.isnan(epoch.loss) else epoch.loss
+        seen = {"loss": loss, "validation": epoch.validation, "best": epoch.best}
+        curve.append({"epoch": epoch.number, **seen})
+    about = {"stage": stage.id, "spec": stage.spec, "cutoff": MAX_RANK}
+    return about | {"metrics": metrics, "curve": curve, "notes": outcome.notes}

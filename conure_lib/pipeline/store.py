@@ -1,4 +1,4 @@
-"""Where the results of stages are kept: a user's own under ``artifacts/``, the evidence under ``results/``.
+"""Where results are kept: one's own in ``artifacts/``, committed evidence in ``results/``.
 
 Both verify what they read. ``publish`` turns the first into the second.
 """
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,47 +38,31 @@ if TYPE_CHECKING:
 
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
-FORMAT = "1"  # of the committed Parquet files
+BYTES_BY_NAME = pa.map_(pa.string(), pa.binary())
+EVIDENCE = {"id": pa.string(), "record": pa.string(), "environment": pa.string()}
+EVIDENCE |= {"ranks": BYTES_BY_NAME, "cutoff": pa.uint8(), "digest": pa.string()}
+"""Columns of committed evidence, one row per stage: record and environment as JSON, a byte per rank,
+the cutoff of the ranks, and a digest over all of it."""
 _KINDS = {metric_name(kind): kind for kind in ("ranking", "classification")}
 
 
 class Stored(NamedTuple):
-    """What is kept of a stage: its record, where it was computed, and test ranks (uint8) by measure."""
+    """What is kept of a stage: its record, where it was computed, and test ranks by measure."""
 
     record: dict[str, Any]
     environment: dict[str, Any]
     ranks: dict[str, np.ndarray]
 
 
-class Store(Protocol):
-    """Results of stages by their ids."""
-
-    @property
-    def place(self) -> Path:
-        """Where the results are, for messages."""
-
-    def read(self, stage_id: str) -> Stored | None:
-        """Return verified results, None where there are none. Raises DamagedResultError."""
-
-    def model(self, stage_id: str) -> ContinualModel | None:
-        """Return the verified checkpoint, None where there is none. Raises DamagedResultError."""
-
-
 class LocalStore:
-    """A user's own results: one folder per stage under ``artifacts/stages``, written in one step.
+    """One's own results: one folder per stage, written in one step.
 
-    Every file has a digest: those of ranks and checkpoint stand in the record, that of the record in the
-    environment, which holds its own.
+    ``environment.json`` holds the digests of all other files and of itself.
     """
-
-    @property
-    def place(self) -> Path:
-        """Return the folder of all stages."""
-        return paths.stages()
 
     def folder(self, stage_id: str) -> Path:
         """Return the folder of a stage."""
-        return self.place / stage_id
+        return paths.stages() / stage_id
 
     def lock(self, stage_id: str) -> AbstractContextManager[None]:
         """Let one process at a time compute a stage."""
@@ -87,45 +71,27 @@ class LocalStore:
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
         folder = self.folder(stage_id)
-        if not (folder / RECORD).is_file():
+        if not folder.is_dir():
             return None
-        environment = _json(folder / ENVIRONMENT, {"record_sha256", "sha256", "processor"})
-        own = {name: value for name, value in environment.items() if name != "sha256"}
-        _demand(folder / ENVIRONMENT, _sha256(canonical(own)), environment["sha256"])
-        _demand(folder / RECORD, file_digest(folder / RECORD), environment["record_sha256"])
-        record = _json(folder / RECORD, {"digests", "metrics"})
-        _demand_file(folder / RANKS, record)
+        environment = _verified(folder, RECORD, RANKS)
         columns = pq.read_table(folder / RANKS).to_pydict()
-        ranks = {
-            name: np.frombuffer(r, np.uint8) for name, r in zip(*columns.values(), strict=True)
-        }
-        _demand_metrics(folder / RECORD, record, ranks)
-        return Stored(record, environment, ranks)
+        ranks = zip(columns["measure"], columns["ranks"], strict=True)
+        return Stored(read_json(folder / RECORD), environment, _arrays(ranks))
 
     def model(self, stage_id: str) -> ContinualModel | None:
         """Return the verified checkpoint, None where there is none. Raises DamagedResultError."""
-        if not self._has_model(stage_id, self.read(stage_id)):
-            return None
-        return ContinualModel.load(self.folder(stage_id))
-
-    def is_usable(self, stage_id: str, kind: str | None, model: bool = False) -> bool:
-        """Return whether results are here, of this kind of processor, if ``model`` with the checkpoint.
-
-        Raises DamagedResultError, also for a damaged checkpoint that is not asked for.
-        """
-        stored = self.read(stage_id)
-        has_model = self._has_model(stage_id, stored)
-        if stored is None or kind not in (None, provenance.kind(stored.environment)):
-            return False
-        return has_model or not model or CHECKPOINT not in stored.record["digests"]
-
-    def _has_model(self, stage_id: str, stored: Stored | None) -> bool:
         folder = self.folder(stage_id)
-        if stored is None or not (folder / CHECKPOINT).is_file():
-            return False
-        for name in (CHECKPOINT, WEIGHTS):
-            _demand_file(folder / name, stored.record)
-        return True
+        if not folder.is_dir() or CHECKPOINT not in _verified(folder)["digests"]:
+            return None
+        return ContinualModel.load(folder)
+
+    def is_usable(self, stage_id: str, kind: str | None) -> bool:
+        """Return whether a stage is here, of this kind of processor if given.
+
+        Raises DamagedResultError if any of its files is not what was written.
+        """
+        folder = self.folder(stage_id)
+        return folder.is_dir() and kind in (None, provenance.kind(_verified(folder)))
 
     def write(self, stage_id: str, record: dict, environment: dict, outcome: Outcome) -> None:
         """Write a stage's folder in one step, in place of an unusable one."""
@@ -134,106 +100,72 @@ class LocalStore:
         with atomic_folder(folder) as part:
             if outcome.model is not None:
                 outcome.model.save(part)
-            ranks = [r.astype(np.uint8).tobytes() for r in outcome.ranks.values()]
-            table = pa.table(
-                {"measure": list(outcome.ranks), "ranks": pa.array(ranks, pa.binary())}
-            )
-            pq.write_table(table, part / RANKS, compression="zstd")
+            names, values = zip(*outcome.ranks.items(), strict=True)
+            ranks = pa.array([np.asarray(v, np.uint8).tobytes() for v in values], pa.binary())
+            pq.write_table(pa.table({"measure": names, "ranks": ranks}), part / RANKS)
+            write_json(part / RECORD, record)
             digests = {file.name: file_digest(file) for file in sorted(part.iterdir())}
-            write_json(part / RECORD, record | {"digests": digests})
-            environment = environment | {"record_sha256": file_digest(part / RECORD)}
-            own = {"sha256": _sha256(canonical(environment))}
-            write_json(part / ENVIRONMENT, environment | own)
+            about = environment | {"digests": digests}
+            write_json(part / ENVIRONMENT, about | {"sha256": _sha256(canonical(about))})
 
 
 class CommittedStore:
-    """The committed evidence of a profile on a dataset: one Parquet file per seed, one row per stage.
+    """The committed evidence of a profile on a dataset: one Parquet file per seed, no checkpoints.
 
-    Columns: id, record and environment (JSON), ranks (a byte per test instance, by measure), cutoff (of
-    the ranks) and digest (SHA-256 over the others). There are no checkpoints.
-
-    Raises
-    ------
-    MissingResultError
-        If there is no evidence of this profile on this dataset.
+    Raises MissingResultError if there is none.
     """
 
     def __init__(self, profile: str, dataset: str) -> None:
-        self.profile, self.dataset = profile, dataset
-        self._files: dict[str, dict[str, dict]] = {}
+        self.folder = paths.results(profile, dataset, local=False)
+        self._rows: dict[str, dict[str, dict]] = {}
         self._stored: dict[str, Stored] = {}
-        if not list(self.place.glob("seed-*.parquet")):
-            hint = 'results="local" (RESULTS in a notebook) reads and computes your own run'
-            raise MissingResultError(f"no committed results in {self.place}; {hint}")
-
-    @property
-    def place(self) -> Path:
-        """Return the folder of the evidence."""
-        return paths.results(self.profile, self.dataset, local=False)
+        if not list(self.folder.glob("seed-*.parquet")):
+            hint = 'results="local" (RESULTS in a notebook) reads your own run'
+            raise MissingResultError(f"no committed results in {self.folder}; {hint}")
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
         if stage_id not in self._stored:
             seed = re.search(r"\.s(\d+)\.[0-9a-f]+$", stage_id)[1]
-            file = evidence_file(self.profile, self.dataset, seed)
-            if seed not in self._files:
-                self._files[seed] = _read_evidence(file) if file.is_file() else {}
-            row = self._files[seed].get(stage_id)
-            if row is None:
-                return None
-            self._stored[stage_id] = _checked(file, row)
+            file = self.folder / f"seed-{seed}.parquet"
+            try:
+                if seed not in self._rows:
+                    rows = pq.read_table(file).to_pylist() if file.is_file() else []
+                    self._rows[seed] = {row["id"]: row for row in rows}
+                row = self._rows[seed].get(stage_id)
+                if row is None:
+                    return None
+                self._stored[stage_id] = _checked(row)
+            except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+                remedy = f"restore it with git checkout -- {file}"
+                said = f"{file} is damaged at {stage_id} ({error}); {remedy}"
+                raise DamagedResultError(said) from error
         return self._stored[stage_id]
-
-    def model(self, stage_id: str) -> None:
-        """Return None: checkpoints are not committed."""
-
-
-def evidence_file(profile: str, dataset: str, seed: int | str) -> Path:
-    """Return the file of a seed's committed stages."""
-    return paths.results(profile, dataset, local=False) / f"seed-{seed}.parquet"
 
 
 def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, Stored]) -> Path:
-    """Write a seed's stages as committed evidence, in place of what is there."""
+    """Write a seed's stages as committed evidence, in place of what is there; return the file."""
     rows = []
-    for stage_id in sorted(stages):
-        record, environment, ranks = stages[stage_id]
-        row = {
-            "id": stage_id,
-            "record": canonical(record),
-            "environment": canonical(environment),
-            "ranks": [(name, ranks[name].astype(np.uint8).tobytes()) for name in sorted(ranks)],
-            "cutoff": record["cutoff"],
-        }
+    for stage_id, (record, environment, ranks) in sorted(stages.items()):
+        row = {"id": stage_id, "record": canonical(record), "environment": canonical(environment)}
+        row["ranks"] = [(name, ranks[name].tobytes()) for name in sorted(ranks)]
+        row["cutoff"] = record["cutoff"]
         rows.append(row | {"digest": _row_digest(row)})
-    about = {"format": FORMAT, "profile": profile, "dataset": dataset, "seed": str(seed)}
-    schema = pa.schema(
-        {
-            "id": pa.string(),
-            "record": pa.string(),
-            "environment": pa.string(),
-            "ranks": pa.map_(pa.string(), pa.binary()),
-            "cutoff": pa.uint8(),
-            "digest": pa.string(),
-        },
-        metadata=about,
-    )
-    file = evidence_file(profile, dataset, seed)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    options = {"compression": "zstd", "compression_level": 19, "data_page_size": 1 << 26}
+    about = {"protocol": str(record["spec"]["protocol"]), "profile": profile, "dataset": dataset}
+    table = pa.Table.from_pylist(rows, pa.schema(EVIDENCE, metadata=about | {"seed": str(seed)}))
+    file = paths.results(profile, dataset, local=False) / f"seed-{seed}.parquet"
     with atomic_file(file) as part:
-        table = pa.Table.from_pylist(rows, schema)
-        pq.write_table(table, part, use_dictionary=False, write_statistics=False, **options)
+        pq.write_table(table, part, compression="zstd", compression_level=19, use_dictionary=False)
     return file
 
 
 def publish(stages: Iterable["Stage"]) -> list[Path]:
-    """Turn a user's own results into committed evidence: the maintainer's step before a commit.
+    """Turn one's own results into committed evidence: the maintainer's step before a commit.
 
     Parameters
     ----------
     stages
-        Every stage that the profile's tables, figures and verdicts rest on; their ancestors are added.
+        What a profile's tables, figures and verdicts rest on; their ancestors are added.
 
     Returns
     -------
@@ -243,91 +175,64 @@ def publish(stages: Iterable["Stage"]) -> list[Path]:
     Raises
     ------
     ConfigError
-        If the library has uncommitted changes now or had some when a stage was computed, or if stages
-        were computed by several kinds of processors. Nothing is written then.
+        Before anything is written: if the library has uncommitted changes now or had some when a
+        stage was computed, or if stages were computed on several kinds of processors.
     MissingResultError
         If a stage is not computed.
     """
     if provenance.environment()["dirty"] is not False:
-        raise ConfigError(
-            "found uncommitted changes or no commit of conure_lib; commit them, then publish"
-        )
+        raise ConfigError("conure_lib has uncommitted changes or no commit; commit, then publish")
     files: dict[tuple, dict[str, Stored]] = defaultdict(dict)
     kinds: dict[str, str] = {}
     for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
         environment = one.environment()
         if environment["dirty"] is not False:
-            raise ConfigError(
-                f"{one.id} was computed by uncommitted code; run conure clean, compute again"
-            )
+            raise ConfigError(f"{one.id} was computed by uncommitted code; run conure clean first")
         kinds.setdefault(provenance.kind(environment), one.id)
-        about = {k: v for k, v in environment.items() if k not in ("record_sha256", "sha256")}
         key = (one.config.profile, one.config.data.dataset, one.seed)
-        files[key][one.id] = Stored(one.record(), about, one.store.read(one.id).ranks)
+        files[key][one.id] = one.store.read(one.id)
     if len(kinds) > 1:
         found = "; ".join(f"{kind} ({example})" for kind, example in kinds.items())
-        raise ConfigError(f"found several kinds of processors: {found}; compute all on one of them")
+        raise ConfigError(f"found several kinds of processors: {found}; compute all on one")
     return [write_evidence(*key, stored) for key, stored in sorted(files.items())]
 
 
-def _read_evidence(file: Path) -> dict[str, dict]:
+def _verified(folder: Path, *names: str) -> dict[str, Any]:
+    """Return a local stage's environment, once it and the named files (or all) are as written."""
     try:
-        rows = pq.read_table(file, memory_map=True).to_pylist()
-        return {row["id"]: row for row in rows}
-    except (OSError, pa.ArrowException, KeyError) as error:
-        raise _damaged(file, error, "a Parquet file of stages") from error
+        environment = read_json(folder / ENVIRONMENT)
+        content = {name: value for name, value in environment.items() if name != "sha256"}
+        if _sha256(canonical(content)) != environment["sha256"]:
+            raise ValueError(f"{ENVIRONMENT} is not what was written")
+        for name in names or environment["digests"]:
+            if file_digest(folder / name) != environment["digests"][name]:
+                raise ValueError(f"{name} is not what was written")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        said = f"{folder} is damaged ({error}); delete it and compute it again"
+        raise DamagedResultError(said) from error
+    return environment
 
 
-def _checked(file: Path, row: dict) -> Stored:
-    where = f"{file}, {row['id']}"
-    _demand(where, _row_digest(row), row["digest"])
-    ranks = {name: np.frombuffer(values, np.uint8) for name, values in row["ranks"]}
-    record = json.loads(row["record"])
-    _demand_metrics(where, record, ranks)
+def _checked(row: dict) -> Stored:
+    """Return a committed row's content; raises ValueError unless metrics follow from the ranks."""
+    if _row_digest(row) != row["digest"]:
+        raise ValueError("its content is not what was written")
+    record, ranks = json.loads(row["record"]), _arrays(row["ranks"])
+    for measured in record["metrics"]:
+        values = ranks[measured["measure"]]
+        expected = metric_of(_KINDS[measured["metric"]], values), len(values)
+        if not np.allclose((measured["value"], measured["n"]), expected, rtol=1e-12, atol=0):
+            raise ValueError(f"{measured['measure']} = {measured['value']}, {expected[0]} by ranks")
     return Stored(record, json.loads(row["environment"]), ranks)
+
+
+def _arrays(ranks: Iterable[tuple[str, bytes]]) -> dict[str, np.ndarray]:
+    return {name: np.frombuffer(values, np.uint8) for name, values in ranks}
 
 
 def _row_digest(row: dict) -> str:
     ranks = [[name, _sha256(values)] for name, values in row["ranks"]]
     return _sha256(canonical([row["id"], row["record"], row["environment"], row["cutoff"], ranks]))
-
-
-def _demand_metrics(where: Path | str, record: dict, ranks: dict[str, np.ndarray]) -> None:
-    """Refuse a record whose metrics do not follow from the ranks, whatever its digest says."""
-    for row in record["metrics"]:
-        name = row["measure"]
-        found = (row["value"], row["n"])
-        expected = (metric_of(_KINDS[row["metric"]], ranks[name]), len(ranks[name]))
-        if not np.allclose(found, expected, rtol=1e-12, atol=0):
-            raise _damaged(where, f"{name} = {found[0]:.6g}", f"{expected[0]:.6g} by its ranks")
-
-
-def _demand_file(file: Path, record: dict) -> None:
-    found = file_digest(file) if file.is_file() else "no such file"
-    _demand(file, found, record["digests"].get(file.name, "no digest"))
-
-
-def _demand(where: Path | str, found: str, expected: str) -> None:
-    if found != expected:
-        raise _damaged(where, found, expected)
-
-
-def _damaged(where: Path | str, found: object, expected: object) -> DamagedResultError:
-    own = isinstance(where, Path) and where.is_relative_to(paths.stages())
-    remedy = (
-        f"delete {where.parent}; it is computed again" if own else "restore it with git checkout"
-    )
-    return DamagedResultError(f"{where} is damaged: found {found}, expected {expected}; {remedy}")
-
-
-def _json(file: Path, fields: set[str]) -> dict[str, Any]:
-    try:
-        content = read_json(file)
-    except (OSError, ValueError) as error:
-        raise _damaged(file, error, "JSON") from error
-    if not isinstance(content, dict) or not fields <= content.keys():
-        raise _damaged(file, "other content", f"an object with {', '.join(sorted(fields))}")
-    return content
 
 
 def _sha256(content: str | bytes) -> str:

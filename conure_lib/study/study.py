@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import pandas as pd
 
@@ -16,11 +15,11 @@ from conure_lib.methods.method import Step
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
-from conure_lib.pipeline.store import CommittedStore, LocalStore, Store
+from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.study.profiles import study_config
 
 COMPUTED_ON_DEMAND = ("smoke", "quick")
-"""Profiles small enough for a notebook to compute what is missing; elsewhere it demands the results."""
+"""Profiles small enough for a notebook to compute what is missing; others demand the results."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class Run:
     stages
         By task, the stage whose results are the method's results.
     variant
-        What an experiment changed, "" for the study's own settings and order of tasks.
+        What an experiment changed; "" for the study's own settings and order of tasks.
     """
 
     method: str
@@ -44,7 +43,7 @@ class Run:
 
     @property
     def id(self) -> str:
-        """Twelve hexadecimal digits: a hash of the method and the stages' ids, which hold the seed."""
+        """Twelve hexadecimal digits: a hash of the method and the stages' ids."""
         return content_id([self.method, *(stage.id for stage in self.stages.values())])
 
 
@@ -53,27 +52,27 @@ class Study:
 
     Parameters
     ----------
-    config
-        Everything that determines the results beside data and code.
-    stream
-        The task stream; loaded by ``config.data`` unless given.
+    config, stream
+        Everything that determines the results; the stream is loaded by ``config.data`` if None.
     store
         Where results are: one's own (the default) or the committed evidence.
     growing
-        Tasks may be appended to the stream later: a stage then depends on the stream up to its task
-        alone, so that what is learned already is found again.
+        Whether tasks may be appended to the stream later: a stage then depends on the stream up to
+        its task alone, so that what is learned already is found again.
     """
 
     def __init__(
         self,
         config: StudyConfig,
         stream: TaskStream | None = None,
-        store: Store | None = None,
+        store: LocalStore | CommittedStore | None = None,
         growing: bool = False,
     ) -> None:
-        actions = {key.partition(".")[2] for key in config.train} - {""}
-        if unknown := sorted(actions - set(ACTIONS)):
-            raise ConfigError(f"train: found action {unknown[0]!r}, expected {', '.join(ACTIONS)}")
+        actions = {key.partition(".")[2] for key in config.train} - {"", *ACTIONS}
+        if actions:
+            raise ConfigError(
+                f"train: found action {min(actions)!r}, expected {', '.join(ACTIONS)}"
+            )
         self.config = config
         self.stream = load(config.data) if stream is None else stream
         self.store = LocalStore() if store is None else store
@@ -88,15 +87,7 @@ class Study:
         return isinstance(self.store, LocalStore)
 
     def changed(self, variant: str, **changes: object) -> "Study":
-        """Return the same study with other settings.
-
-        Parameters
-        ----------
-        variant
-            The name that its runs bear.
-        **changes
-            Fields of StudyConfig. Stages that they do not touch are shared.
-        """
+        """Return the same study with other fields of StudyConfig; its runs bear the variant's name."""
         other = copy.copy(self)
         other.config, other.variant = replace(self.config, **changes), variant
         return other
@@ -111,12 +102,10 @@ class Study:
 
         Parameters
         ----------
-        method
-            A key of ``METHODS``.
-        seed
-            Any; not only those of the settings.
+        method, seed
+            A key of ``METHODS``, and any seed.
         order
-            Of the tasks, the stream's unless given; the first one and any of the others.
+            Of the tasks: the stream's unless given; its first task, then any of the others.
 
         Raises
         ------
@@ -135,49 +124,36 @@ class Study:
         return Run(method, seed, stages, self.variant)
 
     def runs(self, methods: Iterable[str], order: tuple[str, ...] | None = None) -> list[Run]:
-        """Return methods by seeds, in this order: one run for each of the study's seeds (see ``run``)."""
+        """Return a run for each method and each of the study's seeds (see ``run``)."""
         return [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
 
     def compute(self, runs: Iterable[Run], workers: int = 1, cluster: str | None = None) -> None:
-        """Compute what is missing of these runs, here or on a cluster, with the same results.
+        """Compute what is missing of these runs (see ``conure_lib.pipeline.scheduler.compute``).
 
-        Parameters
-        ----------
-        runs
-            Of this study or of its variants.
-        workers, cluster
-            Where, as in ``conure_lib.pipeline.scheduler.compute``, which also says what it raises.
-
-        Raises
-        ------
-        ConfigError
-            For a study on committed evidence, which is read-only.
+        Raises ConfigError for a study on committed evidence.
         """
         if not self.local:
-            raise ConfigError(
-                'committed results are read-only; load the study with results="local"'
-            )
+            raise ConfigError('committed results are read-only; load_study(..., results="local")')
         stages = [stage for run in runs for stage in run.stages.values()]
         compute(stages, self.stream, workers, cluster)
 
     def require(self, runs: Iterable[Run]) -> None:
         """Check that the results of these runs are there, all of one kind of processor.
 
-        Raises MissingResultError with what to do, or DamagedResultError.
+        Raises MissingResultError that says what to do.
         """
         stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
         kinds = {provenance.kind(stage.environment()) for stage in stages.values()}
         if len(kinds) > 1 and not self.by_task:
             found = " and ".join(sorted(kinds))
-            raise MissingResultError(
-                f"found results of {found}; make study computes all on this one"
-            )
+            raise MissingResultError(f"found results of {found}; make study computes all on one")
 
     def ready(self, runs: Iterable[Run], workers: int = 1) -> None:
-        """Compute one's own results if the profile is small; else only check that they are there."""
+        """Compute one's own results if the profile is small; else check that they are there."""
         if self.local and self.config.profile in COMPUTED_ON_DEMAND:
             self.compute(runs, workers)
-        self.require(runs)
+        else:
+            self.require(runs)
 
     def results(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Return tidy results: one row per run, task and measure.
@@ -185,43 +161,35 @@ class Study:
         Returns
         -------
         DataFrame
-            dataset, profile, method, variant, task, seed, measure, metric, value, n (test instances),
-            run_id, stage_id and commit.
+            dataset, profile, method, variant, task, seed, measure, metric, value, n (test
+            instances), run_id, stage_id, commit.
         """
         rows = []
         for run in runs:
+            head = {"dataset": self.stream.name, "profile": self.config.profile}
+            head |= {"method": run.method, "variant": run.variant}
             for task, stage in run.stages.items():
-                head = {
-                    "dataset": self.stream.name,
-                    "profile": self.config.profile,
-                    "method": run.method,
-                    "variant": run.variant,
-                    "task": task,
-                    "seed": run.seed,
-                }
-                commit = stage.environment()["commit"]
-                tail = {"run_id": run.id, "stage_id": stage.id, "commit": commit}
-                rows += [head | row | tail for row in stage.record()["metrics"]]
+                ids = {"run_id": run.id, "stage_id": stage.id}
+                ids["commit"] = stage.environment()["commit"]
+                metrics = stage.record()["metrics"]
+                rows += [head | {"task": task, "seed": run.seed} | row | ids for row in metrics]
         return pd.DataFrame(rows)
 
 
 def load_study(
-    dataset: str,
-    profile: str,
-    seeds: Iterable[int] | None = None,
-    results: Literal["committed", "local"] = "committed",
+    dataset: str, profile: str, seeds: Iterable[int] | None = None, results: str = "committed"
 ) -> Study:
     """Return a study of the paper's experiments: what notebooks call first.
 
     Parameters
     ----------
     dataset, profile
-        With committed settings (``conure_lib.study.profiles``).
+        With settings in ``conure_lib.study.profiles``.
     seeds
         Instead of the profile's own.
     results
-        "committed" reads the evidence of a published profile and never trains. "local" reads one's own
-        run; the profiles smoke and quick compute what is missing (``Study.ready``), others demand it.
+        "committed" reads the evidence of a published profile and never trains. "local" reads one's
+        own run; profiles smoke and quick compute what is missing (``Study.ready``).
 
     Raises
     ------
@@ -233,6 +201,5 @@ def load_study(
     if results not in ("committed", "local"):
         raise ConfigError(f"results: found {results!r}, expected 'committed' or 'local'")
     config = study_config(dataset, profile, None if seeds is None else tuple(seeds))
-    return Study(
-        config, store=LocalStore() if results == "local" else CommittedStore(profile, dataset)
-    )
+    committed = results == "committed"
+    return Study(config, store=CommittedStore(profile, dataset) if committed else LocalStore())
