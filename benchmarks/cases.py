@@ -19,7 +19,7 @@ from conure_lib.data.stream import PAD, TEST, TRAIN, Kind, Task, TaskStream
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.models.reference import Plain
-from conure_lib.study.profiles import TTL_RATIOS
+from conure_lib.study.profiles import study_config
 from conure_lib.training.evaluation import evaluate
 from conure_lib.training.loop import epochs
 from conure_lib.training.optimizers import Trainable
@@ -163,7 +163,8 @@ def six_tasks(size: Size) -> ContinualModel:
         "T5": (2, "classification"),
         "T6": (6, "classification"),
     }
-    own_untrained(learner, {name: (*task, TTL_RATIOS[name]) for name, task in tasks.items()})
+    ratios = study_config("synthetic", "standard").prune
+    own_untrained(learner, {name: (*task, ratios[name]) for name, task in tasks.items()})
     return learner
 
 

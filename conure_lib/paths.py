@@ -65,9 +65,9 @@ def benchmarks(local: bool = False) -> Path:
     return _outputs("results", local) / "benchmarks"
 
 
-def tuning() -> Path:
+def tuning(local: bool = False) -> Path:
     """Return the folder of what the search for hyper-parameters tried, one table per dataset."""
-    return ROOT / "results" / "tuning"
+    return _outputs("results", local) / "tuning"
 
 
 def settings(dataset: str) -> Path:

@@ -165,7 +165,7 @@ def test_the_synthetic_cards_counts_are_those_of_the_default_world():
     assert block(text_of("data-cards.md"), "counts synthetic") == expected, (
         f"the card must read:\n{expected}"
     )
-    users = PROFILES["standard"]["synthetic"]["data"].options["n_users"]
+    users = study_config("synthetic", "standard").data.options["n_users"]
     assert f"`standard` takes {users:,} users" in text_of("data-cards.md")
 
 

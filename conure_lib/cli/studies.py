@@ -89,7 +89,7 @@ def tune(args: argparse.Namespace) -> int:
     found = tuning.search(args.dataset, args.profile, args.workers, args.cluster)
     table = found.table()
     print(table[table["chosen"]].drop(columns="stage_id").to_string(index=False))
-    for path in tuning.write(found, args.dataset):
+    for path in tuning.write(found):
         print(f"wrote {short(path)}")
     return 0
 

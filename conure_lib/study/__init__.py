@@ -1,1 +1,4 @@
-"""Runs, experiments, profiles, the search for hyper-parameters, notebooks."""
+"""Studies: runs of methods on a stream, the paper's experiments, their settings and notebooks.
+
+May import everything up to ``pipeline``; knows no statistics and draws nothing.
+"""

@@ -1,34 +1,38 @@
-"""The paper's experiments beside Table 2: which runs each of them consists of. Equal stages are shared."""
+"""The paper's experiments: which runs each of them consists of. Equal stages are shared."""
 
 from collections.abc import Callable
 from dataclasses import replace
 
 from conure_lib.config import ModelConfig
 from conure_lib.methods import COMPARED
-from conure_lib.study.profiles import EMBEDDING_RATIOS
 from conure_lib.study.study import Run, Study
 
 CONURE = ("Conure-", "Conure")
 SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3
 RATIOS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.95
 FEW = 0.25  # of the training part (80% of all instances): 20% of all
+EMBEDDING_RATIOS = {"T1": 0.3, "T2": 0.8, "T3": 0.8, "*": 0.8}  # Table 5
 ORDERS = {"Order1": (), "Order2": ("T1", "T2", "T6", "T3"), "Order3": ("T1", "T6", "T2", "T3")}
 
 
 def percent(ratio: float) -> str:
-    """A pruning ratio as the paper writes it: 0.7 is "pr70"."""
+    """Return a pruning ratio as the paper writes it: 0.7 is "pr70"."""
     return f"pr{round(100 * ratio)}"
 
 
 def baselines(study: Study) -> list[Run]:
-    """Table 2, Fig. 2 and Fig. 6: every method on every task."""
+    """Return Table 2, Fig. 2 and Fig. 6: every compared method on every task."""
     return study.runs(COMPARED)
 
 
 def overparameterization(study: Study) -> list[Run]:
-    """Fig. 3: T1 as trained ("Conure-"), pruned by several ratios, and retrained after the highest.
+    """Return Fig. 3: T1 as trained, pruned by several ratios, and retrained after the highest.
 
-    Variants are "normal pr30" and so on; "small" is a network of half the width and half the blocks.
+    Returns
+    -------
+    list of Run
+        Variants "normal pr30" and so on of "Conure-" (as trained), "Conure, not retrained" and
+        "Conure"; "small pr30" and so on of a network of half the width and half the blocks.
     """
     runs, first = [], study.order[:1]
     for name, model in (("normal", study.config.model), ("small", smaller(study.config.model))):
@@ -41,13 +45,19 @@ def overparameterization(study: Study) -> list[Run]:
 
 
 def smaller(model: ModelConfig) -> ModelConfig:
-    """A network of half the width and half the blocks (Fig. 3 b)."""
+    """Return a network of half the width and half the blocks (Fig. 3 b)."""
     blocks = max(1, len(model.dilations) // 2)
     return replace(model, width=max(1, model.width // 2), dilations=model.dilations[:blocks])
 
 
 def transfer(study: Study) -> list[Run]:
-    """Table 3: T3 after T1 and T2, and right after T1 ("noT2"), on all its training data and on a few."""
+    """Return Table 3: T3 after T1 and T2, and right after T1, on all its training data and on few.
+
+    Returns
+    -------
+    list of Run
+        Variants "T2 all", "noT2 all", "T2 20%", "noT2 20%" of "Conure-" and "Conure".
+    """
     few = {**study.config.train, "T3.train": replace(study.config.training("T3"), share=FEW)}
     runs = []
     for data, train in (("all", study.config.train), ("20%", few)):
@@ -57,31 +67,46 @@ def transfer(study: Study) -> list[Run]:
 
 
 def task_orders(study: Study) -> list[Run]:
-    """Table 4: the order of tasks; none for a stream without T6."""
+    """Return Table 4: "Conure-" and "Conure" in three orders of tasks; none without T3 and T6.
+
+    Returns
+    -------
+    list of Run
+        Variants "Order1", "Order2", "Order3".
+    """
     if not set(ORDERS["Order2"]) <= set(study.order):
         return []
-    return [
-        run
-        for name, order in ORDERS.items()
-        for run in study.changed(name).runs(CONURE, order or study.order)
-    ]
+    runs = (study.changed(n).runs(CONURE, order or study.order) for n, order in ORDERS.items())
+    return [run for group in runs for run in group]
 
 
 def pruning_ratios(study: Study) -> list[Run]:
-    """Fig. 7: T2 and T6, each pruned by many ratios after the same training; earlier tasks as in the study."""
+    """Return Fig. 7: T2 and T6, each pruned by many ratios; earlier tasks as in the study.
+
+    Returns
+    -------
+    list of Run
+        Variants "pr10" and so on of "Conure-", "Conure" and "Conure, not retrained", each run with
+        the stage of T2 or of T6 alone.
+    """
     runs = []
     for task in (task for task in ("T2", "T6") if task in study.order):
+        order = study.order[: study.order.index(task) + 1]
         for ratio in RATIOS:
             one = study.changed(percent(ratio), prune={**study.config.prune, task: ratio})
-            for run in one.runs(
-                (*CONURE, "Conure, not retrained"), study.order[: study.order.index(task) + 1]
-            ):
-                runs.append(replace(run, stages={task: run.stages[task]}))
+            found = one.runs((*CONURE, "Conure, not retrained"), order)
+            runs += [replace(run, stages={task: run.stages[task]}) for run in found]
     return runs
 
 
 def embedding_pruning(study: Study) -> list[Run]:
-    """Table 5: T1 to T3 with the kernels pruned and retrained alone, and together with the embedding."""
+    """Return Table 5: T1 to T3 with the kernels pruned alone, and together with the embedding.
+
+    Returns
+    -------
+    list of Run
+        Variants "kernels" and "kernels and embedding" of "Conure-" and "Conure".
+    """
     order = ("T1", "T2", "T3")
     both = study.changed("kernels and embedding", prune_embedding=EMBEDDING_RATIOS)
     return study.changed("kernels").runs(CONURE, order) + both.runs(CONURE, order)
@@ -104,10 +129,10 @@ AGAINST_NOISE = ("Popularity", "STL", "Conure")
 
 
 def dials(study: Study) -> dict[str, Study]:
-    """Worlds whose truth is known: a synthetic study on a stream of its own per setting of a dial.
+    """Return synthetic studies whose truth is known: one per setting of the generator.
 
-    How related clicks (T2) and likes (T3) are, likes that contradict clicks, and pure noise. Raises DataError
-    for another dataset.
+    How related clicks (T2) and likes (T3) are, likes that contradict clicks, and pure noise.
+    Raises DataError for another dataset.
     """
     points = {}
     for name, dial in _DIALS.items():
@@ -118,8 +143,11 @@ def dials(study: Study) -> dict[str, Study]:
 
 
 def dial_runs(points: dict[str, Study]) -> list[Run]:
-    """What is asked of each world: T3 after T1 and T2 ("T2 <world>"), right after T1, and by popularity ("noT2
-    <world>"); of noise, whether anything is learned. Each world's runs are computed on its own stream."""
+    """Return the runs of ``dials``, each to be computed on its own stream.
+
+    Of noise, whether anything is learned; of the others T3 after T1 and T2 ("T2 NAME"), right after
+    T1, and by popularity (both "noT2 NAME").
+    """
     runs = []
     for name, point in points.items():
         if name == "noise":
@@ -128,3 +156,13 @@ def dial_runs(points: dict[str, Study]) -> list[Run]:
         runs += point.changed(f"T2 {name}").runs(["Conure-"], ("T1", "T2", "T3"))
         runs += point.changed(f"noT2 {name}").runs(["Conure-", "Popularity"], ("T1", "T3"))
     return runs
+
+
+def everything(study: Study) -> list[tuple[Study, list[Run]]]:
+    """Return all runs that the notebooks need, with the study whose stream they are computed on.
+
+    The first pair holds ``EXPERIMENTS``; on synthetic data those of ``dials`` follow.
+    """
+    own = [run for experiment in EXPERIMENTS.values() for run in experiment(study)]
+    points = dials(study) if study.config.data.dataset == "synthetic" else {}
+    return [(study, own), *((point, dial_runs({n: point})) for n, point in points.items())]

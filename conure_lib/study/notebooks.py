@@ -1,9 +1,10 @@
-"""Notebooks as products: checked parameters, batch execution by papermill, clean copies for nbval."""
+"""Notebooks as products: batch execution by papermill, and clean copies for nbval."""
 
 import json
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import papermill
@@ -11,98 +12,86 @@ from nbconvert.preprocessors import ExecutePreprocessor
 from tqdm.auto import tqdm
 
 from conure_lib import paths
-from conure_lib.config import MAX_INT
-from conure_lib.data.registry import DATASETS
-from conure_lib.errors import NotebookError
-from conure_lib.files import atomic_file
-from conure_lib.study.profiles import PROFILES
+from conure_lib.errors import ConfigError, NotebookError
+from conure_lib.files import atomic_file, read_text
+from conure_lib.study.parameters import demand_names, demand_values
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
-INJECTED = "injected-parameters"
-"""The tag of the cell that papermill puts in."""
+INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TIMEOUT_S = 3600
 ONLY_FOR = {"09_synthetic_truth": "synthetic"}
 """Notebooks that argue with one dataset alone."""
 
 
 def all_notebooks() -> list[Path]:
-    """The study's notebooks in order of their numbers."""
+    """Return the study's notebooks in the order of their numbers."""
     return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
 
 
-def known_parameters(notebook: Path, parameters: dict) -> dict:
-    """The parameters, once it is sure that the notebook takes all of them: papermill itself only warns.
-
-    Raises NotebookError for an unknown name, a value of DATASET, PROFILE or SEEDS that cannot be meant, or a
-    notebook without a cell tagged "parameters".
-    """
+def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
+    """Raise NotebookError, in one line, for parameters that the notebook does not take."""
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:
-        raise NotebookError(f"{notebook.name}: no cell tagged 'parameters'")
-    unknown = set(parameters) - set(declared)
-    if unknown:
-        raise NotebookError(
-            f"{notebook.name} has no parameter {sorted(unknown, key=str)}; it has {sorted(declared)}"
-        )
-    for name, known in (("DATASET", DATASETS), ("PROFILE", PROFILES)):
-        value = parameters.get(name, next(iter(known)))
-        if not isinstance(value, str) or value not in known:
-            raise NotebookError(
-                f"{notebook.name}: found {name} = {value!r}; wanted: one of {', '.join(known)}"
-            )
-    seeds = parameters.get("SEEDS")
-    fit = isinstance(seeds, list | tuple) and all(
-        type(s) is int and 0 <= s <= MAX_INT for s in seeds
-    )
-    if seeds is not None and not (fit and 0 < len(set(seeds)) == len(seeds)):
-        wanted = f"None, or a list of distinct integers from 0 to {MAX_INT}"
-        raise NotebookError(f"{notebook.name}: found SEEDS = {seeds!r}; wanted: {wanted}")
-    return parameters
+        raise NotebookError(f"{notebook.name}: found no cell tagged 'parameters', expected one")
+    try:
+        demand_names(parameters, declared)
+        demand_values(parameters)
+    except ConfigError as error:
+        raise NotebookError(f"{notebook.name}: {error}") from error
 
 
-def run_all(parameters: dict, folder: Path, names: list[str] | None = None) -> list[dict]:
-    """Executes notebooks one after the other; a failure does not stop the others.
+def run_all(
+    parameters: dict[str, Any], folder: Path, names: list[str] | None = None
+) -> list[dict[str, Any]]:
+    """Execute notebooks one after the other; a failure does not stop the others.
 
-    parameters: the same for all. folder: where the executed copies go. names: file stems, all if None; those
-    that are ``ONLY_FOR`` another dataset than parameters["DATASET"] are left out.
-    Returns a row per notebook: name, seconds, error ("" if none). Raises NotebookError before anything runs.
+    Parameters
+    ----------
+    parameters : dict
+        The same for all notebooks.
+    folder : Path
+        Where the executed copies go. They hold no times and no paths, so that the same results
+        give the same files.
+    names : list of str, optional
+        Notebooks without their suffix; all unless given. Those for one dataset (``ONLY_FOR``) are
+        left out for others.
+
+    Returns
+    -------
+    list of dict
+        Per notebook its name, seconds, and error ("" if there was none).
+
+    Raises
+    ------
+    NotebookError
+        For an unknown notebook or parameter, before anything runs.
     """
-    chosen = all_notebooks()
-    if names:
-        missing = set(names) - {n.stem for n in chosen}
-        if missing:
-            raise NotebookError(
-                f"no notebook {sorted(missing)}; there are {[n.stem for n in chosen]}"
-            )
-        chosen = [n for n in chosen if n.stem in names]
-    chosen = [n for n in chosen if ONLY_FOR.get(n.stem) in (None, parameters.get("DATASET"))]
-    todo = [(n, known_parameters(n, parameters)) for n in chosen]
+    known = {notebook.stem: notebook for notebook in all_notebooks()}
+    if unknown := sorted(set(names or ()) - set(known)):
+        raise NotebookError(f"notebooks: found {unknown[0]!r}, expected {', '.join(known)}")
+    dataset = parameters.get("DATASET")
+    chosen = [known[n] for n in names or known if ONLY_FOR.get(n, dataset) == dataset]
+    for notebook in chosen:
+        check_parameters(notebook, parameters)
     folder.mkdir(parents=True, exist_ok=True)
     rows = []
-    bar = tqdm(todo, desc="notebooks", unit="notebook")
-    for notebook, given in bar:
+    for notebook in (bar := tqdm(chosen, desc="notebooks", unit="notebook")):
         bar.set_postfix_str(notebook.stem)
         started, error = time.time(), ""
         try:
             with atomic_file(folder / notebook.name) as part:
-                papermill.execute_notebook(
-                    str(notebook),
-                    str(part),
-                    given,
-                    cwd=str(paths.NOTEBOOKS.parent),
-                    progress_bar=False,
-                )
-                _without_traces(part)
-        except Exception as failure:  # any failure of a kernel is this notebook's result
-            error = str(failure).strip().splitlines()[-1] if str(failure).strip() else repr(failure)
-        rows.append(
-            {"notebook": notebook.stem, "seconds": round(time.time() - started, 1), "error": error}
-        )
+                options = {"cwd": str(paths.NOTEBOOKS.parent), "progress_bar": False}
+                papermill.execute_notebook(str(notebook), str(part), parameters, **options)
+                _clean(part)
+        except Exception as failure:  # whatever happened in a kernel is this notebook's result
+            error = (str(failure).strip() or repr(failure)).splitlines()[-1]
+        seconds = round(time.time() - started, 1)
+        rows.append({"notebook": notebook.stem, "seconds": seconds, "error": error})
     return rows
 
 
 def refresh(notebook: Path) -> None:
-    """Executes a notebook with its defaults and keeps exactly the outputs that nbval compares."""
+    """Execute a notebook with its defaults and keep exactly the outputs that nbval compares."""
     content = nbformat.read(notebook, as_version=4)
     executor = ExecutePreprocessor(timeout=TIMEOUT_S, kernel_name="python3")
     executor.preprocess(content, {"metadata": {"path": str(paths.NOTEBOOKS.parent)}})
@@ -110,38 +99,27 @@ def refresh(notebook: Path) -> None:
         if cell.cell_type == "code" and CHECKED not in cell.source:
             cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("execution", None)
-    content.metadata = {
-        "kernelspec": content.metadata["kernelspec"],
-        "language_info": {"name": "python"},
-    }
-    notebook.write_text(nbformat.writes(content, indent=1) + "\n")
+    kernel = content.metadata["kernelspec"]
+    content.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    notebook.write_text(nbformat.writes(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _without_traces(executed: Path) -> None:
-    """An executed copy without times, paths and progress, so that the same results give the same file."""
-    content = json.loads(executed.read_text())
-    content["metadata"].pop("papermill", None)
+def _clean(executed: Path) -> None:
+    """Remove times, progress, addresses in memory and papermill's random cell id from a copy."""
+    content = json.loads(read_text(executed))
+    for key in ("papermill", "widgets"):
+        content["metadata"].pop(key, None)
     for cell in content["cells"]:
         for key in ("papermill", "execution"):
             cell["metadata"].pop(key, None)
         if INJECTED in cell["metadata"].get("tags", []):
-            cell["id"] = INJECTED  # papermill draws a new one each time
+            cell["id"] = INJECTED
         if cell["cell_type"] == "code":
             cell["outputs"] = [o for o in cell["outputs"] if not _is_progress(o)]
-    content["metadata"].pop("widgets", None)
-    executed.write_text(_without_chance(json.dumps(content, indent=1, ensure_ascii=False)) + "\n")
+    text = re.sub(r" at 0x[0-9a-f]+>", ">", json.dumps(content, indent=1, ensure_ascii=False))
+    executed.write_text(text + "\n", encoding="utf-8")
 
 
-def _without_chance(text: str) -> str:
-    """A notebook's JSON without addresses in memory; the ids that pandas draws for styled tables are counted."""
-    text = re.sub(r" at 0x[0-9a-f]+>", ">", text)
-    for number, drawn in enumerate(dict.fromkeys(re.findall(r'id=\\"(T_[0-9a-f]{5})\\"', text))):
-        text = text.replace(drawn, f"T_{number:05d}")
-    return text
-
-
-def _is_progress(output: dict) -> bool:
-    """Whether an output is a progress bar or a message on the error stream."""
-    return output.get(
-        "name"
-    ) == "stderr" or "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+def _is_progress(output: dict[str, Any]) -> bool:
+    widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
+    return widget or output.get("name") == "stderr"

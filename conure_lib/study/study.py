@@ -16,6 +16,7 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.pipeline.store import CommittedStore, LocalStore
+from conure_lib.study.parameters import demand_names, demand_results, injected
 from conure_lib.study.profiles import study_config
 
 COMPUTED_ON_DEMAND = ("smoke", "quick")
@@ -198,8 +199,8 @@ def load_study(
     MissingResultError
         If there is no committed evidence of this profile on this dataset.
     """
-    if results not in ("committed", "local"):
-        raise ConfigError(f"results: found {results!r}, expected 'committed' or 'local'")
-    config = study_config(dataset, profile, None if seeds is None else tuple(seeds))
+    demand_names(injected())
+    demand_results(results)
+    config = study_config(dataset, profile, seeds)
     committed = results == "committed"
     return Study(config, store=CommittedStore(profile, dataset) if committed else LocalStore())

@@ -1,57 +1,60 @@
-"""The search for hyper-parameters: small, stated, on validation data of the tuning seed, alike for all methods.
+"""The search for hyper-parameters: small, stated, on validation data of the tuning seed.
 
-One dial is turned after the other, from the base settings on; a value is taken if it is strictly better. T1 goes
-first; then each later task, for every method by itself with the same number of tries.
+One hyper-parameter after the other is varied, from the base settings on; a value is taken if it is
+strictly better. T1 goes first; then each later task, for every method by itself with the same
+number of settings tried (``Method.search``).
 """
 
-import json
 from dataclasses import asdict, replace
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from conure_lib import paths
-from conure_lib.config import ModelConfig, StudyConfig, TrainConfig
+from conure_lib.config import ModelConfig, StudyConfig, TrainConfig, spec
+from conure_lib.files import read_json, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import Step
-from conure_lib.study.profiles import study_config
-from conure_lib.study.study import Study, compute
+from conure_lib.pipeline.scheduler import compute
+from conure_lib.pipeline.stage import Stage
+from conure_lib.study.profiles import settings_file, study_config
+from conure_lib.study.study import Study
 
 TUNING_SEED = 0
 MODELS = tuple(ModelConfig(width, (1, 4) * n) for width in (32, 64) for n in (1, 2))
-"""Networks tried on T1. Wider ones would take the standard profile beyond some hours on two cores."""
+"""Networks tried on T1; wider ones would take the standard profile many hours on two cores."""
 RETRAIN_RATES = (1.0, 0.3, 0.1)
 """Learning rates of retraining T1 relative to training it; the best one serves all tasks."""
-
-T1_DIALS = {"learning_rate": (0.003, 0.01, 0.03), "l2": (0.0, 0.001)}
+T1_SEARCH = {"learning_rate": (0.003, 0.01, 0.03), "l2": (0.0, 0.001)}
 TUNED = tuple(name for name, method in METHODS.items() if method.search)
-"""Methods with settings of their own; Conure retrains from Conure-, parallel patches take the serial ones'."""
+"""Methods with settings of their own; others take those of another method, or have none."""
 
 
 class Search:
-    """The state of a search: the study with the best settings so far, and a row per setting tried."""
+    """The state of a search: the study with the best settings so far, one row per setting tried."""
 
     def __init__(self, config: StudyConfig, workers: int = 1, cluster: str | None = None) -> None:
         self.study = Study(replace(config, seeds=(TUNING_SEED,)))
         self.workers, self.cluster = workers, cluster
-        self.rows: list[dict] = []
+        self.rows: list[dict[str, Any]] = []
 
-    def turn(self, turned: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
-        """Trains each step under each of its contenders; the best one by validation, the first among equals.
+    def try_all(self, tried: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
+        """Train each step in each of its candidate studies; return the best by validation.
 
-        turned: per step the name of the dial and the contenders, the study as it is first.
+        ``tried`` holds per step the name of what is varied, and the candidates; the first one is
+        the study as it is, which stays among equals.
         """
         stages = {
-            step: [one.stage(step, TUNING_SEED) for one in studies]
-            for step, (_, studies) in turned.items()
+            s: [one.stage(s, TUNING_SEED) for one in found] for s, (_, found) in tried.items()
         }
-        several = [stage for contenders in stages.values() for stage in contenders]
-        compute(several, self.study.stream, self.workers, self.cluster)
+        everywhere = [stage for candidates in stages.values() for stage in candidates]
+        compute(everywhere, self.study.stream, self.workers, self.cluster)
         best = {}
-        for step, (dial, studies) in turned.items():
-            rows = [_row(dial, stage) for stage in stages[step]]
+        for step, (name, studies) in tried.items():
+            rows = [_row(name, stage) for stage in stages[step]]
             values = [row["validation"] for row in rows]
             best[step] = studies[values.index(max(values))]
             known = {row["stage_id"] for row in self.rows}
@@ -59,90 +62,108 @@ class Search:
         return best
 
     def first_task(self) -> None:
-        """T1: the network, the learning rate, l2; then the rate of retraining."""
-        chain = conure_chain(self.study.order)[self.study.order[0]]
-        step, name = chain["train"], self.study.order[0]
-        others = [m for m in MODELS if m != self.study.config.model]
-        models = [self.study, *(self.study.changed("", model=m) for m in others)]
-        self.study = self.turn({step: ("model", models)})[step]
-        for dial, values in T1_DIALS.items():
-            self.study = self.turn({step: (dial, _contenders(self.study, name, dial, values))})[
-                step
-            ]
-        others = [rate for rate in RETRAIN_RATES if rate != self.study.config.retrain_rate]
-        rates = [self.study, *(self.study.changed("", retrain_rate=rate) for rate in others)]
-        self.study = self.turn({chain["retrain"]: ("retrain_rate", rates)})[chain["retrain"]]
+        """Search for T1: the network, the learning rate, l2; then the rate of retraining."""
+        task = self.study.order[0]
+        chain = conure_chain(self.study.order)[task]
+        step = chain["train"]
+        self.study = self.try_all({step: ("model", self._changed("model", MODELS))})[step]
+        for name, values in T1_SEARCH.items():
+            self.study = self.try_all({step: (name, _varied(self.study, task, name, values))})[step]
+        step, rates = chain["retrain"], self._changed("retrain_rate", RETRAIN_RATES)
+        self.study = self.try_all({step: ("retrain_rate", rates)})[step]
 
-    def later_task(self, name: str) -> None:
-        """Every method on one task; the methods do not depend on each other's settings."""
-        steps = {METHODS[method].recipe(self.study.order)[name]: method for method in TUNED}
-        kind = self.study.stream[name].kind
+    def later_task(self, task: str) -> None:
+        """Search for every method on one task; methods do not depend on each other's settings."""
+        steps = {METHODS[method].recipe(self.study.order)[task]: method for method in TUNED}
+        kind = self.study.stream[task].kind
         best = dict.fromkeys(steps, self.study)
-        dials = {step: METHODS[method].search[kind].items() for step, method in steps.items()}
-        for turn in zip_longest(*dials.values()):
-            turned = {step: dial for step, dial in zip(steps, turn, strict=True) if dial}
-            contenders = {
-                s: _contenders(best[s], f"{name}.{s.action}", *dial) for s, dial in turned.items()
-            }
-            best |= self.turn(
-                {step: (dial, contenders[step]) for step, (dial, _) in turned.items()}
+        spaces = [METHODS[method].search[kind].items() for method in steps.values()]
+        for varied in zip_longest(*spaces):
+            best |= self.try_all(
+                {
+                    step: (one[0], _varied(best[step], f"{task}.{step.action}", *one))
+                    for step, one in zip(steps, varied, strict=True)
+                    if one
+                }
             )
-        chosen = {
-            f"{name}.{s.action}": one.config.training(name, s.action) for s, one in best.items()
-        }
-        chosen[f"{name}.patched-parallel"] = chosen[f"{name}.patched-serial"]
-        self.study = self.study.changed("", train={**self.study.config.train, **chosen})
+        actions = {method: step.action for step, method in steps.items()}
+        chosen = {s.action: one.config.training(task, s.action) for s, one in best.items()}
+        for method in METHODS.values():
+            own = method.recipe(self.study.order)[task].action
+            if method.settings_of and own not in ("prune", "retrain"):
+                chosen[own] = chosen[actions[method.settings_of]]
+        train = {f"{task}.{action}": settings for action, settings in chosen.items()}
+        self.study = self.study.changed("", train={**self.study.config.train, **train})
 
     def table(self) -> pd.DataFrame:
-        """One row per setting tried; ``chosen`` marks what the study goes on with."""
-        chosen = set()
-        for name, steps in conure_chain(self.study.order).items():
-            chosen.add(self.study.stage(steps["train"], TUNING_SEED).id)
-            chosen.add(self.study.stage(steps["retrain"], TUNING_SEED).id)
-            for method in TUNED:
-                if name in (recipe := METHODS[method].recipe(self.study.order)):
-                    chosen.add(self.study.stage(recipe[name], TUNING_SEED).id)
+        """Return one row per setting tried; ``chosen`` marks what the study goes on with."""
+        recipes = [METHODS[method].recipe(self.study.order) for method in (*TUNED, "Conure")]
+        steps = {step for recipe in recipes for step in recipe.values()}
+        chosen = {self.study.stage(step, TUNING_SEED).id for step in steps}
         table = pd.DataFrame(self.rows)
         return table.assign(chosen=table["stage_id"].isin(chosen))
 
+    def _changed(self, field: str, values: tuple[Any, ...]) -> list[Study]:
+        """Return the study as it is, then with each other value of one of its own settings."""
+        others = [value for value in values if value != getattr(self.study.config, field)]
+        return [self.study, *(self.study.changed("", **{field: value}) for value in others)]
+
 
 def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = None) -> Search:
-    """Runs the whole search, from the settings before any search on. workers, cluster: see ``Study.compute``."""
+    """Run the whole search, from the settings before any search on.
+
+    Parameters
+    ----------
+    dataset, profile : str
+        Keys of ``PROFILES``.
+    workers, cluster
+        See ``Study.compute``.
+
+    Returns
+    -------
+    Search
+        ``study`` has the settings chosen, ``table()`` says what was tried.
+    """
     found = Search(study_config(dataset, profile, tuned=False), workers, cluster)
     found.first_task()
-    for name in found.study.order[1:]:
-        found.later_task(name)
+    for task in found.study.order[1:]:
+        found.later_task(task)
     return found
 
 
-def write(found: Search, dataset: str) -> list[Path]:
-    """What was tried as results/tuning/<dataset>.csv, what was chosen as conure_lib/settings/<dataset>.json."""
-    tried, settings = paths.tuning() / f"{dataset}.csv", paths.settings(dataset)
-    for path in (tried, settings):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    found.table().to_csv(tried, index=False, float_format="%.6g")
+def write(found: Search) -> list[Path]:
+    """Write what was tried (CSV) and the new settings (JSON) to results/local/tuning.
+
+    They count once the JSON file replaces the one in ``conure_lib/study/settings``.
+    """
     config = found.study.config
-    train = {key: asdict(one) for key, one in config.train.items() if key == "T1" or "." in key}
-    chosen = {"model": asdict(config.model), "retrain_rate": config.retrain_rate, "train": train}
-    settings.write_text(json.dumps(chosen, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return [tried, settings]
+    name = config.data.dataset
+    folder = paths.tuning(local=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    found.table().to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    train = {key: spec(one) for key, one in config.train.items() if key == "T1" or "." in key}
+    model = {"width": config.model.width, "dilations": config.model.dilations}
+    chosen = {"model": model, "retrain_rate": config.retrain_rate, "train": train}
+    settings = read_json(settings_file(name, config.profile)) | {"chosen": chosen}
+    write_json(folder / f"{name}.json", settings)
+    return [folder / f"{name}.csv", folder / f"{name}.json"]
 
 
-def _contenders(study: Study, key: str, dial: str, values: tuple[float, ...]) -> list[Study]:
-    """The study as it is, then with each other value of the dial for a task or one of its actions."""
+def _varied(study: Study, key: str, name: str, values: tuple[float, ...]) -> list[Study]:
+    """Return the study as it is, then with each other value of a setting of "TASK.ACTION"."""
     task, _, action = key.partition(".")
     now: TrainConfig = study.config.training(task, action or "train")
-    others = [replace(now, **{dial: value}) for value in values if value != getattr(now, dial)]
+    others = [replace(now, **{name: value}) for value in values if value != getattr(now, name)]
     return [study, *(study.changed("", train={**study.config.train, key: one}) for one in others)]
 
 
-def _row(dial: str, stage) -> dict:
+def _row(name: str, stage: Stage) -> dict[str, Any]:
     curve = stage.record()["curve"]
     step, config = stage.step, stage.config
     return {
         "task": step.task,
         "action": step.action,
-        "dial": dial,
+        "varied": name,
         "width": config.model.width,
         "blocks": len(config.model.dilations),
         **asdict(config.training(step.task, step.action)),

@@ -27,7 +27,7 @@ from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import Step
 from conure_lib.methods.stl import weight_change
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.study.profiles import EMBEDDING_RATIOS
+from conure_lib.study.experiments import EMBEDDING_RATIOS
 from conure_lib.study.study import Study
 from conure_lib.training import loop as train
 from conure_lib.training.evaluation import metric_of, popularity_ranks, scores_of

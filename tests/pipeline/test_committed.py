@@ -119,5 +119,5 @@ def test_the_settings_are_what_the_search_chose(path):
 
 
 def test_tuning_and_reporting_use_different_seeds():
-    for datasets in PROFILES.values():
-        assert all(0 not in fields["seeds"] for fields in datasets.values())
+    for profile, datasets in PROFILES.items():
+        assert all(0 not in study_config(name, profile).seeds for name in datasets)

@@ -1,136 +1,101 @@
-"""The committed settings: valid all of them; what a search chose is taken over, but never by the smoke profile."""
+"""The committed settings are valid; what a search chose is used, never by the profile smoke."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 
 from conure_lib import paths
-from conure_lib.config import ModelConfig, TrainConfig, content_id
+from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.errors import ConfigError
-from conure_lib.study.profiles import (
-    EMBEDDING_RATIOS,
-    PROFILES,
-    TTL_RATIOS,
-    study_config,
-    with_chosen,
-)
+from conure_lib.files import read_json
+from conure_lib.study.profiles import PROFILES, study_config
+from conure_lib.study.tuning import TUNING_SEED
 
-EVERY = [(profile, dataset) for profile, known in PROFILES.items() for dataset in known]
+EVERY = [(dataset, profile) for profile, known in PROFILES.items() for dataset in known]
+TTL_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9, "*": 0.9}
 
 
 @pytest.fixture
 def chosen(tmp_path, monkeypatch):
-    """A search's choice for every dataset, in a folder of its own."""
+    """Settings in a folder of the test's own; change ``chosen`` and ``save`` it."""
+    originals = {path.stem: read_json(path) for path in paths.settings("smoke").parent.iterdir()}
     monkeypatch.setattr(paths, "settings", lambda dataset: tmp_path / f"{dataset}.json")
-    content = {
-        "model": asdict(ModelConfig(width=24, dilations=(1, 2, 4))),
+    choice = {
+        "model": {"width": 24, "dilations": [1, 2, 4]},
         "retrain_rate": 0.25,
-        "train": {
-            "T1": asdict(TrainConfig(epochs=7, learning_rate=0.125)),
-            "T2.finetune": asdict(TrainConfig(epochs=5, l2=0.5)),
-        },
+        "train": {"T1": {"epochs": 7}, "T2.finetune": {"epochs": 5, "l2": 0.5}},
     }
-    for dataset in {dataset for _, dataset in EVERY}:
-        paths.settings(dataset).write_text(json.dumps(content))
-    return content
+
+    def save(**changes):
+        for name, content in originals.items():
+            text = json.dumps(content | {"chosen": choice | changes})
+            paths.settings(name).write_text(text)
+
+    save()
+    return save
 
 
-@pytest.fixture
-def nothing_chosen(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "settings", lambda dataset: tmp_path / "none" / f"{dataset}.json")
+@pytest.mark.parametrize(("dataset", "profile"), EVERY)
+def test_every_committed_setting_is_valid(dataset, profile):
+    for tuned in (True, False):
+        config = study_config(dataset, profile, tuned=tuned)
+        assert (config.profile, config.data.dataset) == (profile, dataset)
+        assert (config.prune, config.prune_embedding) == (TTL_RATIOS, {})
+        assert TUNING_SEED not in config.seeds
+        assert study_config(dataset, profile, [5, 7], tuned) == replace(config, seeds=(5, 7))
 
 
-def test_unknown_profiles_and_datasets():
-    with pytest.raises(ConfigError, match=r"'huge' is unknown; known are .*smoke"):
-        study_config("synthetic", "huge")
-    with pytest.raises(
-        ConfigError, match=r"'smoke' has no settings for 'mars'; it has .*synthetic"
-    ):
-        study_config("mars", "smoke")
-
-
-@pytest.mark.parametrize(("profile", "dataset"), EVERY)
-def test_seeds_replace_the_profiles_own(profile, dataset):
-    assert study_config(dataset, profile, (5, 7)).seeds == (5, 7)
-    assert study_config(dataset, profile).seeds == PROFILES[profile][dataset]["seeds"]
-
-
-@pytest.mark.parametrize("tuned", [True, False])
-@pytest.mark.parametrize(("profile", "dataset"), EVERY)
-def test_every_committed_setting_is_valid(profile, dataset, tuned):
-    study = study_config(dataset, profile, tuned=tuned)
-    assert (study.profile, study.data.dataset) == (profile, dataset)
-    assert content_id(study) == content_id(asdict(study))
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("mars", "smoke"), "dataset of the profile smoke: found 'mars', expected synthetic"),
+        (("ttl", "huge"), "profile: found 'huge', expected smoke or quick or standard"),
+        (("ttl", "paper"), "profile: found 'paper', expected smoke or quick or standard"),
+        (("ttl", None), "profile: found None, expected smoke or quick or standard"),
+        (
+            ("synthetic", "smoke", 2),
+            r"seeds: found 2, expected None or a list of distinct .*\[1, 2\]",
+        ),
+        (("synthetic", "smoke", "[1,2]"), r"seeds: found '\[1,2\]', expected None or a list"),
+        (("synthetic", "smoke", [1, 1]), r"seeds: found \(1, 1\), expected each seed once"),
+        (("synthetic", "smoke", [1.5]), r"seeds\[0\]: found 1.5, expected a valid integer"),
+        (("synthetic", "smoke", []), r"seeds: found \(\), expected at least 1"),
+    ],
+)
+def test_what_there_is_not_is_named_in_one_line(arguments, message):
+    with pytest.raises(ConfigError, match=message) as found:
+        study_config(*arguments)
+    assert "\n" not in str(found.value)
 
 
 def test_quick_is_standard_on_fewer_seeds():
     for dataset in PROFILES["quick"]:
-        quick, standard = (
-            asdict(study_config(dataset, profile)) for profile in ("quick", "standard")
-        )
-        assert set(quick.pop("seeds")) < set(standard.pop("seeds"))
-        assert (quick.pop("profile"), standard.pop("profile")) == ("quick", "standard")
-        assert quick == standard
+        quick, standard = (study_config(dataset, profile) for profile in ("quick", "standard"))
+        assert set(quick.seeds) < set(standard.seeds)
+        assert replace(quick, profile="standard", seeds=standard.seeds) == standard
 
 
-def test_the_papers_ratios_are_pruned():
-    for profile, dataset in EVERY:
-        study = study_config(dataset, profile)
-        assert study.prune == TTL_RATIOS
-        assert study.prune_embedding == {}
-    assert EMBEDDING_RATIOS == {"T1": 0.3, "T2": 0.8, "T3": 0.8, "*": 0.8}
+@pytest.mark.parametrize(("dataset", "profile"), [one for one in EVERY if one[1] != "smoke"])
+def test_what_the_search_chose_is_used(dataset, profile, chosen):
+    config, base = study_config(dataset, profile), study_config(dataset, profile, tuned=False)
+    assert config.model == ModelConfig(width=24, dilations=(1, 2, 4))
+    assert config.retrain_rate == 0.25
+    assert config.training("T1") == TrainConfig(epochs=7)
+    assert config.training("T2", "finetune") == TrainConfig(epochs=5, l2=0.5)
+    for task, action in (("T2", "train"), ("T2", "joint"), ("T5", "finetune")):  # not chosen
+        assert config.training(task, action) == base.training(task, action)
+    different = {name for name, value in asdict(config).items() if value != asdict(base)[name]}
+    assert different == {"model", "retrain_rate", "train"}
 
 
-@pytest.mark.parametrize(("profile", "dataset"), [one for one in EVERY if one[0] != "smoke"])
-def test_what_the_search_chose_is_taken_over(profile, dataset, chosen):
-    study, base = study_config(dataset, profile), study_config(dataset, profile, tuned=False)
-    assert study.model == ModelConfig(width=24, dilations=(1, 2, 4))
-    assert study.retrain_rate == 0.25
-    assert study.training("T1") == TrainConfig(epochs=7, learning_rate=0.125)
-    assert study.training("T2", "finetune") == TrainConfig(epochs=5, l2=0.5)
-    for task, action in (
-        ("T2", "train"),
-        ("T2", "joint"),
-        ("T5", "finetune"),
-    ):  # not chosen: as before
-        assert study.training(task, action) == base.training(task, action)
-    untouched = (
-        "data",
-        "prune",
-        "retrain",
-        "seeds",
-        "threads",
-        "device",
-        "precision",
-        "prune_embedding",
-    )
-    assert all(getattr(study, name) == getattr(base, name) for name in untouched)
-
-
-@pytest.mark.parametrize(("profile", "dataset"), EVERY)
-def test_a_study_before_the_search_does_not_read_its_choice(profile, dataset, chosen):
-    study, known = study_config(dataset, profile, tuned=False), PROFILES[profile][dataset]
-    assert (study.model, study.train) == (known["model"], known["train"])
-    assert study.retrain_rate == known.get("retrain_rate", 1.0)
-
-
-def test_the_smoke_profile_is_never_changed(chosen):
+def test_smoke_is_never_tuned(chosen):
     assert study_config("synthetic", "smoke") == study_config("synthetic", "smoke", tuned=False)
-    assert study_config("synthetic", "standard") != study_config(
-        "synthetic", "standard", tuned=False
-    )
 
 
-def test_without_a_choice_the_settings_stay_as_they_are(nothing_chosen):
-    study = study_config("ml-100k", "standard", tuned=False)
-    assert with_chosen(study) is study
-    assert study_config("ml-100k", "standard") == study
-
-
-@pytest.mark.parametrize(("name", "bad"), [("width", 0), ("dilations", [])])
-def test_a_choice_that_cannot_be_used_is_refused(name, bad, chosen):
-    content = {**chosen, "model": {**chosen["model"], name: bad}}
-    paths.settings("ml-100k").write_text(json.dumps(content))
-    with pytest.raises(ConfigError, match=rf"ModelConfig\.{name} = "):
+def test_a_choice_that_cannot_be_used_names_file_and_field(chosen):
+    chosen(model={"width": 0, "dilations": [1]})
+    with pytest.raises(
+        ConfigError, match=r"ml-100k\.json, model\.width: found 0, expected a number"
+    ):
         study_config("ml-100k", "standard")
