@@ -19,17 +19,14 @@ class LabelTable:
 
     Parameters
     ----------
-    name : str
-        T2, T3, ...
+    name, title : str
+        T2, T3, ..., and the task in words.
     kind : {"ranking", "classification"}
         Whether the label is an item to recommend, or the user's class.
-    title : str
-        The task in words.
     rows : DataFrame
-        Columns ``user`` and ``label``: any ids that can be sorted. ``from_tables`` also takes the path of
-        a Parquet or CSV file.
+        Columns ``user`` and ``label``. ``from_tables`` also takes the path of a file.
     columns : mapping, optional
-        For ``from_tables``: ``{"user": ..., "label": ...}``, the names of the columns in this table.
+        For ``from_tables``: the table's own names of the columns user and label.
     """
 
     name: str
@@ -52,19 +49,17 @@ def assemble(
 
     Parameters
     ----------
-    name : str
-        The dataset.
+    name, title : str
+        The dataset, and T1 in words.
     events : DataFrame
         Columns ``user`` and ``item``, in time order within each user (see ``in_time_order``).
     tables : sequence of LabelTable
         The tasks after T1, in their order.
-    title : str
-        T1 in words.
     info : dict, optional
         JSON-able facts to keep with the stream.
     length : int, default 30
-        Events per T1 sequence. Each user's events are cut from the end into windows of this length; a first
-        window that would hold fewer than ``min_events`` is dropped.
+        Events per T1 sequence. A user's events are cut from the end into windows of this length; a
+        first window of fewer than ``min_events`` is dropped.
     min_events : int, default 5
         Users with fewer events are left out (paper, section 3.1), after the rare items.
     min_item_count, min_label_count : int, default 1
@@ -79,54 +74,54 @@ def assemble(
     Returns
     -------
     TaskStream
-        Checked, with the number of dropped rows in ``info["dropped"]``.
+        Checked; ``info["dropped"]`` counts what was left out.
 
     Raises
     ------
     DataError
-        For empty tables, unknown users, repeated (user, label) instances, tiny tasks, wrong options.
+        For empty tables, unknown users, repeated (user, label) pairs, tiny tasks, wrong options.
     """
-    info, o = info or {}, assembly_options(name, options)
-    info = info | o | {"dropped": dict(info.get("dropped", {}))}
-    events = _without_rare(events, o["min_item_count"], o["min_events"], info["dropped"])
+    o = assembly_options(name, options)
+    dropped = dict((info or {}).get("dropped", {}))
+    for column, least in (("item", o["min_item_count"]), ("user", o["min_events"])):
+        frequent = events.groupby(column)[column].transform("size") >= least
+        rare = events[column][~frequent]
+        dropped[f"{column}s with fewer than {least} events"] = rare.nunique()
+        dropped[f"events of {column}s with fewer than {least} events"] = len(rare)
+        events = events[frequent]
     if events.empty:
-        found = f"no user with {o['min_events']} events of items with {o['min_item_count']}"
-        raise DataError(
-            f"{name}: T1 is empty: found {found} at least, expected some; check the table"
-        )
+        least = f"{o['min_events']} events of items with at least {o['min_item_count']}"
+        raise DataError(f"{name}: T1 is empty: found no user with {least}; check the table")
     users = pd.Index(np.sort(events["user"].unique()))
     items = pd.Index(np.sort(events["item"].unique()))
     who, what = users.get_indexer(events["user"]), items.get_indexer(events["item"]) + 1
-    by_user = np.argsort(who, kind="stable")
-    sequences, owners, input_rows = cut_windows(
-        who[by_user], what[by_user], len(users), o["length"], o["min_events"]
-    )
-    _count(
-        info["dropped"], "oldest events that fill no window", len(who) - np.count_nonzero(sequences)
-    )
+    order = np.argsort(who, kind="stable")
+    windows = cut_windows(who[order], what[order], len(users), o["length"], o["min_events"])
+    sequences, owners, input_rows = windows
+    dropped["oldest events that fill no window"] = len(who) - np.count_nonzero(sequences)
 
     split = draw_split(len(owners), o["split"], o["split_seed"], "T1")
     last = sequences[:, -1].astype(np.int64) - 1
     tasks, labels = [Task("T1", "sequence", title, owners, last, len(items), split)], {}
     for table in tables:
-        where = f"{name}: task {table.name}"
-        rows = _usable(
-            where, table, users, o["unknown_users"], o["min_label_count"], info["dropped"]
-        )
+        rows = _usable_rows(f"{name}: task {table.name}", table, users, o, dropped)
         ids = pd.Index(np.sort(rows["label"].unique()))
         who, what = users.get_indexer(rows["user"]), ids.get_indexer(rows["label"])
-        split = draw_split(len(rows), o["split"], o["split_seed"], table.name)
         who, what = who.astype(np.int64), what.astype(np.int64)
+        split = draw_split(len(rows), o["split"], o["split_seed"], table.name)
         tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), split))
         labels[table.name] = ids.to_numpy()
-        if table.kind == "classification":
-            info.setdefault("classes", {})[table.name] = [str(label) for label in ids]
+    classes = {
+        t.name: [str(label) for label in labels[t.name]] for t in tables if t.kind != "ranking"
+    }
+    dropped = {what: int(count) for what, count in dropped.items() if count}
+    info = (info or {}) | o | {"dropped": dropped, "classes": classes}
     names = Names(users.to_numpy(), items.to_numpy(), labels)
     return check(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
 
 
 def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:
-    """Sort events (columns user, time, ...) by user and time; the one place that orders equal times.
+    """Sort events (columns user, time) by user and time: the one place that orders equal times.
 
     They stand in the order of the columns ``ties``, then as the rows stood.
     """
@@ -139,9 +134,9 @@ def cut_windows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut each user's events, counted from the latest, into left-padded windows.
 
-    who, what: [E] user rows (ascending) and item ids in time order; every user has an event at least.
-    Returns sequences int32 [S, length] (a user's windows in time order), their users int64 [S], and for each
-    user the row of the latest window int64 [U].
+    who, what: [E] user rows (ascending) and item ids in time order; every user has one at least.
+    Returns sequences int32 [S, length] (a user's windows in time order), their users int64 [S], and
+    for each user the row of the latest window int64 [U].
     """
     counts = np.bincount(who, minlength=n_users)
     from_end = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(who))
@@ -157,56 +152,26 @@ def cut_windows(
     return sequences, owners, ends.astype(np.int64) - 1
 
 
-def _without_rare(
-    events: pd.DataFrame, least_items: int, least_events: int, dropped: dict[str, int]
-) -> pd.DataFrame:
-    """Leave out rare items, then users with too few events."""
-    for column, least in (("item", least_items), ("user", least_events)):
-        if least > 1:
-            frequent = events.groupby(column)[column].transform("size") >= least
-            rare = events[column][~frequent]
-            _count(dropped, f"{column}s with fewer than {least} events", rare.nunique())
-            _count(dropped, f"events of {column}s with fewer than {least} events", len(rare))
-            events = events[frequent]
-    return events
-
-
-def _usable(
-    where: str,
-    table: LabelTable,
-    users: pd.Index,
-    unknown: str,
-    least: int,
-    dropped: dict[str, int],
+def _usable_rows(
+    where: str, table: LabelTable, users: pd.Index, o: AssemblyOptions, dropped: dict[str, int]
 ) -> pd.DataFrame:
     """Return the table's rows of known users with frequent enough labels."""
     rows = table.rows[["user", "label"]]
-    if rows.empty:
-        raise DataError(f"{where} ({table.title}) is empty; expected rows with user and label")
-    if (missing := rows["label"].isna()).any():
-        row = int(missing.to_numpy().argmax())
-        raise DataError(f"{where}: row {row} has no label; drop the row or give it one")
+    if rows.empty or (missing := rows["label"].isna()).any():
+        found = "no row" if rows.empty else f"no label in row {int(missing.to_numpy().argmax())}"
+        raise DataError(f"{where} ({table.title}): found {found}, expected rows of user and label")
     if (repeated := rows.duplicated()).any():
         user, label = rows[repeated].iloc[0].tolist()
         raise DataError(f"{where}: user {user!r} has label {label!r} twice; keep one")
     known = rows["user"].isin(users)
-    if unknown == "error" and not known.all():
-        stranger = rows["user"][~known].tolist()[0]
-        raise DataError(
-            f"{where} has a label of user {stranger!r}, who has no T1 sequence ({int((~known).sum())} such "
-            "rows); drop them, or pass unknown_users='drop'"
-        )
-    _count(dropped, f"labels of {table.name}, of users without T1", int((~known).sum()))
-    rows = rows[known]
-    if table.kind == "ranking" and least > 1:
+    strange = rows["user"][~known].tolist()
+    if strange and o["unknown_users"] == "error":
+        found = f"found user {strange[0]!r}, who has no T1 sequence ({len(strange)} such rows)"
+        raise DataError(f"{where}: {found}; drop them, or pass unknown_users='drop'")
+    dropped[f"labels of {table.name}, of users without T1"] = len(strange)
+    rows, least = rows[known], o["min_label_count"]
+    if table.kind == "ranking":
         frequent = rows.groupby("label")["label"].transform("size") >= least
-        _count(
-            dropped, f"labels of {table.name} that occur less than {least} times", (~frequent).sum()
-        )
+        dropped[f"labels of {table.name} that occur less than {least} times"] = (~frequent).sum()
         rows = rows[frequent]
     return rows
-
-
-def _count(dropped: dict[str, int], what: str, number: int) -> None:
-    if number:
-        dropped[what] = int(number)

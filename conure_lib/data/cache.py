@@ -1,9 +1,8 @@
-"""Prepared streams on disk: one safetensors file and a manifest with the digest; complete or not there."""
+"""Prepared streams on disk: arrays in one safetensors file, the rest and a digest in a manifest."""
 
 import shutil
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -31,25 +30,22 @@ def save_stream(stream: TaskStream, folder: Path) -> None:
 
 
 def load_stream(folder: Path) -> TaskStream:
-    """Load a stream with its arrays mapped: read from disk as they are used, changes stay in memory.
+    """Load a stream with its arrays mapped: read from disk when used, changes stay in memory.
 
-    Raises DataError when a file is missing or damaged, or its content does not have the manifest's digest.
+    Raises DataError when a file is missing or damaged, or its content has another digest.
     """
     fix = f"delete the folder {folder} and it is prepared anew"
     try:
         manifest = read_json(folder / MANIFEST)
-        arrays = {name: a.numpy() for name, a in load_file(folder / STORED).items()}  # torch maps
+        arrays = {n: a.numpy() for n, a in load_file(folder / STORED).items()}  # torch maps
         tasks = []
         for t in manifest["tasks"]:
-            users, labels, split = (
-                arrays[f"{t['task']}.{a}"] for a in ("users", "labels", "split")
-            )
-            tasks.append(
-                Task(t["task"], t["kind"], str(t["what"]), users, labels, t["labels"], split)
-            )
-        sequences, input_rows = arrays["sequences"], arrays["input_rows"]
-        name, n_items, info = manifest["name"], manifest["n_items"], dict(manifest["info"])
-        stream = TaskStream(name, sequences, input_rows, n_items, tuple(tasks), info)
+            name, title = t["task"], str(t["what"])
+            users, labels = arrays[f"{name}.users"], arrays[f"{name}.labels"]
+            split = arrays[f"{name}.split"]
+            tasks.append(Task(name, t["kind"], title, users, labels, t["labels"], split))
+        first = manifest["name"], arrays["sequences"], arrays["input_rows"], manifest["n_items"]
+        stream = TaskStream(*first, tuple(tasks), dict(manifest["info"]))
         found, expected = stream.digest(), manifest["digest"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DataError(f"{folder}: found {error!r}, expected a prepared stream; {fix}") from error
@@ -59,19 +55,17 @@ def load_stream(folder: Path) -> TaskStream:
 
 
 def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
-    """Load the stored stream, or build and store it. A damaged one is named (stderr) and built anew."""
+    """Load the stored stream, or build and store it; a damaged one is named and built anew."""
+    damage = None
     if folder.is_dir():
-        with suppress(DataError):  # said below, by the one process that builds it anew
+        try:
             return load_stream(folder)
+        except DataError as error:
+            damage = error
     with file_lock(folder):
-        if folder.is_dir():
-            try:
-                return load_stream(folder)
-            except DataError as damage:
-                print(f"conure: {damage}; preparing it anew", file=sys.stderr)
-                stream = build()
-                shutil.rmtree(folder)
-        else:
-            stream = build()
-        save_stream(stream, folder)
+        if damage:
+            print(f"conure: {damage}; preparing it anew", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+        if not folder.is_dir():
+            save_stream(build(), folder)
         return load_stream(folder)

@@ -1,18 +1,11 @@
-"""The options of the builders of streams: their types and ranges, checked by pydantic at the border."""
+"""Options of the builders of streams: their types and ranges, checked by pydantic."""
 
 from collections.abc import Callable, Mapping
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    ConfigDict,
-    Field,
-    TypeAdapter,
-    ValidationError,
-    validate_call,
-)
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, validate_call
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from conure_lib.config import MAX_INT, Count, Seed, explain
@@ -20,19 +13,17 @@ from conure_lib.errors import DataError
 from conure_lib.files import path_problem
 
 MAX_LENGTH = 1 << 16  # items of a sequence
-STRICT = ConfigDict(strict=True, arbitrary_types_allowed=True)
 
 
 def _existing(path: Path) -> Path:
     if problem := path_problem(path) or ("" if path.exists() else "no such file"):
-        raise ValueError(
-            f"found {str(path)[:80]!r} ({problem}), expected a file or folder; correct it"
-        )
+        raise ValueError(f"found {str(path)[:80]!r} ({problem}), expected a file or folder")
     return path
 
 
 SourcePath = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
 Length = Annotated[int, Field(ge=2, le=MAX_LENGTH)]
+MinEvents = Annotated[int, Field(ge=2, le=MAX_INT)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Split = Literal["80/5/15", "20/80"]
 OnProblem = Literal["error", "drop"]
@@ -44,7 +35,7 @@ class AssemblyOptions(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     length: Length
-    min_events: Annotated[int, Field(ge=2, le=MAX_INT)]
+    min_events: MinEvents
     min_item_count: Count
     min_label_count: Count
     split: Split
@@ -52,15 +43,8 @@ class AssemblyOptions(TypedDict, total=False):
     unknown_users: OnProblem
 
 
-DEFAULTS: AssemblyOptions = {
-    "length": 30,
-    "min_events": 5,
-    "min_item_count": 1,
-    "min_label_count": 1,
-    "split": "80/5/15",
-    "split_seed": 0,
-    "unknown_users": "error",
-}
+DEFAULTS: AssemblyOptions = {"length": 30, "min_events": 5, "min_item_count": 1}
+DEFAULTS |= {"min_label_count": 1, "split": "80/5/15", "split_seed": 0, "unknown_users": "error"}
 
 
 def assembly_options(name: str, given: Mapping[str, object]) -> AssemblyOptions:
@@ -72,13 +56,10 @@ def assembly_options(name: str, given: Mapping[str, object]) -> AssemblyOptions:
 
 
 def checked_options(name: str) -> Callable[[Callable], Callable]:
-    """Return a decorator that checks a function's arguments against its annotations.
-
-    A wrong argument raises DataError in one line that begins with ``name``.
-    """
+    """Return a decorator: arguments that do not fit raise DataError, which begins with ``name``."""
 
     def decorate(function: Callable) -> Callable:
-        checked = validate_call(config=STRICT)(function)
+        checked = validate_call(config=ConfigDict(strict=True))(function)
 
         @wraps(function)
         def call(*args: object, **kwargs: object) -> object:

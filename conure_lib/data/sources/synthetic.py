@@ -1,8 +1,9 @@
 """`synthetic`: generated data whose truth is known, with dials; any size, deterministic.
 
-Every user has a community z (whom they resemble) and a taste f (what they choose within a topic), independent
-of each other. Items have a topic and a flavour. T1 shows both: the community prefers topics, the taste prefers
-flavours, and some items have a fixed successor. Labels of later tasks depend on z, on f, or on nothing.
+Every user has a community (whom they resemble) and a taste (what they choose within a topic),
+independent of each other. Items have a topic and a flavour. T1 shows both: the community prefers
+topics, the taste flavours, and items have a fixed successor. Labels of later tasks depend on the
+community, on the taste, or on nothing.
 """
 
 from typing import Annotated
@@ -40,45 +41,40 @@ def build(
     split: Split = "80/5/15",
     split_seed: Seed = 0,
 ) -> TaskStream:
-    """Build six tasks of TTL's shape: T1, clicks, likes, age (8 classes), gender (2), life status (6).
+    """Build six tasks of TTL's shape: T1, clicks, likes, age (8), gender (2), life status (6).
 
     ``structure = taste = signal = profile_signal = 0`` is pure noise: the negative control.
 
     Parameters
     ----------
-    n_users, n_items, n_labels : int
-        Sizes; labels are what is clicked and liked.
-    length : int, default 20
-        Items per sequence.
+    n_users, n_items, n_labels, length : int
+        Sizes; labels are what is clicked and liked, length is that of a sequence.
     clicks, likes : float
         Mean number of labels per user.
     structure : float
-        Chance that the next item is the previous one's fixed successor; the best MRR@5 that T1 allows is a
-        little above it.
+        Chance that the next item is the previous one's fixed successor; the best MRR@5 that T1
+        allows is a little above it.
     taste : float
         How strongly sequences show the taste.
     signal : float
         Chance that a click or like follows the user, else it is uniform noise.
     relatedness : float
-        Share of likes that follow the same trait as clicks (the taste); the others follow the community.
+        Share of likes that follow the taste, as clicks do; the others follow the community.
     contradiction : bool
         Likes then follow the clicked taste turned upside down.
     profile_signal : float
-        Chance that a profile follows its trait (age: community, gender: taste, life status: both).
+        Chance that a profile follows its trait (age: community, gender: taste, status: both).
     half_full : float
         Share of users with a shorter history (left padding).
     seed, split, split_seed
         Of the generator, and as in ``assemble``.
-
-    Returns
-    -------
-    TaskStream
 
     Raises
     ------
     DataError
         For a dial outside its range.
     """
+    dials = dict(locals())
     rng = np.random.default_rng(seed)
     community = rng.integers(COMMUNITIES, size=n_users)
     flavour = rng.integers(FLAVOURS, size=n_users)
@@ -119,22 +115,15 @@ def build(
         profile("T5", "gender", flavour, 2),
         profile("T6", "life status", community + flavour, 6),
     )
-    info = {"source": "generated", "licence": "none needed", "length": length, "split": split}
-    info |= {"split_seed": split_seed, "seed": seed, "clicks": clicks, "likes": likes}
-    info |= {"structure": structure, "taste": taste, "signal": signal, "relatedness": relatedness}
-    info |= {
-        "contradiction": contradiction,
-        "profile_signal": profile_signal,
-        "half_full": half_full,
-    }
+    info = {"source": "generated", "licence": "none needed"} | dials
     return check(TaskStream(NAME, sequences, everybody, n_items, tasks, info))
 
 
 def best_possible(stream: TaskStream) -> dict[str, float]:
     """Return the metric per task of somebody who knows every user's traits and all dials.
 
-    For ranking tasks it is a bound: a label that a user draws twice counts once, which flattens what there is to
-    know. Of a stream of pure noise it is the level of chance.
+    For ranking tasks it is a bound: a label that a user draws twice counts once, which flattens
+    what there is to know. Of a stream of pure noise it is the level of chance.
 
     Parameters
     ----------
@@ -163,7 +152,7 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
 
 
 def _free_choice(taste: float, n_items: int) -> np.ndarray:
-    """Return the chance of each item where no successor is forced; the user's own topic and flavour stand first."""
+    """Return the chance of each item where no successor is forced; the user's own stand first."""
     own = 0.5 * (taste > 0)
     topic = np.full(COMMUNITIES, (1 - own) / COMMUNITIES)
     flavour = np.full(FLAVOURS, (1 - taste) / FLAVOURS)
@@ -188,7 +177,7 @@ def _histories(
     taste: float,
     half_full: float,
 ) -> np.ndarray:
-    """Draw int32 [U, length]. Item ids are 1 + topic * block + flavour * cell + number in the cell."""
+    """Draw int32 [U, length]; item ids are 1 + topic * block + flavour * cell + number in it."""
     n, block = len(community), n_items // COMMUNITIES
     cell = block // FLAVOURS
     successor = rng.permutation(n_items)
