@@ -9,7 +9,7 @@ from typing import Any, get_args
 import yaml
 
 from conure_lib.data.assemble import LabelTable
-from conure_lib.data.sources.tables import TITLE, from_tables
+from conure_lib.data.sources.tables import from_tables
 from conure_lib.data.stream import Kind, TaskStream
 from conure_lib.errors import DataError
 from conure_lib.files import path_problem, read_json, read_text
@@ -205,5 +205,5 @@ def from_plan(plan: Plan) -> TaskStream:
         for t in plan.content["tasks"]
     ]
     options = plan.content.get("options", {})
-    title = plan.content.get("title", TITLE)
+    title = plan.content.get("title", "events in time order")
     return from_tables(files[plan.content["events"]], labels, title=title, **options)
