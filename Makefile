@@ -12,8 +12,6 @@ WORKERS ?= 2
 CLUSTER ?=
 # The commit that bench-compare measures against.
 BASE ?=
-# 1: committed results count as computed; otherwise the study computes everything itself.
-REUSE ?=
 
 # Installed first and by itself, so that its build suits the machine; the rest follows the lock.
 TORCH := torch==2.13.0
@@ -65,9 +63,9 @@ setup: ## build the environment in VENV from requirements.lock; nothing to do if
 	rm -f "$$venv/.building"; \
 	wanted > "$$venv/.ready.part"; mv "$$venv/.ready.part" "$$venv/.ready"
 
-study: setup ## run the study: data, training, tables, figures (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER, REUSE)
+study: setup ## run the study: data, training, tables, figures (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --workers "$(WORKERS)" \
-		$(if $(strip $(SEEDS)),--seeds $(SEEDS)) $(if $(strip $(REUSE)),--reuse) \
+		$(if $(strip $(SEEDS)),--seeds "$(SEEDS)") \
 		$(if $(strip $(CLUSTER)),--cluster "$(CLUSTER)")
 
 test: setup ## check style, run the tests, then run every notebook
@@ -105,7 +103,7 @@ verdicts: setup ## decide every claim from the committed results (PROFILE=standa
 	"$(BIN)/conure" verdicts --profile "$(if $(filter quick,$(PROFILE)),standard,$(PROFILE))"
 
 figures: setup ## redraw the figures from what is computed already (DATASET, PROFILE)
-	"$(BIN)/conure" figures --dataset "$(DATASET)" --profile "$(PROFILE)"
+	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --results committed
 
 readme: setup ## bring the tables that README.md quotes up to date
 	"$(BIN)/conure" readme

@@ -22,32 +22,29 @@ QUICK = {
 
 
 def plan_of(tasks=TASKS, **changes) -> dict:
+    """Return the content of a plan that trains in a moment."""
     return {"title": "plays", "events": "plays.csv", "tasks": list(tasks), **QUICK, **changes}
 
 
 def write_plan(file: Path, content: dict | str) -> Path:
-    file.write_text(
-        content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
-    )
+    """Write a plan as YAML."""
+    text = content if isinstance(content, str) else yaml.safe_dump(content, sort_keys=False)
+    file.write_text(text, encoding="utf-8")
     return file
 
 
-def tables(folder: Path) -> Path:
-    """Writes the tables and plan.yaml; rows of plays stand in no order, and two to eight belong to a user."""
+def write_service(folder: Path) -> Path:
+    """Write the tables and plan.yaml; plays stand in no order, and two to eight belong to a user."""
     folder.mkdir()
     rng = np.random.default_rng(0)
-    plays = [
-        (user, SONGS[rng.integers(12)], time)
-        for user in USERS
-        for time in range(2 + int(user[1:]) % 7)
-    ]
+    plays = [(u, SONGS[rng.integers(12)], t) for u in USERS for t in range(2 + int(u[1:]) % 7)]
     plays = [plays[row] for row in rng.permutation(len(plays))]
-    pd.DataFrame(plays, columns=["user", "item", "time"]).to_csv(folder / "plays.csv", index=False)
+    columns = ["user", "item", "time"]
+    pd.DataFrame(plays, columns=columns).to_csv(folder / "plays.csv", index=False)
     for name in ("likes", "later"):
-        pairs = {(user, SONGS[rng.integers(12)]) for user in USERS for _ in range(2)}
-        pd.DataFrame(sorted(pairs), columns=["user", "label"]).to_csv(
-            folder / f"{name}.csv", index=False
-        )
+        pairs = sorted({(user, SONGS[rng.integers(12)]) for user in USERS for _ in range(2)})
+        labels = pd.DataFrame(pairs, columns=["user", "label"])
+        labels.to_csv(folder / f"{name}.csv", index=False)
     ages = pd.DataFrame({"user": USERS, "label": ["old", "young"] * 15})
     ages.to_parquet(folder / "ages.parquet", index=False)
     write_plan(folder / "plan.yaml", plan_of())

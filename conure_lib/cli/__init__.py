@@ -1,5 +1,9 @@
-"""The command ``conure``: a thin layer over the library."""
+"""The command ``conure``: a thin layer over the library; ``main`` runs a command and returns its exit code.
 
-from conure_lib.cli.entry import main, parser
+Commands import what they need when they run, so that help and shell completion do not wait for PyTorch. May
+import everything.
+"""
 
-__all__ = ["main", "parser"]
+from conure_lib.cli.app import app, main
+
+__all__ = ["app", "main"]

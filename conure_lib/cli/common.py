@@ -1,33 +1,37 @@
-"""What the sub-commands share: parsers whose errors are one line, options, tables or JSON on stdout."""
+"""What the commands share: options, and what they print."""
 
-import argparse
 import contextlib
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
-import pandas as pd
+from typer import Option
 
-from conure_lib import paths
-from conure_lib.config import MAX_INT
 from conure_lib.errors import ConfigError
-from conure_lib.pipeline.scheduler import scheduler_address
 
 MAX_CHARACTERS = 1500  # of a message
-Command = Callable[[argparse.Namespace], int]
+MAX_SEED = 2**31 - 1
+
+AsJson = Annotated[bool, Option("--json", help="JSON on stdout, and nothing else there.")]
+DatasetOptions = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
+Dataset = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
+Profile = Annotated[str, Option(metavar="NAME", help="smoke, quick or standard.")]
+Seed = Annotated[int, Option(min=0, max=MAX_SEED)]
+Seeds = Annotated[str, Option(metavar="N,N,...", help="In place of the profile's seeds.")]
+Workers = Annotated[int, Option(min=1, max=1024, help="Stages computed side by side.")]
+Cluster = Annotated[
+    str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler, in place of --workers.")
+]
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse's parser, but a mistake is one line on stderr (and exit code 2) instead of the whole usage."""
-
-    def error(self, message: str) -> None:
-        """One line on stderr that names the mistake, then exit code 2."""
-        self.exit(2, f"{self.prog}: {one_line(message)}; see {self.prog} --help\n")
+def examples(*commands: str) -> str:
+    """Return the end of a command's help."""
+    return "\b\nexamples:\n" + "\n".join(f"  {command}" for command in commands)
 
 
 def one_line(message: object) -> str:
-    """A message that fits a terminal and does not steer it, whatever names and values of files it quotes."""
+    """Return a message that fits a terminal and does not steer it, whatever names and values it quotes."""
     line = " ".join(str(message).split())
     if len(line) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
@@ -35,97 +39,45 @@ def one_line(message: object) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
-def add_command(
-    commands: argparse._SubParsersAction, function: Command, name: str, *examples: str
-) -> Parser:
-    """A sub-command that calls ``function``; its help is the function's docstring and ends with the examples."""
-    sub = commands.add_parser(
-        name,
-        help=function.__doc__.splitlines()[0],
-        description=function.__doc__,
-        epilog="\n".join(("examples:", *(f"  {example}" for example in examples))),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    sub.set_defaults(function=function)
-    return sub
+def parse_options(pairs: list[str] | None) -> dict:
+    """Return ``--option`` pairs; a value that reads as JSON (a number, true, null) is taken so, else as text."""
+    options = {}
+    for pair in pairs or ():
+        name, found, value = pair.partition("=")
+        if not found:
+            raise ConfigError(f"--option: found {pair!r}, expected NAME=VALUE")
+        options[name] = value
+        with contextlib.suppress(ValueError, RecursionError):
+            options[name] = json.loads(value)
+    return options
 
 
-def add_json(sub: Parser, what: str) -> None:
-    """The switch ``--json``; what: that it prints."""
-    sub.add_argument(
-        "--json", action="store_true", help=f"{what} as JSON on stdout, and nothing else there"
-    )
+def parse_names(text: str) -> list[str]:
+    """Return the names in ``a,b`` (or ``a b``)."""
+    return text.replace(",", " ").split()
 
 
-def add_options(sub: Parser) -> None:
-    """The repeatable ``--option NAME=VALUE``; see ``options``."""
-    sub.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the builder",
-    )
-
-
-def options(args: argparse.Namespace) -> dict:
-    """The ``--option`` pairs; a value that reads as JSON (a number, true, null) is taken as such, else as text."""
-    return dict(_option(pair) for pair in args.option)
-
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """The type of an argument that is a whole number between these bounds."""
-
-    def number(text: str) -> int:
-        if not re.fullmatch(r"[0-9]{1,10}", text) or not low <= int(text) <= high:
-            shown = text if len(text) <= 40 else f"{text[:40]}..."
-            raise argparse.ArgumentTypeError(
-                f"found {shown!r}, wanted a whole number from {low} to {high}"
-            )
-        return int(text)
-
-    return number
-
-
-def amount(text: str) -> float:
-    """The type of an argument that is a number above 0, and no more than a billion."""
-    if not re.fullmatch(r"[0-9]{1,10}(\.[0-9]{1,10})?", text) or not 0 < float(text) <= 1e9:
-        raise argparse.ArgumentTypeError(
-            f"found {text[:40]!r}, wanted a number above 0, such as 0.04"
-        )
-    return float(text)
-
-
-def scheduler(text: str) -> str:
-    """The type of an argument that is a Dask scheduler's address or scheduler file: the address."""
-    try:
-        return scheduler_address(text)
-    except ConfigError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-count, seed = whole(1, 1024), whole(0, MAX_INT)
+def parse_seeds(text: str) -> tuple[int, ...] | None:
+    """Return the numbers in ``1,2`` (or ``1 2``); None for an empty text."""
+    words = parse_names(text)
+    if wrong := [word for word in words if not re.fullmatch(r"[0-9]{1,10}", word)]:
+        raise ConfigError(f"--seeds: found {wrong[0][:40]!r}, expected numbers such as 1,2")
+    return tuple(map(int, words)) or None
 
 
 def print_json(value: object) -> None:
-    """A value as JSON on stdout."""
+    """Print a value as JSON."""
     print(json.dumps(value, indent=1, ensure_ascii=False))
 
 
-def print_table(rows: list[dict]) -> None:
-    """Rows as a table of aligned columns on stdout."""
+def print_table(rows: object) -> None:
+    """Print rows (dictionaries or a DataFrame) as a table of aligned columns."""
+    import pandas as pd
+
     print(pd.DataFrame(rows).to_string(index=False))
 
 
-def short(path: Path) -> str:
-    """A path as seen from the root of the study, if it lies below it."""
-    return str(path.relative_to(paths.ROOT)) if path.is_relative_to(paths.ROOT) else str(path)
-
-
-def _option(pair: str) -> tuple[str, object]:
-    name, found, value = pair.partition("=")
-    if not found:
-        raise ConfigError(f"--option {pair!r}; wanted: NAME=VALUE")
-    with contextlib.suppress(ValueError, RecursionError):
-        return name, json.loads(value)
-    return name, value
+def print_written(*files: Path) -> None:
+    """Say what was written, with its full path."""
+    for file in files:
+        print(f"wrote {file.absolute()}")

@@ -1,106 +1,76 @@
-"""``conure data``: which datasets there are, bring one here, describe its tasks."""
+"""``conure data``: list the datasets, fetch one, describe its tasks."""
 
-import argparse
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Typer
 
 from conure_lib.cli.common import (
-    Parser,
-    add_command,
-    add_json,
-    add_options,
-    options,
+    AsJson,
+    DatasetOptions,
+    examples,
+    parse_options,
     print_json,
     print_table,
-    short,
 )
-from conure_lib.config import DataConfig
-from conure_lib.data.registry import DATASETS, at_hand, load, stored_at
+
+app = Typer(help="List, fetch and describe datasets.", epilog=examples("conure data list"))
+Name = Annotated[str, Argument(metavar="NAME")]
+NameOrPlan = Annotated[str, Argument(metavar="NAME|PLAN")]
 
 
-def list_datasets(args: argparse.Namespace) -> int:
-    """Lists the datasets: what they are, whose terms they have, and whether they are at hand."""
-    ready = {config.dataset for config in at_hand()}
+@app.command("list", epilog=examples("conure data list", "conure data list --json"))
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the datasets: what they are, whose terms they have, and whether they are here."""
+    from conure_lib.data.registry import DATASETS, at_hand
+
+    here = {config.dataset for config in at_hand()}
     rows = [
-        {
-            "name": name,
-            "what": source.what,
-            "from": source.origin,
-            "terms": source.terms,
-            "at_hand": name in ready,
-        }
-        for name, source in DATASETS.items()
+        {"name": name, "what": d.what, "from": d.origin, "terms": d.terms, "at_hand": name in here}
+        for name, d in DATASETS.items()
     ]
-    if args.json:
-        print_json(rows)
-        return 0
+    if as_json:
+        return print_json(rows)
     for row in rows:
         print(f"{row['name']:<17} {row['what']}")
         print(f"{'':<17} from: {row['from']}{' (at hand)' if row['at_hand'] else ''}")
         print(f"{'':<17} terms: {row['terms']}")
-    return 0
 
 
-def fetch(args: argparse.Namespace) -> int:
-    """Brings a dataset here and prepares it: downloads are verified, terms are shown."""
-    config = DataConfig(args.dataset, options(args))
-    stream = load(config)
-    print(
-        f"{stream.name}: {stream.n_users} users, {stream.n_items} items, {len(stream.tasks)} tasks"
-    )
-    print(f"terms: {DATASETS[args.dataset].terms}")
-    print(f"digest {stream.digest()}, in {short(stored_at(config))}")
-    return 0
-
-
-def describe(args: argparse.Namespace) -> int:
-    """Describes a dataset's tasks (prepares it first, and fetches it where that is allowed)."""
-    stream = load(DataConfig(args.dataset, options(args)))
-    if args.json:
-        about = {"name": stream.name, "digest": stream.digest(), "n_users": stream.n_users}
-        about |= {"n_items": stream.n_items, "tasks": stream.describe(), "info": stream.info}
-        print_json(about)
-        return 0
-    print_table(stream.describe())
-    print(f"digest {stream.digest()}")
-    return 0
-
-
-def add_commands(commands: argparse._SubParsersAction) -> None:
-    """``data`` with one sub-command per function above."""
-    data = commands.add_parser(
-        "data",
-        help="lists, fetches and describes datasets",
-        description="Lists, fetches and describes datasets.",
-        epilog="examples:\n  conure data list\n  conure data describe synthetic",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    inner = data.add_subparsers(required=True, metavar="COMMAND")
-    add_json(
-        add_command(inner, list_datasets, "list", "conure data list", "conure data list --json"),
-        "the list",
-    )
-    sub = add_command(
-        inner,
-        fetch,
-        "fetch",
+@app.command(
+    epilog=examples(
         "conure data fetch ml-25m",
         "CONURE_ALLOW_WHEEL=1 conure data fetch ml-100k",
         "conure data fetch ttl --option path=FOLDER",
     )
-    _which(sub)
-    sub = add_command(
-        inner,
-        describe,
-        "describe",
-        "conure data describe complete-journey",
-        "conure data describe synthetic --option n_users=500 --json",
-        "conure data describe custom --option path=my_stream.yaml",
-    )
-    _which(sub)
-    add_json(sub, "the description")
+)
+def fetch(dataset: Name, option: DatasetOptions = None) -> None:
+    """Download and prepare a dataset below ROOT/artifacts: downloads are verified, terms are shown."""
+    from conure_lib.config import DataConfig
+    from conure_lib.data.registry import DATASETS, load, stored_at
+
+    config = DataConfig(dataset, parse_options(option))
+    stream = load(config)
+    tasks = len(stream.tasks)
+    print(f"{stream.name}: {stream.n_users} users, {stream.n_items} items, {tasks} tasks")
+    print(f"terms: {DATASETS[dataset].terms}")
+    print(f"digest {stream.digest()}, in {stored_at(config)}")
 
 
-def _which(sub: Parser) -> None:
-    sub.add_argument(
-        "dataset", metavar="NAME", choices=sorted(DATASETS), help=", ".join(sorted(DATASETS))
-    )
-    add_options(sub)
+@app.command(epilog=examples("conure data describe synthetic --option n_users=500 --json"))
+def describe(dataset: NameOrPlan, option: DatasetOptions = None, as_json: AsJson = False) -> None:
+    """Describe the tasks of a dataset, which is fetched where needed, or of a plan of your own tables."""
+    from conure_lib.config import DataConfig
+    from conure_lib.data.registry import load
+    from conure_lib.user_models.plan import SUFFIXES, read_plan
+
+    if Path(dataset).suffix in SUFFIXES:
+        stream = read_plan(dataset).stream()
+    else:
+        stream = load(DataConfig(dataset, parse_options(option)))
+    about = {"name": stream.name, "digest": stream.digest(), "n_users": stream.n_users}
+    about |= {"n_items": stream.n_items, "tasks": stream.describe(), "info": stream.info}
+    if as_json:
+        return print_json(about)
+    print_table(about["tasks"])
+    print(*stream.notes(), f"digest {about['digest']}", sep="\n")

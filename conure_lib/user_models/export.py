@@ -1,258 +1,340 @@
-"""A task's model and user vectors for other systems: ``conure export`` and ``conure embed``."""
+"""A trained model's folder, and what other systems take out of it: a task's plain model, and vectors of users."""
 
+import os
+import re
 import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
+from conure_lib.config import explain
+from conure_lib.data.options import Length
 from conure_lib.data.sources.tables import latest_windows
-from conure_lib.config import MAX_INT
-from conure_lib.data.options import MAX_LENGTH
-from conure_lib.data.stream import TaskStream
+from conure_lib.data.stream import Names, TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
-from conure_lib.files import atomic_file, atomic_folder, read_json
+from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.pipeline.store import RECORD
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import last_vectors
-from conure_lib.user_models.train import NAMES, STREAM, free_folder, read_names
 
-PROGRAM = "program.pt2"
-BOUND = 1e-5  # of the difference between a program's outputs and the model's; so far they were equal bit by bit
-CHECKED_SIZES = (1, 2, 7, 64)  # sequences in the batches that exported models are compared on
-USERS = 4096  # whose vectors are in memory at a time
+MODEL, WEIGHTS, PROGRAM = "model.json", "model.safetensors", "program.pt2"
+STREAM, METRICS = "stream.json", "metrics.json"
+NAMES = "names.{}.parquet"  # ids of the items, and of each task's labels
+OURS = re.compile(rf"{MODEL}|{WEIGHTS}|{PROGRAM}|{STREAM}|{METRICS}|names\.\w+\.parquet")
+MAX_DIFFERENCE = 1e-5  # of a program's outputs and the model's; so far they were equal bit by bit
+BATCH_SIZES = (1, 2, 7, 64)  # on which exported models are compared
+USERS_AT_ONCE = 4096  # whose vectors are in memory
+
+
+class StreamFacts(BaseModel, strict=True):
+    """What stream.json says that embedding needs: how sequences were cut, the tables' column names."""
+
+    length: Length
+    min_events: int
+    columns: dict[str, str]
 
 
 class TaskModel(nn.Module):
-    """One task as a function: item ids int64 [B, L] -> user vectors float32 [B, k], scores [B, n_labels]."""
+    """One task as a function of sequences.
 
-    def __init__(self, model: UserModel, task: str, is_first: bool) -> None:
+    Parameters
+    ----------
+    model
+        The task's plain model, as ``ContinualModel.for_task`` gives it.
+    task
+        The task's name.
+    is_first
+        Whether it is the sequence task T1, which has no separator behind its sequences.
+    folder, facts
+        Where it was saved, and what is known of its stream if ``conure run`` saved it.
+    """
+
+    def __init__(
+        self,
+        model: UserModel,
+        task: str,
+        is_first: bool,
+        folder: Path = Path(),
+        facts: StreamFacts | None = None,
+    ) -> None:
         super().__init__()
-        self.model, self.output, self.is_first = model, model.outputs[task], is_first
+        self.model, self.output = model, model.outputs[task]
+        self.task, self.is_first, self.folder, self.facts = task, is_first, folder, facts
+
+    def vectors(self, sequences: Tensor, prefix: int = 0) -> Tensor:
+        """Return user vectors float32 [B, k] for item ids int64 [B, L] that begin with ``prefix`` paddings."""
+        model = self.model
+        return (model.last_hidden if self.is_first else model.user_vectors)(sequences, prefix)
 
     def forward(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
-        """item ids int64 [B, L] -> user vectors float32 [B, k], scores float32 [B, n_labels]."""
-        vectors = (
-            self.model.last_hidden(sequences)
-            if self.is_first
-            else self.model.user_vectors(sequences)
-        )
+        """Return user vectors float32 [B, k] and scores float32 [B, n_labels] for item ids int64 [B, L]."""
+        vectors = self.vectors(sequences)
         return vectors, self.output(vectors)
 
 
-@dataclass(frozen=True)
-class Saved:
-    """A saved continual model and one of its tasks. about: what ``conure run`` says of the stream, else None."""
+def open_saved(folder: str | Path, task: str) -> TaskModel:
+    """Open one task of a trained model, to export it or to embed users.
 
-    folder: Path
-    learner: ContinualModel
-    task: str
-    about: dict | None
+    Parameters
+    ----------
+    folder
+        What ``conure run`` wrote, or the folder of a Conure stage.
+    task
+        One of the tasks that the model has learned.
 
-    @property
-    def is_first(self) -> bool:
-        """Whether the task is the sequence task, T1."""
-        return self.task == self.learner.tasks[0]
-
-    def function(self) -> TaskModel:
-        """The task's plain model as one function."""
-        return TaskModel(self.learner.for_task(self.task), self.task, self.is_first)
-
-
-def open_saved(folder: Path, task: str) -> Saved:
-    """A model that ``conure run`` wrote, or a stage's folder. Raises ModelFileError, ConfigError, DataError."""
-    learner = ContinualModel.load(folder)
+    Raises
+    ------
+    ModelFileError, DataError
+        If the model or the description of its stream cannot be read.
+    ConfigError
+        If the model has not learned the task.
+    """
+    folder = Path(folder)
+    learner, facts = ContinualModel.load(folder), None
     if task not in learner.tasks:
         known = ", ".join(learner.tasks) or "none"
-        raise ConfigError(
-            f"{folder} has not learned task {task!r}; wanted: one that it has learned: {known}"
-        )
-    about = _json_of(folder / STREAM)
-    for field, most in (
-        (("length", MAX_LENGTH), ("min_events", MAX_INT)) if about is not None else ()
-    ):
-        value = about["info"].get(field) if isinstance(about.get("info"), dict) else None
-        if type(value) is not int or not 2 <= value <= most:
-            place = f"{folder / STREAM}, info.{field}"
-            raise DataError(
-                f"{place}: found {value!r}, wanted what conure run wrote; write the folder anew"
-            )
-    return Saved(folder, learner, task, about)
+        raise ConfigError(f"{folder}: found no task {task!r}, expected one of {known} (--task)")
+    if (file := folder / STREAM).is_file():
+        try:
+            facts = StreamFacts.model_validate_json(file.read_bytes())
+        except ValidationError as error:
+            raise DataError(f"{explain(error, str(file))}; run conure run again") from error
+    return TaskModel(learner.for_task(task), task, task == learner.tasks[0], folder, facts)
 
 
-def export(saved: Saved, out: Path, program: bool = False, length: int | None = None) -> dict:
-    """Writes a task's plain model as a new folder: model.safetensors and model.json, ids of items and labels.
+def export(
+    saved: TaskModel, out: str | Path, program: bool = False, length: int | None = None
+) -> dict:
+    """Write a task's plain model as a folder: model.safetensors, model.json, ids of items and labels.
 
-    The files are read again and must give the same outputs, bit for bit. program: also program.pt2, what
-    ``torch.export`` makes of ``TaskModel`` for any number of sequences of ``length`` items (those of training
-    unless given; shorter histories are padded with 0 on the left). It is saved, loaded and compared: outputs
-    within BOUND. Its format is PyTorch's own, whose loader uses pickle for the example inputs: nothing in this
-    library reads such a file but this check, which has just written it.
-    Returns what was written and how far outputs differed. Raises ConfigError, VerificationError.
+    The files are read again and must give the same outputs, bit for bit.
+
+    Parameters
+    ----------
+    saved
+        From ``open_saved``.
+    out
+        A new or empty folder, or an earlier export, which is replaced.
+    program
+        Also write program.pt2, what ``torch.export`` makes of ``TaskModel`` for any number of sequences of
+        ``length`` items, padded with 0 on the left. Its format is PyTorch's own, whose loader uses pickle: nothing
+        in this library reads such a file but the check here, which has just written it.
+    length
+        Items per sequence of the program; as in training unless given.
+
+    Returns
+    -------
+    dict
+        ``folder``, ``files``, facts of the task, and ``largest_difference`` of the outputs per file.
+
+    Raises
+    ------
+    ConfigError
+        If ``out`` holds anything but an earlier export, or no length is known.
+    VerificationError
+        If the files do not give the model's outputs (a program: within ``MAX_DIFFERENCE``).
     """
-    length = length or (saved.about and saved.about["info"]["length"])
+    length = length or (saved.facts.length if saved.facts else None)
     if length is None and program:
-        raise ConfigError(
-            f"{saved.folder} does not say how long its sequences are; pass --length N"
-        )
-    out = free_folder(out, (PROGRAM,))
-    function, length = saved.function(), length or 2
-    facts = {
-        "task": saved.task,
-        "is_first": saved.is_first,
-        "length": length,
-        "from": str(saved.folder),
-    }
+        raise ConfigError(f"{saved.folder}: found no length of sequences, expected --length N")
+    out = replaceable_folder(out, MODEL, lambda found: "exported" in found, "conure export")
+    facts = {"task": saved.task, "is_first": saved.is_first, "length": length or 2}
     with atomic_folder(out) as part:
-        save_model(function.model, part, about={"exported": facts})
-        for what in ("items", saved.task):
-            if (saved.folder / NAMES.format(what)).is_file():
-                shutil.copy(saved.folder / NAMES.format(what), part / NAMES.format(what))
-        again, _, _ = load_model(part)
-        again = TaskModel(again.requires_grad_(False), saved.task, saved.is_first)
-        difference = {"model.safetensors": difference_of(function, again, length)}
-        if difference["model.safetensors"] != 0:
-            raise VerificationError(
-                f"{out}: the files do not give the model's outputs again: {difference}"
-            )
+        save_model(saved.model, part, about={"exported": facts})
+        for name in (NAMES.format("items"), NAMES.format(saved.task)):
+            if (saved.folder / name).is_file():
+                shutil.copy(saved.folder / name, part)
+        again = load_model(part)[0].requires_grad_(False)
+        copies = {WEIGHTS: TaskModel(again, saved.task, saved.is_first)}
         if program:
-            _write_program(function, length, part / PROGRAM)
-            loaded = torch.export.load(part / PROGRAM).module()
-            difference[PROGRAM] = difference_of(function, loaded, length)
-            if not difference[PROGRAM] <= BOUND:
-                raise VerificationError(
-                    f"{out}: the program's outputs differ by {difference[PROGRAM]}, over {BOUND}"
-                )
+            _write_program(saved, facts["length"], part / PROGRAM)
+            copies[PROGRAM] = torch.export.load(part / PROGRAM).module()
+        largest = {
+            name: largest_difference(saved, copy, facts["length"]) for name, copy in copies.items()
+        }
+        for name, bound in {WEIGHTS: 0.0, PROGRAM: MAX_DIFFERENCE}.items():
+            if not largest.get(name, 0.0) <= bound:
+                found = f"found outputs that differ by {largest[name]}, expected at most {bound}"
+                raise VerificationError(f"{out / name}: {found}")
         files = sorted(file.name for file in part.iterdir())
         shutil.rmtree(out, ignore_errors=True)
-    return {"folder": str(out), "files": files, **facts, "largest_difference": difference}
+    facts |= {"folder": str(out), "from": str(saved.folder.absolute()), "files": files}
+    return facts | {"largest_difference": largest}
 
 
-def difference_of(function: TaskModel, other: nn.Module, length: int) -> float:
-    """The largest difference of any output on random left-padded sequences; 0.0 means equal to the last bit."""
+def largest_difference(model: TaskModel, other: nn.Module, length: int) -> float:
+    """Return the largest difference of any output on random sequences; 0.0 means equal to the last bit."""
     largest = 0.0
-    for size in CHECKED_SIZES:
-        sequences = _random(function.model.n_items, size, length)
-        for ours, theirs in zip(function(sequences), other(sequences), strict=True):
-            if ours.shape != theirs.shape:
-                return float("inf")
-            if not torch.equal(ours, theirs):
-                largest = max(
-                    largest, float((ours - theirs).abs().max()), torch.finfo(ours.dtype).tiny
-                )
+    for size in BATCH_SIZES:
+        sequences = _random(model.model.n_items, size, length)
+        for ours, theirs in zip(model(sequences), other(sequences), strict=True):
+            if not torch.equal(
+                ours, theirs
+            ):  # equal but for the sign of a zero: at least the tiniest
+                tiny = torch.finfo(ours.dtype).tiny
+                largest = max(largest, tiny, float((ours - theirs).abs().max()))
     return largest
 
 
-def embed_table(saved: Saved, events: Path, out: Path, batch: int = USERS) -> dict:
-    """User vectors of a task from a table of events (see ``latest_windows``) into a Parquet file.
+def embed_table(
+    saved: TaskModel, events: str | Path, out: str | Path, batch: int = USERS_AT_ONCE
+) -> dict:
+    """Write a vector per user, as the task sees them, from a table of events of any length.
 
-    One row a user: ``user`` (id as in the table), ``vector`` (list of k float32). Users with fewer known events
-    than training demanded are left out, and events of unknown items; returns how many. Raises DataError.
+    Parameters
+    ----------
+    saved
+        From ``open_saved``, of a folder that ``conure run`` wrote.
+    events
+        Parquet or CSV with the columns that the model was trained on.
+    out
+        A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table), ``vector`` (list of k float32).
+    batch
+        Users whose vectors are in memory at a time.
+
+    Returns
+    -------
+    dict
+        ``users``; ``left_out``, users with fewer known events than training demanded; ``unknown_events``, events
+        of items that the model does not know; ``notes``, what is doubtful about the table, one line each.
+
+    Raises
+    ------
+    ConfigError
+        If ``out`` is anything but a new file or earlier vectors.
+    DataError
+        If the table cannot be used, or the folder does not say how the model was trained.
     """
-    items = read_names(saved.folder, "items")
-    if saved.about is None or items is None:
-        raise DataError(
-            f"{saved.folder}: found no ids of items ({NAMES.format('items')}, {STREAM}), wanted a folder that "
-            "conure run wrote; run that, or name a dataset"
-        )
-    if len(items) != saved.learner.model.n_items:
-        where, wanted = (
-            saved.folder / NAMES.format("items"),
-            f"the model's {saved.learner.model.n_items}",
-        )
-        raise DataError(f"{where}: found {len(items)} ids, wanted {wanted}; write the folder anew")
-    info = saved.about["info"]
-    latest = latest_windows(events, items, info["length"], info["min_events"])
+    out = _vector_file(out)
+    items, facts, known = read_items(saved.folder), saved.facts, saved.model.n_items
+    if facts is None or len(items) != known:
+        found = f"found {len(items)} items of an unknown stream, expected the model's {known}"
+        raise DataError(f"{saved.folder}: {found} and stream.json; run conure run again")
+    latest = latest_windows(events, items, facts.length, facts.min_events, facts.columns)
     _write_vectors(saved, latest.users, latest.sequences, out, batch)
-    return {
-        "users": len(latest.users),
-        "left_out": latest.few,
-        "unknown_events": latest.unknown_events,
-    }
+    counts = {"users": len(latest.users), "left_out": latest.few}
+    return counts | {"unknown_events": latest.unknown_events, "notes": latest.notes}
 
 
-def embed_stream(saved: Saved, stream: TaskStream, out: Path, batch: int = USERS) -> dict:
-    """The same for a prepared dataset, whose users are rows of its user table: 0, 1, ...
+def embed_stream(
+    saved: TaskModel, stream: TaskStream, out: str | Path, batch: int = USERS_AT_ONCE
+) -> dict:
+    """Write a vector per user of a prepared dataset, whose users are rows of its user table: 0, 1, ...
 
-    Raises DataError unless the model was trained on that stream, as far as its folder tells.
+    Parameters
+    ----------
+    saved
+        From ``open_saved``, of a stage's folder.
+    stream
+        The dataset that the model was trained on; DataError if it was another, as far as the folder tells.
+    out, batch
+        As in ``embed_table``, like what is returned and raised.
     """
-    about = (_json_of(saved.folder / RECORD) or {}).get("spec", {})
-    trained = about.get("stream") if isinstance(about, dict) else about
-    if saved.learner.model.n_items != stream.n_items or trained not in (None, stream.digest()):
-        raise DataError(
-            f"{saved.folder}: found a model of another stream than {stream.name} (digest {stream.digest()[:12]}), "
-            "wanted one trained on it; give the dataset's options (--option) as they were in training"
-        )
-    _write_vectors(
-        saved, np.arange(stream.n_users), stream.sequences[stream.input_rows], out, batch
-    )
-    return {"users": stream.n_users, "left_out": 0, "unknown_events": 0}
+    out = _vector_file(out)
+    try:
+        trained_on = read_json(saved.folder / "record.json")["spec"]["stream"]
+    except (OSError, ValueError, LookupError, TypeError):
+        trained_on = stream.digest()
+    if (saved.model.n_items, trained_on) != (stream.n_items, stream.digest()):
+        expected = f"expected one trained on {stream.name} with this digest: {stream.digest()[:12]}"
+        raise DataError(f"{saved.folder}: found a model of another stream, {expected} (--option)")
+    users, sequences = np.arange(stream.n_users), stream.sequences[stream.input_rows]
+    _write_vectors(saved, users, sequences, out, batch)
+    return {"users": stream.n_users, "left_out": 0, "unknown_events": 0, "notes": []}
+
+
+def save_names(names: Names, folder: Path) -> None:
+    """Write the ids of items and labels, as in the tables, in the order of their numbers; no users' ids."""
+    for what, ids in {"items": names.items, **names.labels}.items():
+        pq.write_table(pa.table({"id": pa.array(ids)}), folder / NAMES.format(what))
+
+
+def read_items(folder: Path) -> np.ndarray:
+    """Return the ids of the items in the order of their numbers; raises DataError if they are not there."""
+    file = folder / NAMES.format("items")
+    try:
+        return pq.read_table(file, columns=["id"])["id"].to_pandas().to_numpy()
+    except (pa.ArrowException, OSError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{file}: found {found}, expected ids as conure run writes them") from error
+
+
+def replaceable_folder(
+    folder: str | Path, file: str, is_same: Callable[[dict], bool], maker: str
+) -> Path:
+    """Return a folder to write, a link's target in its place, if nothing but an earlier copy is lost.
+
+    It is new, empty, or holds our own files alone, of which ``is_same`` recognises ``file`` as written by the same
+    command (``maker``): so no command replaces its own input, whatever the paths look like. Raises ConfigError.
+    """
+    expected = f"expected a new folder or what {maker} wrote there before (--out)"
+    if problem := path_problem(folder):
+        raise ConfigError(f"{str(folder)[:80]!r}: found {problem}, {expected}")
+    folder = Path(folder).resolve()
+    above = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+        raise ConfigError(f"{above}: found a file or no permission to write, {expected}")
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+    if foreign := [name for name in names if not OURS.fullmatch(name)]:
+        raise ConfigError(f"{folder}: found {foreign[0]!r}, {expected}")
+    try:
+        if not names or is_same(read_json(folder / file)):
+            return folder
+    except (OSError, ValueError, LookupError, TypeError):  # not what we wrote
+        pass
+    raise ConfigError(f"{folder}: found a model or results of another kind, {expected}")
+
+
+def _vector_file(out: str | Path) -> Path:
+    """Return the file to write if it is new or holds vectors: no input can be such a file."""
+    out, found = Path(out), path_problem(out)
+    if not found and (out.suffix != ".parquet" or out.is_dir()):
+        found = "another kind of name"
+    if not found and out.exists():
+        try:
+            found = "" if pq.read_schema(out).names == ["user", "vector"] else "another table"
+        except (pa.ArrowException, OSError):
+            found = "another file"
+    if found:
+        expected = "expected a new .parquet file, or vectors written before (--out)"
+        raise ConfigError(f"{str(out)[:200]}: found {found}, {expected}")
+    return out.resolve()
 
 
 def _write_vectors(
-    saved: Saved, users: np.ndarray, sequences: np.ndarray, out: Path, batch: int
+    saved: TaskModel, users: np.ndarray, sequences: np.ndarray, out: Path, batch: int
 ) -> None:
-    if out.suffix != ".parquet" or out.is_dir():
-        raise ConfigError(f"{out}: wanted: the name of a file that ends in .parquet (--out)")
-    vector = pa.list_(pa.float32(), saved.learner.model.config.width)
+    vector = pa.list_(pa.float32(), saved.model.config.width)
     schema = pa.schema([("user", pa.array(users[:1]).type), ("vector", vector)])
     with atomic_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        bar = tqdm(
-            _vectors(saved.function(), sequences, batch),
-            total=-(-len(users) // batch),
-            desc="users",
-        )
-        for start, vectors in bar:
-            rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors.numpy().ravel()), type=vector)
-            writer.write_table(
-                pa.table([pa.array(users[start : start + batch]), rows], schema=schema)
-            )
-
-
-def _vectors(
-    function: TaskModel, sequences: np.ndarray, batch: int
-) -> Iterator[tuple[int, Tensor]]:
-    forward = function.model.last_hidden if function.is_first else function.model.user_vectors
-    for start in range(0, len(sequences), batch):
-        some = np.ascontiguousarray(sequences[start : start + batch])
-        yield start, last_vectors(function.model, forward, some)
+        for start in tqdm(range(0, len(users), batch), desc="users", unit="batch"):
+            some = np.ascontiguousarray(sequences[start : start + batch])
+            vectors = last_vectors(saved.model, saved.vectors, some).numpy().ravel()
+            rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=vector)
+            ids = pa.array(users[start : start + batch])
+            writer.write_table(pa.table([ids, rows], schema=schema))
 
 
 @torch.no_grad()
-def _write_program(function: TaskModel, length: int, file: Path) -> None:
-    example = _random(function.model.n_items, 3, length)
-    function(
-        example
-    )  # so that ``receptive_cone`` remembers real tensors, not the stand-ins of the tracing
+def _write_program(saved: TaskModel, length: int, file: Path) -> None:
+    example = _random(saved.model.n_items, 3, length)
+    saved(example)  # so that what the model caches is real tensors, not stand-ins of the tracing
     shapes = ({0: torch.export.Dim("batch", min=1)},)
-    torch.export.save(torch.export.export(function.eval(), (example,), dynamic_shapes=shapes), file)
+    torch.export.save(torch.export.export(saved.eval(), (example,), dynamic_shapes=shapes), file)
 
 
 def _random(n_items: int, size: int, length: int) -> Tensor:
-    """Left-padded item ids, int64 [size, length]; the last two are never padding."""
-    rng = seeded(0, "export", size)
-    sequences = torch.randint(1, n_items + 1, (size, length), generator=rng)
-    padding = torch.randint(0, max(1, length - 1), (size, 1), generator=rng)
+    """Return left-padded item ids, int64 [size, length]; the last two are never padding."""
+    generator = seeded(0, "export", size)
+    sequences = torch.randint(1, n_items + 1, (size, length), generator=generator)
+    padding = torch.randint(0, max(1, length - 1), (size, 1), generator=generator)
     return sequences.masked_fill(torch.arange(length) < padding, 0)
-
-
-def _json_of(file: Path) -> dict | None:
-    """The content of a JSON file, None if there is none. Raises DataError for a damaged one."""
-    if not file.is_file():
-        return None
-    try:
-        content = read_json(file)
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file}: found {error}, wanted JSON; write the folder anew") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{file}: found {content!r}, wanted an object; write the folder anew")
-    return content

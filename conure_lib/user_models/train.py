@@ -1,291 +1,181 @@
-"""From a plan of one's own tables to a trained user model: settings, study, and the folder with what came of it.
+"""From a plan to a trained user model: the study, what came of it, and the check that nothing was forgotten.
 
-A task that is appended to the plan is learned on top of what is there: the stages of a stream that grows depend
-on the stream up to their task (``Study(growing=True)``), so those of the earlier tasks keep their ids, are found in the
-cache and are not trained again. (The other way, going on from a saved model, would need a second kind of run
-whose result depends on a folder instead of on data and settings.)
+A task that is appended to the plan is learned on top of what is there: a stage of a growing stream depends on the
+stream up to its own task, so those of the earlier tasks keep their ids, are found, and are not trained again.
 """
 
 import json
-import re
 import shutil
-from collections.abc import Mapping
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from torch import nn
+import pandas as pd
+import torch
 
 from conure_lib import paths
-from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
-from conure_lib.data.sources.plan import TASKS_FILE, Plan, from_plan
-from conure_lib.data.sources.tables import readable
-from conure_lib.data.stream import Names, TaskStream
-from conure_lib.errors import ConfigError, VerificationError
-from conure_lib.files import atomic_folder, path_problem
+from conure_lib.data.stream import TaskStream
+from conure_lib.errors import ConfigError, StorageError, VerificationError
+from conure_lib.files import atomic_folder
 from conure_lib.methods import COMPARED
-from conure_lib.models.ownership import MAX_TASKS
-from conure_lib.pipeline.stage import Stage
+from conure_lib.methods.actions import logits_digest, weights_digest
+from conure_lib.pipeline import provenance
 from conure_lib.study.study import Run, Study
-
-MODEL = ModelConfig(width=32, dilations=(1, 4))
-TRAIN = {
-    "sequence": TrainConfig(epochs=30, learning_rate=0.01, batch_size=64, patience=3),
-    "ranking": TrainConfig(
-        epochs=30, learning_rate=0.005, batch_size=128, patience=3, labels_per_user=4
-    ),
-    "classification": TrainConfig(epochs=30, learning_rate=0.005, batch_size=64, patience=4),
-}
-RETRAIN, RETRAIN_RATE = {"epochs": 5}, 0.3
-PRUNE = {"T1": 0.7, "*": 0.8}
-"""Defaults for small data, some hundred to some ten thousand users. A narrow network of two blocks (it sees 31
-events back) and small batches, so that there are enough steps; many epochs, of which early stopping takes what
-it needs; a gentler retraining, which starts from a trained network. T1 keeps 30% of the weights, each later task
-20% of what is free: after six tasks 23% are still free. Large data want a wider network and larger batches."""
-
-MODEL_FILES = ("model.json", "model.safetensors")
-STREAM, METRICS = "stream.json", "metrics.json"
-NAMES = "names.{}.parquet"  # of the items, and of each task's labels
+from conure_lib.training.determinism import repeatable, torch_threads
+from conure_lib.user_models.export import METRICS, STREAM, replaceable_folder, save_names
+from conure_lib.user_models.plan import Plan
 
 
-def study_of(plan: Plan, seed: int, device: str = "cpu") -> Study:
-    """The plan's stream with the plan's settings. Raises ConfigError or DataError that name file and field."""
-    config = settings(plan, seed, device)
-    return Study(config, from_plan(plan), growing=True)
-
-
-def settings(plan: Plan, seed: int, device: str = "cpu") -> StudyConfig:
-    """The defaults, changed by the plan's model, train, retrain, retrain_rate and prune (by task, or "*")."""
-    given = plan.content
-    kinds = {"T1": "sequence"} | {task["name"]: task["kind"] for task in given["tasks"]}
-    for number, task in enumerate(given["tasks"]):
-        if hasattr(nn.ModuleDict(), task["name"]):
-            place = plan.where(f"tasks[{number}].name")
-            raise ConfigError(
-                f"{place}: {task['name']!r} is a word of PyTorch's own; rename the task"
-            )
-    if len(kinds) > MAX_TASKS:
-        found = f"found {len(given['tasks'])} tasks; wanted at most {MAX_TASKS - 1} beside T1"
-        raise ConfigError(f"{plan.where('tasks')}: {found}")
-    for section in ("train", "prune"):
-        for task in given.get(section, {}):
-            if task not in (*kinds, "*"):
-                where = plan.where(f"{section}.{task}")
-                raise ConfigError(
-                    f"{where}: no task {task!r}; wanted: one of {', '.join(kinds)}, or '*'"
-                )
-    asked = given.get("train", {})
-    train = {"*": TRAIN["ranking"]}
-    for task, kind in kinds.items():
-        for key in ("*", task) if task != "T1" else ("T1",):
-            train[task] = changed(
-                plan, train.get(task, TRAIN[kind]), asked.get(key, {}), f"train.{key}"
-            )
-    changed(plan, TRAIN["ranking"], given.get("retrain", {}), "retrain")
-    try:
-        return StudyConfig(
-            profile="own",
-            data=DataConfig("custom", {"path": str(plan.file)}),
-            model=changed(plan, MODEL, given.get("model", {}), "model"),
-            train=train,
-            retrain={**RETRAIN, **given.get("retrain", {})},
-            retrain_rate=given.get("retrain_rate", RETRAIN_RATE),
-            prune={**PRUNE, **given.get("prune", {})},
-            seeds=(seed,),
-            device=device,
-        )
-    except ConfigError as error:
-        field = str(error).partition(".")[2].split(" ")[0]
-        raise ConfigError(f"{plan.where(field if field in given else '')}: {error}") from error
-
-
-def changed(plan: Plan, settings: Any, given: object, place: str) -> Any:
-    """A settings object with the fields that the plan gives at ``place``; raises ConfigError for a bad one."""
-    known = [field.name for field in fields(settings)]
-    if not isinstance(given, Mapping):
-        raise ConfigError(
-            f"{plan.where(place)}: found {given!r}; wanted: some of {', '.join(known)}"
-        )
-    for name, value in given.items():
-        where = plan.where(f"{place}.{name}")
-        if name not in known:
-            raise ConfigError(
-                f"{where}: found an unknown setting; wanted: some of {', '.join(known)}"
-            )
-        if isinstance(value, bool) and not isinstance(getattr(settings, name), bool):
-            raise ConfigError(
-                f"{where}: found {value}; wanted: a value like {getattr(settings, name)!r}"
-            )
-        try:
-            settings = replace(
-                settings, **{name: tuple(value) if isinstance(value, list) else value}
-            )
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from error
-    return settings
-
-
-def name_of(plan: Plan) -> str:
-    """What the run is called: the plan's ``name``, else its file's or, for tasks.json, its folder's."""
-    file = plan.file.resolve()
-    name = plan.content.get("name", file.parent.name if file.name == TASKS_FILE else file.stem)
-    if not re.fullmatch(r"\w[\w.-]*", name):
-        raise ConfigError(
-            f"{plan.where('name')}: {name!r} cannot name a folder; wanted: letters, digits, _ . -"
-        )
-    return name
+def default_folder(plan: Plan, method: str = "Conure") -> Path:
+    """Return where a run is written unless told otherwise: artifacts/models/NAME, or NAME-METHOD."""
+    return paths.models() / (plan.name if method == "Conure" else f"{plan.name}-{method}")
 
 
 def run(
     plan: Plan,
-    folder: Path,
+    folder: str | Path,
     seed: int = 1,
     workers: int = 1,
     method: str = "Conure",
     device: str = "cpu",
 ) -> dict:
-    """Trains what is not trained yet, writes the folder, and returns what its metrics.json holds.
+    """Train what is not trained yet and write the model's folder.
 
-    The folder: for Conure the model after the last task (model.safetensors, model.json, as
-    ``ContinualModel.save``), the stream in words (stream.json), the ids of items and labels (names.*.parquet),
-    metrics.json. It replaces what an earlier run wrote there, whole. The stages are below artifacts/stages.
-    Raises ConfigError or DataError before anything is written, VerificationError if an earlier task's logits differ.
+    The folder holds, for Conure, the model after the last task (model.safetensors, model.json), and for every method
+    the stream in words (stream.json), the ids of items and labels (names.*.parquet) and metrics.json. The stages
+    are kept below artifacts/stages, where the next run finds them.
+
+    Parameters
+    ----------
+    plan
+        From ``read_plan``.
+    folder
+        A new or empty folder, or an earlier run's of the same method, which is replaced.
+    seed
+        Of initialisation, order and negatives.
+    workers
+        Stages computed side by side.
+    method
+        "Conure", or another method of the study, which is measured only and leaves no model.
+    device
+        "cpu" or "cuda".
+
+    Returns
+    -------
+    dict
+        The content of metrics.json: ``tasks`` (per task the metric on the test part beside popularity's, epochs,
+        owned weights), ``unchanged`` (tasks whose weights and logits are those of when they were learned, bit by
+        bit), ``notes`` (one line each: rows dropped, warnings), ``environment``.
+
+    Raises
+    ------
+    ConfigError, DataError, StorageError
+        For all that can be known before the first stage: settings, folder, device, tables, free disk.
+    VerificationError
+        If owners, weights or logits of an earlier task are not what they were.
     """
-    study = study_of(plan, seed, device)
-    folder = free_folder(folder)
-    chosen, floor = study.run(method, seed), study.run("Popularity", seed)
-    study.compute([chosen, floor], workers)
-    last = list(chosen.stages.values())[-1]
+    if method not in COMPARED:
+        raise ConfigError(f"--method: found {method!r}, expected one of {', '.join(COMPARED)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device: found no CUDA device here, expected one; or use cpu")
+    config, maker = plan.study_config(seed, device), f"conure run with {method}"
+    folder = replaceable_folder(folder, METRICS, lambda found: found["method"] == method, maker)
+    with repeatable(device):  # what it demands is demanded here, before tables are read
+        study = Study(config, stream=plan.stream(), growing=True)
+    chosen, popularity = study.run(method, seed), study.run("Popularity", seed)
+    _check_disk(study, chosen)
+    study.compute([chosen, popularity], workers)
+    stream, last = study.stream, list(chosen.stages.values())[-1]
     results = {
-        "name": name_of(plan),
+        "name": plan.name,
         "method": method,
         "seed": seed,
-        "tasks": [summary(study, task, stage, floor) for task, stage in chosen.stages.items()],
-        "unchanged": unchanged(chosen) if method == "Conure" else [],
+        "tasks": [summary(stream, task, chosen, popularity) for task in chosen.stages],
+        "unchanged": unchanged(chosen, stream) if method == "Conure" else [],
+        "notes": [*stream.notes(), *processor_notes(chosen)],
         "environment": last.environment(),
     }
+    facts = {name: stream.info[name] for name in ("length", "min_events")}
+    facts |= {"columns": plan.columns, "n_users": stream.n_users, "n_items": stream.n_items}
+    facts |= {"digests": {task: stream.until(task).digest() for task in study.order}}
+    facts |= {"tasks": stream.describe(), "info": stream.info}
     with atomic_folder(folder) as part:
         if method == "Conure":
             last.model().save(part)
-        (part / METRICS).write_text(_json(results))
-        (part / STREAM).write_text(_json(description(study.stream, study.by_task)))
-        save_names(study.stream.names, part)
+        save_names(stream.names, part)
+        for name, content in {METRICS: results, STREAM: facts}.items():
+            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+            (part / name).write_text(text, encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
     return results
 
 
-def summary(study: Study, task: str, stage: Stage, floor: Run) -> dict:
-    """A task's row: metric on the test part with the floor, epochs, and who owns how many weights by then."""
-    record, popular = stage.record(), floor.stages[task].record()["metrics"][0]
-    measured = next(row for row in record["metrics"] if row["measure"] == task)
-    epochs = {}
+def summary(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict:
+    """Return a task's row: metric on the test part with popularity's, epochs, and who owns how many weights."""
+    stage = chosen.stages[task]
+    record, epochs = stage.record(), {}
+    (measured,) = (row for row in record["metrics"] if row["measure"] == task)
     for one in stage.lineage():
         curve = one.record()["curve"] if one.step.task == task else []
         if curve:
             best = max((epoch["epoch"] for epoch in curve if epoch["best"]), default=0)
-            epochs[one.step.action] = {
-                "best": best,
-                "of": len(curve) - 1,
-                "validation": curve[best]["validation"],
-            }
-    owned = record["notes"].get("owned", [])
-    weights = {who: sum(r["weights"] for r in owned if r["owner"] == who) for who in (task, "free")}
-    total = sum(row["weights"] for row in owned)
-    return {
-        "task": task,
-        "what": study.stream[task].title,
-        "metric": measured["metric"],
-        "value": measured["value"],
-        "n": measured["n"],
-        "popularity": popular["value"],
-        "epochs": epochs,
-        "owned": weights[task] if total else None,
-        "owned_share": weights[task] / total if total else None,
-        "free_share": weights["free"] / total if total else None,
-        "stage": stage.id,
-    }
+            found = {"best": best, "of": len(curve) - 1, "validation": curve[best]["validation"]}
+            epochs[one.step.action] = found
+    row = {"task": task, "what": stream[task].title}
+    row |= {name: measured[name] for name in ("metric", "value", "n")}
+    row |= {"popularity": popularity.stages[task].record()["metrics"][0]["value"], "epochs": epochs}
+    row |= {"owned": None, "owned_share": None, "free_share": None, "stage": stage.id}
+    if owned := record["notes"].get("owned"):
+        weights = pd.DataFrame(owned).groupby("owner")["weights"].sum()
+        row |= {"owned": int(weights[task]), "owned_share": weights[task] / weights.sum()}
+        row |= {"free_share": weights["free"] / weights.sum()}
+    return row
 
 
-def unchanged(chosen: Run) -> list[str]:
-    """The tasks whose logits are, after the last task, bit for bit those that they had when they were learned.
+def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
+    """Return the run's tasks once it is sure that the last model is, for each, the one that learned it.
 
-    Raises VerificationError if that is not all of them.
+    Judged by owners and weights, bit by bit from the checkpoints, and by logits computed here by one process, so
+    that it does not matter on which processor a task was learned. Raises VerificationError.
     """
-    now = list(chosen.stages.values())[-1].record()["notes"]["memory"]
-    for task, stage in chosen.stages.items():
-        then = stage.record()["notes"]["memory"][task]
-        if now[task]["logits_sha256"] != then["logits_sha256"]:
-            raise VerificationError(
-                f"the logits of {task} are not what they were when it was learned ({stage.id})"
+    now = list(chosen.stages.values())[-1].model()
+    for number, (task, stage) in enumerate(chosen.stages.items(), start=1):
+        then = stage.model()
+        owners = {name: o.masked_fill(o > number, 0) for name, o in now.owners.items()}
+        old, new = then.for_task(task), now.for_task(task)
+        with torch_threads(1):
+            logits = [logits_digest(model, stream, task) for model in (old, new)]
+        same = {
+            "owners": all(torch.equal(owner, owners[name]) for name, owner in then.owners.items()),
+            "weights": weights_digest(old) == weights_digest(new),
+            "logits": logits[0] == logits[1],
+        }
+        if changed := [what for what, is_same in same.items() if not is_same]:
+            found = (
+                f"the {' and '.join(changed)} of {task} are not what they were when it was learned"
             )
+            raise VerificationError(f"{stage.id}: {found}")
     return list(chosen.stages)
 
 
-def description(stream: TaskStream, digests: Mapping[str, str]) -> dict:
-    """The stream in words; digests: of the data up to each task."""
-    return {
-        "digests": dict(digests),
-        "n_users": stream.n_users,
-        "n_items": stream.n_items,
-        "tasks": stream.describe(),
-        "info": stream.info,
-    }
+def processor_notes(chosen: Run) -> list[str]:
+    """Return one line that says which tasks were learned on which kind of processor, if there are several."""
+    kinds: dict[str, list[str]] = {}
+    for task, stage in chosen.stages.items():
+        kinds.setdefault(provenance.kind(stage.environment()), []).append(task)
+    each = "; ".join(f"{', '.join(tasks)} on {kind}" for kind, tasks in kinds.items())
+    return [f"several kinds of processors: {each}"] if len(kinds) > 1 else []
 
 
-def save_names(names: Names, folder: Path) -> None:
-    """Ids of items and labels, as in the tables, in the order of their numbers; users' ids are not kept."""
-    for what, ids in {"items": names.items, **names.labels}.items():
-        pq.write_table(pa.table({"id": pa.array(ids)}), folder / NAMES.format(what))
-
-
-def read_names(folder: Path, what: str) -> np.ndarray | None:
-    """The ids of "items" or of a task's labels; None if the folder does not hold them. Raises DataError."""
-    file = folder / NAMES.format(what)
-    if not file.is_file():
-        return None
-    with readable(file):
-        return pq.read_table(file, columns=["id"])["id"].to_pandas().to_numpy()
-
-
-def default_folder(plan: Plan, method: str) -> Path:
-    """Where ``conure run`` writes unless told otherwise: artifacts/models/NAME, or NAME-METHOD."""
-    return paths.models() / (name_of(plan) if method == "Conure" else f"{name_of(plan)}-{method}")
-
-
-def free_folder(folder: Path, others: tuple[str, ...] = ()) -> Path:
-    """The folder itself: of a link its target, which is what is replaced.
-
-    Raises ConfigError unless it is new, empty, or holds only what is written there anyway.
-    """
-    if found := path_problem(folder):
-        raise ConfigError(
-            f"{str(folder)[:80]!r}: found {found}; wanted: a folder to write to (--out)"
+def _check_disk(study: Study, chosen: Run) -> None:
+    """Raise StorageError if the checkpoints to come cannot fit on the disk."""
+    width, blocks = study.config.model.width, len(study.config.model.dilations)
+    labels = study.stream.n_items + sum(task.n_labels for task in study.stream.tasks)
+    weights = labels * (width + 1) + blocks * 6 * width * (width + 1)
+    stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}
+    missing = sum(not stage.is_done() for stage in stages.values())
+    needed = (5 * weights + 2**20) * (missing + 1) >> 20  # four bytes and an owner per weight
+    folder = next(path for path in paths.stages().parents if path.exists())
+    if (free := shutil.disk_usage(folder).free >> 20) < needed:
+        expected = (
+            f"expected about {needed} MiB for {missing} stages; make room, or set CONURE_ROOT"
         )
-    folder = folder.resolve()
-    above = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not above.is_dir():
-        raise ConfigError(f"{above} is a file; wanted: a folder to write to (--out)")
-    ours = {*MODEL_FILES, STREAM, METRICS, *others}
-    names = sorted(file.name for file in folder.iterdir()) if folder.exists() else []
-    foreign = [
-        name
-        for name in names
-        if name not in ours and not re.fullmatch(r"names\.\w+\.parquet", name)
-    ]
-    if foreign:
-        raise ConfigError(
-            f"{folder} holds {foreign[0]!r}; wanted: a new folder, or an earlier run's (--out)"
-        )
-    return folder
-
-
-def known_methods() -> list[str]:
-    """What ``run`` can train: the compared methods that leave a result on each task."""
-    return list(COMPARED)
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False) + "\n"
+        raise StorageError(f"{folder}: found {free} MiB free, {expected}")

@@ -1,94 +1,147 @@
-"""Plans: YAML and JSON say the same, lines are known, and only plain data is built."""
+"""Plans: what YAML and JSON say, what is refused and with which words, and which settings come out."""
 
 import json
-import os
 
 import pytest
+from small_service import TASKS, plan_of, write_plan, write_service
 
-from conure_lib.config import DataConfig
-from conure_lib.data.registry import load, stored_at
-from conure_lib.data.sources import tables
-from conure_lib.data.sources.plan import read_plan
-from conure_lib.errors import DataError
+from conure_lib.errors import ConfigError, DataError
+from conure_lib.user_models.plan import CLASSIFICATION, RANKING, SEQUENCE, read_plan
 
-YAML = """\
-events: plays.csv
-tasks:
-- {name: T2, kind: ranking, file: likes.csv}
-- name: T3
-  kind: classification
-  file: below/ages.csv
-train:
-  T1: {learning_rate: 1e-3}
-"""
-TASKS = [
-    {"name": "T2", "kind": "ranking", "file": "likes.csv"},
-    {"name": "T3", "kind": "classification", "file": "below/ages.csv"},
-]
+EVENTS = "events: plays.csv\n"
 
 
 @pytest.fixture
-def plan(tmp_path):
-    (tmp_path / "plan.yaml").write_text(YAML)
-    return tmp_path / "plan.yaml"
+def folder(tmp_path):
+    return write_service(tmp_path / "mine")
 
 
-def test_yaml_and_json_say_the_same(plan):
-    content = {"events": "plays.csv", "tasks": TASKS, "train": {"T1": {"learning_rate": 0.001}}}
-    assert read_plan(plan).content == content
-    plan.with_name("tasks.json").write_text(json.dumps(content))
-    assert (
-        read_plan(plan.parent).content == read_plan(plan.with_name("tasks.json")).content == content
+def refused(folder, content, error=DataError):
+    """The message of a plan that is refused, without the path of its file."""
+    file = write_plan(folder / "plan.yaml", content)
+    with pytest.raises(error) as caught:
+        read_plan(file).stream()
+    message = str(caught.value)
+    assert message.startswith(str(file))
+    assert "\n" not in message
+    return message.removeprefix(str(file)).lstrip(",: ")
+
+
+def test_yaml_and_json_say_the_same(folder):
+    plan = read_plan(folder / "plan.yaml")
+    (folder / "tasks.json").write_text(json.dumps(plan_of()))
+    for other in (read_plan(folder), read_plan(folder / "tasks.json")):
+        assert other.model_dump(exclude={"name"}) == plan.model_dump(exclude={"name"})
+        assert other.study_config() == plan.study_config()
+        assert other.stream().digest() == plan.stream().digest()
+    assert (plan.name, read_plan(folder).name) == ("plan", "mine")
+    assert [table.name for table in plan.tables()] == ["plays.csv", "likes.csv", "ages.parquet"]
+
+
+def test_plain_values_of_yaml_stay_what_they_look_like(folder):
+    text = EVENTS + "name: 012\ntasks:\n- {name: no, kind: ranking, file: likes.csv, title: 1:30}\n"
+    plan = read_plan(
+        write_plan(folder / "plan.yaml", text + "retrain_rate: 1e-3\nmodel: {width: 9}")
+    )
+    assert (plan.name, plan.tasks[0].name, plan.tasks[0].title) == ("012", "no", "1:30")
+    assert (plan.retrain_rate, plan.study_config().model.width) == (0.001, 9)
+    text = EVENTS + "tasks: []\ntrain: {T1: &few {epochs: 3}, '*': *few}"
+    assert read_plan(write_plan(folder / "plan.yaml", text)).train["*"] == {"epochs": 3}
+
+
+def test_a_few_lines_cannot_become_billions_of_values(folder):
+    lines = ["a0: &a0 [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    assert "found more than 100000 values" in refused(folder, "\n".join(lines))
+    assert "found more than 100000 values" in refused(folder, "tasks: &all [*all]")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            {"tasks": [{**TASKS[0], "kind": "rank"}]},
+            "tasks[0].kind: found 'rank', expected 'ranking' or",
+        ),
+        ({"tasks": [{**TASKS[0], "name": "2nd"}]}, "tasks[0].name: found '2nd', expected"),
+        (
+            {"tasks": [{**TASKS[0], "name": "forward"}]},
+            "tasks[0].name: found 'forward', which PyTorch",
+        ),
+        (
+            {"tasks": [{**TASKS[0], "file": "../a.csv"}]},
+            "tasks[0].file: found '../a.csv', expected a",
+        ),
+        ({"tasks": [{"name": "T2"}]}, "tasks[0].kind: found nothing, expected"),
+        ({"tasks": "T"}, "tasks[0]: found 'T', expected"),
+        ({"events": 3}, "events: found 3, expected"),
+        ({"event": "plays.csv"}, "event: found an unknown field"),
+        ({"name": "a/b"}, "name: found 'a/b', expected"),
+        ({"name": "x" * 61}, "name: found 'xxxx"),
+        ({"options": {"lenght": 5}}, "options.lenght: found an unknown field"),
+        ({"options": {"length": 1}}, "options.length: found 1, expected"),
+        ({"options": {"length": True}}, "options.length: found True, expected"),
+        ({"columns": {"when": "ts"}}, "columns.when"),
+        ({"prune": {"T1": 1.0}}, "prune.T1: found 1.0, expected"),
+        ({"prune": {"T9": 0.5}}, "prune: found 'T9', expected some of T1, T2, T3, *"),
+        ({"train": {"T9": {}}}, "train: found 'T9', expected some of T1, T2, T3, *"),
+        ("just text", "found 'just text', expected"),
+        ("events: a\nevents: b\n", "found the key 'events' twice"),
+        ("events: [a\n", "found "),
+    ],
+)
+def test_a_bad_plan_is_one_line_that_names_file_field_found_and_expected(folder, content, said):
+    assert refused(folder, content if isinstance(content, str) else plan_of(**content)).startswith(
+        said
     )
 
 
-def test_places_are_given_with_their_lines(plan):
-    found = read_plan(plan)
-    assert found.where("tasks[1].kind") == f"{plan}, line 5, tasks[1].kind"
-    assert found.where("train.T1.learning_rate") == f"{plan}, line 8, train.T1.learning_rate"
-    assert found.where("model") == f"{plan}, model"
-    assert found.where() == str(plan)
+@pytest.mark.parametrize(
+    ("content", "place", "said"),
+    [
+        ({"train": {"T2": {"epochs": 0}}}, "train of T2", "epochs: found 0, expected"),
+        ({"train": {"*": {"epoch": 3}}}, "train of T1", "epoch: found an unknown field"),
+        ({"retrain": {"epochs": "many"}}, "retrain", "epochs: found 'many', expected"),
+        ({"model": {"dilations": []}}, "model", "dilations: found too few, expected at least 1"),
+        ({"model": {"width": 1.5}}, "model", "width: found 1.5, expected"),
+    ],
+)
+def test_a_bad_setting_is_refused_when_the_plan_is_read(folder, content, place, said):
+    message = refused(folder, plan_of(**content), ConfigError)
+    assert message.startswith(place)
+    assert said in message
 
 
-def test_tables_lie_beside_the_plan_or_below_it(plan):
-    below = plan.parent.resolve() / "below" / "ages.csv"
-    assert read_plan(plan).tables()["below/ages.csv"] == below
-    plan.write_text(YAML.replace("below/ages.csv", "../ages.csv"))
-    with pytest.raises(
-        DataError, match=r"line 6, tasks\[1\].file: found '../ages.csv', wanted a file inside"
-    ):
-        read_plan(plan).tables()
+@pytest.mark.parametrize("name", ["nowhere.yaml", "plan.txt", "bad\0name.yaml", "x" * 300])
+def test_what_is_no_plan_is_one_line(folder, name):
+    with pytest.raises(DataError, match="expected"):
+        read_plan(folder / name)
 
 
-def test_a_stream_prepared_from_other_tables_is_not_taken(plan, root):
-    plan.write_text("events: plays.csv\ntasks: []\noptions: {min_events: 2, length: 4}\n")
-    table = plan.with_name("plays.csv")
-    table.write_text("user,item\n" + "".join(f"u{n % 30},i{n % 7}\n" for n in range(120)))
-    config = DataConfig("custom", {"path": str(plan)})
-    before, folder = load(config), stored_at(config)
-    assert before.digest() == tables.build(path=plan).digest()
-    table.write_text(table.read_text() + "u1,i1\n")
-    assert stored_at(config) != folder
-    assert load(config).digest() == tables.build(path=plan).digest() != before.digest()
-    assert tables.sources(plan) == [plan, table.resolve()]
+def test_a_star_means_every_task_that_is_not_named(folder):
+    def config(**settings):
+        content = plan_of(train=settings.get("train", {}), prune=settings.get("prune", {}))
+        return read_plan(write_plan(folder / "plan.yaml", content)).study_config()
+
+    default = config()
+    assert [default.training(t) for t in ("T1", "T2", "T3")] == [SEQUENCE, RANKING, CLASSIFICATION]
+    assert [default.pruned(task)["kernels"] for task in ("T1", "T2", "T3")] == [0.7, 0.8, 0.8]
+    starred = config(train={"*": {"epochs": 7}, "T2": {"patience": 9}}, prune={"*": 0.5, "T3": 0.6})
+    trained = [starred.training(task) for task in ("T1", "T2", "T3")]
+    assert [settings.epochs for settings in trained] == [7, 7, 7]
+    assert [settings.patience for settings in trained] == [3, 9, 4]
+    assert [starred.pruned(task)["kernels"] for task in ("T1", "T2", "T3")] == [0.5, 0.5, 0.6]
+    assert config(prune={"T1": 0.6}).pruned("T2")["kernels"] == 0.8
 
 
-def test_a_table_changed_behind_its_size_and_time_is_an_error(plan, root):
-    plan.write_text("events: plays.csv\ntasks: []\noptions: {min_events: 2, length: 4}\n")
-    table = plan.with_name("plays.csv")
-    table.write_text("user,item\n" + "".join(f"u{n % 30},i{n % 7}\n" for n in range(120)))
-    config, then = DataConfig("custom", {"path": str(plan)}), table.stat()
-    load(config)
-    table.write_text(table.read_text().replace("u1,i1", "u1,i2"))
-    os.utime(table, ns=(then.st_atime_ns, then.st_mtime_ns))
-    with pytest.raises(
-        DataError, match=rf"{table.resolve()}: found sha256 \w+, wanted \w+.*delete that folder"
-    ):
-        load(config)
-
-
-def test_an_empty_field_of_a_csv_file_is_no_id(plan):
-    plan.write_text("events: plays.csv\ntasks: []\n")
-    plan.with_name("plays.csv").write_text('user,item\nu1,"NA"\nu1,\n')
-    with pytest.raises(DataError, match="column 'item', row 1: found no value"):
-        tables.build(path=plan)
+def test_columns_may_have_other_names(folder):
+    stream = read_plan(folder / "plan.yaml").stream()
+    plays = (folder / "plays.csv").read_text()
+    (folder / "plays.csv").write_text(plays.replace("user,item,time", "who,song,ts"))
+    labels = (folder / "likes.csv").read_text()
+    (folder / "likes.csv").write_text(labels.replace("user,label", "who,song"))
+    columns = {"user": "who", "item": "song", "time": "ts"}
+    first = TASKS[0] | {"columns": {"label": "song"}}
+    ages = TASKS[1] | {"columns": {"user": "user"}}
+    file = write_plan(folder / "plan.yaml", plan_of([first, ages], columns=columns))
+    assert read_plan(file).stream().digest() == stream.digest()

@@ -1,0 +1,62 @@
+"""The command line with all its commands, and what ends one: an exit code, and one line if something is wrong."""
+
+import contextlib
+import sys
+
+import typer
+
+from conure_lib import paths
+from conure_lib.cli import datasets, models, study
+from conure_lib.cli.common import examples, one_line
+from conure_lib.errors import ConureError
+
+HELP = f"""Continual user representations: a reproducible study, and user models of your own tables.
+
+Commands write below ROOT, only where git ignores it: ROOT/artifacts (stages, models, streams, downloads),
+ROOT/results/local (tables, notebooks), ROOT/figures/local; publish alone changes committed results. ROOT is the
+environment variable CONURE_ROOT, else the checkout that the package lies in, else the current folder: now
+{paths.ROOT}."""
+EXIT_CODES = """
+
+exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was asked for, said in
+one line; 130 stopped, and the same command continues where it was"""
+
+app = typer.Typer(
+    help=HELP,
+    epilog=examples("conure run --tasks my_stream.yaml", "conure study --workers 2") + EXIT_CODES,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(datasets.app, name="data")
+for module in (models, study):
+    app.add_typer(module.app)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code (see ``conure --help``)."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a notebook's or a test's own stream
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    try:
+        code = app(arguments, prog_name="conure", standalone_mode=False) or 0
+    except typer.TyperException as mistake:
+        command = getattr(getattr(mistake, "ctx", None), "command_path", "conure")
+        return _say(f"{mistake.format_message()} See: {command} --help", mistake.exit_code)
+    except (ConureError, FloatingPointError) as error:  # the latter: training diverged
+        return _say(error, getattr(error, "exit_code", 1))
+    except MemoryError as error:
+        return _say(f"found too little memory ({error}), expected smaller sizes", 2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _say(f"{error.filename}: found {error.strerror}, expected a usable path", 2)
+    if code == 130:  # what Typer makes of an interruption
+        return _say("stopped; the same command continues where it was", code)
+    return code
+
+
+def _say(what: object, code: int) -> int:
+    notes = "".join(f"; {note}" for note in getattr(what, "__notes__", ()))  # e.g. in which stage
+    print(f"conure: {one_line(f'{what}{notes}')}", file=sys.stderr)
+    return code

@@ -1,0 +1,165 @@
+"""Commands for one's own tables: run, export, embed."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Option, Typer
+
+from conure_lib.cli.common import (
+    AsJson,
+    DatasetOptions,
+    Seed,
+    Workers,
+    examples,
+    parse_options,
+    print_json,
+    print_table,
+    print_written,
+)
+from conure_lib.errors import ConfigError
+
+PLAN = """Train one user model on the tasks of your own tables, one after the other.
+
+The plan says which table is which task (YAML or JSON; files beside it, Parquet or CSV):
+
+\b
+  events: plays.parquet                # columns user, item and, unless sorted, time: task T1
+  tasks:                               # columns user, label
+    - {name: T2, kind: ranking, file: likes.csv}
+    - {name: T3, kind: classification, file: ages.csv}
+  columns: {user: customer, time: ts}  # all from here on may be left out
+  options: {length: 30, min_events: 5}
+  model: {width: 32, dilations: [1, 4]}
+  train: {T1: {epochs: 20}, "*": {learning_rate: 0.001}}
+  prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks
+
+"*" means every task that is not named. Append a task and run again: what is learned already is found, not trained
+again, and stays as it was to the last bit. A stopped run continues where it was."""
+
+app = Typer()
+PlanFile = Annotated[Path, Option(metavar="FILE", help="The plan.")]
+RunFolder = Annotated[
+    Path | None, Option(metavar="FOLDER", help="Unless ROOT/artifacts/models/NAME.")
+]
+Method = Annotated[str, Option(help="Another one is measured only; it leaves no model.")]
+Model = Annotated[Path, Option(metavar="FOLDER", help="What conure run wrote.")]
+Task = Annotated[str, Option(metavar="NAME", help="One that the model has learned.")]
+Folder = Annotated[Path, Option(metavar="FOLDER", help="A new one, or an earlier export.")]
+VectorFile = Annotated[Path, Option(metavar="FILE", help="Ends in .parquet.")]
+Format = Annotated[
+    Literal["safetensors", "torch-export"], Option(help="torch-export adds program.pt2.")
+]
+Length = Annotated[
+    int | None, Option(min=1, max=2**16, help="Items per sequence of the program; as trained.")
+]
+Events = Annotated[
+    str, Option(metavar="FILE|NAME", help="Events, a plan, or a dataset (its users are 0, 1, ...).")
+]
+
+
+@app.command(
+    help=PLAN,
+    epilog=examples("conure run --tasks my_stream.yaml --out model --seed 2 --json > results.json"),
+)
+def run(
+    tasks: PlanFile,
+    out: RunFolder = None,
+    seed: Seed = 1,
+    workers: Workers = 1,
+    method: Method = "Conure",
+    device: Literal["cpu", "cuda"] = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train what is new in a plan, and show each task's result beside that of popularity."""
+    from conure_lib.user_models import train
+    from conure_lib.user_models.plan import read_plan
+
+    plan = read_plan(tasks)
+    folder = out or train.default_folder(plan, method)
+    results = train.run(plan, folder, seed, workers, method, device)
+    if as_json:
+        return print_json(results | {"folder": str(folder.absolute())})
+    print_table([_row(task) for task in results["tasks"]])
+    for note in results["notes"]:
+        print(note)
+    if results["unchanged"]:
+        learned = ", ".join(results["unchanged"])
+        print(f"after the last task, {learned} answer as when they were learned, to the last bit")
+    print_written(folder)
+
+
+def _row(task: dict) -> dict:
+    row = {name: task[name] for name in ("task", "what", "metric", "value", "popularity", "n")}
+    epochs = [f"{action} {at['best']} of {at['of']}" for action, at in task["epochs"].items()]
+    row |= {name: f"{row[name]:.4f}" for name in ("value", "popularity")}
+    row |= {"best epoch": ", ".join(epochs) or "none"}
+    if task["owned"] is None:
+        return row
+    owned = f"{task['owned']:,} ({task['owned_share']:.0%})"
+    return row | {"weights owned": owned, "free then": f"{task['free_share']:.0%}"}
+
+
+@app.command(epilog=examples("conure export --model artifacts/models/my_stream --task T2 --out t2"))
+def export(
+    model: Model,
+    task: Task,
+    out: Folder,
+    format: Format = "safetensors",
+    length: Length = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the plain model of one task for use elsewhere, and check that it gives the same outputs."""
+    from conure_lib.training.determinism import torch_threads
+    from conure_lib.user_models.export import export as export_task
+    from conure_lib.user_models.export import open_saved
+
+    with torch_threads(1):
+        made = export_task(open_saved(model, task), out, format == "torch-export", length)
+    if as_json:
+        return print_json(made)
+    for file, difference in made["largest_difference"].items():
+        equal = "equal to the last bit" if difference == 0 else f"within {difference:.1e}"
+        print(f"{file}: outputs {equal}")
+    print_written(*(Path(made["folder"], file) for file in made["files"]))
+
+
+@app.command(
+    epilog=examples(
+        "conure embed --model artifacts/models/my_stream --task T2 --data plays.csv --out v.parquet",
+        "conure embed --model artifacts/stages/ID --task T1 --data complete-journey --out v.parquet",
+    )
+)
+def embed(
+    model: Model,
+    task: Task,
+    data: Events,
+    out: VectorFile,
+    threads: Workers = 1,
+    option: DatasetOptions = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one vector per user, as a task of a trained model sees them, to a Parquet file."""
+    from conure_lib.config import DataConfig
+    from conure_lib.data.registry import DATASETS, load
+    from conure_lib.training.determinism import torch_threads
+    from conure_lib.user_models.export import embed_stream, embed_table, open_saved
+    from conure_lib.user_models.plan import SUFFIXES, read_plan
+
+    saved, options = open_saved(model, task), parse_options(option)
+    if options and data not in DATASETS:
+        raise ConfigError(f"--option: found it with {data!r}, expected the name of a dataset")
+    with torch_threads(threads):
+        if data in DATASETS:
+            done = embed_stream(saved, load(DataConfig(data, options)), out)
+        else:
+            is_plan = Path(data).suffix in SUFFIXES or Path(data).is_dir()
+            done = embed_table(saved, read_plan(data).tables()[0] if is_plan else data, out)
+    if as_json:
+        return print_json(done | {"file": str(out.absolute())})
+    unknown = f"{done['unknown_events']} events of unknown items"
+    print(
+        f"{done['users']} users; left out: {done['left_out']} users with too few events, {unknown}"
+    )
+    for note in done["notes"]:
+        print(note)
+    print_written(out)

@@ -1,0 +1,176 @@
+"""A task taken out of a model, and vectors of users: the same bits as inside, checked, and with few demands."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+import torch
+from helpers import bytes_of, files_below, logits, rng, small_model, small_study
+from small_service import USERS
+
+from conure_lib.cli import main
+from conure_lib.data.registry import load
+from conure_lib.errors import ConfigError, DataError, VerificationError
+from conure_lib.models.checkpoint import load_model
+from conure_lib.models.ownership import ContinualModel
+from conure_lib.study.study import Study
+from conure_lib.training.evaluation import user_vectors
+from conure_lib.user_models import export as module
+from conure_lib.user_models.export import TaskModel, embed_table, export, open_saved
+from conure_lib.user_models.plan import read_plan
+
+
+@pytest.fixture
+def stream(service):
+    return read_plan(service / "mine" / "plan.yaml").stream()
+
+
+def sequences_of(stream):
+    return torch.from_numpy(stream.sequences[stream.input_rows]).long()
+
+
+def output_of(capsys, *arguments):
+    capsys.readouterr()
+    assert main([*map(str, arguments), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("task", ["T1", "T2", "T3"])
+def test_an_exported_task_gives_the_models_outputs(model, stream, tmp_path, task, capsys):
+    made = output_of(capsys, "export", "--model", model, "--task", task, "--out", tmp_path / "out")
+    assert made["largest_difference"] == {"model.safetensors": 0.0}
+    exported, rest, about = load_model(tmp_path / "out")
+    assert (rest, list(exported.outputs), about["exported"]["length"]) == ({}, [task], 5)
+    original = ContinualModel.load(model).for_task(task)
+    ours, theirs = (logits(one, task, sequences_of(stream)) for one in (original, exported))
+    assert bytes_of(ours) == bytes_of(theirs)
+    labels = {"T1": [], "T2": ["names.T2.parquet"], "T3": ["names.T3.parquet"]}[task]
+    assert made["files"] == ["model.json", "model.safetensors", *labels, "names.items.parquet"]
+    files = files_below(tmp_path)
+    export(open_saved(model, task), tmp_path / "out")
+    assert files_below(tmp_path) == files, "an earlier export is replaced"
+
+
+@pytest.mark.slow
+def test_an_exported_program_gives_the_models_outputs_for_any_number_of_sequences(
+    model, stream, tmp_path
+):
+    saved = open_saved(model, "T3")
+    made = export(saved, tmp_path / "t3", program=True)
+    assert made["largest_difference"]["program.pt2"] <= module.MAX_DIFFERENCE
+    program = torch.export.load(tmp_path / "t3" / "program.pt2").module()
+    for rows in (1, 5, 30):
+        found, expected = program(sequences_of(stream)[:rows]), saved(sequences_of(stream)[:rows])
+        torch.testing.assert_close(found, expected, rtol=0, atol=module.MAX_DIFFERENCE)
+    saved.model.hidden(sequences_of(stream))  # tracing left nothing behind in what the model caches
+
+
+def test_an_export_that_differs_is_refused_and_leaves_nothing(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "largest_difference", lambda *_: 1e-3)
+    with pytest.raises(
+        VerificationError, match="outputs that differ by 0.001, expected at most 0.0"
+    ):
+        export(open_saved(model, "T2"), tmp_path / "t2")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_how_far_outputs_differ_is_seen():
+    models = []
+    for shift in (0.0, 1e-3):
+        plain = small_model()
+        plain.add_output("T2", 6, "ranking", rng())
+        with torch.no_grad():
+            plain.outputs["T2"].weight += shift
+        models.append(TaskModel(plain.requires_grad_(False), "T2", False))
+    assert module.largest_difference(models[0], models[0], 5) == 0
+    assert 0 < module.largest_difference(*models, 5) < 1
+
+
+@pytest.mark.parametrize(
+    ("task", "data"), [("T2", "plan.yaml"), ("T1", "plays.csv"), ("T3", "plays.parquet")]
+)
+def test_embedded_users_are_those_of_the_stream_in_its_order(
+    service, model, stream, tmp_path, task, data, capsys
+):
+    plays = pd.read_csv(service / "mine" / "plays.csv")
+    plays.to_parquet(service / "mine" / "plays.parquet", row_group_size=7)
+    command = ["embed", "--model", model, "--task", task, "--data", service / "mine" / data]
+    done = output_of(capsys, *command, "--out", tmp_path / "v.parquet")
+    counts = {"users": 30, "left_out": 0, "unknown_events": 0, "notes": []}
+    assert done == counts | {"file": str(tmp_path / "v.parquet")}
+    table = pq.read_table(tmp_path / "v.parquet")
+    assert table["user"].to_pylist() == stream.names.users.tolist() == USERS
+    plain = ContinualModel.load(model).for_task(task)
+    expected = user_vectors(plain, stream.sequences[stream.input_rows])
+    assert np.array_equal(np.stack(table.to_pandas()["vector"]), expected.numpy())
+
+
+def test_embedding_reads_blocks_of_any_size_and_leaves_out_what_is_unknown(
+    service, model, tmp_path, monkeypatch
+):
+    plays = pd.read_csv(service / "mine" / "plays.csv")
+    new = {"user": ["v1", "v1", "v1", "v2", "v2"], "item": ["s1", "s2", "new", "s3", "new"]}
+    pd.concat([pd.DataFrame({**new, "time": 9}), plays]).to_parquet(tmp_path / "more.parquet")
+    saved, tables = open_saved(model, "T2"), []
+    for rows, batch in ((1 << 20, 4096), (3, 4)):
+        monkeypatch.setattr("conure_lib.data.sources.tables.BLOCK_ROWS", rows)
+        done = embed_table(saved, tmp_path / "more.parquet", tmp_path / "v.parquet", batch)
+        assert done == {"users": 31, "left_out": 1, "unknown_events": 2, "notes": []}
+        tables.append(pd.read_parquet(tmp_path / "v.parquet"))
+    assert tables[0]["user"].tolist() == [*USERS, "v1"]
+    pd.testing.assert_frame_equal(*tables)
+
+
+def test_embedding_reads_every_table_that_a_run_reads(service, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("conure_lib.data.sources.tables.BLOCK_BYTES", 256)
+    plays = pd.read_csv(service / "mine" / "plays.csv")
+    plays["remark"] = ["1"] * (len(plays) - 1) + [
+        "not a number"
+    ]  # of another type in a later block
+    plays.to_csv(tmp_path / "plays.csv", index=False)
+    saved = open_saved(model, "T2")
+    for name, table in (("a", tmp_path / "plays.csv"), ("b", service / "mine" / "plays.csv")):
+        assert embed_table(saved, table, tmp_path / f"{name}.parquet")["users"] == 30
+    one, other = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in "ab")
+    pd.testing.assert_frame_equal(one, other)
+
+
+def test_a_prepared_dataset_is_embedded_by_rows_of_its_users(service, tmp_path, capsys):
+    study = Study(small_study())
+    run = study.run("Conure", 1, ("T1",))
+    study.compute([run])
+    options = [f"--option={name}={value}" for name, value in study.config.data.options.items()]
+    folder = service / "artifacts" / "stages" / run.stages["T1"].id
+    command = ["embed", "--model", folder, "--task", "T1", "--data", "synthetic", *options]
+    done = output_of(capsys, *command, "--out", tmp_path / "v.parquet")
+    assert done["users"] == study.stream.n_users
+    table = pd.read_parquet(tmp_path / "v.parquet")
+    assert table["user"].tolist() == list(range(study.stream.n_users))
+    stream = load(study.config.data)
+    plain = run.stages["T1"].model().for_task("T1")
+    expected = user_vectors(plain, stream.sequences[stream.input_rows])
+    assert np.array_equal(np.stack(table["vector"]), expected.numpy())
+    other = [*map(str, command), "--out", str(tmp_path / "w.parquet"), "--option=seed=3"]
+    assert main(other) == 2
+    assert "found a model of another stream" in capsys.readouterr().err
+    assert not (tmp_path / "w.parquet").exists()
+
+
+def test_what_cannot_be_opened_or_embedded_is_one_line(service, model, tmp_path):
+    with pytest.raises(ConfigError, match="found no task 'T9', expected one of T1, T2, T3"):
+        open_saved(model, "T9")
+    bare = tmp_path / "bare"
+    ContinualModel.load(model).save(bare)
+    with pytest.raises(DataError, match=r"names.items.parquet: found .*, expected ids"):
+        embed_table(open_saved(bare, "T2"), service / "mine" / "plays.csv", tmp_path / "v.parquet")
+    with pytest.raises(ConfigError, match="found no length of sequences, expected --length N"):
+        export(open_saved(bare, "T2"), tmp_path / "out", program=True)
+    (bare / "stream.json").write_text('{"length": 1, "min_events": 2, "columns": {}}')
+    with pytest.raises(DataError, match=r"stream.json, length: found 1, expected"):
+        open_saved(bare, "T2")
+    for name in ("vectors.csv", "folder.parquet", "x" * 300):
+        (tmp_path / "folder.parquet").mkdir(exist_ok=True)
+        with pytest.raises(ConfigError, match=r"expected a new .parquet file"):
+            embed_table(open_saved(model, "T2"), service / "mine" / "plays.csv", tmp_path / name)
