@@ -18,10 +18,10 @@ from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import PAD, TEST, TRAIN, Kind, Task, TaskStream
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.models.reference import Plain
+from conure_lib.models.reference import PlainNextItNet
 from conure_lib.study.profiles import study_config
 from conure_lib.training.evaluation import evaluate
-from conure_lib.training.loop import epochs
+from conure_lib.training.loop import batches_of, epochs
 from conure_lib.training.optimizers import Trainable
 
 Call = Callable[[], object]
@@ -172,7 +172,8 @@ def trainer(
     model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, trainable: Trainable
 ) -> Call:
     """Return a call that trains one more epoch by the library's loop; the first one sets it up."""
-    return partial(next, epochs(model, stream, task, config, trainable, seed=0))
+    batches = batches_of(model, stream, task, config, trainable, seed=0)
+    return partial(next, epochs(batches, trainable))
 
 
 def t1_step(size: Size, batch: int, sampled: bool = False, half_full: bool = False) -> Work:
@@ -184,7 +185,7 @@ def t1_step(size: Size, batch: int, sampled: bool = False, half_full: bool = Fal
     ours = trainer(
         model, stream, stream["T1"], config, dict.fromkeys(dict(model.named_parameters()))
     )
-    plain = Plain(size.items, size.width, size.dilations, size.items)
+    plain = PlainNextItNet(size.items, size.width, size.dilations, size.items)
     batches = torch.from_numpy(stream.sequences).long().split(batch)
 
     def port() -> None:
@@ -206,7 +207,7 @@ def later_step(size: Size, batch: int, per_user: int = 1, half_full: bool = Fals
     learner.start("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
     config = replace(DENSE, batch_size=batch, labels_per_user=per_user)
     ours = trainer(learner.model, stream, stream["T2"], config, learner.trainable())
-    plain = Plain(size.items, size.width, size.dilations, size.labels)
+    plain = PlainNextItNet(size.items, size.width, size.dilations, size.labels)
     batches = _batches(stream, batch)
 
     def learn(lean: bool) -> None:
@@ -220,7 +221,7 @@ def evaluation(size: Size, per_user: int = 1) -> Work:
     """Build the ranking of ``per_user`` labels per user, among as many labels as items."""
     stream = random_stream(size.users, size.length, size.items, size.items, per_user, part=TEST)
     model = new_model(size, "T2", "ranking", size.items).requires_grad_(False)
-    plain = Plain(size.items, size.width, size.dilations, size.items)
+    plain = PlainNextItNet(size.items, size.width, size.dilations, size.items)
     batches = _batches(stream, size.users)
 
     def rank(lean: bool) -> None:
@@ -234,7 +235,7 @@ def evaluation(size: Size, per_user: int = 1) -> Work:
 def backbone(size: Size, batch: int) -> Work:
     """Build a forward and a backward pass at all positions, without output layer or optimiser."""
     model = new_model(size, "T1", "ranking", 2)
-    plain = Plain(size.items, size.width, size.dilations, 2)
+    plain = PlainNextItNet(size.items, size.width, size.dilations, 2)
     items = torch.from_numpy(random_stream(batch, size.length, size.items, 2).sequences).long()
     slope = torch.randn(size.length, batch, size.width)
     turned = slope.transpose(0, 1).contiguous()

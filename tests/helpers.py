@@ -1,4 +1,4 @@
-"""Small worlds that several test files share."""
+"""Small streams, models and studies that several test files share."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +10,8 @@ from conure_lib.config import OPTIMIZERS, DataConfig, ModelConfig, StudyConfig, 
 from conure_lib.data.sources import synthetic
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.ownership import ContinualModel
+from conure_lib.models.reference import PlainNextItNet
 from conure_lib.pipeline.store import ENVIRONMENT
 from conure_lib.training.batches import Joint
 
@@ -47,6 +49,22 @@ def small_model(
     return UserModel(ModelConfig(width, tuple(dilations), **options), n_items, rng(seed))
 
 
+@torch.no_grad()
+def plain_copy(model: UserModel, task: str) -> PlainNextItNet:
+    """The plain network with a model's weights and one task's output layer."""
+    layer, config = model.outputs[task], model.config
+    plain = PlainNextItNet(model.n_items, config.width, config.dilations, len(layer.weight))
+    plain.to(model.embedding.dtype).embedding.weight.copy_(model.embedding)
+    for conv, kernel in zip(plain.convs, model.kernels().values(), strict=True):
+        conv.weight.copy_(kernel.permute(2, 1, 0))
+    norms = [norm for block in model.blocks for norm in (block.norm1, block.norm2)]
+    for norm, ours in zip(plain.norms, norms, strict=True):
+        norm.load_state_dict(ours.state_dict())
+    plain.output.weight.copy_(layer.weight)
+    plain.output.bias.copy_(torch.zeros(()) if layer.bias is None else layer.bias)
+    return plain
+
+
 def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
     """The same model with all parameters far from their initial values, LayerNorms too."""
     with torch.no_grad():
@@ -55,6 +73,43 @@ def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
                 torch.randn(parameter.shape, generator=rng(seed), dtype=parameter.dtype), alpha=0.3
             )
     return model
+
+
+KINDS = {"T1": "sequence", "T2": "ranking", "T4": "classification"}
+
+
+def disturb(learner: ContinualModel) -> None:
+    """Add noise wherever the current stage may train, in place of training."""
+    parameters = dict(learner.model.named_parameters())
+    with torch.no_grad():
+        for number, (name, mask) in enumerate(learner.trainable().items()):
+            moved = parameters[name] + torch.randn(parameters[name].shape, generator=rng(number))
+            changed = moved if mask is None else torch.where(mask, moved, parameters[name])
+            parameters[name].copy_(changed)
+
+
+def begin(learner: ContinualModel, task: str, kind: str | None = None) -> None:
+    """Start a task of 5 labels; T1 is the sequence task, T2 and T3 are for ranking."""
+    kinds = {"T1": "sequence", "T2": "ranking", "T3": "ranking"}
+    learner.start(task, 5, kind or kinds.get(task, "classification"), rng(len(learner.tasks)))
+
+
+def learn(learner: ContinualModel, task: str, ratio=0.5, kind=None, embedding=None) -> None:
+    """Start, prune and finish a task, with noise where training would be."""
+    begin(learner, task, kind)
+    disturb(learner)
+    learner.prune(ratio, embedding)
+    with learner.only_owned():
+        disturb(learner)
+    learner.finish()
+
+
+def learner_of_tasks(tasks=(), width=2, prunable=None, embedding=None, **options) -> ContinualModel:
+    """A small continual model of 8 items that has learned these tasks."""
+    learner = ContinualModel(lively(small_model(8, width, **options)), prunable)
+    for task in tasks:
+        learn(learner, task, 0.6, embedding=embedding)
+    return learner
 
 
 def learner_of(kind: str, stream: TaskStream, width: int = 8, patched: bool = False):

@@ -1,10 +1,11 @@
-"""What the methods' actions share: their context and outcome, training, and evidence on forgetting."""
+"""What the methods' actions share: context and outcome, training, evidence on forgetting."""
 
 import hashlib
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from conure_lib.config import StudyConfig, TrainConfig
 from conure_lib.data.stream import TEST, Task, TaskStream
@@ -21,7 +22,7 @@ PROBE_USERS = 256  # users whose logits are compared bit by bit after every late
 
 @dataclass(frozen=True)
 class Context:
-    """What an action works with. ``parent``: the parent stage's model, free to change, if there is one."""
+    """What an action works with; ``parent``: the parent stage's model, free to change."""
 
     study: StudyConfig
     stream: TaskStream
@@ -38,7 +39,7 @@ class Context:
 
 @dataclass
 class Outcome:
-    """What an action returns. ``ranks``: test ranks by measure (a task's name, or "T1-all")."""
+    """What an action returns; ``ranks``: test ranks by measure (a task's name, or "T1-all")."""
 
     model: ContinualModel | None
     ranks: dict[str, np.ndarray]
@@ -58,9 +59,9 @@ def train_task(c: Context, model: UserModel, trainable: Trainable, **hooks) -> l
 
 
 def train_new_output(c: Context, model: UserModel, also: tuple[str, ...] = (), **hooks) -> Outcome:
-    """Train a new output layer, and ``also`` the parameters whose names begin with one of these."""
-    kind, generator = c.task.kind, seeded(c.seed, c.task.name, "output")
-    model.add_output(c.task.name, c.task.n_labels, kind, generator)
+    """Train a new output layer, and the parameters whose names begin with one of ``also``."""
+    generator = seeded(c.seed, c.task.name, "output")
+    model.add_output(c.task.name, c.task.n_labels, c.task.kind, generator)
     parameters = dict(model.named_parameters())
     names = [n for n in parameters if n.startswith((f"outputs.{c.task.name}.", *also))]
     curve = train_task(c, model, dict.fromkeys(names), **hooks)
@@ -81,17 +82,16 @@ def state_notes(
 ) -> dict:
     """Return what a stage of Conure records: capacity, and evidence that nothing old has changed.
 
-    For each finished task: its test metric, and digests of the weights that its forward pass
-    uses and of its logits, these also from before this stage (``task_logits``), same process.
+    For each finished task: its test metric, and digests of the weights that it uses and of its
+    logits, these also from before the stage (``task_logits``), computed by the same process.
     """
     memory = {}
-    for name in finished_tasks(learner):
+    for name, logits in task_logits(c, learner).items():
         task, model = c.stream[name], learner.for_task(name)
-        ranks = evaluate(model, c.stream, task, TEST, max_rank=CUTOFF)
         memory[name] = {
-            "metric": metric_of(task.kind, ranks),
-            "weights_sha256": weights_digest(model),
-            "logits_sha256": logits_digest(model, c.stream, name),
+            "metric": metric_of(task.kind, evaluate(model, c.stream, task, TEST, CUTOFF)),
+            "weights_sha256": _sha256(*(p for _, p in sorted(model.named_parameters()))),
+            "logits_sha256": logits,
         }
         if name in logits_before:
             memory[name]["logits_before_sha256"] = logits_before[name]
@@ -100,41 +100,28 @@ def state_notes(
     return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}
 
 
-def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
-    """Return the digest of the logits of each finished task, as the model is now."""
-    names = finished_tasks(learner)
-    return {name: logits_digest(learner.for_task(name), c.stream, name) for name in names}
-
-
-def finished_tasks(learner: ContinualModel) -> list[str]:
-    """Return the tasks that are trained, pruned and retrained."""
-    return learner.tasks if learner.phase is Phase.READY else learner.tasks[:-1]
-
-
 @torch.no_grad()
-def logits_digest(model: UserModel, stream: TaskStream, task: str) -> str:
-    """Return the SHA-256 of a task's logits for the first PROBE_USERS users."""
-    sequences = torch.from_numpy(stream.sequences[stream.input_rows[:PROBE_USERS]]).long()
-    sequences = sequences.to(model.embedding.device)
-    if stream[task].kind == "sequence":
-        vectors = model.last_hidden(sequences[:, :-1])
-    else:
-        vectors = model.user_vectors(sequences)
-    logits = model.outputs[task](vectors)
-    return hashlib.sha256(logits.cpu().contiguous().numpy()).hexdigest()
+def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
+    """Return the SHA-256 of each finished task's logits for the first PROBE_USERS users."""
+    rows = c.stream.input_rows[:PROBE_USERS]
+    sequences = torch.from_numpy(c.stream.sequences[rows]).long().to(learner.model.embedding.device)
+    digests = {}
+    for name in learner.tasks if learner.phase is Phase.READY else learner.tasks[:-1]:
+        model, is_first = learner.for_task(name), c.stream[name].kind == "sequence"
+        read = model.last_hidden(sequences[:, :-1]) if is_first else model.user_vectors(sequences)
+        digests[name] = _sha256(model.outputs[name](read))
+    return digests
 
 
-def weights_digest(model: UserModel) -> str:
-    """Return the SHA-256 of all parameters, names included: of one task's if from ``for_task``."""
+def _sha256(*tensors: Tensor) -> str:
     sha = hashlib.sha256()
-    for name, parameter in sorted(model.named_parameters()):
-        sha.update(name.encode())
-        sha.update(parameter.detach().cpu().contiguous().numpy())
+    for tensor in tensors:
+        sha.update(tensor.detach().cpu().contiguous().numpy())
     return sha.hexdigest()
 
 
 def owners_sample(learner: ContinualModel) -> dict:
-    """Return who owns a slice of the last kernel (Fig. 4): its taps x 6 input x 12 output channels."""
+    """Return who owns a slice of the last kernel (Fig. 4): taps x 6 input x 12 output channels."""
     kernel = list(learner.model.kernels())[-1]
     owners = learner.owners[kernel][:, :6, :12]
     return {"kernel": kernel, "shape": list(owners.shape), "owners": owners.flatten().tolist()}

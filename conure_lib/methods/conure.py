@@ -1,4 +1,7 @@
-"""Conure (paper, section 4): train on free weights, prune, retrain; and its states along the way."""
+"""Conure (section 4): train on the free weights, prune, retrain; and its states on the way."""
+
+from collections.abc import Callable
+from functools import partial
 
 from conure_lib.methods.actions import (
     Context,
@@ -28,9 +31,8 @@ def train(c: Context) -> Outcome:
 
 
 def prune(c: Context) -> Outcome:
-    """Free the smallest of the weights that the task has just trained (stages 2 and 5, first half)."""
-    learner = c.parent
-    before = task_logits(c, learner)
+    """Free the smallest of the weights that the task has just trained (stages 2 and 5)."""
+    learner, before = c.parent, task_logits(c, c.parent)
     learner.prune(**c.study.pruned(c.task.name))
     with learner.only_owned() as model:
         ranks = ranks_on_test(model, c.stream, c.task)
@@ -39,9 +41,8 @@ def prune(c: Context) -> Outcome:
 
 
 def retrain(c: Context) -> Outcome:
-    """Train the task's own weights once more without the free ones (stages 3 and 5, second half)."""
-    learner = c.parent
-    before = task_logits(c, learner)
+    """Train the task's own weights once more, without the free ones (stages 3 and 5)."""
+    learner, before = c.parent, task_logits(c, c.parent)
     trainable = learner.trainable()
     with learner.only_owned() as model:
         curve = train_task(c, model, trainable)
@@ -60,36 +61,29 @@ def conure_chain(order: Order) -> dict[str, dict[str, Step]]:
     return chain
 
 
-def _state_after(action: str):
+def _after(action: str) -> Callable[[Order], dict[str, Step]]:
     return lambda order: {task: steps[action] for task, steps in conure_chain(order).items()}
 
 
-CONURE_MINUS = Method(
-    name="Conure-",
-    recipe=_state_after("train"),
-    color="#D55E00",
-    marker="X",
-    dashes=(3, 2),
-    actions={"train": train},
-    search=SEARCH,
-    backbone=None,
+_state = partial(Method, backbone=None)
+CONURE_MINUS = _state(
+    "Conure-", _after("train"), "#D55E00", "X", (3, 2), actions={"train": train}, search=SEARCH
 )
-NOT_RETRAINED = Method(
-    name="Conure, not retrained",
-    recipe=_state_after("prune"),
-    color="#332288",
-    marker="*",
-    dashes=(1, 2),
+NOT_RETRAINED = _state(
+    "Conure, not retrained",
+    _after("prune"),
+    "#332288",
+    "*",
+    (1, 2),
     actions={"prune": prune},
     settings_of="Conure-",
-    backbone=None,
     compared=False,
 )
 CONURE = Method(
-    name="Conure",
-    recipe=_state_after("retrain"),
-    color="#0072B2",
-    marker="p",
+    "Conure",
+    _after("retrain"),
+    "#0072B2",
+    "p",
     actions={"retrain": retrain},
     settings_of="Conure-",
     backbone="shared",

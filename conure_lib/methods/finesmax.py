@@ -1,20 +1,20 @@
-"""FineSmax: T1's backbone as it is, a new output layer (softmax layer) per task."""
+"""FineSmax: T1's backbone frozen, a new output (softmax) layer per task."""
 
 from conure_lib.methods.actions import Context, Outcome, train_new_output
-from conure_lib.methods.method import SEARCH, Method, each_after_first
+from conure_lib.methods.method import SEARCH, Method, after_t1
 
 
 def output_only(c: Context) -> Outcome:
-    """Train only the new output layer; T1's backbone is frozen."""
+    """Train only the new output layer."""
     return train_new_output(c, c.parent.model)
 
 
 FINESMAX = Method(
-    name="FineSmax",
-    recipe=each_after_first("output-only"),
-    color="#56B4E9",
-    marker="s",
-    dashes=(3, 1, 1, 1),
+    "FineSmax",
+    after_t1("output-only"),
+    "#56B4E9",
+    "s",
+    (3, 1, 1, 1),
     actions={"output-only": output_only},
     search=SEARCH,
     backbone="shared",

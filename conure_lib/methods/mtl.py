@@ -3,15 +3,13 @@
 from dataclasses import replace
 
 from conure_lib.methods.actions import BACKBONE, Context, Outcome, new_model, train_new_output
-from conure_lib.methods.method import LEARNING_RATES, Method, Step
+from conure_lib.methods.method import LEARNING_RATES, Method, Order, Step
 from conure_lib.training.batches import Joint
 from conure_lib.training.determinism import seeded
 
-_SEARCH = {"learning_rate": LEARNING_RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
-
 
 def joint(c: Context) -> Outcome:
-    """Train T1 and this task at once from random weights; T1's loss is weighted by ``joint_weight``.
+    """Train T1, whose loss counts ``joint_weight``, and this task at once, from random weights.
 
     T1 learns from the input sequences of the task's own users only, as in the paper (section 6.2).
     """
@@ -22,12 +20,10 @@ def joint(c: Context) -> Outcome:
     return train_new_output(c, model, also=(f"outputs.{first.name}.", *BACKBONE), joint=t1)
 
 
-MTL = Method(
-    name="MTL",
-    recipe=lambda order: {task: Step("joint", task) for task in order[1:]},
-    color="#000000",
-    marker="P",
-    dashes=(6, 2),
-    actions={"joint": joint},
-    search={"ranking": _SEARCH, "classification": _SEARCH},
-)
+def _recipe(order: Order) -> dict[str, Step]:
+    return {task: Step("joint", task) for task in order[1:]}
+
+
+SPACE = {"learning_rate": LEARNING_RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
+SEARCH, ACTIONS = {"ranking": SPACE, "classification": SPACE}, {"joint": joint}
+MTL = Method("MTL", _recipe, "#000000", "P", (6, 2), actions=ACTIONS, search=SEARCH)

@@ -2,7 +2,7 @@
 
 from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import Method, Step
+from conure_lib.methods.method import Method, Order, Step
 from conure_lib.training.evaluation import popularity_ranks
 
 
@@ -11,12 +11,9 @@ def popularity(c: Context) -> Outcome:
     return Outcome(None, {c.task.name: popularity_ranks(c.stream, c.task, TEST)})
 
 
-POPULARITY = Method(
-    name="Popularity",
-    recipe=lambda order: {task: Step("popularity", task) for task in order},
-    color="#777777",
-    marker="x",
-    dashes=(1, 1),
-    actions={"popularity": popularity},
-    backbone="none",
-)
+def _recipe(order: Order) -> dict[str, Step]:
+    return {task: Step("popularity", task) for task in order}
+
+
+ACTIONS = {"popularity": popularity}
+POPULARITY = Method("Popularity", _recipe, "#777777", "x", (1, 1), actions=ACTIONS, backbone="none")

@@ -1,7 +1,7 @@
 """SinMo: a single model per task, from random weights."""
 
 from conure_lib.methods.actions import BACKBONE, Context, Outcome, new_model, train_new_output
-from conure_lib.methods.method import SEARCH, Method, Step
+from conure_lib.methods.method import SEARCH, Method, after_t1
 
 
 def scratch(c: Context) -> Outcome:
@@ -9,14 +9,5 @@ def scratch(c: Context) -> Outcome:
     return train_new_output(c, new_model(c).model, also=BACKBONE)
 
 
-SINMO = Method(
-    name="SinMo",
-    recipe=lambda order: (
-        {order[0]: Step("train", order[0])} | {task: Step("scratch", task) for task in order[1:]}
-    ),
-    color="#E69F00",
-    marker="o",
-    dashes=(4, 1),
-    actions={"scratch": scratch},
-    search=SEARCH,
-)
+RECIPE, ACTIONS = after_t1("scratch", from_t1=False), {"scratch": scratch}
+SINMO = Method("SinMo", RECIPE, "#E69F00", "o", (4, 1), actions=ACTIONS, search=SEARCH)

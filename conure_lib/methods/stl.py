@@ -1,4 +1,4 @@
-"""STL: T1's network fine-tuned for each task without protection, so that T1 is forgotten (Fig. 2)."""
+"""STL: T1's network fine-tuned for each task, so that T1 is forgotten (Fig. 2)."""
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from conure_lib.methods.actions import (
     ranks_on_test,
     train_new_output,
 )
-from conure_lib.methods.method import SEARCH, Method, each_after_first
+from conure_lib.methods.method import SEARCH, Method, after_t1
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of, user_vectors
 
@@ -62,7 +62,7 @@ def weight_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict:
 
 
 def vector_change(before: Tensor, after: Tensor) -> dict:
-    """Return how user vectors [n, k] moved (Fig. 2, section 3.3), and the first user's two vectors."""
+    """Return how user vectors [n, k] moved (Fig. 2, section 3.3); with the first user's own."""
     return {
         "hidden_cosine": float(torch.cosine_similarity(before, after).mean()),
         "hidden_relative_change": float(((after - before).norm(dim=1) / before.norm(dim=1)).mean()),
@@ -71,12 +71,5 @@ def vector_change(before: Tensor, after: Tensor) -> dict:
     }
 
 
-STL = Method(
-    name="STL",
-    recipe=each_after_first("finetune"),
-    color="#009E73",
-    marker="D",
-    dashes=(5, 1, 1, 1, 1, 1),
-    actions={"finetune": finetune},
-    search=SEARCH,
-)
+RECIPE, ACTIONS, DASHES = after_t1("finetune"), {"finetune": finetune}, (5, 1, 1, 1, 1, 1)
+STL = Method("STL", RECIPE, "#009E73", "D", DASHES, actions=ACTIONS, search=SEARCH)

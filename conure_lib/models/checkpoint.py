@@ -1,22 +1,34 @@
-"""Models as files: weights and owner maps as safetensors, the description as JSON."""
+"""Models as files: weights as safetensors, the rest as JSON; reading them runs no code."""
 
 import json
-import math
+import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from conure_lib.config import PATCHES, ModelConfig
+from conure_lib.config import ModelConfig, explain
 from conure_lib.errors import ModelFileError
-from conure_lib.files import read_json
+from conure_lib.files import read_json, write_json
+from conure_lib.models.layers import PatchKind
 from conure_lib.models.nextitnet import UserModel
 
-FORMAT = 1  # of model files
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+FORMAT = 2  # of the two files
+
+
+class _Description(BaseModel):
+    """What model.json holds at least; sizes follow from the tensors."""
+
+    format: Literal[2]
+    model: ModelConfig
+    patches: PatchKind | None
 
 
 def save_model(
@@ -25,70 +37,45 @@ def save_model(
     extra: dict[str, Tensor] | None = None,
     about: dict | None = None,
 ) -> None:
-    """Writes model.safetensors (weights, ``extra`` tensors) and model.json (sizes, tasks, ``about``)."""
+    """Write a model, and what the caller adds to it, as model.safetensors and model.json.
+
+    Parameters
+    ----------
+    model, folder
+        The model, and where to; the folder is made if it does not exist.
+    extra, about
+        Further tensors, further JSON.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters()}
-    save_file(tensors | (extra or {}), folder / "model.safetensors")
-    outputs = {
-        task: {"n_labels": len(layer.weight), "bias": layer.bias is not None}
-        for task, layer in model.outputs.items()
-    }
-    description = {
-        "format": FORMAT,
-        "model": asdict(model.config),
-        "n_items": model.n_items,
-        "outputs": outputs,
-    }
-    description["patches"] = model.patch_kind()
-    (folder / "model.json").write_text(
-        json.dumps(description | (about or {}), indent=1, sort_keys=True) + "\n"
-    )
+    save_file(tensors | (extra or {}), folder / WEIGHTS)
+    known = {"format": FORMAT, "model": asdict(model.config), "patches": model.patch_kind}
+    write_json(folder / DESCRIPTION, known | (about or {}))
 
 
 def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
-    """The model, the extra tensors, and the whole description. Raises ModelFileError."""
+    """Read what ``save_model`` wrote: the model, the extra tensors, and all of model.json.
+
+    Raises
+    ------
+    ModelFileError
+        For files that are missing, damaged, or do not fit together.
+    """
     try:
-        about = read_json(folder / "model.json")
-        tensors = load_file(folder / "model.safetensors")
-    except (OSError, ValueError, SafetensorError) as error:
-        mend = "wanted model.json and model.safetensors as they were written"
-        raise ModelFileError(
-            f"{folder}: cannot be read as a saved model: found {error}, {mend}"
-        ) from error
-    try:
-        if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']!r}; this version reads {FORMAT}")
-        sizes = dict(about["model"], dilations=tuple(about["model"]["dilations"]))
-        if len(sizes["dilations"]) > len(tensors):
-            raise ValueError(f"{len(sizes['dilations'])} blocks, more than there are tensors")
-        nothing = torch.Generator().manual_seed(0)
-        with torch.device("meta"):  # no memory is taken for sizes that may be anything
-            model = UserModel(ModelConfig(**sizes), about["n_items"], nothing)
-            for task, output in about["outputs"].items():
-                kind = "classification" if output["bias"] else "ranking"
-                model.add_output(task, output["n_labels"], kind, nothing)
-            if about["patches"] not in (None, *PATCHES):
-                raise ValueError(f"patches {about['patches']!r}")
-            if about["patches"] is not None:
-                model.add_patches(about["patches"], nothing)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        found = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"  # PyTorch adds its own stack
-        raise ModelFileError(
-            f"{folder / 'model.json'}: not a description of a model: found {found}; wanted what was written with "
-            "the weights; write the folder anew"
-        ) from error
+        about, tensors = read_json(folder / DESCRIPTION), load_file(folder / WEIGHTS)
+        model = _empty_model(_Description.model_validate_json(json.dumps(about)), tensors)
+    except ValidationError as error:
+        raise ModelFileError(explain(error, str(folder / DESCRIPTION))) from error
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        expected = f"{DESCRIPTION} and {WEIGHTS} as they were written"
+        raise ModelFileError(f"{folder}: found {error}, expected {expected}") from error
     for name, parameter in model.named_parameters():
-        value = tensors.get(name)
-        if value is None or value.shape != parameter.shape or value.dtype != parameter.dtype:
-            found = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
-            wanted = f"{parameter.dtype} {tuple(parameter.shape)}"
-            raise ModelFileError(
-                f"{folder / 'model.safetensors'}: {name}: found {found}; wanted {wanted}"
-            )
-        if not value.isfinite().all():
-            raise ModelFileError(
-                f"{folder / 'model.safetensors'}: {name}: found nan or inf; wanted numbers"
-            )
+        found, expected = _shape(tensors.get(name)), _shape(parameter)
+        if found == expected and not tensors[name].isfinite().all():
+            found, expected = "nan or inf", "finite numbers"
+        if found != expected:
+            place = f"{folder / WEIGHTS}, {name}"
+            raise ModelFileError(f"{place}: found {found}, expected {expected}")
     model.to_empty(device="cpu")
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -96,22 +83,38 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
     return model, tensors, about
 
 
+def _empty_model(known: _Description, tensors: dict[str, Tensor]) -> UserModel:
+    """Return the model on the meta device, where no size takes memory."""
+    if (n_blocks := len(known.model.dilations)) > len(tensors):
+        raise ValueError(f"{n_blocks} blocks and {len(tensors)} tensors")
+    unused = torch.Generator().manual_seed(0)
+    with torch.device("meta"):
+        model = UserModel(known.model, len(tensors["embedding"]) - 1, unused)
+        for name, weight in tensors.items():
+            if output := re.fullmatch(r"outputs\.([^.]+)\.weight", name):
+                biased = f"outputs.{output[1]}.bias" in tensors
+                kind = "classification" if biased else "ranking"
+                model.add_output(output[1], len(weight), kind, unused)
+        if known.patches is not None:
+            model.add_patches(known.patches, unused)
+    return model
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "nothing" if tensor is None else f"{tensor.dtype} {tuple(tensor.shape)}"
+
+
 def to_bit_planes(owner: Tensor, bits: int) -> Tensor:
-    """An owner map in ``bits`` bits a weight: uint8 [bits, ceil(weights / 8)]; six tasks take 3 bits."""
-    flat = owner.flatten().cpu().numpy()
-    planes = [np.packbits((flat >> bit) & 1) for bit in range(bits)]
-    return torch.from_numpy(np.stack(planes) if planes else np.zeros((0, 0), np.uint8))
+    """Pack an owner map into ``bits`` bits per weight (six tasks take 3): [bits, ceil(n / 8)]."""
+    numbers = np.arange(bits, dtype=np.uint8)[:, None]
+    return torch.from_numpy(np.packbits((owner.flatten().cpu().numpy() >> numbers) & 1, axis=1))
 
 
 def from_bit_planes(planes: Tensor, bits: int, shape: torch.Size) -> Tensor:
-    """The owner map (uint8, ``shape``) behind ``to_bit_planes``. Raises ValueError if the sizes do not fit."""
-    size = math.prod(shape)
-    wanted = (bits, -(-size // 8) if bits else 0)
-    if (planes.dtype, tuple(planes.shape)) != (torch.uint8, wanted):
-        raise ValueError(
-            f"bit planes {planes.dtype} {tuple(planes.shape)}, not torch.uint8 {wanted}"
-        )
-    owner = np.zeros(size, np.uint8)
-    for bit, plane in enumerate(planes.numpy()):
-        owner |= np.unpackbits(plane, count=size) << np.uint8(bit)
+    """Return the owner map (uint8, ``shape``) of bit planes; ValueError for other sizes."""
+    expected = (bits, -(-shape.numel() // 8))
+    if (planes.dtype, tuple(planes.shape)) != (torch.uint8, expected):
+        raise ValueError(f"bit planes {_shape(planes)} instead of torch.uint8 {expected}")
+    flags = np.unpackbits(planes.numpy(), axis=1, count=shape.numel())
+    owner = (flags << np.arange(bits, dtype=np.uint8)[:, None]).sum(axis=0, dtype=np.uint8)
     return torch.from_numpy(owner).view(shape)

@@ -1,4 +1,4 @@
-"""Left padding costs nothing: sequences are grouped by how much of it they have in common."""
+"""Left padding at no cost: a batch is computed in micro-batches, in buckets of similar padding."""
 
 from collections.abc import Iterator
 from itertools import pairwise
@@ -7,47 +7,43 @@ import numpy as np
 
 from conure_lib.data.stream import PAD
 
-Group = tuple[np.ndarray, int]
-"""Numbers of sequences, and the padding that all of them have."""
-MAX_GROUPS = 8  # of one piece
-MIN_GROUP = 10  # sequences of one of a full piece's groups; fewer make poor products
-MIN_SPARED = (
-    256  # positions that one more group must spare, or its operators take longer than they save
-)
-CACHED_ELEMENTS = (
-    1 << 19
-)  # of a hidden tensor [sequences, positions, k]: more than 2 MiB leave the cache
-MIN_CACHED = 32  # sequences; fewer make poor products
+Bucket = tuple[np.ndarray, int]
+"""Row numbers of sequences, and the padding that all of them have in common."""
+MAX_BUCKETS = 8  # of a micro-batch
+MIN_BUCKET = 10  # sequences of a bucket; smaller matrices underuse the GEMM kernel
+MIN_SAVED = 256  # positions that one more bucket must save, or its operators cost more than that
+CACHED_ELEMENTS = 1 << 19  # of a hidden tensor: more than 2 MiB leave the cache
+MIN_MICRO_BATCH = 32  # sequences; smaller matrices underuse the GEMM kernel
 
 
 def padding_of(sequences: np.ndarray) -> np.ndarray:
-    """How many positions stand before each sequence's first item: [n, L] item ids -> int64 [n]."""
+    """Return how many positions precede each sequence's first item: ids [n, L] -> int64 [n]."""
     return (sequences != PAD).argmax(1)
 
 
-def sequences_in_cache(length: int, width: int) -> int:
-    """How many sequences of so many positions are computed together: no more than stay in fast memory."""
-    return max(MIN_CACHED, CACHED_ELEMENTS // (length * width))
+def micro_batch_size(length: int, width: int) -> int:
+    """Return how many sequences are computed together: no more than stay in cache."""
+    return max(MIN_MICRO_BATCH, CACHED_ELEMENTS // (length * width))
 
 
-def length_buckets(padding: np.ndarray, at_most: int) -> Iterator[list[Group]]:
-    """Pieces of up to ``at_most`` sequences, each in groups of similar padding, all [n] of them once.
+def length_buckets(padding: np.ndarray, max_sequences: int) -> Iterator[list[Bucket]]:
+    """Yield micro-batches of up to ``max_sequences``, each as buckets of similar padding.
 
-    padding: int64 [n], as ``padding_of`` gives it. The groups hold row numbers, in order of their padding.
+    Every row of ``padding`` (int64 [n], from ``padding_of``) is in one bucket; buckets are in
+    order of their padding.
     """
-    order, groups = (
-        np.argsort(padding, kind="stable"),
-        min(MAX_GROUPS, max(1, at_most // MIN_GROUP)),
-    )
-    for start in range(0, len(order), at_most):
-        numbers = order[start : start + at_most]
-        edges = np.unique(np.linspace(0, len(numbers), groups + 1).astype(np.int64))
+    order = np.argsort(padding, kind="stable")
+    n_buckets = min(MAX_BUCKETS, max(1, max_sequences // MIN_BUCKET))
+    for start in range(0, len(order), max_sequences):
+        rows = order[start : start + max_sequences]
+        edges = np.unique(np.linspace(0, len(rows), n_buckets + 1).astype(np.int64))
         starts = [0]
         for left, right in pairwise(edges[1:]):
-            spared = (right - left) * (padding[numbers[left]] - padding[numbers[starts[-1]]])
-            if spared >= MIN_SPARED:
+            saved = (right - left) * (padding[rows[left]] - padding[rows[starts[-1]]])
+            if saved >= MIN_SAVED:
                 starts.append(left)
+        ends = [*starts[1:], len(rows)]
         yield [
-            (numbers[left:right], int(padding[numbers[left]]))
-            for left, right in zip(starts, [*starts[1:], len(numbers)], strict=True)
+            (rows[left:right], int(padding[rows[left]]))
+            for left, right in zip(starts, ends, strict=True)
         ]

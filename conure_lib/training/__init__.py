@@ -1,1 +1,5 @@
-"""Losses, batches, the training loop, exact evaluation."""
+"""Losses, samplers and batches, the training loop, exact evaluation, determinism.
+
+``loop.fit`` trains every method and stage; ``evaluation`` ranks over the whole catalogue. May
+import config, errors, files, data and models.
+"""

@@ -1,7 +1,8 @@
-"""The steps of an epoch: which instances stand in a batch, and the loss of a batch, piece by piece."""
+"""The batches of an epoch, and the loss of a batch, micro-batch by micro-batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -10,14 +11,12 @@ from torch.nn import functional as F
 
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TRAIN, Task, TaskStream
-from conure_lib.models.layers import to_device
-from conure_lib.models.nextitnet import UserModel
-from conure_lib.models.padding import Group, length_buckets, padding_of, sequences_in_cache
+from conure_lib.models.convolution import to_device
+from conure_lib.models.nextitnet import Padding, UserModel
+from conure_lib.models.padding import Bucket, length_buckets, micro_batch_size, padding_of
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import user_vectors
-from conure_lib.training.objectives import LabelLoss, NextItemLoss
-
-Step = Callable[[np.ndarray], tuple[Iterator[Tensor], int]]
+from conure_lib.training.objectives import Objective
 
 
 @dataclass(frozen=True)
@@ -30,163 +29,138 @@ class Joint:
 
 
 class Batches:
-    """The batches of one epoch with a length, so that progress can show the remaining time.
+    """A later task's training instances in random order, and the losses of a batch.
 
-    Each is (losses, size): the losses of the batch's pieces, whose sum is the mean over its ``size`` summands
-    Take the gradient of each before asking for the next, then intermediate results stay in fast memory. The
-    forward pass of a piece runs when its loss is asked for, nothing of it before.
+    A batch's distinct users are computed once, in micro-batches of similar padding. What is where
+    is worked out on the host: a GPU is never waited for. A method that learns from something else
+    overrides ``losses``.
     """
 
-    def __init__(self, batches: list[np.ndarray], step: Step) -> None:
-        self.batches, self.step = batches, step
+    def __init__(
+        self,
+        model: UserModel,
+        stream: TaskStream,
+        task: Task,
+        config: TrainConfig,
+        seed: int,
+        joint: Joint | None = None,
+    ) -> None:
+        self.model, self.stream, self.task = model, stream, task
+        self.config, self.seed, self.joint = config, seed, joint
+        self.device, self.rows = model.embedding.device, task.rows(TRAIN)
+        self.noise = seeded(seed, task.name, "negatives", device=self.device)
+        self.loss = self._objective(task, config)
+        self.t1_loss = joint and self._objective(joint.task, joint.config)
+        self.sequences = torch.from_numpy(stream.sequences).to(self.device)
+        self.padding = padding_of(stream.sequences)
+        self.last = stream.sequences.shape[1] - 1
 
-    def __len__(self) -> int:
-        return len(self.batches)
+    def _objective(self, task: Task, config: TrainConfig) -> Objective:
+        layer = self.model.outputs[task.name]
+        return Objective(layer, self.stream, task, config, self.noise)
 
-    def __iter__(self) -> Iterator[tuple[Iterator[Tensor], int]]:
-        return map(self.step, self.batches)
+    def epoch(self, number: int) -> list[np.ndarray]:
+        """Return an epoch's batches of instance numbers, and seed its negatives."""
+        name, size, users = self.task.name, self.config.batch_size, self.task.users[self.rows]
+        generator = seeded(self.seed, name, "order", number)
+        order = shuffled(self.rows, users, self.config.labels_per_user, generator)
+        self.noise.manual_seed(seeded(self.seed, name, "negatives", number).initial_seed())
+        return np.split(order, range(size, len(order), size))
 
+    def size(self, batch: np.ndarray) -> int:
+        """Return how many terms a batch's loss is the mean of."""
+        return len(batch)
 
-def batches_of(
-    model: UserModel,
-    stream: TaskStream,
-    task: Task,
-    config: TrainConfig,
-    seed: int,
-    frozen_backbone: bool,
-    joint: Joint | None = None,
-) -> Callable[[int], Batches]:
-    """For an epoch's number: its batches.
+    def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
+        """Yield the losses of the batch's micro-batches, whose sum is its mean loss.
 
-    What stands in a batch and where is worked out on the host, so that a GPU is never waited for.
-    """
-    noise = seeded(seed, task.name, "negatives", device=model.embedding.device)
-    if task.kind == "sequence":
-        step = _sequence_step(
-            model, stream, task, NextItemLoss(model.outputs[task.name], stream, config, noise)
-        )
-    elif frozen_backbone:
-        step = _output_step(
-            model, stream, task, LabelLoss(model.outputs[task.name], task, config, noise)
-        )
-    else:
-        loss = LabelLoss(model.outputs[task.name], task, config, noise)
-        first = joint and NextItemLoss(model.outputs[joint.task.name], stream, joint.config, noise)
-        step = _label_step(model, stream, task, loss, first, joint.weight if joint else 0.0)
-    rows = task.rows(TRAIN)
+        Each forward pass runs when its loss is asked for: take the gradient of one before asking
+        for the next, and intermediate results stay in cache.
+        """
+        users, index = np.unique(self.task.users[batch], return_inverse=True)
+        labels = to_device(self.task.labels[batch], self.device)
+        negatives, t1_negatives = self.loss.draw(labels), self.t1_loss and self.t1_loss.draw()
+        rows = self.stream.input_rows[users]
+        padding, separator = self.padding[rows], int(self.model.config.separator)
+        for buckets in self._micro_batches(padding, self.last + 1 + separator):
+            shared, vectors, parts = self._shared_padding(buckets), [], []
+            for numbers, prefix in buckets:
+                items = self._items(rows[numbers])
+                if self.t1_loss is None:
+                    vectors.append(self.model.user_vectors(items, prefix, shared))
+                    continue
+                hidden = self.model.hidden(F.pad(items, (0, separator)), prefix, shared)
+                vectors.append(hidden[-1])
+                parts.append(next_items(hidden, items, padding[numbers], prefix))
+            at, vector_rows = _instances_of(buckets, index)
+            chosen = to_device(at, self.device)
+            of_instances = torch.cat(vectors)[to_device(vector_rows, self.device)]
+            of_negatives = None if negatives is None else negatives[chosen]
+            total = self.loss(of_instances, labels[chosen], of_negatives) * (len(at) / len(batch))
+            if self.t1_loss is not None:
+                hidden, targets = (torch.cat(part) for part in zip(*parts, strict=True))
+                n_targets = int((self.last - padding).sum())
+                weight = self.joint.weight * len(targets) / n_targets
+                total = total + self.t1_loss(hidden, targets, t1_negatives) * weight
+            yield total
 
-    def epoch(number: int) -> Batches:
-        order = shuffled(
-            rows, task.users[rows], config.labels_per_user, seeded(seed, task.name, "order", number)
-        )
-        noise.manual_seed(seeded(seed, task.name, "negatives", number).initial_seed())
-        return Batches(
-            np.split(order, range(config.batch_size, len(order), config.batch_size)), step
-        )
+    def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator[list[Bucket]]:
+        return length_buckets(padding, micro_batch_size(length, self.model.config.width))
 
-    return epoch
+    def _shared_padding(self, buckets: list[Bucket]) -> Padding | None:
+        longest = max(prefix for _, prefix in buckets)
+        return self.model.padding_inputs(longest) if longest else None
 
-
-def _sequence_step(model: UserModel, stream: TaskStream, task: Task, loss: NextItemLoss) -> Step:
-    sequences = torch.from_numpy(stream.sequences).to(model.embedding.device)
-    padding = padding_of(stream.sequences)
-    last = sequences.shape[1] - 1
-
-    def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
-        size, negatives = int((last - padding[batch]).sum()), loss.draw()
-
-        def losses() -> Iterator[Tensor]:
-            for piece in _pieces(padding[batch], model, last):
-                pads, parts = _pads(model, piece), []
-                for numbers, prefix in piece:
-                    items = sequences[to_device(batch[numbers], sequences.device)].long()
-                    hidden = model.hidden(items[:, :-1], prefix, pads)
-                    parts.append(next_items(hidden, items, padding[batch[numbers]], prefix))
-                vectors, targets = (torch.cat(part) for part in zip(*parts, strict=True))
-                yield loss(vectors, targets, negatives) * (len(targets) / size)
-
-        return losses(), size
-
-    return step
-
-
-def _label_step(
-    model: UserModel,
-    stream: TaskStream,
-    task: Task,
-    loss: LabelLoss,
-    first: NextItemLoss | None,
-    weight: float,
-) -> Step:
-    """Backbone and output layer: one vector per distinct user. first, weight: T1's loss beside it (MTL)."""
-    device, separator = model.embedding.device, int(model.config.separator)
-    sequences = torch.from_numpy(stream.sequences).to(device)
-    padding = padding_of(stream.sequences)[stream.input_rows]
-    last = sequences.shape[1] - 1
-
-    def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
-        users, index = np.unique(task.users[batch], return_inverse=True)
-        labels = to_device(task.labels[batch], device)
-        negatives, others = loss.draw(labels), first and first.draw()
-        n_next = int((last - padding[users]).sum())
-
-        def losses() -> Iterator[Tensor]:
-            for piece in _pieces(padding[users], model, last + 1 + separator):
-                pads, vectors, parts = _pads(model, piece), [], []
-                for numbers, prefix in piece:
-                    items = sequences[to_device(stream.input_rows[users[numbers]], device)].long()
-                    if first is None:
-                        vectors.append(model.user_vectors(items, prefix, pads))
-                        continue
-                    hidden = model.hidden(F.pad(items, (0, separator)), prefix, pads)
-                    vectors.append(hidden[-1])
-                    parts.append(next_items(hidden, items, padding[users[numbers]], prefix))
-                at, rows = _instances(piece, index)
-                chosen = to_device(at, device)
-                own = torch.cat(vectors)[to_device(rows, device)]
-                total = loss(own, labels[chosen], None if negatives is None else negatives[chosen])
-                total = total * (len(at) / len(batch))
-                if first is not None:
-                    hidden, targets = (torch.cat(part) for part in zip(*parts, strict=True))
-                    total = total + first(hidden, targets, others) * (
-                        weight * len(targets) / n_next
-                    )
-                yield total
-
-        return losses(), len(batch)
-
-    return step
+    def _items(self, rows: np.ndarray) -> Tensor:
+        return self.sequences[to_device(rows, self.device)].long()
 
 
-def _output_step(model: UserModel, stream: TaskStream, task: Task, loss: LabelLoss) -> Step:
-    """The output layer alone: the backbone stands still, every user's vector is computed once."""
-    vectors = user_vectors(model, stream.sequences[stream.input_rows])
+class SequenceBatches(Batches):
+    """T1: every item that follows an item is a target."""
 
-    def step(batch: np.ndarray) -> tuple[Iterator[Tensor], int]:
-        labels = to_device(task.labels[batch], vectors.device)
-        users = to_device(task.users[batch], vectors.device)
-        negatives = loss.draw(labels)
+    def size(self, batch: np.ndarray) -> int:
+        """Return the number of items that follow an item."""
+        return int((self.last - self.padding[batch]).sum())
 
-        def losses() -> Iterator[Tensor]:
-            yield loss(vectors[users], labels, negatives)
+    def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
+        """Yield the losses of the batch's micro-batches, which share their negatives."""
+        negatives, size, padding = self.loss.draw(), self.size(batch), self.padding[batch]
+        for buckets in self._micro_batches(padding, self.last):
+            shared, parts = self._shared_padding(buckets), []
+            for numbers, prefix in buckets:
+                items = self._items(batch[numbers])
+                hidden = self.model.hidden(items[:, :-1], prefix, shared)
+                parts.append(next_items(hidden, items, padding[numbers], prefix))
+            vectors, targets = (torch.cat(part) for part in zip(*parts, strict=True))
+            yield self.loss(vectors, targets, negatives) * (len(targets) / size)
 
-        return losses(), len(batch)
 
-    return step
+class OutputBatches(Batches):
+    """The output layer alone: the backbone is frozen, so each user's vector is computed once."""
+
+    @cached_property
+    def vectors(self) -> Tensor:
+        """The vectors of all users."""
+        return user_vectors(self.model, self.stream.sequences[self.stream.input_rows])
+
+    def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
+        """Yield the batch's loss."""
+        labels = to_device(self.task.labels[batch], self.device)
+        users = to_device(self.task.users[batch], self.device)
+        negatives = self.loss.draw(labels)
+        yield self.loss(self.vectors[users], labels, negatives)
 
 
 def next_items(
     hidden: Tensor, items: Tensor, padding: np.ndarray, prefix: int
 ) -> tuple[Tensor, Tensor]:
-    """T1's vectors [N, k] and targets (item id minus one, int64 [N]): every position from the first item on.
+    """Return T1's vectors [N, k] and targets (item id - 1, int64 [N]), from each first item on.
 
-    hidden: time-major, from position ``prefix`` on; items [B, L]; padding [B].
+    ``hidden``: time-major, from position ``prefix`` on; ``items`` [B, L]; ``padding`` [B].
     """
     last = items.shape[1] - 1
-    vectors, targets = (
-        hidden[: last - prefix].flatten(0, 1),
-        items[:, prefix + 1 :].t().flatten() - 1,
-    )
+    vectors = hidden[: last - prefix].flatten(0, 1)
+    targets = items[:, prefix + 1 :].t().flatten() - 1
     known = np.arange(prefix, last)[:, None] >= padding
     if known.all():
         return vectors, targets
@@ -194,20 +168,10 @@ def next_items(
     return vectors[at], targets[at]
 
 
-def _pieces(padding: np.ndarray, model: UserModel, length: int) -> Iterator[list[Group]]:
-    """A batch's sequences in pieces that stay in cache."""
-    return length_buckets(padding, sequences_in_cache(length, model.config.width))
-
-
-def _pads(model: UserModel, piece: list[Group]) -> list | None:
-    longest = max(prefix for _, prefix in piece)
-    return model.pad_rows(longest) if longest else None
-
-
-def _instances(piece: list[Group], index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which instances' users are in the piece, and at which row of its vectors each user stands."""
+def _instances_of(buckets: list[Bucket], index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the instances whose users are in the buckets, and their users' rows there."""
     row = np.full(index.max() + 1, -1)
-    numbers = np.concatenate([group for group, _ in piece])
+    numbers = np.concatenate([group for group, _ in buckets])
     row[numbers] = np.arange(len(numbers))
     at = np.flatnonzero(row[index] >= 0)
     return at, row[index[at]]
@@ -216,7 +180,7 @@ def _instances(piece: list[Group], index: np.ndarray) -> tuple[np.ndarray, np.nd
 def shuffled(
     rows: np.ndarray, users: np.ndarray, per_user: int, generator: torch.Generator
 ) -> np.ndarray:
-    """A random order of ``rows`` in which up to ``per_user`` instances of a user stand side by side."""
+    """Return ``rows`` in random order, up to ``per_user`` instances of a user side by side."""
     order = torch.randperm(len(rows), generator=generator).numpy()
     if per_user == 1:
         return rows[order]

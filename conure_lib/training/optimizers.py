@@ -1,4 +1,4 @@
-"""Optimisers: fresh for every stage, and updates of only the rows that a step used, for large tables."""
+"""Optimisers: fresh for every stage, without weight decay, with row updates of large tables."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ Trainable = dict[str, Tensor | None]
 def row_tables(
     parameters: dict[str, Tensor], task: Task, config: TrainConfig, trainable: Trainable
 ) -> list[Tensor]:
-    """The tables whose gradients come as rows: where all of them may change and each step uses few rows."""
+    """Return the tables that are updated by rows: all entries may change, a step uses few rows."""
     if config.table_updates == "dense" or task.kind != "sequence":
         return []
     names = ("embedding", f"outputs.{task.name}.weight")
@@ -24,13 +24,10 @@ def row_tables(
 def fresh_optimizers(
     config: TrainConfig, parameters: list[Tensor], tables: list[Tensor]
 ) -> list[torch.optim.Optimizer]:
-    """Fresh for every stage and without weight decay: state or decay would move frozen weights."""
+    """Return new optimisers: state kept from before, or weight decay, would move frozen weights."""
+    rate = config.learning_rate
     dense = [p for p in parameters if not any(p is table for table in tables)]
     if config.optimizer == "sgd":
-        return [torch.optim.SGD(dense, lr=config.learning_rate, momentum=MOMENTUM, fused=True)]
-    optimizers: list[torch.optim.Optimizer] = [
-        torch.optim.Adam(dense, lr=config.learning_rate, fused=True)
-    ]
-    if tables:
-        optimizers.append(torch.optim.SparseAdam(tables, lr=config.learning_rate))
-    return optimizers
+        return [torch.optim.SGD(dense, lr=rate, momentum=MOMENTUM, fused=True)]
+    adam = torch.optim.Adam(dense, lr=rate, fused=True)
+    return [adam, torch.optim.SparseAdam(tables, lr=rate)] if tables else [adam]

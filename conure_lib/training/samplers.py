@@ -1,4 +1,4 @@
-"""Samplers of negatives (paper, section 6.1)."""
+"""Samplers of negatives (section 6.1)."""
 
 import math
 
@@ -8,15 +8,19 @@ from torch import Tensor
 
 
 class LogUniformSampler:
-    """Draws distinct negatives with p(rank) = log((rank+2)/(rank+1)) / log(n+1), rank 0 the most frequent.
+    """Draws distinct negatives with p(rank) = log((rank + 2) / (rank + 1)) / log(n + 1).
 
-    The candidate sampler of the authors' sampled softmax. An exponential race gives the same sequence of
-    distinct draws as drawing with replacement and skipping repetitions, in one step. ``log_expected`` [n]
-    is log q for the correction, q = 1 - (1 - p)^T with T such that the q sum to the number drawn (the
-    expected number of tries, solved once; TensorFlow uses the tries of each draw instead).
+    The candidate sampler of the authors' sampled softmax; rank 0 is the most frequent label. An
+    exponential race gives the same distribution as drawing with replacement and skipping
+    repetitions, in one step. ``log_expected`` [n] is log q for the correction: q = 1 - (1 - p)^T
+    with T such that the q sum to the number drawn (TensorFlow uses each draw's own tries instead).
 
-    counts: int64 [n], training frequency of each label. n_draws: how many negatives a step shares.
-    Raises ValueError unless 1 <= n_draws <= n.
+    Parameters
+    ----------
+    counts
+        Training frequency of each label, int64 [n].
+    n_draws
+        How many negatives a step shares: 1 to n, ValueError for other numbers.
     """
 
     def __init__(
@@ -24,7 +28,7 @@ class LogUniformSampler:
     ) -> None:
         n = len(counts)
         if not 1 <= n_draws <= n:
-            raise ValueError(f"{n_draws} negatives of {n} labels; wanted: from 1 to {n}")
+            raise ValueError(f"negatives: found {n_draws}, expected 1 to {n} (all labels)")
         rank = popularity_rank(counts).astype(np.float64)
         self.p = np.log((rank + 2) / (rank + 1)) / math.log(n + 1)
         self.n_draws = n_draws
@@ -33,51 +37,58 @@ class LogUniformSampler:
         self._rate = torch.from_numpy(self.p).float().to(device)
 
     def draw(self, generator: torch.Generator) -> Tensor:
-        """int64 [n_draws], all different."""
+        """Draw the negatives of a step: int64 [n_draws], all different."""
         arrival = torch.empty_like(self._rate).exponential_(generator=generator) / self._rate
         return arrival.topk(self.n_draws, largest=False, sorted=False).indices
 
 
 def _tries(p: np.ndarray, n_draws: int) -> float:
-    """How many draws with replacement are expected to show ``n_draws`` different labels (bisection)."""
+    """Return how many draws with replacement are expected to show ``n_draws`` different labels."""
     low, high = float(n_draws), float(n_draws)
     log_miss = np.log1p(-p)
     while -np.expm1(high * log_miss).sum() < n_draws and high < 1e15:
         high *= 2
-    for _ in range(100):
+    for _ in range(100):  # bisection
         middle = (low + high) / 2
-        low, high = (
-            (middle, high) if -np.expm1(middle * log_miss).sum() < n_draws else (low, middle)
-        )
+        if -np.expm1(middle * log_miss).sum() < n_draws:
+            low = middle
+        else:
+            high = middle
     return high
 
 
 class PopularitySampler:
-    """LambdaFM's static sampler: p(label) proportional to exp(-(rank + 1) / (rho n)) (SPEC: rho = 0.3).
+    """LambdaFM's static sampler for BPR: p(label) proportional to exp(-(rank + 1) / (rho n)).
 
-    One negative per positive, never the positive itself; other positives of the user may occur, as in the
-    authors' code. counts: int64 [n], training frequency. Raises ValueError for n < 2.
+    One negative per positive, never the positive itself; other positives of the user may occur, as
+    in the authors' code.
+
+    Parameters
+    ----------
+    counts
+        Training frequency of each label, int64 [n]; ValueError for n < 2.
+    rho
+        Flatness; 0.3 in the authors' code.
     """
 
     def __init__(self, counts: np.ndarray, rho: float, device: torch.device | str = "cpu") -> None:
         if len(counts) < 2:
-            raise ValueError(f"{len(counts)} label; a negative needs at least 2")
-        rank = popularity_rank(counts)
-        self.p = np.exp(-(rank + 1.0) / (rho * len(counts)))
+            raise ValueError(f"labels: found {len(counts)}, expected at least 2 for a negative")
+        self.p = np.exp(-(popularity_rank(counts) + 1.0) / (rho * len(counts)))
         self.p /= self.p.sum()
         above = np.cumsum(self.p)
         self._chance = torch.from_numpy(self.p).to(device)
-        self._above, self._below = (torch.from_numpy(c).to(device) for c in (above, above - self.p))
+        self._above = torch.from_numpy(above).to(device)
+        self._below = torch.from_numpy(above - self.p).to(device)
 
     def draw(self, positives: Tensor, generator: torch.Generator) -> Tensor:
-        """int64, one negative for each of ``positives`` (int64 [N]), in one step.
+        """Draw one negative for each of ``positives`` (int64 [N]) in one step: int64 [N].
 
-        The positive's own stretch of the cumulative distribution is cut out: the point falls into what is
-        left of it, and points behind the cut move up by its width.
+        The positive's own interval of the cumulative distribution is cut out: a uniform point
+        falls into what is left, and points behind the cut move up by its width.
         """
-        point = torch.rand(
-            len(positives), generator=generator, dtype=torch.float64, device=positives.device
-        )
+        shape, device = len(positives), positives.device
+        point = torch.rand(shape, generator=generator, dtype=torch.float64, device=device)
         point *= self._above[-1] - self._chance[positives]
         point += torch.where(point >= self._below[positives], self._chance[positives], 0.0)
         drawn = torch.searchsorted(self._above, point, right=True).clamp_(max=len(self.p) - 1)
@@ -86,7 +97,7 @@ class PopularitySampler:
 
 
 def popularity_rank(counts: np.ndarray) -> np.ndarray:
-    """Rank of each label by frequency: int64 [n], 0 the most frequent; equal counts in order of their number."""
+    """Return each label's rank by frequency, 0 the most frequent; equal counts by label number."""
     rank = np.empty(len(counts), dtype=np.int64)
     rank[np.argsort(-np.asarray(counts), kind="stable")] = np.arange(len(counts))
     return rank

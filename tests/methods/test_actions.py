@@ -21,7 +21,7 @@ from conure_lib.methods.mtl import joint
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.layers import PATCH_REDUCTION, Patch
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.training.batches import Joint, batches_of
+from conure_lib.training.batches import Batches, Joint
 from conure_lib.training.determinism import seeded
 
 STREAM = small_stream()
@@ -65,7 +65,7 @@ def test_peterrec_trains_patches_and_output_and_nothing_else(kind, task):
     parent = t1_model()
     before = state_of(parent.model)
     outcome = ACTIONS[f"patched-{kind}"](context(task, f"patched-{kind}", parent=parent))
-    assert outcome.model.model.patch_kind() == kind
+    assert outcome.model.model.patch_kind == kind
     after = state_of(outcome.model.model)
     assert all(after[name] == before[name] for name in before)
     new = {name for name in after if name not in before}
@@ -80,7 +80,7 @@ def test_a_patched_model_survives_a_file(tmp_path):
     lively(model)
     save_model(model, tmp_path)
     again, _, _ = load_model(tmp_path)
-    assert again.patch_kind() == "parallel"
+    assert again.patch_kind == "parallel"
     assert state_of(again) == state_of(model)
 
 
@@ -116,9 +116,10 @@ def test_the_joint_loss_is_the_sum_of_its_parts(task):
     t1 = torch.nn.functional.cross_entropy(scores, sequences[:, 1:].t()[known] - 1)
 
     def loss(weight):
-        together = None if weight is None else Joint(STREAM["T1"], FAST, weight)
-        ((losses, _),) = batches_of(model, STREAM, STREAM[task], config, 1, False, together)(1)
-        return sum(losses)
+        joint = None if weight is None else Joint(STREAM["T1"], FAST, weight)
+        batches = Batches(model, STREAM, STREAM[task], config, 1, joint)
+        (batch,) = batches.epoch(1)
+        return sum(batches.losses(batch))
 
     for weight in (0.1, 1.0):
         torch.testing.assert_close(loss(weight), loss(None) + weight * t1)

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.models import padding as module
-from conure_lib.models.padding import length_buckets, padding_of, sequences_in_cache
+from conure_lib.models.padding import length_buckets, micro_batch_size, padding_of
 
 
 def test_padding_is_counted_from_the_left():
@@ -19,7 +19,7 @@ def test_padding_is_counted_from_the_left():
 def test_every_sequence_is_in_one_group_that_fits_it(padding, at_most):
     seen = []
     for piece in length_buckets(padding, at_most):
-        assert 1 <= len(piece) <= max(1, min(module.MAX_GROUPS, at_most // module.MIN_GROUP))
+        assert 1 <= len(piece) <= max(1, min(module.MAX_BUCKETS, at_most // module.MIN_BUCKET))
         assert sum(len(numbers) for numbers, _ in piece) <= at_most
         for numbers, prefix in piece:
             assert prefix == padding[numbers].min()
@@ -41,8 +41,8 @@ def test_a_group_must_be_worth_it():
 
 def test_what_is_computed_together_stays_in_cache():
     assert (
-        sequences_in_cache(30, 64) * 30 * 64 * 4
+        micro_batch_size(30, 64) * 30 * 64 * 4
         <= 2 << 20
-        < (sequences_in_cache(30, 64) + 1) * 30 * 64 * 4
+        < (micro_batch_size(30, 64) + 1) * 30 * 64 * 4
     )
-    assert sequences_in_cache(1000, 1000) == module.MIN_CACHED
+    assert micro_batch_size(1000, 1000) == module.MIN_MICRO_BATCH

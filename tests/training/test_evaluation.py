@@ -15,12 +15,12 @@ from conure_lib.models.layers import OutputLayer
 from conure_lib.training import evaluation as module
 from conure_lib.training.evaluation import (
     CUTOFF,
+    MAX_RANK,
     evaluate,
     evaluate_all_positions,
     exact_ranks,
     metric_of,
     popularity_ranks,
-    rank_instances,
     reciprocal_ranks,
     scores_of,
     user_vectors,
@@ -35,12 +35,12 @@ def saying(n_labels: int) -> OutputLayer:
     return layer
 
 
-def brute(scores: np.ndarray, index: np.ndarray, targets: np.ndarray) -> list[int]:
-    """Rank by the tie rule: how many scores are at least the target's, itself included; 0 beyond 5."""
+def brute(scores, index, targets, max_rank=MAX_RANK) -> list[int]:
+    """Rank by the tie rule: how many scores are at least the target's, itself included."""
     counts = [
         sum(s >= scores[i][t] for s in scores[i]) for i, t in zip(index, targets, strict=True)
     ]
-    return [0 if count > CUTOFF else count for count in counts]
+    return [0 if count > max_rank else count for count in counts]
 
 
 @st.composite
@@ -58,13 +58,29 @@ def scored(draw):
     return scores, random.integers(0, rows, instances), random.integers(0, labels, instances)
 
 
-@given(case=scored(), vectors=st.sampled_from([1, 2, 5, 128]))
-def test_ranks_are_counted_with_ties_against_the_model(case, vectors, monkeypatch):
+@given(
+    case=scored(),
+    vectors=st.sampled_from([1, 2, 5, 128]),
+    max_rank=st.sampled_from([1, CUTOFF, MAX_RANK]),
+)
+def test_ranks_are_counted_with_ties_against_the_model(case, vectors, max_rank, monkeypatch):
     scores, index, targets = case
-    monkeypatch.setattr(module, "VECTORS_AT_A_TIME", vectors)
-    ranks = rank_instances(saying(scores.shape[1]), torch.from_numpy(scores), index, targets)
+    monkeypatch.setattr(module, "SCORED_VECTORS", vectors)
+    layer, given = saying(scores.shape[1]), torch.from_numpy(scores)
+    ranks = exact_ranks(layer, given, index, targets, max_rank)
     assert ranks.dtype == np.uint8
-    assert ranks.tolist() == brute(scores, index, targets)
+    assert ranks.tolist() == brute(scores, index, targets, max_rank)
+
+
+def test_ranks_up_to_255_are_kept():
+    scores = torch.arange(300.0, 0.0, -1)[None].repeat(3, 1)
+    targets = np.array([6, 254, 255])
+    for index in (np.arange(3), np.zeros(3, dtype=int)):  # one or several targets per vector
+        ranks = exact_ranks(saying(300), scores, index, targets)
+        assert ranks.tolist() == [7, 255, 0]
+        assert exact_ranks(saying(300), scores, index, targets, CUTOFF).tolist() == [0, 0, 0]
+    assert metric_of("ranking", ranks) == 0  # the metric keeps its cutoff
+    assert scores_of("ranking", ranks, cutoff=10).tolist() == [1 / 7, 0, 0]
 
 
 @given(
@@ -76,9 +92,9 @@ def test_one_target_a_vector_is_counted_with_the_same_ranks(case, most, vectors,
     scores, _, targets = case
     index = np.arange(min(len(scores), len(targets)))
     monkeypatch.setattr(module, "MAX_COUNTED", most)  # 0: by the best scores
-    monkeypatch.setattr(module, "VECTORS_AT_A_TIME", vectors)
+    monkeypatch.setattr(module, "SCORED_VECTORS", vectors)
     layer, given = saying(scores.shape[1]), torch.from_numpy(scores)[: len(index)]
-    ranks = rank_instances(layer, given, index, targets[: len(index)])
+    ranks = exact_ranks(layer, given, index, targets[: len(index)])
     assert ranks.tolist() == brute(scores, index, targets[: len(index)])
     assert torch.equal(given, torch.from_numpy(scores)[: len(index)])
 
@@ -102,7 +118,7 @@ def test_metrics_agree_with_ir_measures(case):
     top = {
         m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.Success @ 1], wanted, run)
     }
-    ranks = rank_instances(saying(n_labels), torch.from_numpy(scores), index, targets)
+    ranks = exact_ranks(saying(n_labels), torch.from_numpy(scores), index, targets)
     np.testing.assert_allclose(scores_of("ranking", ranks), [theirs[i] for i in ids])
     np.testing.assert_allclose(scores_of("classification", ranks), [top[i] for i in ids])
     assert metric_of("sequence", ranks) == pytest.approx(np.mean([theirs[i] for i in ids]))
@@ -116,10 +132,10 @@ def test_metrics_by_hand():
     assert metric_of("classification", ranks) == 0.25
 
 
-@pytest.mark.parametrize(("n_labels", "rank"), [(2, 2), (5, 5), (6, 0), (100, 0)])
+@pytest.mark.parametrize(("n_labels", "rank"), [(2, 2), (5, 5), (6, 6), (255, 255), (256, 0)])
 def test_constant_scores_are_last(n_labels, rank):
     layer = saying(n_labels)
-    ranks = rank_instances(
+    ranks = exact_ranks(
         layer, torch.ones(3, n_labels), np.array([0, 1, 2]), np.array([0, 1, n_labels - 1])
     )
     assert ranks.tolist() == [rank] * 3
@@ -132,7 +148,7 @@ def test_scores_that_are_no_numbers_raise(bad, at):
     scores = torch.rand(2, 8, generator=rng())
     scores[1, at] = bad
     with pytest.raises(FloatingPointError, match="diverged"):
-        rank_instances(saying(8), scores, np.array([0, 1]), np.array([3, 3]))
+        exact_ranks(saying(8), scores, np.array([0, 1]), np.array([3, 3]))
 
 
 @pytest.mark.parametrize("index", [[0], [0, 0]])
@@ -142,7 +158,7 @@ def test_a_target_without_a_finite_score_raises(index, place, value):
     with torch.no_grad():
         layer.weight[place] = value
     with pytest.raises(FloatingPointError):
-        rank_instances(layer, torch.ones(1, 20), np.array(index), np.full(len(index), 3))
+        exact_ranks(layer, torch.ones(1, 20), np.array(index), np.full(len(index), 3))
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3, 128])
@@ -150,7 +166,7 @@ def test_chunks_do_not_matter(vectors, monkeypatch):
     scores = torch.randint(0, 6, (11, 8), generator=rng()).float()
     index = torch.tensor([0, 0, 0, 2, 3, 3, 7, 8, 10, 10])  # rows without instances between them
     targets = torch.randint(0, 8, (10,), generator=rng(1))
-    monkeypatch.setattr(module, "VECTORS_AT_A_TIME", vectors)
+    monkeypatch.setattr(module, "SCORED_VECTORS", vectors)
     ranks = exact_ranks(saying(8), scores, index, targets)
     assert ranks.tolist() == brute(scores.numpy(), index.numpy(), targets.numpy())
     assert len(set(ranks)) > 3
@@ -159,9 +175,9 @@ def test_chunks_do_not_matter(vectors, monkeypatch):
 @pytest.mark.parametrize("together", [1, 3, 100])
 @pytest.mark.parametrize("sorted_among", [1, 7, 100])
 def test_user_vectors_in_any_batches(together, sorted_among, monkeypatch):
-    monkeypatch.setattr(padding, "MIN_CACHED", together)
+    monkeypatch.setattr(padding, "MIN_MICRO_BATCH", together)
     monkeypatch.setattr(padding, "CACHED_ELEMENTS", 1)
-    monkeypatch.setattr(module, "USERS_AT_A_TIME", sorted_among)
+    monkeypatch.setattr(module, "SORTED_USERS", sorted_among)
     model = lively(small_model())
     sequences = small_stream().sequences
     with torch.no_grad():
@@ -211,7 +227,7 @@ def test_results_stand_in_the_order_of_the_rows(model, name, part):
 
 @torch.no_grad()
 def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
-    monkeypatch.setattr(module, "USERS_AT_A_TIME", 4)
+    monkeypatch.setattr(module, "SORTED_USERS", 4)
     stream = small_stream(half_full=0.9, length=8)
     task = stream["T1"]
     last, everywhere = [], []

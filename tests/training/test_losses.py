@@ -242,7 +242,7 @@ def test_log_uniform_draws_are_distinct_and_their_expected_counts_add_up(n, shar
 
 @pytest.mark.parametrize("n_draws", [0, 5])
 def test_impossible_numbers_of_negatives(n_draws):
-    with pytest.raises(ValueError, match=f"{n_draws} negatives of 4 labels"):
+    with pytest.raises(ValueError, match=f"negatives: found {n_draws}, expected 1 to 4"):
         LogUniformSampler(COUNTS, n_draws)
 
 

@@ -1,0 +1,92 @@
+"""The plain network against the formula of the paper, and the fast network against the plain one."""
+
+import pytest
+import torch
+from helpers import lively, plain_copy, random_sequences, rng, small_model
+
+from conure_lib.data.stream import PAD
+from conure_lib.training.evaluation import exact_ranks
+from conure_lib.training.losses import softmax_loss
+
+pytestmark = pytest.mark.numerics
+ITEMS, LABELS = 64, 20
+
+
+@pytest.fixture
+def pair():
+    """A fast model with one output layer, and the plain network with the same weights."""
+
+    def make(task, kind, n_labels, dilations=(1, 4), width=8):
+        model = small_model(ITEMS, width, dilations)
+        model.add_output(task, n_labels, kind, rng())
+        lively(model).double()
+        return model, plain_copy(model, task)
+
+    return make
+
+
+def test_one_block_by_hand():
+    """h + conv_2(relu(ln(conv_1(relu(ln(h)))))) with k = 2, two positions, and kernels of one entry."""
+    model = small_model(2, 2, (1,)).double()
+    model.add_output("T1", 2, "sequence", rng())
+    with torch.no_grad():
+        model.embedding.copy_(torch.tensor([[0.0, 0.0], [3.0, 1.0], [1.0, 5.0]]))
+        model.blocks[0].kernel1.zero_()[1, 0, 1] = 2.0  # channel 0, one position back, to channel 1
+        model.blocks[0].kernel2.zero_()[2, 1, 0] = (
+            10.0  # channel 1 of the same position to channel 0
+        )
+    plain = plain_copy(model, "T1")
+    # The first position's norm is (1, -1), so the second position's inner vector is (0, 2), its norm (-1, 1).
+    expected = torch.tensor([[3.0, 1.0], [11.0, 5.0]], dtype=torch.float64)
+    for hidden in (plain(torch.tensor([[1, 2]]))[0], model.hidden(torch.tensor([[1, 2]]))[:, 0]):
+        torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("dilations", [(1,), (4,), (1, 4), (1, 4, 1, 4), (2, 3, 1)])
+@pytest.mark.parametrize("length", [1, 2, 5, 13])
+def test_hidden_vectors_are_those_of_the_plain_network(pair, dilations, length):
+    model, plain = pair("T2", "ranking", LABELS, dilations, width=6)
+    sequences = random_sequences(3, length, ITEMS)
+    expected = plain(sequences)
+    hidden = model.hidden(sequences).transpose(0, 1)
+    torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-10)
+    torch.testing.assert_close(model.last_hidden(sequences), expected[:, -1], rtol=0, atol=1e-10)
+
+
+def test_the_loss_of_t1_leaves_padding_out(pair):
+    model, plain = pair("T1", "sequence", ITEMS)
+    sequences = random_sequences(10, 12, ITEMS)
+    known = (sequences[:, :-1] != PAD).t()
+    assert not known.all()
+    layer, vectors = model.outputs["T1"], model.hidden(sequences[:, :-1])[known]
+    ours = softmax_loss(vectors, layer.weight, layer.bias, sequences[:, 1:].t()[known] - 1)
+    torch.testing.assert_close(plain.next_item_loss(sequences), ours)
+
+
+def test_scores_are_averaged_over_positions_or_those_of_the_last(pair):
+    _, plain = pair("T2", "ranking", LABELS)
+    sequences = random_sequences(10, 12, ITEMS)
+    labels = torch.randint(LABELS, (10,), generator=rng())
+    every = torch.stack([plain.output(h) for h in plain(sequences).unbind(1)])
+    for last_only, expected in ((False, every.mean(0)), (True, every[-1])):
+        torch.testing.assert_close(plain.scores(sequences, last_only), expected)
+        chance = expected.softmax(1)[torch.arange(10), labels]
+        loss = plain.label_loss(sequences, labels, last_only)
+        torch.testing.assert_close(loss, -chance.log().mean())
+
+
+def test_ranks_are_those_of_the_fast_evaluation(pair):
+    model, plain = pair("T2", "ranking", LABELS)
+    sequences = random_sequences(10, 12, ITEMS)
+    labels = torch.randint(LABELS, (10,), generator=rng())
+    vectors = model.user_vectors(sequences)
+    ours = exact_ranks(model.outputs["T2"], vectors, torch.arange(10), labels)
+    assert plain.ranks(sequences, labels, last_only=True).tolist() == ours.tolist()
+
+
+def test_a_step_changes_every_parameter(pair):
+    _, plain = pair("T2", "classification", LABELS)
+    before = {name: p.detach().clone() for name, p in plain.named_parameters()}
+    labels = torch.zeros(10, dtype=torch.long)
+    plain.learn(plain.label_loss(random_sequences(10, 12, ITEMS), labels, last_only=False))
+    assert not [n for n, p in plain.named_parameters() if torch.equal(p, before[n])]
