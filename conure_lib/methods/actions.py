@@ -90,7 +90,7 @@ def state_notes(
         task, model = c.stream[name], learner.for_task(name)
         memory[name] = {
             "metric": metric_of(task.kind, evaluate(model, c.stream, task, TEST, CUTOFF)),
-            "weights_sha256": _sha256(*(p for _, p in sorted(model.named_parameters()))),
+            "weights_sha256": weights_digest(model),
             "logits_sha256": logits,
         }
         if name in logits_before:
@@ -100,17 +100,25 @@ def state_notes(
     return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}
 
 
-@torch.no_grad()
 def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
-    """Return the SHA-256 of each finished task's logits for the first PROBE_USERS users."""
-    rows = c.stream.input_rows[:PROBE_USERS]
-    sequences = torch.from_numpy(c.stream.sequences[rows]).long().to(learner.model.embedding.device)
-    digests = {}
-    for name in learner.tasks if learner.phase is Phase.READY else learner.tasks[:-1]:
-        model, is_first = learner.for_task(name), c.stream[name].kind == "sequence"
-        read = model.last_hidden(sequences[:, :-1]) if is_first else model.user_vectors(sequences)
-        digests[name] = _sha256(model.outputs[name](read))
-    return digests
+    """Return the digest of each finished task's logits, as the model is now."""
+    finished = learner.tasks if learner.phase is Phase.READY else learner.tasks[:-1]
+    return {name: logits_digest(learner.for_task(name), c.stream, name) for name in finished}
+
+
+@torch.no_grad()
+def logits_digest(model: UserModel, stream: TaskStream, task: str) -> str:
+    """Return the SHA-256 of a task's logits for the first PROBE_USERS users."""
+    sequences = torch.from_numpy(stream.sequences[stream.input_rows[:PROBE_USERS]])
+    sequences = sequences.to(model.embedding.device).long()
+    is_first = stream[task].kind == "sequence"
+    vectors = model.last_hidden(sequences[:, :-1]) if is_first else model.user_vectors(sequences)
+    return _sha256(model.outputs[task](vectors))
+
+
+def weights_digest(model: UserModel) -> str:
+    """Return the SHA-256 of all parameters: of ``for_task``'s model, those that a task uses."""
+    return _sha256(*(parameter for _, parameter in sorted(model.named_parameters())))
 
 
 def _sha256(*tensors: Tensor) -> str:
