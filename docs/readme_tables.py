@@ -1,0 +1,192 @@
+"""Tables of the README and the documents: blocks between markers, derived from committed results.
+
+``python docs/readme_tables.py`` (``make readme``) rewrites them; a test fails unless they are up to
+date. A block of a page stands between ``<!-- name -->`` and ``<!-- /name -->``.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from conure_lib import paths
+from conure_lib.analysis import claims, tables
+from conure_lib.data import registry
+from conure_lib.errors import ConureError
+
+PROFILE = "standard"
+DATASETS = sorted(path.parent.name for path in paths.ROOT.glob(f"results/{PROFILE}/*/overall.csv"))
+
+
+class MarkersError(ConureError):
+    """Raised for a page whose markers and blocks differ."""
+
+
+def blocks() -> dict[str, dict[str, str | None]]:
+    """Return every page's blocks: path below the repository -> name -> Markdown."""
+    ledger = pd.read_csv(paths.claims(local=False))
+    ledger = ledger[ledger["profile"] == PROFILE]
+    tables_2 = {name: pd.read_csv(_results(name) / "overall.csv") for name in DATASETS}
+    short = {name: t[t["method"].isin(["Popularity", "Conure"])] for name, t in tables_2.items()}
+    speed, scaling, inference = (
+        json.loads((paths.benchmarks() / f"{name}.json").read_text(encoding="utf-8"))
+        for name in ("speed", "scaling", "inference")
+    )
+    points = pd.read_csv(paths.benchmarks() / "scaling.csv")
+    dials = pd.read_csv(paths.figures(PROFILE, "synthetic", local=False) / "dials_transfer.csv")
+    return {
+        "README.md": {"verdicts": verdicts(ledger)},
+        "docs/results.md": {
+            "ledger": claims.markdown(ledger),
+            **{f"table 2 {name}": side_by_side(table) for name, table in tables_2.items()},
+            "dials": transfer_by_dial(dials),
+            "cost": cost(),
+        },
+        "docs/speed.md": {
+            "speed": against_references(speed["rows"]),
+            "speed facts": speed_facts(speed, inference),
+            "growth": growth(scaling["exponents"], points),
+        },
+        "docs/model-card.md": {
+            **{f"metrics {n}": side_by_side(t) for n, t in short.items() if n != "synthetic"},
+            "cost": cost(),
+        },
+        "docs/data-cards.md": {f"counts {name}": counts(name) for name in DATASETS},
+    }
+
+
+def filled(page: str, texts: Mapping[str, str | None]) -> str:
+    """Return the page with the text of every block replaced; None leaves a block as it is.
+
+    Raises MarkersError unless the page has markers for each block and for nothing else.
+    """
+    if odd := set(re.findall(r"<!-- ([^/].*?) -->", page)) ^ set(texts):
+        raise MarkersError(f"blocks {sorted(odd)}: found in one, expected in both page and tables")
+    for name, text in ((name, text) for name, text in texts.items() if text is not None):
+        page = re.sub(
+            rf"<!-- {name} -->.*?<!-- /{name} -->",
+            lambda _, name=name, text=text: f"<!-- {name} -->\n{text}\n<!-- /{name} -->",
+            page,
+            flags=re.DOTALL,
+        )
+    return page
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Return a table of texts as Markdown, without its index."""
+    return table.to_markdown(index=False, disable_numparse=True)
+
+
+def verdicts(ledger: pd.DataFrame) -> str:
+    """Return the ledger's verdicts: one row per claim, one column per dataset."""
+    wide = ledger.assign(verdict=ledger["verdict"].str.lower())
+    wide = wide.pivot(index="claim", columns="dataset", values="verdict").reset_index()
+    wide["claim"] = [f"{name}: {claims.CLAIMS[name].statement}" for name in wide["claim"]]
+    return markdown(wide)
+
+
+def side_by_side(table: pd.DataFrame) -> str:
+    """Return a dataset's Table 2: methods by tasks."""
+    return markdown(tables.side_by_side(table).rename_axis("method").reset_index())
+
+
+def transfer_by_dial(dials: pd.DataFrame) -> str:
+    """Return T3 before and after T2 in streams with planted relatedness (notebook 09)."""
+    rows = dials[dials["seed"].isna()]
+    gains = [f"{r.relative:+.0%} [{r.low:+.0%}, {r.high:+.0%}]" for r in rows.itertuples()]
+    named = {"popularity": "popularity", "without": "T3 without T2", "with": "T3 after T2"}
+    columns = {head: rows[name].map("{:.4f}".format) for name, head in named.items()}
+    first = {"dial": rows[rows.columns[0]]}
+    return markdown(pd.DataFrame(first | columns | {"gain from T2 [95% interval]": gains}))
+
+
+def cost() -> str:
+    """Return what the published stages of each dataset took, in CPU minutes."""
+    rows = []
+    for name in DATASETS:
+        files = sorted(_results(name).glob("seed-*.parquet"))
+        read = (pd.read_parquet(file, columns=["id", "environment"]) for file in files)
+        stages = pd.concat(read).drop_duplicates("id")
+        minutes = sum(json.loads(text)["cpu_s"] for text in stages["environment"]) / 60
+        row = {"dataset": name, "seeds": str(len(files)), "stages": f"{len(stages):,}"}
+        rows.append(row | {"CPU minutes": f"{minutes:.0f}"})
+    return markdown(pd.DataFrame(rows))
+
+
+def counts(dataset: str) -> str | None:
+    """Return the counts of a stream's tasks for its data card, None if the data are not at hand."""
+    configs = {config.dataset: config for config in registry.at_hand()}
+    if dataset not in configs:
+        return None
+    described = pd.DataFrame(registry.load(configs[dataset]).describe())
+    return markdown(described.map(lambda x: f"{x:,}" if isinstance(x, int) else x))
+
+
+def against_references(rows: list[dict]) -> str:
+    """Return the rows of speed.json: our time, both ratios, GFLOP/s of our products."""
+
+    def ratio(row: dict, name: str) -> str:
+        return f"{row[name]:.1f}x" if name in row else ""
+
+    shown = [
+        {
+            "work": row["name"],
+            "Conure": f"{row['ours_ms']:,.0f} ms",
+            "against *port*": ratio(row, "port_ratio"),
+            "against *lean*": ratio(row, "lean_ratio"),
+            "GFLOP/s": f"{row['gflops']:.0f}",
+        }
+        for row in rows
+    ]
+    return markdown(pd.DataFrame(shown))
+
+
+def speed_facts(speed: dict, inference: dict) -> str:
+    """Return what else was measured, as a list."""
+    large, owners, about = speed["catalogue"], speed["owner_maps"], speed["environment"]
+    ratio = "{median:.2f} [{low:.2f}, {high:.2f}]".format_map
+    once, masked = ratio(inference["materialised"]), ratio(inference["masked"])
+    lines = (
+        f"A sampled T1 step of batch 32 at size (b) over {large['items']:,} items takes "
+        f"{large['step_s']:.1f} s and {large['peak_gib']:.1f} GiB; the references' logits alone "
+        f"would take {large['logits_gib']:.1f} GiB.",
+        f"The owner maps of six tasks take {owners['bits_per_weight']:.2f} bits per weight on disk "
+        f"(the entropy of the owners is {owners['entropy']:.2f}): {owners['bytes'] / 1e6:.1f} MB, "
+        f"where float masks would take {owners['float_mask_bytes'] / 1e6:.0f} MB.",
+        f"Inference for one of six tasks takes {once} times as long as in a network that never had "
+        f"owners if the masked weights are materialised once, and {masked} times as long as that "
+        f"if they are masked before every request (median of {inference['rounds']} rounds, 95% "
+        "interval).",
+        f"Measured on {speed['threads']} threads, medians of at least {speed['min_rounds']} rounds, "
+        f"at commit `{about['commit'][:10]}`.",
+    )
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def growth(exponents: list[dict], points: pd.DataFrame) -> str:
+    """Return how the time of each work grows with each size, and the most memory of any point."""
+    fitted = pd.DataFrame(exponents)
+    fitted["cell"] = [f"{row.axis}^{row.seconds:.2f}" for row in fitted.itertuples()]
+    wide = fitted.pivot(index="axis", columns="work", values="cell").fillna("")
+    wide = wide.loc[fitted["axis"].unique(), fitted["work"].unique()]
+    top = points.loc[points["peak_gib"].idxmax()]
+    most = f"{top.peak_gib:.1f} GiB ({top.work}, {top.value:,} {top.axis})"
+    table = markdown(wide.rename_axis("time grows with").reset_index())
+    return f"{table}\n\nThe most memory that any point took: {most}."
+
+
+def _results(dataset: str) -> Path:
+    return paths.results(PROFILE, dataset, local=False)
+
+
+def write() -> None:
+    """Rewrite the blocks of every page."""
+    for name, texts in blocks().items():
+        page = paths.DOCS.parent / name
+        page.write_text(filled(page.read_text(encoding="utf-8"), texts), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()
