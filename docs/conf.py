@@ -1,7 +1,7 @@
 """Configuration of the site: documents and executed notebooks as they are, nothing runs at build.
 
-``sphinx-build -c docs . artifacts/site`` (``make docs``) reads from the repository's root, so that links
-between documents are the same here and in a browser of the repository.
+``sphinx-build -c docs . artifacts/site`` (``make docs``) reads from the repository's root, so that
+links between documents are the same here and in a browser of the repository.
 """
 
 import sys
@@ -23,7 +23,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**", "results/standard/*/notebooks/*.ipynb"]
 exclude_patterns = ["artifacts", ".*", "**/_*", "conure_lib", "tests", "benchmarks"]
-templates_path = ["_templates"]
+templates_path = [str(ROOT / "docs" / "_templates")]
 
 nb_execution_mode = "off"
 myst_heading_anchors = 3
@@ -58,13 +58,13 @@ def ledger() -> str:
         page = f"../results/{row.profile}/{row.dataset}/notebooks/{claim.notebook}.html"
         kind = row.verdict.lower().replace(" ", "-")
         tested = not pd.isna(row.effect)
-        effect = with_interval(row.effect, row.ci_low, row.ci_high, row.unit) if tested else ""
+        effect = with_interval(row.effect, row.ci_low, row.ci_high, claim.unit) if tested else ""
         p = "" if pd.isna(row.p_corrected) else f"{row.p_corrected:.3f}"
         cells = [
             f'<td><a href="{page}">{row.claim}</a></td><td>{escape(claim.statement)}</td>',
             f"<td>{escape(row.dataset)}</td>",
             f'<td><span class="verdict {kind}">{row.verdict.lower()}</span></td>',
-            f'<td class="number" data-value="{row.effect}">{effect}</td><td>{row.unit}</td>',
+            f'<td class="number" data-value="{row.effect}">{effect}</td><td>{claim.unit}</td>',
             f'<td class="number" data-value="{row.p_corrected}">',
             f"{'< 0.001' if p == '0.000' else p}</td>",
             f'<td class="number" data-value="{row.n}">{row.n:,.0f}</td>' if row.n else "<td></td>",

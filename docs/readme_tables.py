@@ -27,7 +27,8 @@ class MarkersError(ConureError):
 def blocks() -> dict[str, dict[str, str | None]]:
     """Return every page's blocks: path below the repository -> name -> Markdown."""
     ledger = pd.read_csv(paths.claims(local=False))
-    ledger = ledger[ledger["profile"] == PROFILE]
+    ledger = ledger[ledger["profile"] == PROFILE].copy()
+    ledger["unit"] = [claims.CLAIMS[name].unit for name in ledger["claim"]]
     tables_2 = {name: pd.read_csv(_results(name) / "overall.csv") for name in DATASETS}
     short = {name: t[t["method"].isin(["Popularity", "Conure"])] for name, t in tables_2.items()}
     speed, scaling, inference = (
@@ -120,7 +121,7 @@ def counts(dataset: str) -> str | None:
     configs = {config.dataset: config for config in registry.at_hand()}
     if dataset not in configs:
         return None
-    described = pd.DataFrame(registry.load(configs[dataset]).describe())
+    described = pd.DataFrame(registry.load(configs[dataset]).describe()).drop(columns="dataset")
     return markdown(described.map(lambda x: f"{x:,}" if isinstance(x, int) else x))
 
 
@@ -159,8 +160,8 @@ def speed_facts(speed: dict, inference: dict) -> str:
         f"owners if the masked weights are materialised once, and {masked} times as long as that "
         f"if they are masked before every request (median of {inference['rounds']} rounds, 95% "
         "interval).",
-        f"Measured on {speed['threads']} threads, medians of at least {speed['min_rounds']} rounds, "
-        f"at commit `{about['commit'][:10]}`.",
+        f"Measured on {speed['threads']} threads, medians of at least {speed['min_rounds']} "
+        f"rounds, at commit `{about['commit'][:10]}`.",
     )
     return "\n".join(f"- {line}" for line in lines)
 
