@@ -1,9 +1,10 @@
 """The documents: links that lead somewhere, names that exist, numbers that follow from committed results."""
 
-import json
 import pydoc
 import re
-from html.parser import HTMLParser
+import subprocess
+import sys
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
@@ -11,203 +12,195 @@ import pandas as pd
 import pytest
 
 from conure_lib import paths
-from conure_lib.analysis import readme_tables, tables
+from conure_lib.analysis.claims import CLAIMS
 from conure_lib.config import DataConfig
 from conure_lib.data.registry import DATASETS, load
-from conure_lib.site import prose
 from conure_lib.study.profiles import PROFILES, study_config
+from docs import readme_tables
 
-REPOSITORY = paths.DOCS.parent
-DOCUMENTS = prose.documents()
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```.*?```", re.DOTALL)
-REPORTED = sorted(path.parent.name for path in REPOSITORY.glob("results/standard/*/overall.csv"))
-COUNTED = ["task", "kind", "what", "instances", "labels", "users", "train", "validation", "test"]
+PRIVATE = r"\bworlds?\b|\bmend(s|ed)?\b|for want of|\ba (row|line) a\b|found and wanted"
 
 
 def text_of(name: str) -> str:
-    return (paths.DOCS / name).read_text(encoding="utf-8")
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
-def block(text: str, name: str) -> str:
-    """What stands between ``<!-- name -->`` and ``<!-- /name -->``."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, re.DOTALL)
-    assert found, f"no block {name!r}"
-    return found[1].strip()
+def anchor(heading: str) -> str:
+    """What GitHub and MyST make of a heading: its place on the page."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
-def markdown(rows: list[dict]) -> str:
-    """Rows as the cards show them."""
-    lines = ["| " + " | ".join(COUNTED) + " |", "|---" * len(COUNTED) + "|"]
-    for row in rows:
-        cells = (f"{row[name]:,}" if isinstance(row[name], int) else row[name] for name in COUNTED)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+def headings(path: Path) -> list[str]:
+    text = FENCED.sub("", path.read_text(encoding="utf-8"))
+    return [anchor(title) for title in re.findall(r"(?m)^#+ (.+)$", text)]
 
 
-class Cells(HTMLParser):
-    """The rows of a table that pandas wrote: their cells as text."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.rows: list[list[str]] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        if tag == "tr":
-            self.rows.append([])
-        elif tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_data(self, data):
-        if self.rows and self.rows[-1]:
-            self.rows[-1][-1] += data.strip()
-
-
-def executed_counts(dataset: str) -> list[dict]:
-    """Table 1 of notebook 00 as it ran on a dataset, the rows of that dataset."""
-    content = json.loads(
-        (REPOSITORY / f"results/executed/standard/{dataset}/00_data.ipynb").read_text("utf-8")
-    )
-    for cell in content["cells"]:
-        for output in cell.get("outputs", []):
-            head, *rows = Cells("".join(output.get("data", {}).get("text/html", []))).rows or [[]]
-            if "instances" in head:
-                named = [dict(zip(head, row, strict=True)) for row in rows]
-                return [
-                    {name: int(row[name]) if row[name].isdigit() else row[name] for name in COUNTED}
-                    for row in named
-                    if row["dataset"] == dataset
-                ]
-    raise AssertionError(f"notebook 00 shows no Table 1 for {dataset}")
-
-
-def test_the_documents_are_there():
-    assert {one.name for one in DOCUMENTS} >= {
-        *(
-            "README.md",
-            "CONTRIBUTING.md",
-            "docs/data-cards.md",
-            "docs/model-card.md",
-            "docs/reading-the-paper.md",
-        )
-    }
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_of_documents_lead_to_files_and_headings(document):
-    for url in LINK.findall(FENCED.sub("", document.source.read_text(encoding="utf-8"))):
+    for url in LINK.findall(FENCED.sub("", document.read_text(encoding="utf-8"))):
         parts = urlsplit(url)
         if parts.scheme:
             continue
-        target = (
-            (document.source.parent / unquote(parts.path)).resolve()
-            if parts.path
-            else document.source
-        )
+        target = (document.parent / unquote(parts.path)).resolve() if parts.path else document
         assert target.is_file(), f"{document.name}: {url}"
-        assert target.is_relative_to(REPOSITORY), f"{document.name}: {url} leaves the repository"
+        assert target.is_relative_to(ROOT), f"{document.name}: {url} leaves the repository"
         if parts.fragment:
-            known = [one for one in DOCUMENTS if one.source == target]
-            assert known, f"{document.name}: {url} names a place in what is no document"
-            assert unquote(parts.fragment) in prose.headings(known[0]), f"{document.name}: {url}"
+            assert unquote(parts.fragment) in headings(target), f"{document.name}: {url}"
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda one: one.name)
-def test_headings_of_a_document_are_told_apart(document):
-    found = prose.headings(document)
-    assert len(found) == len(set(found)), document.name
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_documents_are_in_plain_words_and_their_headings_differ(document):
+    text = FENCED.sub("", document.read_text(encoding="utf-8")).replace("One World", "")
+    assert re.search(PRIVATE, text, re.IGNORECASE) is None
+    assert len(set(headings(document))) == len(headings(document)) or document.name in (
+        "CHANGELOG.md",
+    )
 
 
-def test_a_heading_has_the_id_that_github_gives_it():
-    assert prose.slug("Your own data") == "your-own-data"
-    assert prose.slug("`ml-100k`, 5 stars (T3)") == "ml-100k-5-stars-t3"
-    assert prose.slug("[A link](x.md) & more") == "a-link--more"
+def test_every_document_is_a_page_of_the_site():
+    text = text_of("docs/index.md")
+    listed = re.findall(
+        r"(?m)^([./\w-]+)$", "\n".join(re.findall(r"```\{toctree\}(.*?)```", text, re.S))
+    )
+    pages = [(ROOT / "docs" / f"{name}.md").resolve() for name in listed]
+    assert sorted(pages) == sorted(set(DOCUMENTS) - {ROOT / "docs/index.md"})
+    reported = {path.parent.name for path in (ROOT / "results/standard").glob("*/overall.csv")}
+    globs = re.findall(r"results/standard/([\w-]+)/notebooks", text_of("docs/notebooks.md"))
+    assert set(globs) == reported
+
+
+def test_the_api_pages_cover_every_folder_of_the_library():
+    listed = re.findall(r"(?m)^   conure_lib\.(\w+)$", text_of("docs/api.md"))
+    found = {path.stem for path in (ROOT / "conure_lib").iterdir() if path.name[0] not in "_."}
+    assert sorted(listed) == sorted(found)
+
+
+def test_files_that_documents_name_exist():
+    for document in DOCUMENTS:
+        for name in re.findall(
+            r"`((?:conure_lib|tests|benchmarks|docs|results)/[\w./-]+\w)`",
+            text_of(document.relative_to(ROOT)),
+        ):
+            if "local" not in name and document.name != "CHANGELOG.md":
+                assert (ROOT / name).exists(), f"{document.name}: {name}"
+
+
+def test_tables_of_the_documents_follow_from_committed_results(monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", ROOT)
+    for name, texts in readme_tables.blocks().items():
+        page = text_of(name)
+        assert page == readme_tables.filled(page, texts), f"{name}: run make readme"
+
+
+PAGE = "before\n<!-- a -->\nold\n<!-- /a -->\nbetween\n<!-- b c -->\n<!-- /b c -->\nafter\n"
+
+
+def test_blocks_are_replaced_and_everything_else_stays():
+    page = readme_tables.filled(PAGE, {"a": r"new \1", "b c": None})
+    assert page == PAGE.replace("old", r"new \1")
+
+
+@pytest.mark.parametrize("texts", [{"a": ""}, {"a": "", "b c": "", "d": ""}])
+def test_markers_and_blocks_must_fit(texts):
+    with pytest.raises(readme_tables.MarkersError, match="'b c'" if len(texts) == 1 else "'d'"):
+        readme_tables.filled(PAGE, texts)
 
 
 def test_every_step_of_the_paper_is_found_in_the_code():
-    text = text_of("reading-the-paper.md")
-    names = re.findall(r"`([a-z_]+(?:\.\w+)+)`", text)
-    assert len(set(names)) > 60
-    for name in names:
-        assert pydoc.locate(f"conure_lib.{name}") is not None, f"{name} is not there"
+    text = text_of("docs/reading-the-paper.md")
+    names = set(re.findall(r"`([a-z_]+(?:\.\w+)+)`", text))
+    assert len(names) > 60
+    assert [
+        n
+        for n in sorted(names)
+        if pydoc.locate(n.replace("conure_lib.", "")) is None
+        and pydoc.locate(f"conure_lib.{n}") is None
+    ] == []
     for what, numbers in (("Eq.", range(1, 5)), ("Table", range(1, 6)), ("Fig.", range(1, 8))):
         assert [n for n in numbers if not re.search(rf"(?m)^\| {what} {n}\b", text)] == [], what
-    sections = re.findall(r"(?m)^\| (\d(?:\.\d)?)\b", text)
-    assert list(dict.fromkeys(sections)) == [
-        *("1", "2", "3.1", "3.2", "3.3", "3.4", "4", "5", "6.1", "6.2", "6.3", "6.4", "6.5", "7")
-    ]
+    sections = dict.fromkeys(re.findall(r"(?m)^\| (\d(?:\.\d)?)\b", text))
+    assert " ".join(sections) == "1 2 3.1 3.2 3.3 3.4 4 5 6.1 6.2 6.3 6.4 6.5 7"
 
 
 def test_every_dataset_has_a_card():
-    cards = re.findall(r"(?m)^## (.+)$", text_of("data-cards.md"))
+    cards = re.findall(r"(?m)^## ([a-z][\w-]+)$", text_of("docs/data-cards.md"))
     assert sorted(cards) == sorted(DATASETS)
 
 
-@pytest.mark.parametrize("dataset", REPORTED)
-def test_the_cards_counts_are_those_of_the_committed_notebook(dataset):
-    rows, text = executed_counts(dataset), text_of("data-cards.md")
-    if dataset == "synthetic":
-        return  # its notebook lists the default world; see the next test
-    expected = markdown(rows)
-    assert block(text, f"counts {dataset}") == expected, f"the card must read:\n{expected}"
-    first = rows[0]
-    assert f"{first['users']:,}" in text
-    assert f"{first['labels']:,}" in text
-    overall = pd.read_csv(REPOSITORY / f"results/standard/{dataset}/overall.csv")
-    tested = dict(zip(overall["task"], overall["n"], strict=True))
-    assert {row["task"]: row["test"] for row in rows} == tested
-
-
-def test_the_synthetic_cards_counts_are_those_of_the_default_world():
-    stream = load(DataConfig("synthetic"))
-    expected = markdown(stream.describe())
-    assert block(text_of("data-cards.md"), "counts synthetic") == expected, (
-        f"the card must read:\n{expected}"
+@pytest.mark.parametrize("dataset", ["complete-journey", "ml-100k"])
+def test_the_cards_name_the_numbers_of_tested_instances_and_the_size_of_the_network(dataset):
+    card = text_of("docs/data-cards.md").partition(f"<!-- counts {dataset} -->")[2]
+    tested = (
+        pd.read_csv(ROOT / f"results/standard/{dataset}/overall.csv").groupby("task")["n"].first()
     )
-    users = study_config("synthetic", "standard").data.options["n_users"]
-    assert f"`standard` takes {users:,} users" in text_of("data-cards.md")
-
-
-@pytest.mark.parametrize("name", ["data-cards.md", "model-card.md"])
-def test_every_reported_real_dataset_is_on_the_cards(name):
-    kind = {"data-cards.md": "counts", "model-card.md": "metrics"}[name]
-    found = re.findall(rf"<!-- {kind} ([\w-]+) -->", text_of(name))
-    assert set(REPORTED) - {"synthetic"} <= set(found)
-
-
-@pytest.mark.parametrize("dataset", [name for name in REPORTED if name != "synthetic"])
-def test_the_model_cards_metrics_are_the_committed_ones(dataset):
-    table = pd.read_csv(REPOSITORY / f"results/standard/{dataset}/overall.csv")
-    expected = tables.side_by_side(table[table["method"].isin(["Popularity", "Conure"])]).to_markdown()
-    found = block(text_of("model-card.md"), f"metrics {dataset}")
-    assert found == expected, f"the model card must read:\n{expected}"
-
-
-def test_the_model_cards_cost_is_the_committed_one(monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", REPOSITORY)
-    expected = readme_tables.spent()
-    assert block(text_of("model-card.md"), "cost") == expected, (
-        f"the model card must read:\n{expected}"
-    )
-
-
-@pytest.mark.parametrize("dataset", [name for name in REPORTED if name != "synthetic"])
-def test_the_model_card_names_the_size_of_the_network(dataset):
+    for task, n in tested.items():
+        row = re.search(rf"(?m)^\| {task} .*$", card)[0]
+        assert row.rstrip("| ").endswith(f" {n:,}"), row
     model = study_config(dataset, "standard").model
     blocks = len(model.dilations)
     said = f"width {model.width} and {blocks} blocks ({2 * blocks} convolutions) on {dataset}"
-    assert said in text_of("model-card.md")
+    assert said in text_of("docs/model-card.md")
 
 
-def test_what_the_cards_say_of_classes():
-    """The largest class of complete-journey's profiles; ml-100k's floor for gender, which is the share of men."""
-    text, stream = text_of("data-cards.md"), load(DataConfig("complete-journey"))
+def test_what_the_cards_say_of_classes_and_users():
+    text, stream = text_of("docs/data-cards.md"), load(DataConfig("complete-journey"))
     largest = [
-        np.bincount(stream[name].labels).max() / len(stream[name].labels)
-        for name in ("T4", "T5", "T6")
+        np.bincount(stream[t].labels).max() / len(stream[t].labels) for t in ("T4", "T5", "T6")
     ]
     assert "{:.0%} (T4), {:.0%} (T5) and {:.0%} (T6) of the households".format(*largest) in text
-    table = pd.read_csv(REPOSITORY / "results/standard/ml-100k/overall.csv")
+    table = pd.read_csv(ROOT / "results/standard/ml-100k/overall.csv")
     (floor,) = table[(table["method"] == "Popularity") & (table["task"] == "T5")]["value"]
     assert f"{floor:.0%} of the test users are men" in text
+    users = PROFILES["standard"]["synthetic"]["data"].options["n_users"]
+    assert f"`standard` takes {users:,} users" in text
+
+
+def test_the_worked_example_of_contributing_runs(tmp_path):
+    """The first Python block of each section "Add ..." with one is a program that ends well."""
+    blocks = re.findall(r"```python\n(.*?)```", text_of("CONTRIBUTING.md"), re.DOTALL)
+    assert blocks
+    for number, block in enumerate(blocks):
+        file = tmp_path / f"example_{number}.py"
+        file.write_text(block, encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, str(file)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            env={"PYTHONPATH": str(ROOT), "CONURE_ROOT": str(tmp_path), "PATH": ""},
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path):
+    pytest.importorskip("sphinx", reason="the extra docs is not installed")
+    command = [
+        "-m",
+        "sphinx",
+        "-W",
+        "--keep-going",
+        "-q",
+        "-c",
+        "docs",
+        "-d",
+        str(tmp_path / "cache"),
+        ".",
+        str(tmp_path / "site"),
+    ]
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    front = (tmp_path / "site/docs/index.html").read_text(encoding="utf-8")
+    assert all(f">{claim}</a>" in front for claim in CLAIMS)
+    for page in (tmp_path / "site").rglob("*.html"):
+        assert (
+            re.search(
+                r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://",
+                page.read_text(encoding="utf-8"),
+            )
+            is None
+        ), page
