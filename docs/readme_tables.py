@@ -7,6 +7,7 @@ date. A block of a page stands between ``<!-- name -->`` and ``<!-- /name -->``.
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -29,7 +30,8 @@ def blocks() -> dict[str, dict[str, str | None]]:
     ledger = pd.read_csv(paths.claims(local=False))
     ledger = ledger[ledger["profile"] == PROFILE].copy()
     ledger["unit"] = [claims.CLAIMS[name].unit for name in ledger["claim"]]
-    tables_2 = {name: pd.read_csv(_results(name) / "overall.csv") for name in DATASETS}
+    read = partial(pd.read_csv, dtype={"variant": str})
+    tables_2 = {name: read(_results(name) / "overall.csv") for name in DATASETS}
     short = {name: t[t["method"].isin(["Popularity", "Conure"])] for name, t in tables_2.items()}
     speed, scaling, inference = (
         json.loads((paths.benchmarks() / f"{name}.json").read_text(encoding="utf-8"))
