@@ -15,7 +15,7 @@ from conure_lib import paths
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.config import DataConfig
 from conure_lib.data.registry import DATASETS, load
-from conure_lib.study.profiles import PROFILES, study_config
+from conure_lib.study.profiles import study_config
 from docs import readme_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -152,7 +152,7 @@ def test_what_the_cards_say_of_classes_and_users():
     table = pd.read_csv(ROOT / "results/standard/ml-100k/overall.csv")
     (floor,) = table[(table["method"] == "Popularity") & (table["task"] == "T5")]["value"]
     assert f"{floor:.0%} of the test users are men" in text
-    users = PROFILES["standard"]["synthetic"]["data"].options["n_users"]
+    users = study_config("synthetic", "standard").data.options["n_users"]
     assert f"`standard` takes {users:,} users" in text
 
 
