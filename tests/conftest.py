@@ -35,7 +35,7 @@ def root(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="session")
 def python():
-    """Command and environment of a fresh interpreter that finds the library and writes below ``root``."""
+    """Command and environment of a fresh interpreter that writes below ``root``."""
 
     def command(code: str, root: Path) -> dict:
         return {

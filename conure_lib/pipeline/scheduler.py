@@ -102,7 +102,7 @@ def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
             print(f"conure: {damage}: done", file=sys.stderr)
         todo[one.id] = one
     if other:
-        found = f"{other} stages were computed on another kind of processor than {kind}"
+        found = f"{other} stage(s) were computed on another kind of processor than {kind}"
         print(f"conure: {found}; they are computed again", file=sys.stderr)
     return list(todo.values())
 

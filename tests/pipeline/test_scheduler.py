@@ -1,0 +1,392 @@
+"""The same bytes however a graph is computed or killed; failures are named and stop little."""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+
+import psutil
+import pytest
+import torch
+from distributed import Client
+from helpers import files_below, small_stream, small_study
+
+from conure_lib import paths
+from conure_lib.errors import ClusterError, ConfigError
+from conure_lib.methods import METHODS
+from conure_lib.methods.conure import conure_chain
+from conure_lib.pipeline import scheduler
+from conure_lib.pipeline import stage as stages
+from conure_lib.pipeline.store import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, WEIGHTS, LocalStore
+from conure_lib.study.study import Study
+
+STREAM = small_stream()
+SHORT = ("T1", "T2", "T4")
+STAGES = 24  # of all methods on three tasks
+
+
+def runs_of(study):
+    return [study.run(method, 1, SHORT) for method in METHODS]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The small study, all methods on three tasks, computed serially without a break."""
+    root = tmp_path_factory.mktemp("undisturbed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", root)
+        study = Study(small_study(), STREAM)
+        study.compute(runs_of(study))
+    return root
+
+
+@pytest.fixture
+def expected(undisturbed):
+    return files_below(undisturbed / "artifacts" / "stages")
+
+
+@pytest.fixture
+def study(root, undisturbed):
+    """The same study in a copy of its folder, which the test may damage."""
+    shutil.copytree(undisturbed, root, dirs_exist_ok=True)
+    return Study(small_study(), STREAM)
+
+
+@pytest.fixture
+def computed(monkeypatch):
+    """Names of the stages that are computed from now on."""
+    names = []
+
+    def spy(stage, stream):
+        names.append(f"{stage.step.task}.{stage.step.action}")
+        stages.compute_stage(stage, stream)
+
+    monkeypatch.setattr(scheduler, "compute_stage", spy)
+    return names
+
+
+# --- in this process -----------------------------------------------------------------------------
+
+
+def test_equal_steps_are_computed_once_and_parents_first(root, computed):
+    study = Study(small_study(), STREAM)
+    study.compute(runs_of(study))
+    chain = [f"{task}.{action}" for task in SHORT for action in ("train", "prune", "retrain")]
+    assert len(computed) == len(set(computed)) == STAGES
+    assert [name for name in computed if name in chain] == chain
+
+
+def test_what_is_done_is_not_computed_again(study, computed):
+    before = {p: p.stat().st_mtime_ns for p in paths.stages().rglob("*")}
+    study.compute(runs_of(study))
+    study.compute(runs_of(study), workers=2)
+    assert computed == []
+    assert {p: p.stat().st_mtime_ns for p in paths.stages().rglob("*")} == before
+
+
+def test_the_global_thread_count_is_put_back(root):
+    study = Study(small_study(threads=2), STREAM)
+    study.compute([study.run("Popularity", 1, ("T1",))])
+    assert torch.get_num_threads() == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("name", [RECORD, RANKS, ENVIRONMENT, CHECKPOINT, WEIGHTS])
+def test_what_is_damaged_is_named_and_computed_again(
+    study, computed, expected, capsys, name, damage
+):
+    """T1.prune: between others that are sound, and nobody asks for it."""
+    run = study.run("Conure", 1, SHORT)
+    file = LocalStore().folder(run.stages["T1"].parent.id) / name
+    content = file.read_bytes()
+    file.unlink() if damage == "gone" else file.write_bytes(content[:-9])
+    study.compute([run])
+    assert f"{file.parent} is damaged (" in capsys.readouterr().err
+    assert computed == ["T1.prune"]
+    assert files_below(paths.stages()) == expected
+
+
+def test_deleted_folders_are_computed_to_the_same_bytes(study, computed, expected):
+    chain = conure_chain(SHORT)
+    for step in (chain["T1"]["prune"], chain["T4"]["train"]):
+        shutil.rmtree(LocalStore().folder(study.stage(step, 1).id))
+    study.compute(runs_of(study))
+    assert computed == ["T1.prune", "T4.train"]
+    assert files_below(paths.stages()) == expected
+
+
+def test_what_a_killed_process_left_is_no_result_and_not_in_the_way(root, undisturbed):
+    study = Study(small_study(), STREAM)
+    stage = study.run("STL", 1, SHORT).stages["T1"]
+    finished = undisturbed / "artifacts" / "stages" / stage.id
+    shutil.copytree(finished, paths.stages() / f".{stage.id}.abcd")
+    assert not stage.is_done()
+    shutil.copytree(finished, paths.stages() / stage.id)
+    (paths.stages() / stage.id / RECORD).unlink()
+    study.compute([study.run("STL", 1, ("T1",))])
+    assert files_below(paths.stages() / stage.id) == files_below(finished)
+
+
+def test_a_stage_that_another_process_computes_is_awaited_and_taken(root, monkeypatch):
+    stage = Study(small_study(), STREAM).run("STL", 1, ("T1",)).stages["T1"]
+    calls, compute = [], stages.outcome_of
+
+    def slow(*arguments):
+        calls.append(1)
+        time.sleep(0.2)
+        return compute(*arguments)
+
+    monkeypatch.setattr(stages, "outcome_of", slow)
+    both = [threading.Thread(target=stages.compute_stage, args=(stage, STREAM)) for _ in range(2)]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert calls == [1]
+    assert stage.is_done()
+
+
+# --- failures ------------------------------------------------------------------------------------
+
+
+def diverging() -> Study:
+    """Training of T2 fails in Conure's chain, and only there."""
+    config = small_study()
+    broken = replace(config.train["*"], optimizer="sgd", learning_rate=9.0, l2=1e9)
+    return Study(replace(config, train={**config.train, "T2.train": broken}), STREAM)
+
+
+def expect_failure(**way) -> None:
+    study = diverging()
+    runs = [study.run(method, 1, SHORT) for method in ("Conure", "STL", "Popularity")]
+    broken = next(stage for stage in runs[0].stages["T4"].lineage() if stage.step.task == "T2")
+    with pytest.raises(FloatingPointError) as failure:
+        study.compute(runs, **way)
+    (note,) = failure.value.__notes__
+    assert note == f"stage {broken.id} failed (1 failed, 5 that need them not started)"
+    done = {path.name.rsplit(".", 2)[0] for path in paths.stages().glob("[!.]*")}
+    chain = {f"synthetic.T1.{action}" for action in ("train", "prune", "retrain")}
+    alone = {f"synthetic.{task}.popularity" for task in SHORT}
+    assert done == chain | alone | {"synthetic.T2.finetune", "synthetic.T4.finetune"}
+
+
+def test_a_stage_that_fails_is_named_and_stops_only_what_needs_it(root, capsys):
+    expect_failure()
+    shown = capsys.readouterr().err
+    assert "8/14" in shown
+    assert "1 failed" in shown
+
+
+# --- Dask on this machine ------------------------------------------------------------------------
+
+
+def test_two_workers_give_the_same_bytes_and_leave_nothing_else(root, expected, capsys):
+    study = Study(small_study(), STREAM)
+    study.compute(runs_of(study), workers=2)
+    assert files_below(paths.stages()) == expected
+    assert [path.name for path in paths.artifacts().iterdir()] == ["stages"]
+    assert f"{STAGES}/{STAGES}" in capsys.readouterr().err
+
+
+def test_a_killed_local_worker_is_replaced(root, expected, monkeypatch):
+    """The first worker that computes T2 is killed; Dask runs its stage again on another."""
+    monkeypatch.setattr(scheduler, "_compute_there", die_once)
+    study = Study(small_study(), STREAM)
+    runs = [study.run(method, 1, SHORT) for method in ("STL", "Popularity")]
+    study.compute(runs, workers=2)
+    assert (root / "died").exists()
+    found = files_below(paths.stages())
+    assert found == {name: expected[name] for name in found}
+    study.require(runs)
+
+
+COMPUTE_THERE = scheduler._compute_there
+
+
+def die_once(stage, *arguments):
+    if stage.step.task == "T2":
+        with contextlib.suppress(FileExistsError):
+            (paths.ROOT / "died").touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+    COMPUTE_THERE(stage, *arguments)
+
+
+def test_workers_that_cannot_start_are_one_line(root, monkeypatch):
+    """As where /dev/shm is read-only."""
+
+    def refuse(**options):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(scheduler, "LocalCluster", refuse)
+    study = Study(small_study(), STREAM)
+    with pytest.raises(ClusterError, match=r"2 workers cannot start here .*Read-only.*/dev/shm"):
+        study.compute(runs_of(study), workers=2)
+
+
+# --- a cluster that runs already -----------------------------------------------------------------
+
+
+class Cluster:
+    """A scheduler and workers of real processes that share one CONURE_ROOT."""
+
+    def __init__(self, folder, python) -> None:
+        self.folder, self.root, self.python = folder, folder / "root", python
+        self.file, self.started = folder / "scheduler.json", []
+
+    def start(self, what, *arguments, root=None) -> subprocess.Popen:
+        command = self.python("", root or self.root)
+        command["args"] = [sys.executable, "-m", "dask", what, *map(str, arguments)]
+        with (self.folder / f"{len(self.started)}.log").open("w") as log:
+            self.started.append(subprocess.Popen(**command, stdout=log, stderr=log))
+        return self.started[-1]
+
+    def scheduler(self) -> None:
+        place = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", self.file)
+        self.start("scheduler", *place, "--no-dashboard")
+        self.until(self.file.is_file)
+
+    def worker(self, *arguments, root=None) -> subprocess.Popen:
+        before = self.workers()
+        plain = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
+        place = ("--scheduler-file", self.file, "--local-directory", self.folder / "spill")
+        process = self.start("worker", *place, *plain, *arguments, root=root)
+        self.until(lambda: self.workers() > before)
+        return process
+
+    def workers(self) -> int:
+        with Client(scheduler_file=str(self.file), timeout=30, set_as_default=False) as client:
+            return len(client.scheduler_info(n_workers=-1)["workers"])
+
+    def until(self, ready) -> None:
+        deadline = time.monotonic() + 120
+        while not ready():
+            assert time.monotonic() < deadline, [p.read_text() for p in self.folder.glob("*.log")]
+            time.sleep(0.1)
+
+    def stop(self, processes=None) -> None:
+        for process in processes or self.started[::-1]:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory, python):
+    """A scheduler and one worker for the whole module; the study's outputs go where theirs go."""
+    processes = Cluster(tmp_path_factory.mktemp("dask"), python)
+    try:
+        processes.scheduler()
+        processes.worker()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(paths, "ROOT", processes.root)
+            yield processes
+    finally:
+        processes.stop()
+
+
+def test_a_cluster_gives_the_same_bytes(cluster, expected):
+    study = Study(small_study(), STREAM)
+    address = json.loads(cluster.file.read_text())["address"]
+    study.compute(runs_of(study)[:3], cluster=address)
+    study.compute(runs_of(study), cluster=str(cluster.file))
+    assert files_below(paths.stages()) == expected
+
+
+def test_a_stage_that_fails_on_a_cluster_is_named(cluster):
+    shutil.rmtree(paths.stages(), ignore_errors=True)
+    expect_failure(cluster=str(cluster.file))
+
+
+def test_a_worker_that_does_not_fit_is_named(cluster):
+    """More than one thread here; versions, code and kind of processor are compared the same way."""
+    shutil.rmtree(paths.stages(), ignore_errors=True)
+    misfit = cluster.worker("--nthreads", "2")
+    try:
+        study = Study(small_study(), STREAM)
+        message = r"worker tcp\S+ on \S+, number of threads: found 2, expected 1"
+        with pytest.raises(ClusterError, match=message):
+            study.compute(runs_of(study), cluster=str(cluster.file))
+    finally:
+        cluster.stop([misfit])
+
+
+def test_a_scheduler_that_does_not_answer_is_named(root, monkeypatch):
+    monkeypatch.setattr(scheduler, "CONNECT", 1.0)
+    study = Study(small_study(), STREAM)
+    for address in ("tcp://127.0.0.1:9", "nonsense://x:9"):
+        with pytest.raises(ConfigError, match=f"no Dask scheduler answered at {address} in 1 s"):
+            study.compute(runs_of(study), cluster=address)
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]"])
+def test_what_is_no_scheduler_file_or_address_is_named(root, content):
+    file = root / "scheduler.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=rf"{file}: found no scheduler file"):
+        scheduler.scheduler_address(str(file))
+    with pytest.raises(ConfigError, match=r"cluster: found 'nowhere\.json', expected tcp"):
+        scheduler.scheduler_address("nowhere.json")
+
+
+# --- killing -------------------------------------------------------------------------------------
+
+STUDY = """
+from conure_lib.methods import METHODS
+from conure_lib.study.study import load_study
+if __name__ == "__main__":
+    study = load_study("synthetic", "smoke", results="local")
+    study.compute(study.runs(METHODS), workers={workers})
+"""
+
+
+def finished(root):
+    folder = root / "artifacts" / "stages"
+    return [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+
+
+@pytest.mark.slow
+def test_a_killed_study_continues_where_it_stopped(tmp_path, python):
+    for count in (1, 6):
+        process = subprocess.Popen(**python(STUDY.format(workers=1), tmp_path))
+        while len(finished(tmp_path)) < count and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+    before = {p: p.stat().st_mtime_ns for folder in finished(tmp_path) for p in folder.rglob("*")}
+    subprocess.run(**python(STUDY.format(workers=1), tmp_path), check=True)
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+    killed = files_below(tmp_path / "artifacts" / "stages")
+    subprocess.run(**python(STUDY.format(workers=1), tmp_path / "other"), check=True)
+    assert killed == files_below(tmp_path / "other" / "artifacts" / "stages")
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_study(tmp_path, python):
+    (tmp_path / "study.py").write_text(STUDY.format(workers=2))
+    command = python("", tmp_path)
+    command["args"] = [sys.executable, str(tmp_path / "study.py")]
+    process = subprocess.Popen(**command)
+    while len(finished(tmp_path)) < 2 and process.poll() is None:
+        time.sleep(0.01)
+    children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.kill()
+    process.wait()
+    assert len(children) >= 2
+    deadline = time.monotonic() + 30
+    while any(map(alive, children)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    left = [pid for pid in children if alive(pid)]
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []
+    subprocess.run(**command, check=True)
+    assert [p.name for p in (tmp_path / "artifacts").glob(".*")] in ([], [".locks"])
+
+
+def alive(pid):
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

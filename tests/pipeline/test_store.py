@@ -1,0 +1,308 @@
+"""What is stored is verified when it is read; what is published is read-only evidence."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from helpers import files_below, small_stream, small_study
+
+from conure_lib import paths
+from conure_lib.errors import ConfigError, DamagedResultError, MissingResultError
+from conure_lib.pipeline import provenance
+from conure_lib.pipeline.store import (
+    CHECKPOINT,
+    ENVIRONMENT,
+    RANKS,
+    RECORD,
+    WEIGHTS,
+    CommittedStore,
+    LocalStore,
+    publish,
+    write_evidence,
+)
+from conure_lib.study.study import Study
+
+STREAM = small_stream()
+SHORT = ("T1", "T2")
+CLEAN = {**provenance.environment(), "commit": "c" * 40, "dirty": False}
+
+
+@pytest.fixture(scope="module")
+def computed(tmp_path_factory):
+    """The small study of two methods on two tasks, as if computed from a clean checkout."""
+    root = tmp_path_factory.mktemp("computed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", root)
+        patch.setattr(provenance, "environment", lambda device="cpu": CLEAN)
+        study = Study(small_study(), STREAM)
+        study.compute(runs_of(study))
+    return root
+
+
+@pytest.fixture
+def study(root, computed, monkeypatch):
+    """The same study in a copy of its folder, which the test may damage."""
+    shutil.copytree(computed, root, dirs_exist_ok=True)
+    monkeypatch.setattr(provenance, "environment", lambda device="cpu": CLEAN)
+    return Study(small_study(), STREAM)
+
+
+def runs_of(study):
+    return [study.run(method, 1, SHORT) for method in ("Conure", "STL", "Popularity")]
+
+
+def stages_of(study):
+    return [stage for run in runs_of(study) for stage in run.stages.values()]
+
+
+def flipped(content):
+    return content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
+
+
+DAMAGE = {"cut": lambda content: content[:-9], "flipped": flipped, "empty": lambda content: b""}
+
+
+# --- one's own results ---------------------------------------------------------------------------
+
+
+def test_every_file_has_a_digest(study):
+    for stage in stages_of(study):
+        folder = LocalStore().folder(stage.id)
+        environment = json.loads((folder / ENVIRONMENT).read_text())
+        assert {p.name for p in folder.iterdir()} == {*environment["digests"], ENVIRONMENT}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("name", [RECORD, RANKS, ENVIRONMENT])
+def test_damaged_results_are_refused_by_name(study, name, damage):
+    run = runs_of(study)[1]
+    file = LocalStore().folder(run.stages["T2"].id) / name
+    file.write_bytes(DAMAGE[damage](file.read_bytes()))
+    for ask in (run.stages["T2"].record, lambda: study.results([run])):
+        with pytest.raises(DamagedResultError, match=rf"{file.parent} is damaged \(.*delete it"):
+            ask()
+
+
+def test_a_changed_number_is_damage(study):
+    stage = runs_of(study)[1].stages["T2"]
+    for name, old, new in (
+        (RECORD, '"value": 0.', '"value": 1.'),
+        (ENVIRONMENT, "c" * 40, "d" * 40),
+    ):
+        file = LocalStore().folder(stage.id) / name
+        before = file.read_text()
+        assert old in before
+        file.write_text(before.replace(old, new))
+        with pytest.raises(DamagedResultError, match=f"{name} is not what was written"):
+            stage.record()
+        file.write_text(before)
+    assert stage.record()
+
+
+@pytest.mark.parametrize("content", ["[]", "null", "{}", '{"sha256": 1}', '{"digests": []}'])
+def test_an_environment_that_is_none_is_damage(study, content):
+    stage = runs_of(study)[1].stages["T2"]
+    (LocalStore().folder(stage.id) / ENVIRONMENT).write_text(content)
+    with pytest.raises(DamagedResultError):
+        stage.environment()
+
+
+@pytest.mark.parametrize("name", [CHECKPOINT, WEIGHTS])
+def test_a_damaged_checkpoint_is_no_start_for_a_child(study, name):
+    stage = runs_of(study)[1].stages["T1"]
+    file = LocalStore().folder(stage.id) / name
+    file.write_bytes(flipped(file.read_bytes()))
+    with pytest.raises(DamagedResultError, match=f"{name} is not what was written"):
+        stage.model()
+    assert stage.record()  # what it measured is sound
+
+
+# --- committed evidence --------------------------------------------------------------------------
+
+
+def evidence():
+    return paths.results("smoke", "synthetic", local=False) / "seed-1.parquet"
+
+
+def committed(study):
+    return Study(study.config, STREAM, CommittedStore("smoke", "synthetic"))
+
+
+def test_published_results_are_read_as_they_were(study):
+    expected, own = study.results(runs_of(study)), files_below(paths.stages())
+    assert publish(stages_of(study)) == [evidence()]
+    shutil.rmtree(paths.artifacts())
+    other = committed(study)
+    runs = runs_of(other)
+    other.require(runs)
+    other.ready(runs)
+    pd.testing.assert_frame_equal(other.results(runs), expected)
+    assert len(own) > len(pq.read_table(evidence())) == 6 + 1 + 2  # Conure, STL, popularity
+    assert not paths.artifacts().exists()  # never trains
+    assert runs[0].stages["T2"].ranks("T2").dtype == np.uint8
+    assert not other.local
+    with pytest.raises(ConfigError, match=r'read-only; load_study\(\.\.\., results="local"\)'):
+        other.compute(runs)
+    with pytest.raises(MissingResultError, match=r"no checkpoint of synthetic\.T2\.retrain.*make"):
+        runs[0].stages["T2"].model()
+    with pytest.raises(MissingResultError, match=r'make study.*SEEDS=2 and read results="local"'):
+        other.run("STL", 2, SHORT).stages["T1"].record()
+
+
+def test_the_same_results_are_published_as_the_same_bytes(study):
+    publish(stages_of(study))
+    before = evidence().read_bytes()
+    publish(reversed(stages_of(study)))
+    assert evidence().read_bytes() == before
+
+
+def test_there_is_no_evidence_of_what_was_never_published(root):
+    with pytest.raises(MissingResultError, match=rf"no committed results in {root}.*RESULTS"):
+        CommittedStore("smoke", "synthetic")
+
+
+def rewritten(change, redigest=False):
+    """Evidence with a changed row, as somebody might forge it; redigest: with digests that fit."""
+    rows = pq.read_table(evidence())
+    stages = {row["id"]: row for row in rows.to_pylist()}
+    name = next(name for name in stages if ".T2.retrain." in name)
+    change(stages[name])
+    if not redigest:
+        table = pa.Table.from_pylist(list(stages.values()), rows.schema)
+        return pq.write_table(table, evidence())
+    stored = {}
+    for name, row in stages.items():
+        ranks = {measure: np.frombuffer(r, np.uint8) for measure, r in row["ranks"]}
+        stored[name] = json.loads(row["record"]), json.loads(row["environment"]), ranks
+    return write_evidence("smoke", "synthetic", 1, stored)
+
+
+def better(row):
+    record = json.loads(row["record"])
+    record["metrics"][0]["value"] = 0.999
+    row["record"] = json.dumps(record)
+
+
+def other_ranks(row):
+    (name, values), *others = row["ranks"]
+    row["ranks"] = [(name, bytes([1]) + values[1:]), *others]
+
+
+def elsewhere(row):
+    row["environment"] = row["environment"].replace("c" * 40, "d" * 40)
+
+
+@pytest.mark.parametrize("change", [better, other_ranks, elsewhere])
+def test_forged_evidence_is_refused(study, change):
+    publish(stages_of(study))
+    rewritten(change)
+    remedy = rf"{evidence()} is damaged at synthetic\.T2\.retrain\..*git checkout -- {evidence()}"
+    with pytest.raises(DamagedResultError, match=remedy):
+        committed(study).results(runs_of(committed(study)))
+
+
+def test_a_metric_that_does_not_follow_from_the_ranks_is_refused_whatever_the_digest(study):
+    publish(stages_of(study))
+    rewritten(better, redigest=True)
+    with pytest.raises(DamagedResultError, match=r"T2 = 0\.999, 0\.\d+ by ranks"):
+        committed(study).results(runs_of(committed(study)))
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_of_evidence_is_named(study, damage):
+    publish(stages_of(study))
+    evidence().write_bytes(DAMAGE[damage](evidence().read_bytes()))
+    with pytest.raises(DamagedResultError, match=f"git checkout -- {evidence()}"):
+        committed(study).require(runs_of(committed(study)))
+
+
+def test_publishing_refuses_what_is_no_evidence(study, monkeypatch):
+    """Uncommitted code, now or then; an unknown commit, never called clean; a missing stage."""
+    for dirty in (True, None):
+        monkeypatch.setattr(provenance, "environment", lambda d=dirty: {**CLEAN, "dirty": d})
+        with pytest.raises(ConfigError, match="uncommitted changes or no commit"):
+            publish(stages_of(study))
+        (stage,) = study.run("Popularity", 2, ("T1",)).stages.values()
+        monkeypatch.setattr(provenance, "environment", lambda: CLEAN)
+        with pytest.raises(MissingResultError, match=r"SEEDS=2"):
+            publish([*stages_of(study), stage])
+        monkeypatch.setattr(provenance, "environment", lambda d, x=dirty: {**CLEAN, "dirty": x})
+        study.compute([study.run("Popularity", 2, ("T1",))])
+        monkeypatch.setattr(provenance, "environment", lambda: CLEAN)
+        with pytest.raises(ConfigError, match=rf"{stage.id} was computed by uncommitted code"):
+            publish([*stages_of(study), stage])
+        shutil.rmtree(LocalStore().folder(stage.id))
+    assert not evidence().exists()
+
+
+# --- kinds of processors -------------------------------------------------------------------------
+
+STRANGER = {**CLEAN["processor"], "vendor": "Somebody", "capability": "AVX2"}
+
+
+@pytest.fixture
+def mixed(study, monkeypatch):
+    """STL's T2 was computed on another kind of processor."""
+    stage = runs_of(study)[1].stages["T2"]
+    shutil.rmtree(LocalStore().folder(stage.id))
+    with monkeypatch.context() as patch:
+        about = {**CLEAN, "processor": STRANGER}
+        patch.setattr(provenance, "environment", lambda device="cpu": about)
+        study.compute(runs_of(study))
+    return study
+
+
+def test_a_study_of_two_kinds_of_processors_is_no_result(mixed):
+    with pytest.raises(MissingResultError, match=r"found results of .* and Somebody .* make study"):
+        mixed.require(runs_of(mixed))
+    with pytest.raises(
+        ConfigError, match=r"several kinds of processors: .*Somebody \S+ AVX2 \(syn"
+    ):
+        publish(stages_of(mixed))
+    assert not evidence().exists()
+
+
+def test_what_another_kind_computed_is_computed_again_and_said(mixed, capsys):
+    mixed.compute(runs_of(mixed))
+    assert "1 stage(s) were computed on another kind of processor" in capsys.readouterr().err
+    mixed.require(runs_of(mixed))
+    mixed.compute(runs_of(mixed))
+    assert capsys.readouterr().err == ""
+
+
+def test_a_growing_chain_continues_on_another_kind(root, monkeypatch):
+    """A task that is appended: what was learned elsewhere stays, and its record says where."""
+    study = Study(small_study(), STREAM, growing=True)
+    with monkeypatch.context() as patch:
+        about = {**CLEAN, "processor": STRANGER}
+        patch.setattr(provenance, "environment", lambda device="cpu": about)
+        study.compute([study.run("Conure", 1, ("T1",))])
+    run = study.run("Conure", 1, SHORT)
+    study.compute([run])
+    study.require([run])
+    kinds = [provenance.kind(run.stages[task].environment()) for task in SHORT]
+    assert kinds[0].startswith("Somebody")
+    assert kinds[1] == provenance.kind_here()
+
+
+# --- provenance ----------------------------------------------------------------------------------
+
+
+def test_the_processor_and_its_code_path_are_named(monkeypatch):
+    about = provenance.processor()
+    assert {"vendor", "family", "model", "name", "machine", "capability", "limits"} == set(about)
+    here = provenance.kind_here()
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    assert provenance.kind_here() == f"{here} MKL_CBWR=COMPATIBLE".replace("  ", " ")
+
+
+def test_another_projects_commit_is_unknown_and_never_clean(monkeypatch, tmp_path):
+    """Unpacked inside somebody else's checkout, or installed: no commit, hence not clean."""
+    for checkout in (tmp_path, None):
+        monkeypatch.setattr(paths, "CHECKOUT", checkout)
+        found = provenance.environment()
+        assert (found["commit"], found["dirty"]) == ("unknown", None)

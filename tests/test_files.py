@@ -1,0 +1,187 @@
+"""Files and folders are written in one step or not at all; one rule says where things are."""
+
+import contextlib
+import os
+import platform
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+from helpers import files_below
+from safetensors import SafetensorError
+
+from conure_lib import paths
+from conure_lib.errors import StorageError
+from conure_lib.files import (
+    atomic_file,
+    atomic_folder,
+    file_lock,
+    path_problem,
+    read_json,
+    read_text,
+    remove_leftovers,
+    temporary_folder,
+    write_json,
+)
+
+
+def test_json_is_read_as_it_was_written_and_within_bounds(tmp_path):
+    file = tmp_path / "a.json"
+    write_json(file, {"b": "ä", "a": [1]})
+    assert file.read_text(encoding="utf-8") == '{\n "a": [\n  1\n ],\n "b": "ä"\n}\n'
+    assert read_json(file) == {"a": [1], "b": "ä"}
+    file.write_bytes(b"\xef\xbb\xbf{}")  # a byte order mark
+    assert read_json(file) == {}
+    for bad in (b'{"a": 1, "a": 2}', b"[" * 99999, b"\xff", b"{"):
+        file.write_bytes(bad)
+        with pytest.raises(ValueError, match=r"."):
+            read_json(file)
+    file.write_bytes(b" " * (1 << 25))
+    with pytest.raises(ValueError, match="33554432 bytes"):
+        read_text(file)
+    with pytest.raises(ValueError, match="a folder"):
+        read_text(tmp_path)
+
+
+def test_paths_that_cannot_be():
+    assert path_problem("no/such/file") == path_problem(".") == ""
+    assert path_problem("a" * 5000)
+    assert path_problem("a\0b")
+
+
+def test_a_folder_takes_its_name_at_the_end(tmp_path):
+    with atomic_folder(tmp_path / "b") as folder:
+        (folder / "file").write_text("mine")
+    with atomic_folder(tmp_path / "b") as folder:  # somebody else was quicker: theirs stays
+        (folder / "file").write_text("late")
+    assert files_below(tmp_path) == {"b/file": b"mine"}
+    (tmp_path / "c").write_text("a file")
+    with pytest.raises(OSError, match="c"), atomic_folder(tmp_path / "c"):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "c"]
+
+
+def test_a_file_takes_its_name_at_the_end(tmp_path):
+    target = tmp_path / "t.csv"
+    target.write_text("old")
+    with contextlib.suppress(KeyError), atomic_file(target) as part:
+        part.write_text("half")
+        raise KeyError
+    assert files_below(tmp_path) == {"t.csv": b"old"}
+    with atomic_file(target) as part:
+        assert (part.name, target.read_text()) == ("t.csv", "old")
+        part.write_text("new")
+    assert files_below(tmp_path) == {"t.csv": b"new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
+
+
+@pytest.mark.parametrize("writer", [atomic_folder, atomic_file])
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")]
+)
+def test_a_failed_write_names_the_file_and_the_remedy(tmp_path, writer, error):
+    target = tmp_path / "b"
+    message = rf"{target} cannot be written \(.*No space left.*make room"
+    with pytest.raises(StorageError, match=message), writer(target):
+        raise error
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    message = "file cannot be written"
+    with pytest.raises(StorageError, match=message), writer(tmp_path / "file" / "b"):
+        pass
+
+
+def test_what_killed_processes_left_is_swept_away_and_nothing_else(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # ended, and stays a zombie
+    mine = temporary_folder("a", tmp_path)
+    dead = tmp_path / mine.name.replace(f"@{os.getpid()}-", f"@{process.pid}-")
+    elsewhere = tmp_path / dead.name.replace(platform.node(), "another-machine")
+    for folder in (dead, elsewhere, tmp_path / "a", tmp_path / ".hidden"):
+        folder.mkdir()
+        (folder / "file").write_text("x")
+    assert remove_leftovers(tmp_path) == [dead]
+    process.wait()
+    dead.mkdir()
+    assert remove_leftovers(tmp_path) == [dead]
+    assert sorted(tmp_path.iterdir()) == sorted(
+        [mine, elsewhere, tmp_path / "a", tmp_path / ".hidden"]
+    )
+    assert remove_leftovers(tmp_path / "missing") == []
+
+
+def test_one_process_at_a_time_makes_a_folder(tmp_path):
+    order, inside = [], threading.Event()
+
+    def second():
+        inside.wait()
+        with file_lock(tmp_path / "a"):
+            order.append("second")
+
+    thread = threading.Thread(target=second)
+    thread.start()
+    with file_lock(tmp_path / "a"), file_lock(tmp_path / "b"):  # others are not in the way
+        inside.set()
+        thread.join(0.3)
+        assert thread.is_alive()
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_the_lock_of_a_killed_process_is_free(tmp_path, python):
+    code = """if True:
+    import os, signal
+    from conure_lib import files, paths
+    with files.file_lock(paths.ROOT / "a"):
+        os.kill(os.getpid(), signal.SIGKILL)
+    """
+    assert subprocess.run(**python(code, tmp_path)).returncode == -signal.SIGKILL
+    with file_lock(tmp_path / "a"):
+        pass
+
+
+def test_files_are_as_readable_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with atomic_folder(tmp_path / "s") as folder:
+            (folder / "a").touch(mode=0o600)
+    finally:
+        os.umask(before)
+    modes = [p.stat().st_mode & 0o777 for p in (tmp_path / "s", tmp_path / "s" / "a")]
+    assert modes == [0o750, 0o640]
+
+
+# --- where things are ----------------------------------------------------------------------------
+
+
+def test_one_rule_for_where_things_are(tmp_path, python):
+    """CONURE_ROOT, else the checkout, else (an installed package) the current folder."""
+    code = "from conure_lib import paths; print(paths.ROOT, paths.stages(), sep='\\n')"
+
+    def root(cwd, code=code, **environment):
+        command = python(code, tmp_path)
+        command["env"] = {**command["env"], **environment}
+        return subprocess.run(
+            **command, cwd=cwd, check=True, stdout=subprocess.PIPE
+        ).stdout.splitlines()
+
+    (tmp_path / "b").mkdir()
+    assert root(tmp_path, CONURE_ROOT="b") == [f"{tmp_path}/b", f"{tmp_path}/b/artifacts/stages"]
+    assert root(tmp_path, CONURE_ROOT="")[0] == str(paths.NOTEBOOKS.parent)
+    copy = tmp_path / "site-packages" / "conure_lib"
+    copy.mkdir(parents=True)
+    for name in ("__init__.py", "paths.py"):
+        (copy / name).write_bytes((paths.NOTEBOOKS.parent / "conure_lib" / name).read_bytes())
+    found = root(tmp_path / "b", CONURE_ROOT="", PYTHONPATH=str(copy.parent))
+    assert found[0] == f"{tmp_path}/b"
+
+
+def test_runs_write_only_where_git_ignores_it(root):
+    ignored = (paths.NOTEBOOKS.parent / ".gitignore").read_text().split()
+    assert {"artifacts/", "results/local/", "figures/local/"} <= {*ignored}
+    local = [f("smoke", "synthetic", local=True) for f in (paths.results, paths.figures)]
+    local += [paths.claims(local=True), paths.benchmarks(local=True)]
+    assert all("local" in path.relative_to(root).parts[1] for path in local)
