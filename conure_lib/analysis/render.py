@@ -8,7 +8,7 @@ from conure_lib import paths
 from conure_lib.analysis import claims
 from conure_lib.analysis.tables import no_forgetting, overall
 from conure_lib.files import atomic_file
-from conure_lib.study.experiments import everything
+from conure_lib.study.experiments import all_runs
 from conure_lib.study.study import Study
 
 
@@ -17,7 +17,7 @@ def render(study: Study) -> list[Path]:
 
     They go below results/local for one's own run, else (``conure publish``) beside the evidence.
     """
-    (_, runs), *dials = everything(study)
+    (_, runs), *dials = all_runs(study)
     conure = study.runs(["Conure"])
     tables = {
         "metrics": study.results(runs),

@@ -16,6 +16,7 @@ from conure_lib.analysis.stats import (
     with_interval,
 )
 from conure_lib.data.stream import PAD, TEST, TaskStream
+from conure_lib.pipeline import provenance
 from conure_lib.study.study import Run, Study
 from conure_lib.training.evaluation import metric_name, scores_of
 
@@ -217,7 +218,7 @@ def no_forgetting(run: Run) -> pd.DataFrame:
         the digests, ``changed`` (nullable boolean), ``stage_id``.
     """
     rows, finished = [], {}
-    kinds = {one.environment().get("processor", {}).get("kind") for one in _lineage(run)}
+    kinds = {provenance.kind(one.environment()) for one in _lineage(run)}
     for one in _lineage(run):
         for task, memory in one.record()["notes"].get("memory", {}).items():
             first = finished.setdefault(task, memory)

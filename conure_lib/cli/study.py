@@ -55,11 +55,11 @@ def study(
     Writes ROOT/artifacts/stages, ROOT/results/local and ROOT/figures/local; committed results stay as they are.
     """
     from conure_lib.analysis.render import render
-    from conure_lib.study.experiments import everything
+    from conure_lib.study.experiments import all_runs
     from conure_lib.study.study import load_study
 
     asked = load_study(dataset, profile, parse_seeds(seeds), results)
-    for one, runs in everything(asked):
+    for one, runs in all_runs(asked):
         if asked.local:
             one.compute(runs, workers, cluster)
         one.require(runs)
@@ -135,11 +135,11 @@ def publish(
     """
     from conure_lib.analysis.render import render
     from conure_lib.pipeline import store
-    from conure_lib.study.experiments import everything
+    from conure_lib.study.experiments import all_runs
     from conure_lib.study.study import load_study
 
     if not render_only:
-        pairs = everything(load_study(dataset, profile, None, "local"))
+        pairs = all_runs(load_study(dataset, profile, None, "local"))
         stages = [s for _, runs in pairs for run in runs for s in run.stages.values()]
         print_written(*store.publish(stages))
     published = load_study(dataset, profile)

@@ -158,7 +158,7 @@ def dial_runs(points: dict[str, Study]) -> list[Run]:
     return runs
 
 
-def everything(study: Study) -> list[tuple[Study, list[Run]]]:
+def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:
     """Return all runs that the notebooks need, with the study whose stream they are computed on.
 
     The first pair holds ``EXPERIMENTS``; on synthetic data those of ``dials`` follow.

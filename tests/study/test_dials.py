@@ -7,7 +7,7 @@ from helpers import small_study
 
 from conure_lib.config import DataConfig
 from conure_lib.errors import ConureError
-from conure_lib.study.experiments import AGAINST_NOISE, EXPERIMENTS, dial_runs, dials, everything
+from conure_lib.study.experiments import AGAINST_NOISE, EXPERIMENTS, dial_runs, dials, all_runs
 from conure_lib.study.study import Study
 
 NAMES = [f"relatedness {share}" for share in ("0", "0.25", "0.5", "0.75", "1")]
@@ -35,7 +35,7 @@ def test_other_datasets_have_no_dials(root):
     study.config = replace(study.config, data=DataConfig("complete-journey"))
     with pytest.raises(ConureError, match="relatedness"):
         dials(study)
-    assert [len(runs) for _, runs in everything(study)] == [len(all_experiments(study))]
+    assert [len(runs) for _, runs in all_runs(study)] == [len(all_experiments(study))]
 
 
 def all_experiments(study):
@@ -58,7 +58,7 @@ def test_each_dial_asks_for_few_runs(root):
         assert digests == {points[name].stream.digest()}
     noise = [run.method for run in runs if run.variant == "noise"]
     assert noise == [method for method in AGAINST_NOISE for _ in (1, 2)]
-    (own, first), *rest = everything(study)
+    (own, first), *rest = all_runs(study)
     assert own is study
     assert [run.id for run in first] == [run.id for run in all_experiments(study)]
     assert [run.id for _, found in rest for run in found] == [run.id for run in runs]

@@ -129,7 +129,7 @@ def save(table: pd.DataFrame, path: Path) -> None:
         known = pd.read_csv(path)
         keys = known[["profile", "dataset"]].apply(tuple, axis=1)
         replaced = keys.isin(table[["profile", "dataset"]].apply(tuple, axis=1))
-        table = pd.concat([known[~replaced], table])
+        table = pd.concat([known[~replaced], table])[table.columns]
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part:
         table = table.sort_values(["profile", "dataset", "claim"])

@@ -1,0 +1,62 @@
+"""The committed tables and verdicts follow from the committed evidence."""
+
+import re
+
+import pandas as pd
+import pytest
+
+from conure_lib import paths
+from conure_lib.analysis import claims
+from conure_lib.analysis.render import render
+from conure_lib.errors import ConureError
+from conure_lib.study.experiments import all_runs
+from conure_lib.study.profiles import PROFILES
+from conure_lib.study.study import load_study
+
+LEDGER = pd.read_csv(paths.NOTEBOOKS.parent / "results" / "claims.csv")
+
+
+@pytest.fixture(params=PROFILES["standard"])
+def evidence(request, monkeypatch):
+    """Give a dataset's study as somebody has it who just cloned the repository.
+
+    Data that may not be shipped (MovieLens) is there only where it was fetched before.
+    """
+    monkeypatch.setattr(paths, "ROOT", paths.CHECKOUT)
+    try:
+        return load_study(request.param, "standard")
+    except ConureError as error:
+        pytest.skip(f"{request.param} is not at hand: {error}")
+
+
+def test_tables_and_verdicts_follow_from_the_evidence(evidence, monkeypatch, tmp_path):
+    dataset = evidence.stream.name
+    committed = paths.results("standard", dataset, local=False)
+    monkeypatch.setattr(paths, "results", lambda *_: tmp_path / dataset)
+    monkeypatch.setattr(paths, "claims", lambda local: tmp_path / "claims.csv")
+    *written, ledger = render(evidence)
+    assert {path.name for path in written} == {path.name for path in committed.glob("*.csv")}
+    pairs = [(path, pd.read_csv(committed / path.name)) for path in written]
+    pairs.append((ledger, LEDGER[LEDGER["dataset"] == dataset].reset_index(drop=True)))
+    for path, expected in pairs:
+        found = pd.read_csv(path)
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-5, check_dtype=False)
+
+
+def test_the_evidence_was_computed_by_committed_code(evidence):
+    for study, runs in all_runs(evidence):
+        study.require(runs)  # and on one kind of processor
+        for run in runs:
+            for stage in run.stages.values():
+                about = stage.environment()
+                assert about["dirty"] is False
+                assert re.fullmatch("[0-9a-f]{40}", about["commit"])
+
+
+@pytest.mark.parametrize("dataset", PROFILES["standard"])
+def test_every_dataset_has_all_verdicts_by_the_rules_as_they_are(dataset):
+    rows = LEDGER[LEDGER["dataset"] == dataset]
+    found = dict(zip(rows["claim"], rows["rule"], strict=True))
+    assert found == {name: claim.rule for name, claim in claims.CLAIMS.items()}
+    assert set(rows["profile"]) == {"standard"}
+    assert set(rows["verdict"]) <= set(claims.VERDICTS)
