@@ -2,6 +2,6 @@
 
 ``cases`` holds what is measured, ``speed`` measures it against a plain reference, ``scaling`` how
 time and memory grow with each size, ``inference`` what serving one of six tasks costs. Run them as
-``python -m benchmarks.speed`` (``make bench`` runs all three). They may import all_runs from
+``python -m benchmarks.speed`` (``make bench`` runs all three). They may import everything from
 ``conure_lib``; nothing imports them.
 """
