@@ -1,6 +1,4 @@
-"""One's own tables: a tiny world by hand, from DataFrames and from a folder, and every kind of mistake."""
-
-import json
+"""One's own tables: small ones by hand, in every form, and every kind of mistake."""
 
 import numpy as np
 import pandas as pd
@@ -8,6 +6,7 @@ import pytest
 
 from conure_lib.data.assemble import LabelTable
 from conure_lib.data.sources import tables
+from conure_lib.data.sources.tables import EVENTS, LABELS, from_tables, latest_windows, read_table
 from conure_lib.errors import DataError
 
 USERS = [f"u{n}" for n in range(10)]
@@ -28,209 +27,266 @@ def ages():
     return pd.DataFrame({"user": USERS, "label": [30, 20] * 5})
 
 
-def build(table=None, **labels):
+def build(table=None, columns=None, **labels):
     labels = labels or {"T2": ("ranking", likes()), "T3": ("classification", ages())}
-    return tables.from_tables(events() if table is None else table, labels, **OPTIONS)
+    table = events() if table is None else table
+    return from_tables(table, labels, columns=columns, **OPTIONS)
+
+
+def write(file, table):
+    (table.to_parquet if file.suffix == ".parquet" else table.to_csv)(file, index=False)
+    return file
 
 
 def test_by_hand():
     stream = build()
-    np.testing.assert_array_equal(
-        stream.sequences, [[2, 3, 1]] * 10
-    )  # b, then c and a as the rows stand
-    np.testing.assert_array_equal(stream["T2"].labels, [0] * 10 + [1, 2] * 5)
-    np.testing.assert_array_equal(stream["T3"].labels, [1, 0] * 5)
+    assert stream.sequences.tolist() == [[2, 3, 1]] * 10  # b, then c and a as the rows stand
+    assert stream["T2"].labels.tolist() == [0] * 10 + [1, 2] * 5
+    assert stream["T3"].labels.tolist() == [1, 0] * 5
     assert stream.info["classes"] == {"T3": ["20", "30"]}
     assert stream.info["source"] == "your own tables"
     assert [(t.name, t.title) for t in stream.tasks][1:] == [("T2", "T2"), ("T3", "T3")]
-    assert stream.name == "custom"
+    assert stream.names.users.tolist() == USERS
+    assert stream.names.labels["T3"].tolist() == ["20", "30"]
+    assert stream.notes() == []
 
 
 def test_without_times_the_rows_are_in_order_and_repeated_events_stay():
     table = pd.concat([events(), events().iloc[:1]])
     stream = build(table[["user", "item"]])
-    np.testing.assert_array_equal(stream.sequences[0], [2, 1, 3])
-    np.testing.assert_array_equal(stream.sequences[1], [3, 2, 1])
+    assert stream.sequences[:2].tolist() == [[2, 1, 3], [3, 2, 1]]
     assert len(build(pd.concat([events(), events()])).sequences) == 20
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda table: table.assign(time=pd.to_datetime(table["time"], unit="D")),
-        lambda table: table.assign(time=table["time"] / 2),
-        lambda table: table.astype({"user": "category", "item": "category"}),
-        lambda table: table.astype({"user": object, "item": object}),
-        lambda table: table.assign(other=None),
-    ],
-)
-def test_dates_categories_objects_and_more_columns_give_the_same(change):
-    assert build(change(events())).digest() == build().digest()
-
-
-def test_numbers_as_ids_and_titles():
-    table = events().assign(user=np.repeat(np.arange(10), 3))
-    label_table = LabelTable("T2", "ranking", "liked things", likes().assign(user=[*range(10)] * 2))
-    stream = tables.from_tables(table, [label_table], name="mine", **OPTIONS)
-    assert stream["T2"].title == "liked things"
-    np.testing.assert_array_equal(stream["T2"].labels, build()["T2"].labels)
-
-
-def plan(**changed):
-    tasks = [
-        {"name": "T2", "kind": "ranking", "title": "liked", "file": "likes.csv"},
-        {"name": "T3", "kind": "classification", "file": "ages.parquet"},
-    ]
-    return {"title": "songs", "events": "events.parquet", "tasks": tasks, **changed}
-
-
-def folder(path, content):
-    path.mkdir(exist_ok=True)
-    events().to_parquet(path / "events.parquet")
-    events().to_csv(path / "events.csv", index=False)
-    likes().to_csv(path / "likes.csv", index=False)
-    ages().to_parquet(path / "ages.parquet")
-    (path / "tasks.json").write_text(content if isinstance(content, str) else json.dumps(content))
-    return path
-
-
-def test_a_folder_gives_the_same_stream(tmp_path):
-    stream = tables.build(path=folder(tmp_path, plan()), **OPTIONS)
-    assert stream.digest() == build().digest()
-    assert [t.title for t in stream.tasks] == ["songs", "liked", "T3"]
-    assert stream.info["files"].keys() == {"events.parquet", "likes.csv", "ages.parquet"}
-    from_csv = tables.build(path=folder(tmp_path, plan(events="events.csv")), **OPTIONS)
-    assert from_csv.digest() == stream.digest()
-    by_paths = {
-        "T2": ("ranking", tmp_path / "likes.csv"),
-        "T3": ("classification", str(tmp_path / "ages.parquet")),
-    }
-    assert (
-        tables.from_tables(tmp_path / "events.csv", by_paths, **OPTIONS).digest() == stream.digest()
-    )
-
-
-def test_dates_in_a_csv_file_are_times(tmp_path):
-    dated = events().assign(time=pd.to_datetime(events()["time"], unit="D"))
-    dated.to_csv(tmp_path / "events.csv", index=False)
-    assert build(tmp_path / "events.csv").digest() == build().digest()
-
-
-def one(entry):
-    return plan(tasks=[{"name": "T2", "kind": "ranking", "file": "likes.csv", **entry}])
-
-
-FOLDERS = [
-    ("{", "tasks.json", "found", "JSON text"),
-    ("[]", "tasks.json", "found []", "an object with events, tasks"),
-    (plan(tusks=1), "tasks.json", "'tusks'", "optional: title"),
-    ({"tasks": []}, "tasks.json", "['tasks']", "an object with events, tasks"),
-    (plan(tasks="likes.csv"), "tasks.json, tasks", "'likes.csv'", "a list"),
-    (plan(tasks=[{"name": "T2"}]), "tasks.json, tasks[0]", "['name']", "name, kind, file"),
-    (one({"kind": 3}), "tasks.json, tasks[0], kind", "3", "a str"),
-    (one({"kind": "regression"}), "task T2", "'regression'", "ranking or classification"),
-    (one({"kind": "sequence"}), "task T2", "'sequence'", "ranking or classification"),
-    (one({"file": "none.csv"}), "none.csv", "no such file", "put it there"),
-    (one({"file": "tasks.json"}), "tasks.json", "'.json'", ".parquet or .csv"),
-    (one({"file": "../outside.csv"}), "tasks.json", "'../outside.csv'", "inside the folder"),
-    (one({"file": "/etc/outside.csv"}), "tasks.json", "'/etc/outside.csv'", "inside the folder"),
-    (one({"file": "link.csv"}), "tasks.json", "'link.csv'", "inside the folder"),
-    (one({"file": "broken.parquet"}), "broken.parquet", "found", "write the file again"),
-    (one({"file": "ragged.csv"}), "ragged.csv", "Expected 2 columns", "write the file again"),
+SAME = [
+    lambda table: table.assign(time=pd.to_datetime(table["time"], unit="D")),
+    lambda table: table.assign(time=table["time"] / 2),
+    lambda table: table.assign(time=table["time"].astype(str)),
+    lambda table: table.astype({"user": "category", "item": "category"}),
+    lambda table: table.astype({"user": object, "item": object}),
+    lambda table: table.assign(other=None),
+    lambda table: table.set_axis(range(7, 37)),
 ]
 
 
-@pytest.mark.parametrize(("content", "place", "found", "wanted"), FOLDERS)
-def test_broken_folders(tmp_path, content, place, found, wanted):
-    path = folder(tmp_path / "mine", content)
-    likes().to_csv(tmp_path / "outside.csv", index=False)
-    (path / "link.csv").symlink_to(tmp_path / "outside.csv")
-    (path / "broken.parquet").write_bytes(b"PAR1 not really")
-    (path / "ragged.csv").write_text("user,label\nu1\n")
-    before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(DataError) as caught:
-        tables.build(path=path, **OPTIONS)
-    for words in (place, found, wanted, ";"):
-        assert words in str(caught.value)
-    assert sorted(tmp_path.rglob("*")) == before
+@pytest.mark.parametrize("change", SAME)
+@pytest.mark.parametrize("name", [None, "events.csv", "events.parquet"])
+def test_every_form_of_a_table_gives_the_same(tmp_path, change, name):
+    table = change(events())
+    table = table if name is None else write(tmp_path / name, table)
+    assert build(table).digest() == build().digest()
 
 
-def test_a_folder_without_a_plan(tmp_path):
-    with pytest.raises(
-        DataError, match=r"tasks\.json: found no such file, wanted the plan of the tasks; write it"
-    ):
-        tables.build(path=tmp_path)
+def test_ids_and_labels_are_text_as_they_stand(tmp_path):
+    """What looks like a number, a truth value or a missing value is none: 40 users stay 40."""
+    users = (
+        [f"00{n}" for n in range(10)] + [f"{n}" for n in range(10)] + [f"0{n}" for n in range(10)]
+    )
+    users += ["10.10", "10.1", "True", "TRUE", "NA", "nan", "null", "1e3", "1000", "-0"]
+    items = ["01", "1", "1.0"]
+    rows = [(user, item) for user in users for item in items]
+    (tmp_path / "events.csv").write_text("user,item\n" + "".join(f"{u},{i}\n" for u, i in rows))
+    labels = ["NA", "none", "1", "01"] * 10
+    text = "user,label\n" + "".join(f'"{u}",{v}\n' for u, v in zip(users, labels, strict=True))
+    (tmp_path / "labels.csv").write_text(text)
+    stream = build(tmp_path / "events.csv", T2=("classification", tmp_path / "labels.csv"))
+    assert stream.n_users == 40
+    assert stream.names.users.tolist() == sorted(users)
+    assert stream.names.items.tolist() == items
+    assert stream.names.labels["T2"].tolist() == sorted(set(labels))
+    assert stream.info["files"].keys() == {"events.csv", "labels.csv"}
+
+
+@pytest.mark.parametrize(
+    "of", [int, float, lambda n: n % 2 == 0, lambda n: pd.Timestamp(2020, 1, n + 1)]
+)
+def test_ids_of_any_type_are_their_text_in_csv_and_parquet(tmp_path, of):
+    table = events()
+    table["item"] = [of(n) for n in range(30)]
+    from_csv, from_parquet = (
+        read_table(write(tmp_path / name, table), EVENTS) for name in ("e.csv", "e.parquet")
+    )
+    assert from_csv["time"].tolist() == from_parquet["time"].tolist() == events()["time"].tolist()
+    if of(0) != pd.Timestamp(2020, 1, 1):  # CSV may leave out a time of midnight
+        assert from_csv["item"].tolist() == from_parquet["item"].tolist()
+    assert from_parquet["item"].tolist() == [str(of(n)) for n in range(30)]
+
+
+def test_columns_with_other_names():
+    renamed = events().set_axis(["customer", "sku", "ts"], axis=1)
+    people = ages().set_axis(["customer", "age"], axis=1).assign(sex=["F", "M"] * 5)
+    names = {"user": "customer", "item": "sku", "time": "ts"}
+    labels = [
+        LabelTable("T2", "ranking", "liked", likes(), {"user": "user"}),
+        LabelTable("T3", "classification", "age", people, {"label": "age"}),
+        LabelTable("T4", "classification", "sex", people, {"label": "sex"}),
+    ]
+    stream = from_tables(renamed, labels, columns=names, **OPTIONS)
+    assert stream.until("T3").digest() == build().digest()
+    assert stream.names.labels["T4"].tolist() == ["F", "M"]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("timestamp", "column 'timestamp' is not named as the time: the rows count as standing"),
+        ("Time", "column 'Time' is not named"),
+        ("date", "column 'date' is not named"),
+        ("price", "no time column: the rows count as standing in time order"),
+    ],
+)
+def test_a_time_that_is_not_used_is_told(name, said):
+    (note,) = build(events().rename(columns={"time": name})).notes()
+    assert said in note
+    assert note.startswith("own-tables: events: ")
+
+
+def test_dropped_rows_are_told():
+    table = pd.concat([events(), pd.DataFrame({"user": ["once"], "item": ["c"], "time": [1]})])
+    one, event = "1 users with fewer than 2 events", "1 events of users with fewer than 2 events"
+    assert build(table).notes() == [f"dropped: {one}; {event}"]
 
 
 def holed(table, column):
     return table.assign(**{column: table[column].mask(table.index == 4)})
 
 
-TABLES = [
-    (lambda: build(events()[["user"]]), "custom: events", "['user']", "rename or add ['item']"),
+MISTAKES = [
     (
-        lambda: build(holed(events(), "user")),
-        "events, column 'user', row 4",
-        "no value",
-        "drop the row",
+        lambda: build(events()[["user"]]),
+        "own-tables: events: found columns ['user'], expected 'item'",
     ),
+    (lambda: build(columns={"item": "song"}), "expected 'song' once; rename it, or say in columns"),
+    (lambda: build(columns={"time": "when"}), "expected 'when' once"),
     (
-        lambda: build(holed(events(), "item")),
-        "events, column 'item', row 4",
-        "no value",
-        "drop the row",
+        lambda: build(events().set_axis(["user", "item", "item"], axis=1)),
+        "found columns ['user', 'item', 'item'], expected 'item' once",
     ),
+    (lambda: build(holed(events(), "user")), "events, column 'user', row 4: found no value"),
+    (lambda: build(holed(events(), "time")), "events, column 'time', row 4: found no value"),
     (
-        lambda: build(holed(events(), "time")),
-        "events, column 'time', row 4",
-        "no value",
-        "drop the row",
+        lambda: build(events().assign(time="soon")),
+        "column 'time': found str ('soon', ...), expected",
     ),
-    (
-        lambda: build(events().astype({"time": str})),
-        "events, column 'time'",
-        "['2']",
-        "pandas.to_datetime",
-    ),
+    (lambda: build(events().assign(time=True)), "column 'time': found bool (np.True_"),
     (
         lambda: build(events().assign(item=["a", 1, 2] * 10)),
-        "events, column 'item'",
-        "mixed",
-        ".astype(str)",
+        "column 'item': found mixed-integer ids",
     ),
+    (lambda: build(events().assign(item=b"a")), "column 'item': found bytes ids"),
     (
         lambda: build(T2=("ranking", likes()[["user"]])),
-        "task T2",
-        "['user']",
-        "rename or add ['label']",
+        "task T2: found columns ['user'], expected 'la",
     ),
     (
         lambda: build(T2=("ranking", holed(likes(), "label"))),
-        "task T2, column 'label', row 4",
-        "no",
-        "drop the",
+        "task T2, column 'label', row 4: found no",
     ),
-    (lambda: build(T2=("rank", likes())), "task T2", "kind 'rank'", "ranking or classification"),
+    (
+        lambda: build(T2=("rank", likes())),
+        "T2, kind: found 'rank', expected ranking or classification",
+    ),
     (
         lambda: build(T2=("ranking", likes().assign(user=range(20)))),
-        "T2, column 'user'",
-        "int64",
-        ".astype",
+        "T2: found user '0', who has no T1",
     ),
-    (
-        lambda: build(T2=("classification", likes())),
-        "T2, column 'user'",
-        "'u0' in several rows",
-        "one label",
-    ),
-    (lambda: build(T2=("ranking", likes().iloc[:0])), "task T2", "is empty", "custom"),
-    (lambda: build(events().iloc[:0]), "custom", "T1 is empty", "no user has 2 events"),
+    (lambda: build(T2=("classification", likes())), "task T2: found user 'u0' in several rows"),
+    (lambda: build(T2=("ranking", likes().iloc[:0])), "task T2 (T2): found no row"),
+    (lambda: build(events().iloc[:0]), "own-tables: T1 is empty: found no user with 2 events"),
 ]
 
 
-@pytest.mark.parametrize(("call", "place", "found", "wanted"), TABLES)
-def test_broken_tables(call, place, found, wanted):
+@pytest.mark.parametrize(("call", "said"), MISTAKES)
+def test_wrong_tables(call, said):
     with pytest.raises(DataError) as caught:
         call()
-    for words in (place, found, wanted):
-        assert words in str(caught.value)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+FILES = {
+    "none.csv": (None, "found no such file"),
+    "table.txt": (b"user,label\n", "found suffix '.txt', expected .parquet or .csv"),
+    "broken.parquet": (b"PAR1 not really", "expected a readable table"),
+    "empty.csv": (b"", "found Empty CSV file, expected a readable table"),
+    "ragged.csv": (b"user,label\nu1\n", "Expected 2 columns, got 1"),
+    "latin.csv": (b"user,label\nu\xe9,1\n", "invalid UTF8 data"),
+    "hole.csv": (b"user,label\nu1,1\nu2,\n", "column 'label', row 1: found no value"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_wrong_files(tmp_path, name):
+    content, said = FILES[name]
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        read_table(tmp_path / name, LABELS)
+    assert str(tmp_path / name) in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_a_large_csv_is_read_in_blocks_whatever_its_other_columns_hold(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BLOCK_BYTES", 1000)
+    table = pd.concat([events()] * 20, ignore_index=True)
+    table["other"] = [*range(500), *["text"] * 100]  # text beyond the first block only
+    write(tmp_path / "events.csv", table)
+    read = read_table(tmp_path / "events.csv", EVENTS)
+    assert read.to_dict("list") == table[["user", "item", "time"]].to_dict("list")
+    assert latest_windows(tmp_path / "events.csv", ["a", "b", "c"], 3, 2).users.tolist() == USERS
+
+
+# --- each user's latest events
+
+ITEMS = ["a", "b", "c"]
+HISTORY = pd.DataFrame(
+    [
+        ("u2", "c", 5),
+        ("u1", "a", 1),
+        ("u1", "new", 9),
+        ("u2", "a", 5),
+        ("u1", "b", 0),
+        ("u3", "b", 1),
+        ("u2", "b", 7),
+        ("u1", "c", 2),
+    ],
+    columns=["user", "item", "time"],
+)
+
+
+@pytest.mark.parametrize("name", ["events.csv", "events.parquet"])
+def test_latest_windows_by_hand(tmp_path, name):
+    found = latest_windows(write(tmp_path / name, HISTORY), ITEMS, 2, 2)
+    assert found.users.tolist() == ["u1", "u2"]
+    assert found.sequences.tolist() == [[1, 3], [1, 2]]  # u2: c and a at once, as the rows stand
+    assert (found.unknown_events, found.few, found.notes) == (1, 1, [])
+    longer = latest_windows(tmp_path / name, ITEMS, 4, 1)
+    assert longer.sequences.tolist() == [[0, 2, 1, 3], [0, 3, 1, 2], [0, 0, 0, 2]]
+    other = HISTORY.rename(columns={"time": "ts"})
+    assert latest_windows(other, ITEMS, 2, 2).notes == [
+        "events: column 'ts' is not named as the time: the rows count as standing in time order"
+    ]
+    same = latest_windows(other, ITEMS, 2, 2, {"time": "ts"})
+    assert same.sequences.tolist() == found.sequences.tolist()
+
+
+@pytest.mark.parametrize("rows", [1, 3, 1000])
+def test_the_same_windows_as_the_streams_whatever_the_blocks(tmp_path, rows, monkeypatch):
+    monkeypatch.setattr(tables, "BLOCK_ROWS", rows)
+    rng = np.random.default_rng(0)
+    history = pd.DataFrame({"user": rng.integers(9, size=120), "item": rng.integers(20, size=120)})
+    history["time"] = rng.integers(6, size=120)
+    people = pd.DataFrame({"user": range(9), "label": np.arange(9) % 2})
+    options = {"length": 7, "min_events": 3, "min_item_count": 5, "unknown_users": "drop"}
+    stream = from_tables(history, {"T2": ("classification", people)}, **options)
+    found = latest_windows(write(tmp_path / "events.parquet", history), stream.names.items, 7, 3)
+    assert found.users.tolist() == stream.names.users.tolist()
+    np.testing.assert_array_equal(found.sequences, stream.sequences[stream.input_rows])
+
+
+@pytest.mark.parametrize("table", [HISTORY.assign(item="other"), HISTORY.iloc[:0]])
+def test_nothing_to_embed(tmp_path, table):
+    with pytest.raises(
+        DataError, match=r"events\.csv: found no user with 2 events of items of the"
+    ):
+        latest_windows(write(tmp_path / "events.csv", table), ITEMS, 2, 2)

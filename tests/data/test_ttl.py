@@ -59,7 +59,7 @@ def test_by_hand(tmp_path):
     assert [t.kind for t in stream.tasks] == ["sequence", *["ranking"] * 2, *["classification"] * 3]
     assert stream.info["classes"]["T6"] == ["1", "2"]
     assert "authors" in stream.info["source"]
-    assert stream.info["dropped_sequences"] == 0
+    assert stream.info["dropped"] == {}
     for name, digest in stream.info["files"].items():
         assert digest == hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
 
@@ -89,90 +89,98 @@ def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
     assert stream.n_users == 9
     np.testing.assert_array_equal(stream.sequences[0], [0, 2, 3, 1])
     assert pairs(stream, "T2") == [(0, 1), *((u, 0) for u in range(1, 9))]
-    assert stream.info["dropped_sequences"] == 3
-    assert stream.info["dropped_labels"] == dict.fromkeys(("T2", "T3", "T4", "T5", "T6"), 1)
+    dropped = {f"label lines of T{n}, of users unknown or dropped": 1 for n in range(2, 7)}
+    assert stream.info["dropped"] == {"T1 sequences that occur more than once": 3, **dropped}
 
 
 def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
     write(tmp_path, T2=contents()["T2"] + f"0,0,70,3,,8\n{SEQUENCES[3]},,77\n")
     stream = ttl.build(path=tmp_path, length=LENGTH, unknown_users="drop", min_label_count=2)
     assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
-    assert (
-        stream.info["dropped_labels"]["T2"] == 2
-    )  # the unknown user's, and label 77, which occurs once
+    assert stream.info["dropped"] == {
+        "label lines of T2, of users unknown or dropped": 1,
+        "labels of T2 that occur less than 2 times": 1,  # 77
+    }
+
+
+def test_a_last_line_without_line_end_is_fine(tmp_path):
+    whole = ttl.build(path=write(tmp_path), length=LENGTH)
+    cut = {task: text.removesuffix("\n") for task, text in contents().items()}
+    assert ttl.build(path=write(tmp_path, **cut), length=LENGTH).digest() == whole.digest()
+
+
+def test_two_users_with_one_sequence_and_label_are_dropped_together(tmp_path):
+    twice = {t: text + text.splitlines(True)[0] for t, text in contents().items()}
+    stream = ttl.build(path=write(tmp_path, **twice), length=LENGTH, duplicates="drop")
+    assert stream.n_users == 9
 
 
 T1, T2, T5 = (contents()[task] for task in ("T1", "T2", "T5"))
+WINDOW = "'0,0,17,5,,label,label'"
 CASES = [
-    ("T1", "", "line 1", "found an empty file", "get the file again"),
-    ("T1", T1[:-1], "line 10, line end", "found '1008,3,70,500'", "get the file again"),
+    ("T1", "", "line 1, sequence", "found ''", "whole numbers"),
     ("T1", T1 + "0,1,2\n", "line 11, sequence", "found '3 items'", "the window of 4"),
-    ("T1", "0,1,2,3,4\n" + T1, "line 1, sequence", "found '5 items'", "length=5"),
-    ("T1", T1 + "0,1,x,3\n", "line 11, item 3", "'x'", "a whole number"),
-    ("T1", T1 + "0,1,2.5,3\n", "line 11, item 3", "'2.5'", "a whole number"),
-    ("T1", T1 + "0,-1,2,3\n", "line 11, item 2", "'-1'", "a whole number"),
-    ("T1", T1 + "\n" + T1, "line 11, item 1", "''", "a whole number"),
-    ("T1", T1 + "1,0,2,3\n", "line 11, sequence", "padding (0) after an item", "on the left only"),
-    ("T1", T1 + "1,2,3,0\n", "line 11, sequence", "padding (0) after an item", "on the left only"),
-    ("T1", T1 + "0,0,0,3\n", "line 11, sequence", "fewer than two items", "at least two"),
-    ("T1", T1 + SEQUENCES[0] + "\n", "line 11, sequence", "(line 1)", "duplicates='drop'"),
-    ("T1", T1 + "0,1,2,é\n", "line 11, encoding", "0xc3", "UTF-8"),
-    ("T2", "", "line 1", "found an empty file", "get the file again"),
-    ("T2", T2[:-1], "line 10, line end", "found '1008,3,70,500,,8'", "get the file again"),
+    ("T1", T1 + "0,1,2", "line 11, sequence", "found '3 items'", "the window of 4"),
+    ("T1", "0,1,2,3,4\n" + T1, "line 1, sequence", "found '5 items'", "as length"),
+    ("T1", T1 + "0,1,x,3\n", "line 11, sequence", "'0,1,x,3'", "whole numbers"),
+    ("T1", T1 + "0,1,2.5,3\n", "line 11, sequence", "'0,1,2.5,3'", "whole numbers"),
+    ("T1", T1 + "0,-1,2,3\n", "line 11, sequence", "'0,-1,2,3'", "whole numbers"),
+    ("T1", T1 + "0,1,2,9999999999\n", "line 11, sequence", "9999999999", "whole numbers"),
+    ("T1", T1 + "\n" + T1, "line 11, sequence", "''", "whole numbers"),
+    ("T1", T1 + "1,0,2,3\n", "line 11, sequence", "[1, 0, 2, 3]", "padding (0) on the left only"),
+    ("T1", T1 + "1,2,3,0\n", "line 11, sequence", "[1, 2, 3, 0]", "padding (0) on the left only"),
+    ("T1", T1 + "0,0,0,3\n", "line 11, sequence", "[0, 0, 0, 3]", "two items at the end"),
+    ("T1", T1 + SEQUENCES[0] + "\n", "line 11, sequence", "in line 1", "duplicates='drop'"),
+    ("T1", T1 + "0,1,2,é\n", "line 11, sequence", "Ã©", "whole numbers"),
+    ("T2", "", "line 1", "found ''", WINDOW),
+    ("T2", T2[:-3], "line 10", "found '1008,3,70,500,'", WINDOW),
     ("T2", T2 + "0,0,70,3,,8\n", "line 11, sequence", "'0,0,70,3'", "unknown_users='drop'"),
-    ("T2", T2 + "70,500,,8\n", "line 11, sequence", "found '2 items'", "the window of 4"),
-    ("T2", T2 + "0,x,70,500,,8\n", "line 11, item 2", "'x'", "a whole number"),
-    ("T2", T2 + f"{SEQUENCES[0]},,\n", "line 11, labels", "found ''", "sequence,,label"),
-    ("T2", T2 + f"{SEQUENCES[0]}\n", "line 11, labels", "found ''", "sequence,,label"),
-    ("T2", T2 + f"{SEQUENCES[0]},,7,\n", "line 11, labels", "found '7,'", "whole numbers"),
-    ("T2", T2 + f"{SEQUENCES[0]},,-7\n", "line 11, labels", "found '-7'", "whole numbers"),
+    ("T2", T2 + "70,500,,8\n", "line 11, sequence", "'70,500'", "a sequence of the T1 file"),
+    ("T2", T2 + "0,x,70,500,,8\n", "line 11", "'0,x,70,500,,8'", WINDOW),
+    ("T2", T2 + f"{SEQUENCES[0]},,\n", "line 11", ",,'", WINDOW),
+    ("T2", T2 + f"{SEQUENCES[0]}\n", "line 11", f"'{SEQUENCES[0]}'", WINDOW),
+    ("T2", T2 + f"{SEQUENCES[0]},,7,\n", "line 11", ",,7,'", WINDOW),
+    ("T2", T2 + f"{SEQUENCES[0]},,-7\n", "line 11", ",,-7'", WINDOW),
     (
         "T2",
         T2 + f"{SEQUENCES[0]},,9\n",
         "line 11, labels",
         "label 9, one too many",
-        "each label of a user once",
+        "each label once",
     ),
     (
         "T5",
         T5.replace(",,1\n", ",,1,0\n", 1),
         "line 2, labels",
-        "label 0, one too many",
-        "one label per user",
+        "label 0, one too",
+        "one label per",
     ),
-    (
-        "T5",
-        T5 + f"{SEQUENCES[0]},,1\n",
-        "line 11, labels",
-        "label 1, one too many",
-        "one label per user",
-    ),
+    ("T5", T5 + f"{SEQUENCES[0]},,1\n", "line 11, labels", "label 1, one too", "one label per"),
 ]
 
 
-@pytest.mark.parametrize(("task", "content", "place", "found", "wanted"), CASES)
-def test_broken_files(tmp_path, task, content, place, found, wanted):
+@pytest.mark.parametrize(("task", "content", "place", "found", "expected"), CASES)
+def test_broken_files(tmp_path, task, content, place, found, expected):
     write(tmp_path, **{task: content})
     with pytest.raises(DataError) as caught:
         ttl.build(path=tmp_path, length=LENGTH)
-    for words in (str(tmp_path / NAMES[task]), place, found, wanted, ";"):
+    for words in (str(tmp_path / NAMES[task]), place, found, expected, ";"):
         assert words in str(caught.value)
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_missing_files_and_wrong_options(tmp_path):
-    write(tmp_path, T4=None)
-    for options, message in (
-        ({}, r"original_desen_age\.csv: found no such file .* put it there"),
-        (
-            {"path": tmp_path / "no"},
-            r"found no such folder, wanted the folder with original_desen_pretrain\.csv",
-        ),
-        ({"files": {"T2": "x"}}, "name T1 and at least one of T2"),
-        ({"files": {"T1": "x", "T9": "y"}}, "name T1 and at least one of T2"),
-        ({"duplicates": "keep"}, "duplicates='keep'; use 'error' or 'drop'"),
-        ({"unknown_users": "keep"}, "unknown_users='keep'; use 'error' or 'drop'"),
-        ({"length": 1}, "length=1; wanted: a whole number from 2"),
-    ):
-        with pytest.raises(DataError, match=message):
-            ttl.build(**{"path": tmp_path, "length": LENGTH, **options})
+OPTIONS = [
+    ({}, r"original_desen_age\.csv: found no such file .* put it there"),
+    ({"path": "/no/where"}, r"ttl, path: found '/no/where' \(no such file\)"),
+    ({"files": {"T2": "x"}}, "expected T1 and at least one of T2 to T6"),
+    ({"files": {"T1": "x", "T9": "y"}}, "expected T1 and at least one of T2 to T6"),
+    ({"duplicates": "keep"}, "duplicates: found 'keep', expected 'error' or 'drop'"),
+    ({"unknown_users": "keep"}, "unknown_users: found 'keep', expected 'error' or 'drop'"),
+    ({"length": 1}, "length: found 1, expected"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), OPTIONS)
+def test_missing_files_and_wrong_options(tmp_path, options, message):
+    with pytest.raises(DataError, match=message):
+        ttl.build(**{"path": write(tmp_path, T4=None), "length": LENGTH, **options})

@@ -59,12 +59,14 @@ FIELDS = {
     "halves": (r"0\.5|[1-4](\.[05])?|5(\.0)?", "0.5, 1.0, 1.5, ... 5.0"),
     "time": (r"\d{1,11}", "whole seconds since 1970"),
     "age": (r"[1-9]\d?|1[01]\d", "an age from 1 to 119 years"),
+    "age code": ("1|18|25|35|45|50|56", "one of the age codes 1, 18, 25, 35, 45, 50, 56"),
     "gender": ("[FM]", "F or M"),
     "job": ("[a-z]+", "an occupation"),
-    "code": (r"1?\d|20", "a code from 0 to 20"),
+    "job code": (r"1?\d|20", "a code from 0 to 20"),
     "zip code": ("[^\r]*", "text"),
 }
 CSV = "userId,movieId,rating,timestamp"
+CODES = {"age": "age code", "job": "job code"}
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 USER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
 
@@ -80,7 +82,7 @@ LAYOUTS = {
     "ml-100k.inter": _layout("\t", "user, item, rating, time", INTER),
     "ml-100k.user": _layout("\t", "user, age, gender, job, zip code", USER),
     "ratings.dat": _layout("::", "user, item, rating, time"),
-    "users.dat": _layout("::", "user, gender, age, job, zip code", job="code"),
+    "users.dat": _layout("::", "user, gender, age, job, zip code", **CODES),
     "ratings.csv": _layout(",", "user, item, rating, time", CSV, rating="halves"),
 }
 

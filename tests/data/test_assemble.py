@@ -1,0 +1,173 @@
+"""From tables to a stream: windows, filters and joins worked out by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conure_lib.data.assemble import LabelTable, assemble, cut_windows, in_time_order
+from conure_lib.errors import DataError
+
+
+def cut(histories, length, least):
+    """Windows of each user's history, and the user and input rows, through ``cut_windows``."""
+    who = np.repeat(np.arange(len(histories)), [len(h) for h in histories])
+    return cut_windows(who, np.concatenate(histories), len(histories), length, least)
+
+
+def test_windows_by_hand():
+    histories = [[1, 2], [1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7]]
+    sequences, users, rows = cut(histories, length=3, least=2)
+    assert sequences.tolist() == [
+        [0, 1, 2],
+        [2, 3, 4],
+        [5, 6, 7],  # the first item would stand alone: dropped
+        [0, 1, 2],
+        [3, 4, 5],
+        [6, 7, 8],
+        [9, 8, 7],
+    ]
+    assert users.tolist() == [0, 1, 1, 2, 2, 2, 3]
+    assert rows.tolist() == [0, 2, 5, 6]
+    assert (sequences.dtype, users.dtype, rows.dtype) == (np.int32, np.int64, np.int64)
+
+
+@given(
+    histories=st.lists(st.integers(2, 40), min_size=1, max_size=6),
+    length=st.integers(2, 9),
+    least=st.integers(2, 6),
+)
+def test_a_users_windows_are_the_end_of_the_history(histories, length, least):
+    histories = [list(range(1, max(n, least) + 1)) for n in histories]
+    sequences, users, rows = cut(histories, length, least)
+    for user, history in enumerate(histories):
+        own = sequences[users == user]
+        items = own[own > 0].tolist()
+        dropped = len(history) - len(items)
+        assert items == history[dropped:]
+        assert dropped < min(least, length)
+        assert dropped == 0 or (len(items) % length == 0 and items)
+        assert rows[user] == np.flatnonzero(users == user)[-1]
+        assert (own[1:] > 0).all()  # only a first window is padded, on its left
+        assert ((own[0] > 0) == (np.arange(length) >= length - (own[0] > 0).sum())).all()
+    assert (np.diff(users) >= 0).all()
+
+
+def tables(**changes):
+    """Ten users with three events each, one with a single event; labels of two kinds."""
+    users = [f"u{n}" for n in range(10)]
+    rows = [(u, item) for u in users for item in ("b", "c", "a")] + [("once", "a"), ("u9", "rare")]
+    made = {
+        "events": pd.DataFrame(rows, columns=["user", "item"]),
+        "T2": pd.DataFrame({"user": [*users, "u0"], "label": ["x", "y"] * 5 + ["z"]}),
+        "T3": pd.DataFrame({"user": users, "label": [30, 20] * 5}),
+    }
+    return made | changes
+
+
+def built(options=None, **changes):
+    made = tables(**changes)
+    labels = [
+        LabelTable("T2", "ranking", "liked", made["T2"]),
+        LabelTable("T3", "classification", "age", made["T3"]),
+    ]
+    options = {"length": 3, "min_events": 2} | (options or {})
+    return assemble("toy", made["events"], labels, title="seen", **options)
+
+
+def test_assembly_by_hand():
+    stream = built()
+    assert stream.n_items == 4  # a, b, c, rare
+    assert stream.sequences.tolist() == [[2, 3, 1]] * 9 + [
+        [3, 1, 4]
+    ]  # u9's first event would stand alone
+    assert stream["T1"].labels.tolist() == [0] * 9 + [3]
+    assert stream.input_rows.tolist() == list(range(10))  # "once" has too few events
+    assert stream["T2"].users.tolist() == [*range(10), 0]
+    assert stream["T2"].labels.tolist() == [0, 1] * 5 + [2]
+    assert stream["T3"].labels.tolist() == [1, 0] * 5
+    assert [t.n_labels for t in stream.tasks] == [4, 3, 2]
+    assert stream.info["classes"] == {"T3": ["20", "30"]}
+    assert [t.title for t in stream.tasks] == ["seen", "liked", "age"]
+
+
+def test_what_is_left_out_is_counted():
+    stream = built({"min_item_count": 2})
+    assert stream.n_items == 3
+    assert stream.sequences.tolist() == [[2, 3, 1]] * 10
+    assert stream.info["dropped"] == {
+        "items with fewer than 2 events": 1,
+        "events of items with fewer than 2 events": 1,
+        "users with fewer than 2 events": 1,
+        "events of users with fewer than 2 events": 1,
+    }
+    labels = tables()["T2"]
+    strangers = pd.concat([labels, pd.DataFrame({"user": ["once", "new"], "label": ["x", "z"]})])
+    stream = built({"unknown_users": "drop", "min_label_count": 2}, T2=strangers)
+    assert stream["T2"].n_labels == 2  # z remained once
+    assert stream.info["dropped"] == {
+        "users with fewer than 2 events": 1,
+        "events of users with fewer than 2 events": 1,
+        "oldest events that fill no window": 1,
+        "labels of T2, of users without T1": 2,
+        "labels of T2 that occur less than 2 times": 1,
+    }
+
+
+def test_time_order_is_by_user_time_and_ties():
+    events = pd.DataFrame(
+        {"user": [2, 1, 1, 1, 2], "time": [3, 5, 5, 1, 3], "item": [9, 8, 7, 6, 5]}
+    )
+    assert in_time_order(events)["item"].tolist() == [6, 8, 7, 9, 5]  # ties as the rows stand
+    assert in_time_order(events, "item")["item"].tolist() == [6, 7, 8, 5, 9]
+
+
+def test_several_windows_and_the_latest_as_input():
+    stream = built({"length": 2, "min_events": 2})
+    assert stream.sequences.tolist() == [[3, 1]] * 9 + [[2, 3], [1, 4]]
+    assert stream.input_rows.tolist() == [*range(9), 10]
+    assert stream["T1"].users.tolist() == [*range(10), 9]
+
+
+def labelled(users, labels):
+    return pd.DataFrame({"user": users, "label": labels})
+
+
+WRONG_TABLES = [
+    ({"T2": labelled(["u1", "u2", "u1"], ["x", "y", "x"])}, "T2: user 'u1' has label 'x' twice"),
+    ({"T2": labelled(["u1", "new"], ["x", "y"])}, "T2: found user 'new', who has no T1.*1 such"),
+    ({"T2": labelled(["u1", "u2"], ["x", None])}, r"T2 \(liked\): found no label in row 1"),
+    ({"T3": labelled(["u1", "u2"], [np.nan, 1.0])}, r"T3 \(age\): found no label in row 0"),
+    ({"T2": labelled([], [])}, r"task T2 \(liked\): found no row"),
+    ({"T3": labelled(["u1", "u2"], ["x", "y"])}, "T3: found 2 instances, expected some for each"),
+    ({"T3": labelled([f"u{n}" for n in range(10)], ["x"] * 10)}, "T3: found 1 distinct label"),
+]
+WRONG_OPTIONS = [
+    ({"min_events": 9}, "T1 is empty: found no user with 9 events"),
+    ({"min_item_count": 99}, "T1 is empty"),
+    ({"min_item_count": 2, "min_events": 4}, "T1 is empty"),  # u9 has four, one of a rare item
+    ({"length": 1}, "toy, length: found 1, expected"),
+    ({"length": True}, "toy, length: found True, expected a valid integer"),
+    ({"min_events": 1}, "toy, min_events: found 1, expected"),
+    ({"unknown_users": "keep"}, "unknown_users: found 'keep', expected 'error' or 'drop'"),
+    ({"split": "1/1"}, "split: found '1/1', expected '80/5/15' or '20/80'"),
+    ({"lenght": 3}, "toy, lenght: found an unknown field"),
+]
+
+
+@pytest.mark.parametrize(("changes", "message"), WRONG_TABLES)
+def test_tables_that_cannot_be_used(changes, message):
+    with pytest.raises(DataError, match=message):
+        built(**changes)
+
+
+@pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS)
+def test_options_that_cannot_be_used(options, message):
+    with pytest.raises(DataError, match=message):
+        built(options)
+
+
+def test_no_label_of_a_known_user():
+    with pytest.raises(DataError, match="T2: found 0 instances"):
+        built({"unknown_users": "drop"}, T2=labelled(["new"], ["x"]))

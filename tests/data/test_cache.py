@@ -1,0 +1,227 @@
+"""Streams on disk: complete or not there, mapped, verified; loading by name."""
+
+import json
+import os
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from helpers import SMALL, files_below, small_stream
+from safetensors.numpy import load_file, save_file
+
+from conure_lib import paths
+from conure_lib.config import DataConfig
+from conure_lib.data import cache
+from conure_lib.data.cache import MANIFEST, STORED, load_stream, prepared, save_stream
+from conure_lib.data.registry import DATASETS, at_hand, load, stored_at
+from conure_lib.data.sources import synthetic
+from conure_lib.errors import DataError
+
+
+def test_a_stored_stream_comes_back(tmp_path):
+    stream = small_stream()
+    save_stream(stream, tmp_path / "s")
+    again = load_stream(tmp_path / "s")
+    assert again.digest() == stream.digest()
+    assert (again.describe(), again.info) == (stream.describe(), stream.info)
+    manifest = json.loads((tmp_path / "s" / MANIFEST).read_text())
+    assert (manifest["digest"], manifest["n_users"]) == (stream.digest(), 60)
+    save_stream(stream, tmp_path / "t")
+    assert files_below(tmp_path / "s") == files_below(tmp_path / "t")
+
+
+def arrays_of(stream):
+    yield from (stream.sequences, stream.input_rows)
+    for task in stream.tasks:
+        yield from (task.users, task.labels, task.split)
+
+
+MAPS = Path("/proc/self/maps")
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="this system does not tell what is mapped")
+def test_loaded_arrays_lie_in_the_file(tmp_path):
+    save_stream(small_stream(), tmp_path / "s")
+    stream = load_stream(tmp_path / "s")
+    mapped = [
+        line.split()[0].split("-")
+        for line in MAPS.read_text().splitlines()
+        if str(tmp_path) in line
+    ]
+    spans = [(int(start, 16), int(end, 16)) for start, end in mapped]
+    for array in arrays_of(stream):
+        assert not array.flags.owndata
+        assert any(
+            start <= array.ctypes.data and array.ctypes.data + array.nbytes <= end
+            for start, end in spans
+        )
+
+
+def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
+    save_stream(small_stream(), tmp_path / "s")
+    before = files_below(tmp_path)
+    for array in arrays_of(load_stream(tmp_path / "s")):
+        array[...] = 0
+    assert files_below(tmp_path) == before
+    assert load_stream(tmp_path / "s").digest() == small_stream().digest()
+
+
+def test_loading_holds_a_fraction_of_the_stream(tmp_path):
+    save_stream(small_stream(n_users=20_000, length=100), tmp_path / "s")
+    tracemalloc.start()
+    try:
+        stream = load_stream(tmp_path / "s")
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = sum(array.nbytes for array in arrays_of(stream))
+    assert size > 9e6
+    assert peak < 0.1 * size
+    assert held < 0.05 * size
+
+
+def _arrays(folder, change):
+    arrays = {name: array.copy() for name, array in load_file(folder / STORED).items()}
+    change(arrays)
+    save_file(arrays, folder / STORED)
+
+
+def _manifest(folder, change):
+    manifest = json.loads((folder / MANIFEST).read_text())
+    change(manifest)
+    (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+def _cut(path, end):
+    path.write_bytes(path.read_bytes()[:end])
+
+
+def _flip(path, at):
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(bytes(content))
+
+
+DAMAGES = [
+    (lambda f: (f / STORED).unlink(), "No such file"),
+    (lambda f: (f / MANIFEST).unlink(), "No such file"),
+    (lambda f: (f / MANIFEST).write_text("{"), "expected a prepared stream"),
+    (lambda f: (f / MANIFEST).write_text("[]"), "expected a prepared stream"),
+    (lambda f: (f / STORED).write_bytes(b""), "expected a prepared stream"),
+    (lambda f: _cut(f / STORED, -1), "expected a prepared stream"),
+    (lambda f: _cut(f / STORED, 200), "expected a prepared stream"),  # inside the header
+    (lambda f: _flip(f / STORED, -1), f"{STORED}: found digest"),
+    (lambda f: _arrays(f, lambda a: a.pop("T2.labels")), "T2.labels"),
+    (lambda f: _arrays(f, lambda a: a["T2.labels"].sort()), "found digest"),
+    (lambda f: _manifest(f, lambda m: m.pop("n_items")), "n_items"),
+    (lambda f: _manifest(f, lambda m: m["tasks"].pop()), "found digest"),
+    (lambda f: _manifest(f, lambda m: m["tasks"][1].update(kind="classification")), "digest"),
+]
+
+
+@pytest.mark.parametrize(("damage", "named"), DAMAGES)
+def test_a_damaged_stream_is_named(tmp_path, damage, named):
+    folder = tmp_path / "s"
+    save_stream(small_stream(), folder)
+    damage(folder)
+    with pytest.raises(DataError, match=rf"{folder}.*{named}.*delete the folder"):
+        load_stream(folder)
+
+
+def test_files_are_as_readable_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_stream(small_stream(), tmp_path / "s")
+    finally:
+        os.umask(before)
+    modes = {
+        p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "s", *(tmp_path / "s").iterdir())
+    }
+    assert modes == {"s": 0o750, STORED: 0o640, MANIFEST: 0o640}
+
+
+def test_a_stream_is_prepared_once(tmp_path):
+    calls = []
+
+    def build():
+        calls.append(1)
+        return small_stream()
+
+    one, other = (prepared(tmp_path / "s", build) for _ in range(2))
+    assert calls == [1]
+    assert one.digest() == other.digest() == small_stream().digest()
+
+
+def test_a_damaged_stream_is_named_and_prepared_anew(tmp_path, capsys):
+    save_stream(small_stream(), tmp_path / "s")
+    before = files_below(tmp_path)
+    for damage in (lambda f: _flip(f / STORED, -1), lambda f: (f / MANIFEST).write_text("{")):
+        damage(tmp_path / "s")
+        assert prepared(tmp_path / "s", small_stream).digest() == small_stream().digest()
+        assert str(tmp_path / "s") in capsys.readouterr().err
+        assert files_below(tmp_path) == before
+
+
+def test_a_sound_stream_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
+    save_stream(small_stream(), tmp_path / "s")
+    monkeypatch.setattr(cache, "file_lock", None)
+    assert prepared(tmp_path / "s", small_stream).digest() == small_stream().digest()
+
+
+def test_loading_by_name(root, monkeypatch):
+    stream = load(DataConfig("synthetic", SMALL))
+    assert stream.digest() == synthetic.build(**SMALL).digest()
+    assert len(list(paths.streams().glob("[!.]*"))) == 1
+    assert paths.streams().is_relative_to(root)
+    monkeypatch.setattr(cache, "save_stream", None)  # a second time nothing is built
+    again = load(DataConfig("synthetic", dict(reversed(SMALL.items()))))
+    assert again.digest() == stream.digest()
+    monkeypatch.undo()
+    assert load(DataConfig("synthetic", {**SMALL, "seed": 1})).digest() != stream.digest()
+
+
+def test_the_content_of_the_files_decides_not_their_size_or_time(root, tmp_path):
+    file = tmp_path / "ratings.csv"
+    stars = ((1, 1, 1), (2, 3, 2), (3, 2, 3), (6, 4, 4), (7, 5, 5))  # item, stars, time
+    rows = [f"{u},{i + u % 2 * 10},{s}.0,{t}" for u in range(40, 80) for i, s, t in stars]
+    text = "userId,movieId,rating,timestamp\n" + "\n".join(rows) + "\n"
+    file.write_text(text)
+    config = DataConfig("ml-25m", {"path": str(file), "length": 3, "min_events": 2})
+    before, at, status = load(config), stored_at(config), file.stat()
+    file.write_text(text.replace("42,1,1.0,1", "42,3,1.0,1").replace("42,3,2.0,3", "42,1,2.0,3"))
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert (file.stat().st_size, file.stat().st_mtime_ns) == (status.st_size, status.st_mtime_ns)
+    assert stored_at(config) != at
+    assert load(config).digest() != before.digest()
+    copied = tmp_path / "copy"
+    copied.mkdir()
+    (copied / "ratings.csv").write_text(text)  # elsewhere, in a folder: the same content
+    there = DataConfig("ml-25m", {"path": copied, "length": 3, "min_events": 2})
+    assert stored_at(there) == at
+
+
+WRONG = [
+    ("mars", {}, "dataset: found 'mars', expected one of synthetic, "),
+    ("synthetic", {"users": 5}, "synthetic, users: found an unknown field"),
+    ("synthetic", {"n_users": "5"}, "synthetic, n_users: found '5', expected a valid integer"),
+    ("ml-1m", {"length": 2.5}, "ml-1m, length: found 2.5, expected a valid integer"),
+    ("ml-25m", {"path": "/no/where"}, r"ml-25m, path: found '/no/where' \(no such file\)"),
+    ("ml-25m", {"path": "a\0b"}, "ml-25m, path: found 'a.x00b'"),
+    ("ml-25m", {"path": 3}, "ml-25m, path: found 3, expected"),
+    ("ttl", {}, "ttl, path: found"),
+]
+
+
+@pytest.mark.parametrize(("dataset", "options", "message"), WRONG)
+def test_unknown_datasets_and_wrong_options(root, dataset, options, message):
+    with pytest.raises(DataError, match=message):
+        load(DataConfig(dataset, options))
+    assert not list(root.rglob("*.json"))
+
+
+def test_what_needs_no_download(root):
+    load(DataConfig("synthetic", SMALL))
+    assert [config.dataset for config in at_hand()] == ["synthetic", "complete-journey"]
+    (paths.streams() / "ml-1m-0123").mkdir()
+    assert [config.dataset for config in at_hand()][-1] == "ml-1m"
+    assert all(record.what and record.origin and record.terms for record in DATASETS.values())
