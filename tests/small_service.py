@@ -1,4 +1,4 @@
-"""A tiny listening service as files: thirty listeners, twelve songs, two later tasks and a third to come."""
+"""A tiny listening service as files: thirty listeners, twelve songs, three later tasks."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def write_plan(file: Path, content: dict | str) -> Path:
 
 
 def write_service(folder: Path) -> Path:
-    """Write the tables and plan.yaml; plays stand in no order, and two to eight belong to a user."""
+    """Write the tables and plan.yaml; plays stand in no order, two to eight belong to a user."""
     folder.mkdir()
     rng = np.random.default_rng(0)
     plays = [(u, SONGS[rng.integers(12)], t) for u in USERS for t in range(2 + int(u[1:]) % 7)]

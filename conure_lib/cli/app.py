@@ -1,4 +1,4 @@
-"""The command line with all its commands, and what ends one: an exit code, and one line if something is wrong."""
+"""The command line, and what ends a command: an exit code, and one line if something is wrong."""
 
 import contextlib
 import sys
@@ -7,30 +7,42 @@ import typer
 
 from conure_lib import paths
 from conure_lib.cli import datasets, models, study
-from conure_lib.cli.common import examples, one_line
+from conure_lib.cli.common import one_line
 from conure_lib.errors import ConureError
 
-HELP = f"""Continual user representations: a reproducible study, and user models of your own tables.
+HELP = f"""Continual user representations: a reproducible study, and models of your own tables.
 
-Commands write below ROOT, only where git ignores it: ROOT/artifacts (stages, models, streams, downloads),
-ROOT/results/local (tables, notebooks), ROOT/figures/local; publish alone changes committed results. ROOT is the
-environment variable CONURE_ROOT, else the checkout that the package lies in, else the current folder: now
-{paths.ROOT}."""
-EXIT_CODES = """
+Commands write below ROOT, only where git ignores it: ROOT/artifacts (stages, models, streams,
+downloads), ROOT/results/local (tables, notebooks), ROOT/figures/local; publish alone changes
+committed results. ROOT is the environment variable CONURE_ROOT, else the checkout that the package
+lies in, else the current folder: now {paths.ROOT}."""
+EXAMPLES = """\b
+examples:
+  conure data list
+  CONURE_ALLOW_WHEEL=1 conure data fetch ml-100k
+  conure data describe synthetic --option n_users=500 --json
+  conure run --tasks my_stream.yaml
+  conure export --model artifacts/models/my_stream --task T2 --out t2
+  conure embed --model artifacts/models/my_stream --task T2 --data plays.csv --out vectors.parquet
+  conure study  # complete-journey, one seed: a quarter of an hour
+  conure study --dataset ml-100k --profile standard --seeds 1,2 --workers 2
+  conure study --profile standard --results committed  # draws the reported results, trains nothing
+  conure reproduce --dataset complete-journey --seed 1
+  conure clean --what streams --dry-run
 
-exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was asked for, said in
-one line; 130 stopped, and the same command continues where it was"""
+exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was
+asked for, said in one line; 130 stopped, and the same command continues where it was"""
 
 app = typer.Typer(
     help=HELP,
-    epilog=examples("conure run --tasks my_stream.yaml", "conure study --workers 2") + EXIT_CODES,
+    epilog=EXAMPLES,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(datasets.app, name="data")
-for module in (models, study):
-    app.add_typer(module.app)
+app.add_typer(models.app)
+app.add_typer(study.app)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -11,27 +11,20 @@ from typer import Option
 from conure_lib.errors import ConfigError
 
 MAX_CHARACTERS = 1500  # of a message
-MAX_SEED = 2**31 - 1
 
 AsJson = Annotated[bool, Option("--json", help="JSON on stdout, and nothing else there.")]
-DatasetOptions = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
+Options = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
 Dataset = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
 Profile = Annotated[str, Option(metavar="NAME", help="smoke, quick or standard.")]
-Seed = Annotated[int, Option(min=0, max=MAX_SEED)]
 Seeds = Annotated[str, Option(metavar="N,N,...", help="In place of the profile's seeds.")]
-Workers = Annotated[int, Option(min=1, max=1024, help="Stages computed side by side.")]
+Count = Annotated[int, Option(min=1, max=1024)]
 Cluster = Annotated[
     str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler, in place of --workers.")
 ]
 
 
-def examples(*commands: str) -> str:
-    """Return the end of a command's help."""
-    return "\b\nexamples:\n" + "\n".join(f"  {command}" for command in commands)
-
-
 def one_line(message: object) -> str:
-    """Return a message that fits a terminal and does not steer it, whatever names and values it quotes."""
+    """Return a message that fits a terminal and does not steer it, whatever it quotes."""
     line = " ".join(str(message).split())
     if len(line) > MAX_CHARACTERS:
         half = MAX_CHARACTERS // 2
@@ -40,7 +33,7 @@ def one_line(message: object) -> str:
 
 
 def parse_options(pairs: list[str] | None) -> dict:
-    """Return ``--option`` pairs; a value that reads as JSON (a number, true, null) is taken so, else as text."""
+    """Return ``--option`` pairs; a value that reads as JSON (a number, true) is one, else text."""
     options = {}
     for pair in pairs or ():
         name, found, value = pair.partition("=")

@@ -5,21 +5,14 @@ from typing import Annotated
 
 from typer import Argument, Typer
 
-from conure_lib.cli.common import (
-    AsJson,
-    DatasetOptions,
-    examples,
-    parse_options,
-    print_json,
-    print_table,
-)
+from conure_lib.cli.common import AsJson, Options, parse_options, print_json, print_table
 
-app = Typer(help="List, fetch and describe datasets.", epilog=examples("conure data list"))
+app = Typer(help="List, fetch and describe datasets.")
 Name = Annotated[str, Argument(metavar="NAME")]
 NameOrPlan = Annotated[str, Argument(metavar="NAME|PLAN")]
 
 
-@app.command("list", epilog=examples("conure data list", "conure data list --json"))
+@app.command("list")
 def list_datasets(as_json: AsJson = False) -> None:
     """List the datasets: what they are, whose terms they have, and whether they are here."""
     from conure_lib.data.registry import DATASETS, at_hand
@@ -32,34 +25,26 @@ def list_datasets(as_json: AsJson = False) -> None:
     if as_json:
         return print_json(rows)
     for row in rows:
-        print(f"{row['name']:<17} {row['what']}")
-        print(f"{'':<17} from: {row['from']}{' (at hand)' if row['at_hand'] else ''}")
-        print(f"{'':<17} terms: {row['terms']}")
+        print(f"{row['name']:<17} {row['what']}{' (at hand)' if row['at_hand'] else ''}")
+        print(f"{'':<17} from: {row['from']}\n{'':<17} terms: {row['terms']}")
 
 
-@app.command(
-    epilog=examples(
-        "conure data fetch ml-25m",
-        "CONURE_ALLOW_WHEEL=1 conure data fetch ml-100k",
-        "conure data fetch ttl --option path=FOLDER",
-    )
-)
-def fetch(dataset: Name, option: DatasetOptions = None) -> None:
-    """Download and prepare a dataset below ROOT/artifacts: downloads are verified, terms are shown."""
+@app.command()
+def fetch(dataset: Name, option: Options = None) -> None:
+    """Download and prepare a dataset below ROOT/artifacts, verify it, and show its terms."""
     from conure_lib.config import DataConfig
     from conure_lib.data.registry import DATASETS, load, stored_at
 
     config = DataConfig(dataset, parse_options(option))
-    stream = load(config)
-    tasks = len(stream.tasks)
-    print(f"{stream.name}: {stream.n_users} users, {stream.n_items} items, {tasks} tasks")
-    print(f"terms: {DATASETS[dataset].terms}")
+    stream, terms = load(config), DATASETS[dataset].terms
+    sizes = f"{stream.n_users} users, {stream.n_items} items, {len(stream.tasks)} tasks"
+    print(f"{stream.name}: {sizes}\nterms: {terms}")
     print(f"digest {stream.digest()}, in {stored_at(config)}")
 
 
-@app.command(epilog=examples("conure data describe synthetic --option n_users=500 --json"))
-def describe(dataset: NameOrPlan, option: DatasetOptions = None, as_json: AsJson = False) -> None:
-    """Describe the tasks of a dataset, which is fetched where needed, or of a plan of your own tables."""
+@app.command()
+def describe(dataset: NameOrPlan, option: Options = None, as_json: AsJson = False) -> None:
+    """Describe the tasks of a dataset (fetched where needed) or of a plan of your own tables."""
     from conure_lib.config import DataConfig
     from conure_lib.data.registry import load
     from conure_lib.user_models.plan import SUFFIXES, read_plan

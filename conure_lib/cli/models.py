@@ -7,10 +7,8 @@ from typer import Option, Typer
 
 from conure_lib.cli.common import (
     AsJson,
-    DatasetOptions,
-    Seed,
-    Workers,
-    examples,
+    Count,
+    Options,
     parse_options,
     print_json,
     print_table,
@@ -20,7 +18,7 @@ from conure_lib.errors import ConfigError
 
 PLAN = """Train one user model on the tasks of your own tables, one after the other.
 
-The plan says which table is which task (YAML or JSON; files beside it, Parquet or CSV):
+The plan says which table is which task (YAML or JSON; the files are Parquet or CSV):
 
 \b
   events: plays.parquet                # columns user, item and, unless sorted, time: task T1
@@ -33,41 +31,30 @@ The plan says which table is which task (YAML or JSON; files beside it, Parquet 
   train: {T1: {epochs: 20}, "*": {learning_rate: 0.001}}
   prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks
 
-"*" means every task that is not named. Append a task and run again: what is learned already is found, not trained
-again, and stays as it was to the last bit. A stopped run continues where it was."""
-
+"*" means every task that is not named. Append a task and run again: what is learned already is
+found, not trained again, and stays as it was to the last bit. A stopped run continues where it was.
+"""
 app = Typer()
 PlanFile = Annotated[Path, Option(metavar="FILE", help="The plan.")]
-RunFolder = Annotated[
-    Path | None, Option(metavar="FOLDER", help="Unless ROOT/artifacts/models/NAME.")
-]
+RunFolder = Annotated[Path | None, Option(help="Unless given: ROOT/artifacts/models/NAME.")]
 Method = Annotated[str, Option(help="Another one is measured only; it leaves no model.")]
-Model = Annotated[Path, Option(metavar="FOLDER", help="What conure run wrote.")]
+Model = Annotated[Path, Option(metavar="FOLDER", help="What conure run wrote, or a stage.")]
 Task = Annotated[str, Option(metavar="NAME", help="One that the model has learned.")]
 Folder = Annotated[Path, Option(metavar="FOLDER", help="A new one, or an earlier export.")]
+Format = Literal["safetensors", "torch-export"]  # the latter adds program.pt2
+Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence of the program.")]
+Events = Annotated[str, Option(metavar="FILE|NAME", help="Events, a plan, or a dataset's name.")]
 VectorFile = Annotated[Path, Option(metavar="FILE", help="Ends in .parquet.")]
-Format = Annotated[
-    Literal["safetensors", "torch-export"], Option(help="torch-export adds program.pt2.")
-]
-Length = Annotated[
-    int | None, Option(min=1, max=2**16, help="Items per sequence of the program; as trained.")
-]
-Events = Annotated[
-    str, Option(metavar="FILE|NAME", help="Events, a plan, or a dataset (its users are 0, 1, ...).")
-]
 
 
-@app.command(
-    help=PLAN,
-    epilog=examples("conure run --tasks my_stream.yaml --out model --seed 2 --json > results.json"),
-)
+@app.command(help=PLAN)
 def run(
     tasks: PlanFile,
     out: RunFolder = None,
-    seed: Seed = 1,
-    workers: Workers = 1,
+    seed: int = 1,
+    workers: Count = 1,
     method: Method = "Conure",
-    device: Literal["cpu", "cuda"] = "cpu",
+    device: str = "cpu",
     as_json: AsJson = False,
 ) -> None:
     """Train what is new in a plan, and show each task's result beside that of popularity."""
@@ -90,16 +77,16 @@ def run(
 
 def _row(task: dict) -> dict:
     row = {name: task[name] for name in ("task", "what", "metric", "value", "popularity", "n")}
-    epochs = [f"{action} {at['best']} of {at['of']}" for action, at in task["epochs"].items()]
     row |= {name: f"{row[name]:.4f}" for name in ("value", "popularity")}
+    epochs = [f"{action} {at['best']} of {at['of']}" for action, at in task["epochs"].items()]
     row |= {"best epoch": ", ".join(epochs) or "none"}
-    if task["owned"] is None:
-        return row
-    owned = f"{task['owned']:,} ({task['owned_share']:.0%})"
-    return row | {"weights owned": owned, "free then": f"{task['free_share']:.0%}"}
+    if task["owned"] is not None:
+        row |= {"weights owned": f"{task['owned']:,} ({task['owned_share']:.0%})"}
+        row |= {"free then": f"{task['free_share']:.0%}"}
+    return row
 
 
-@app.command(epilog=examples("conure export --model artifacts/models/my_stream --task T2 --out t2"))
+@app.command()
 def export(
     model: Model,
     task: Task,
@@ -108,13 +95,13 @@ def export(
     length: Length = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write the plain model of one task for use elsewhere, and check that it gives the same outputs."""
+    """Write one task's plain model (torch-export: and program.pt2) and check its outputs."""
     from conure_lib.training.determinism import torch_threads
-    from conure_lib.user_models.export import export as export_task
-    from conure_lib.user_models.export import open_saved
+    from conure_lib.user_models import export as exporting
 
     with torch_threads(1):
-        made = export_task(open_saved(model, task), out, format == "torch-export", length)
+        saved = exporting.open_saved(model, task)
+        made = exporting.export(saved, out, format == "torch-export", length)
     if as_json:
         return print_json(made)
     for file, difference in made["largest_difference"].items():
@@ -123,19 +110,14 @@ def export(
     print_written(*(Path(made["folder"], file) for file in made["files"]))
 
 
-@app.command(
-    epilog=examples(
-        "conure embed --model artifacts/models/my_stream --task T2 --data plays.csv --out v.parquet",
-        "conure embed --model artifacts/stages/ID --task T1 --data complete-journey --out v.parquet",
-    )
-)
+@app.command()
 def embed(
     model: Model,
     task: Task,
     data: Events,
     out: VectorFile,
-    threads: Workers = 1,
-    option: DatasetOptions = None,
+    threads: Count = 1,
+    option: Options = None,
     as_json: AsJson = False,
 ) -> None:
     """Write one vector per user, as a task of a trained model sees them, to a Parquet file."""
@@ -156,10 +138,8 @@ def embed(
             done = embed_table(saved, read_plan(data).tables()[0] if is_plan else data, out)
     if as_json:
         return print_json(done | {"file": str(out.absolute())})
-    unknown = f"{done['unknown_events']} events of unknown items"
-    print(
-        f"{done['users']} users; left out: {done['left_out']} users with too few events, {unknown}"
-    )
+    left_out = f"{done['left_out']} users with too few events, {done['unknown_events']} events"
+    print(f"{done['users']} users; left out: {left_out} of unknown items")
     for note in done["notes"]:
         print(note)
     print_written(out)

@@ -1,4 +1,4 @@
-"""A trained model's folder, and what other systems take out of it: a task's plain model, and vectors of users."""
+"""What other systems take out of a trained model: a task's plain model, and vectors of users."""
 
 import os
 import re
@@ -27,8 +27,7 @@ from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import last_vectors
 
 MODEL, WEIGHTS, PROGRAM = "model.json", "model.safetensors", "program.pt2"
-STREAM, METRICS = "stream.json", "metrics.json"
-NAMES = "names.{}.parquet"  # ids of the items, and of each task's labels
+STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
 OURS = re.compile(rf"{MODEL}|{WEIGHTS}|{PROGRAM}|{STREAM}|{METRICS}|names\.\w+\.parquet")
 MAX_DIFFERENCE = 1e-5  # of a program's outputs and the model's; so far they were equal bit by bit
 BATCH_SIZES = (1, 2, 7, 64)  # on which exported models are compared
@@ -36,7 +35,7 @@ USERS_AT_ONCE = 4096  # whose vectors are in memory
 
 
 class StreamFacts(BaseModel, strict=True):
-    """What stream.json says that embedding needs: how sequences were cut, the tables' column names."""
+    """What stream.json says that embedding needs: how sequences were cut, the tables' columns."""
 
     length: Length
     min_events: int
@@ -48,12 +47,8 @@ class TaskModel(nn.Module):
 
     Parameters
     ----------
-    model
-        The task's plain model, as ``ContinualModel.for_task`` gives it.
-    task
-        The task's name.
-    is_first
-        Whether it is the sequence task T1, which has no separator behind its sequences.
+    model, task, is_first
+        The task's plain model; its name; whether it is T1, which has no separator.
     folder, facts
         Where it was saved, and what is known of its stream if ``conure run`` saved it.
     """
@@ -71,12 +66,12 @@ class TaskModel(nn.Module):
         self.task, self.is_first, self.folder, self.facts = task, is_first, folder, facts
 
     def vectors(self, sequences: Tensor, prefix: int = 0) -> Tensor:
-        """Return user vectors float32 [B, k] for item ids int64 [B, L] that begin with ``prefix`` paddings."""
+        """Return user vectors [B, k] for item ids [B, L] that begin with ``prefix`` paddings."""
         model = self.model
         return (model.last_hidden if self.is_first else model.user_vectors)(sequences, prefix)
 
     def forward(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
-        """Return user vectors float32 [B, k] and scores float32 [B, n_labels] for item ids int64 [B, L]."""
+        """Return user vectors [B, k] and scores [B, n_labels] for item ids int64 [B, L]."""
         vectors = self.vectors(sequences)
         return vectors, self.output(vectors)
 
@@ -98,8 +93,8 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
     ConfigError
         If the model has not learned the task.
     """
-    folder = Path(folder)
-    learner, facts = ContinualModel.load(folder), None
+    folder, facts = Path(folder), None
+    learner = ContinualModel.load(folder)
     if task not in learner.tasks:
         known = ", ".join(learner.tasks) or "none"
         raise ConfigError(f"{folder}: found no task {task!r}, expected one of {known} (--task)")
@@ -114,7 +109,7 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
 def export(
     saved: TaskModel, out: str | Path, program: bool = False, length: int | None = None
 ) -> dict:
-    """Write a task's plain model as a folder: model.safetensors, model.json, ids of items and labels.
+    """Write a task's plain model as a folder: model.safetensors, model.json, ids of its labels.
 
     The files are read again and must give the same outputs, bit for bit.
 
@@ -125,16 +120,16 @@ def export(
     out
         A new or empty folder, or an earlier export, which is replaced.
     program
-        Also write program.pt2, what ``torch.export`` makes of ``TaskModel`` for any number of sequences of
-        ``length`` items, padded with 0 on the left. Its format is PyTorch's own, whose loader uses pickle: nothing
-        in this library reads such a file but the check here, which has just written it.
+        Also write program.pt2, what ``torch.export`` makes of ``TaskModel`` for any number of
+        sequences of ``length`` items, padded with 0 on the left. Its loader in PyTorch uses pickle:
+        nothing in this library reads such a file but the check here, which just wrote it.
     length
         Items per sequence of the program; as in training unless given.
 
     Returns
     -------
     dict
-        ``folder``, ``files``, facts of the task, and ``largest_difference`` of the outputs per file.
+        ``folder``, ``files``, facts of the task, ``largest_difference`` of the outputs per file.
 
     Raises
     ------
@@ -146,7 +141,7 @@ def export(
     length = length or (saved.facts.length if saved.facts else None)
     if length is None and program:
         raise ConfigError(f"{saved.folder}: found no length of sequences, expected --length N")
-    out = replaceable_folder(out, MODEL, lambda found: "exported" in found, "conure export")
+    out = replaceable(out, lambda old: "exported" in read_json(old / MODEL), "conure export")
     facts = {"task": saved.task, "is_first": saved.is_first, "length": length or 2}
     with atomic_folder(out) as part:
         save_model(saved.model, part, about={"exported": facts})
@@ -154,32 +149,29 @@ def export(
             if (saved.folder / name).is_file():
                 shutil.copy(saved.folder / name, part)
         again = load_model(part)[0].requires_grad_(False)
-        copies = {WEIGHTS: TaskModel(again, saved.task, saved.is_first)}
+        copies = {WEIGHTS: (TaskModel(again, saved.task, saved.is_first), 0.0)}
         if program:
             _write_program(saved, facts["length"], part / PROGRAM)
-            copies[PROGRAM] = torch.export.load(part / PROGRAM).module()
-        largest = {
-            name: largest_difference(saved, copy, facts["length"]) for name, copy in copies.items()
-        }
-        for name, bound in {WEIGHTS: 0.0, PROGRAM: MAX_DIFFERENCE}.items():
-            if not largest.get(name, 0.0) <= bound:
-                found = f"found outputs that differ by {largest[name]}, expected at most {bound}"
-                raise VerificationError(f"{out / name}: {found}")
+            copies[PROGRAM] = torch.export.load(part / PROGRAM).module(), MAX_DIFFERENCE
+        differences = {}
+        for name, (copy, bound) in copies.items():
+            differences[name] = found = largest_difference(saved, copy, facts["length"])
+            if not found <= bound:
+                expected = f"found outputs that differ by {found}, expected at most {bound}"
+                raise VerificationError(f"{out / name}: {expected}")
         files = sorted(file.name for file in part.iterdir())
         shutil.rmtree(out, ignore_errors=True)
     facts |= {"folder": str(out), "from": str(saved.folder.absolute()), "files": files}
-    return facts | {"largest_difference": largest}
+    return facts | {"largest_difference": differences}
 
 
 def largest_difference(model: TaskModel, other: nn.Module, length: int) -> float:
-    """Return the largest difference of any output on random sequences; 0.0 means equal to the last bit."""
+    """Return the largest difference of outputs on random sequences; 0.0 means the same bits."""
     largest = 0.0
     for size in BATCH_SIZES:
         sequences = _random(model.model.n_items, size, length)
         for ours, theirs in zip(model(sequences), other(sequences), strict=True):
-            if not torch.equal(
-                ours, theirs
-            ):  # equal but for the sign of a zero: at least the tiniest
+            if not torch.equal(ours.view(torch.int32), theirs.view(torch.int32)):
                 tiny = torch.finfo(ours.dtype).tiny
                 largest = max(largest, tiny, float((ours - theirs).abs().max()))
     return largest
@@ -197,15 +189,16 @@ def embed_table(
     events
         Parquet or CSV with the columns that the model was trained on.
     out
-        A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table), ``vector`` (list of k float32).
+        A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table), ``vector``
+        (list of k float32).
     batch
         Users whose vectors are in memory at a time.
 
     Returns
     -------
     dict
-        ``users``; ``left_out``, users with fewer known events than training demanded; ``unknown_events``, events
-        of items that the model does not know; ``notes``, what is doubtful about the table, one line each.
+        ``users``; ``left_out``, users with fewer known events than training demanded;
+        ``unknown_events``, of items that the model does not know; ``notes`` on the table.
 
     Raises
     ------
@@ -217,8 +210,8 @@ def embed_table(
     out = _vector_file(out)
     items, facts, known = read_items(saved.folder), saved.facts, saved.model.n_items
     if facts is None or len(items) != known:
-        found = f"found {len(items)} items of an unknown stream, expected the model's {known}"
-        raise DataError(f"{saved.folder}: {found} and stream.json; run conure run again")
+        expected = f"expected {known} and {STREAM}; run conure run again"
+        raise DataError(f"{saved.folder}: found {len(items)} ids of items, {expected}")
     latest = latest_windows(events, items, facts.length, facts.min_events, facts.columns)
     _write_vectors(saved, latest.users, latest.sequences, out, batch)
     counts = {"users": len(latest.users), "left_out": latest.few}
@@ -228,14 +221,14 @@ def embed_table(
 def embed_stream(
     saved: TaskModel, stream: TaskStream, out: str | Path, batch: int = USERS_AT_ONCE
 ) -> dict:
-    """Write a vector per user of a prepared dataset, whose users are rows of its user table: 0, 1, ...
+    """Write a vector per user of a prepared dataset, whose users are rows of its table: 0, 1, ...
 
     Parameters
     ----------
     saved
         From ``open_saved``, of a stage's folder.
     stream
-        The dataset that the model was trained on; DataError if it was another, as far as the folder tells.
+        What the model was trained on; DataError if that was another, as far as the folder tells.
     out, batch
         As in ``embed_table``, like what is returned and raised.
     """
@@ -245,21 +238,23 @@ def embed_stream(
     except (OSError, ValueError, LookupError, TypeError):
         trained_on = stream.digest()
     if (saved.model.n_items, trained_on) != (stream.n_items, stream.digest()):
-        expected = f"expected one trained on {stream.name} with this digest: {stream.digest()[:12]}"
-        raise DataError(f"{saved.folder}: found a model of another stream, {expected} (--option)")
+        expected = (
+            f"expected one trained on {stream.name}, digest {stream.digest()[:12]} (--option)"
+        )
+        raise DataError(f"{saved.folder}: found a model of another stream, {expected}")
     users, sequences = np.arange(stream.n_users), stream.sequences[stream.input_rows]
     _write_vectors(saved, users, sequences, out, batch)
     return {"users": stream.n_users, "left_out": 0, "unknown_events": 0, "notes": []}
 
 
 def save_names(names: Names, folder: Path) -> None:
-    """Write the ids of items and labels, as in the tables, in the order of their numbers; no users' ids."""
+    """Write the ids of items and labels, in the order of their numbers; no users' ids."""
     for what, ids in {"items": names.items, **names.labels}.items():
         pq.write_table(pa.table({"id": pa.array(ids)}), folder / NAMES.format(what))
 
 
 def read_items(folder: Path) -> np.ndarray:
-    """Return the ids of the items in the order of their numbers; raises DataError if they are not there."""
+    """Return the ids of the items in the order of their numbers; raises DataError."""
     file = folder / NAMES.format("items")
     try:
         return pq.read_table(file, columns=["id"])["id"].to_pandas().to_numpy()
@@ -268,46 +263,37 @@ def read_items(folder: Path) -> np.ndarray:
         raise DataError(f"{file}: found {found}, expected ids as conure run writes them") from error
 
 
-def replaceable_folder(
-    folder: str | Path, file: str, is_same: Callable[[dict], bool], maker: str
-) -> Path:
-    """Return a folder to write, a link's target in its place, if nothing but an earlier copy is lost.
+def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) -> Path:
+    """Return a path to write to, a link's target in its place, if nothing but an old copy is lost.
 
-    It is new, empty, or holds our own files alone, of which ``is_same`` recognises ``file`` as written by the same
-    command (``maker``): so no command replaces its own input, whatever the paths look like. Raises ConfigError.
+    It is new, or an empty folder, or ``is_same`` recognises what the same command wrote (a folder:
+    with nothing else in it). So no command replaces its own input, whatever the paths look like.
     """
-    expected = f"expected a new folder or what {maker} wrote there before (--out)"
-    if problem := path_problem(folder):
-        raise ConfigError(f"{str(folder)[:80]!r}: found {problem}, {expected}")
-    folder = Path(folder).resolve()
-    above = next(parent for parent in (folder, *folder.parents) if parent.exists())
-    if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-        raise ConfigError(f"{above}: found a file or no permission to write, {expected}")
-    names = sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
-    if foreign := [name for name in names if not OURS.fullmatch(name)]:
-        raise ConfigError(f"{folder}: found {foreign[0]!r}, {expected}")
-    try:
-        if not names or is_same(read_json(folder / file)):
-            return folder
-    except (OSError, ValueError, LookupError, TypeError):  # not what we wrote
-        pass
-    raise ConfigError(f"{folder}: found a model or results of another kind, {expected}")
+    problem, path = path_problem(out), Path(out)
+    if not problem:
+        path = path.resolve()
+        above = next(parent for parent in path.parents if parent.exists())
+        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
+        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
+            problem = f"no folder to write to in {above}"
+        elif foreign := [name for name in sorted(names) if not OURS.fullmatch(name)]:
+            problem = repr(foreign[0])
+        elif names or path.is_file():
+            try:
+                problem = "" if is_same(path) else "something else"
+            except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
+                problem = "something else"
+    if problem:
+        expected = f"expected a new name or what {maker} wrote there (--out)"
+        raise ConfigError(f"{str(path)[:200]}: found {problem}, {expected}")
+    return path
 
 
 def _vector_file(out: str | Path) -> Path:
-    """Return the file to write if it is new or holds vectors: no input can be such a file."""
-    out, found = Path(out), path_problem(out)
-    if not found and (out.suffix != ".parquet" or out.is_dir()):
-        found = "another kind of name"
-    if not found and out.exists():
-        try:
-            found = "" if pq.read_schema(out).names == ["user", "vector"] else "another table"
-        except (pa.ArrowException, OSError):
-            found = "another file"
-    if found:
-        expected = "expected a new .parquet file, or vectors written before (--out)"
-        raise ConfigError(f"{str(out)[:200]}: found {found}, {expected}")
-    return out.resolve()
+    if Path(out).suffix != ".parquet" or Path(out).is_dir():
+        raise ConfigError(f"{str(out)[:200]}: expected the name of a .parquet file (--out)")
+    columns = ["user", "vector"]
+    return replaceable(out, lambda old: pq.read_schema(old).names == columns, "conure embed")
 
 
 def _write_vectors(

@@ -1,9 +1,9 @@
-"""A plan: the YAML or JSON file that says which of a user's own tables are which task, and how to train them."""
+"""A plan: a YAML or JSON file that says which of a user's own tables are which task."""
 
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -31,9 +31,10 @@ PLAN_IN_FOLDER = "tasks.json"
 SUFFIXES = (".yaml", ".yml", ".json")
 MAX_VALUES = 100_000  # of a YAML file, what its aliases repeat included
 
-# For small data, some hundred to some ten thousand users: a narrow network of two blocks (it sees 31 events
-# back); small batches, so that there are enough steps; many epochs, of which early stopping takes what it needs.
-# T1 keeps 30% of the weights, each later task 20% of what is free: after six tasks 23% are still free.
+# For small data, some hundred to some ten thousand users: a narrow network of two blocks, which
+# sees 31 events back; small batches, so that there are enough steps; many epochs, of which early
+# stopping takes what it needs. T1 keeps 30% of the weights, each later task 20% of what is free:
+# after six tasks 23% are still free.
 MODEL = ModelConfig(width=32, dilations=(1, 4))
 SEQUENCE = TrainConfig(epochs=30, learning_rate=0.01, batch_size=64, patience=3)
 RANKING = replace(SEQUENCE, learning_rate=0.005, batch_size=128, labels_per_user=4)
@@ -42,25 +43,14 @@ TRAIN = {"sequence": SEQUENCE, "ranking": RANKING, "classification": CLASSIFICAT
 RETRAIN, PRUNE = {"epochs": 5}, {"T1": 0.7, "*": 0.8}
 
 
-def _inside_folder(file: str, info: ValidationInfo) -> str:
-    path = info.context["folder"] / file
-    if problem := path_problem(path):
-        raise ValueError(f"found {file[:80]!r} ({problem}), expected the name of a file")
-    if not path.resolve().is_relative_to(info.context["folder"].resolve()):
-        raise ValueError(f"found {file!r}, expected a file in the plan's folder or below it")
-    return file
-
-
-def _free_name(name: str) -> str:
+def _not_taken_by_torch(name: str) -> str:
     if hasattr(nn.ModuleDict(), name):
         raise ValueError(f"found {name!r}, which PyTorch uses itself; expected another name")
     return name
 
 
-TableFile = Annotated[str, AfterValidator(_inside_folder)]
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,59}$"), AfterValidator(_free_name)]
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,59}$"), AfterValidator(_not_taken_by_torch)]
 PlanName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,59}$")]
-Ratio = Annotated[float, Field(gt=0, lt=1)]
 
 
 class _Entry(BaseModel):
@@ -72,7 +62,7 @@ class PlannedTask(_Entry):
 
     name: TaskName
     kind: Literal["ranking", "classification"]
-    file: TableFile
+    file: str
     title: str | None = None
     columns: dict[Literal["user", "label"], str] = {}
 
@@ -82,26 +72,26 @@ class Plan(_Entry):
 
     Attributes
     ----------
-    name : str
-        What the run is called; the file's name (that of the folder of a ``tasks.json``) unless given.
-    events, title : str
-        The table of T1 (columns user, item and, unless its rows are in time order, time); what T1 is.
-    tasks : list of PlannedTask
+    name
+        What the run is called; the file's name (that of a ``tasks.json``'s folder) unless given.
+    events, title
+        The table of T1: columns user, item and, unless its rows are in order, time; what it is.
+    tasks
         The later tasks in the order in which they are learned.
-    columns : dict
+    columns
         What the tables call user, item, time and label, where they do not call them so.
-    options : dict
+    options
         How the stream is made (see ``from_tables``).
-    model, train, retrain, prune : dict
-        What differs from the defaults: fields of ``ModelConfig``; fields of ``TrainConfig`` per task; fields of
-        ``TrainConfig`` when retraining; the share of weights to give back per task. ``"*"`` means every task
-        that is not named.
-    retrain_rate : float
+    model, train, retrain, prune
+        What differs from the defaults: fields of ``ModelConfig``; of ``TrainConfig`` per task; of
+        ``TrainConfig`` when retraining; the share of weights to give back per task. ``"*"`` means
+        every task that is not named.
+    retrain_rate
         The learning rate of retraining relative to that of training.
     """
 
     name: PlanName
-    events: TableFile
+    events: str
     tasks: Annotated[list[PlannedTask], Field(max_length=MAX_TASKS - 1)]
     title: str = "events in time order"
     columns: dict[Literal["user", "item", "time", "label"], str] = {}
@@ -110,7 +100,7 @@ class Plan(_Entry):
     train: dict[str, dict[str, Any]] = {}
     retrain: dict[str, Any] = {}
     retrain_rate: float = 0.3
-    prune: dict[str, Ratio] = {}
+    prune: dict[str, float] = {}
     _file: Path = PrivateAttr()
 
     @field_validator("train", "prune")
@@ -122,12 +112,11 @@ class Plan(_Entry):
         return settings
 
     def tables(self) -> list[Path]:
-        """Return the paths of the events and of each task's labels."""
-        files = [self.events, *(task.file for task in self.tasks)]
-        return [(self._file.parent / file).resolve() for file in files]
+        """Return the paths of the events and of each task's labels, seen from the plan's folder."""
+        return [self._file.parent / file for file in (self.events, *(t.file for t in self.tasks))]
 
     def stream(self) -> TaskStream:
-        """Read the tables and return their task stream; raises DataError that names file, column and row."""
+        """Read the tables and return their stream; raises DataError that names file and column."""
         events, *files = self.tables()
         labels = [
             LabelTable(task.name, task.kind, task.title or task.name, file, task.columns)
@@ -137,24 +126,28 @@ class Plan(_Entry):
         return from_tables(events, labels, title=self.title, columns=columns, **self.options)
 
     def study_config(self, seed: int = 1, device: str = "cpu") -> StudyConfig:
-        """Return the settings of training; raises ConfigError for one that does not exist or cannot be used."""
+        """Return the settings of training; raises ConfigError for one that cannot be used."""
         kinds = {"T1": "sequence"} | {task.name: task.kind for task in self.tasks}
-        shared, train = self.train.get("*", {}), {"*": RANKING}
+        train = {"*": RANKING}
         for task, kind in kinds.items():
-            given = shared | self.train.get(task, {})
+            given = self.train.get("*", {}) | self.train.get(task, {})
             train[task] = self._changed(TRAIN[kind], given, f"train of {task}")
         self._changed(RANKING, self.retrain, "retrain")
-        return StudyConfig(
-            profile="own",
-            data=DataConfig("own-tables"),
-            model=self._changed(MODEL, self.model, "model"),
-            train=train,
-            retrain=RETRAIN | self.retrain,
-            retrain_rate=self.retrain_rate,
-            prune=self.prune if "*" in self.prune else PRUNE | self.prune,
-            seeds=(seed,),
-            device=device,
-        )
+        model = self._changed(MODEL, self.model, "model")
+        try:
+            return StudyConfig(
+                profile="own",
+                data=DataConfig("own-tables"),
+                model=model,
+                train=train,
+                retrain=RETRAIN | self.retrain,
+                retrain_rate=self.retrain_rate,
+                prune=self.prune if "*" in self.prune else PRUNE | self.prune,
+                seeds=(seed,),
+                device=device,
+            )
+        except ConfigError as error:
+            raise ConfigError(f"{self._file}: {error}") from error
 
     def _changed(self, settings: Any, given: dict, place: str) -> Any:
         values = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
@@ -169,18 +162,14 @@ def read_plan(path: str | Path) -> Plan:
 
     Parameters
     ----------
-    path : str or Path
+    path
         A ``.yaml``, ``.yml`` or ``.json`` file, or a folder that holds ``tasks.json``.
-
-    Returns
-    -------
-    Plan
 
     Raises
     ------
     DataError, ConfigError
-        For what is no plan, and for a setting of training that is unknown or has a value that it does not take.
-        One line: file, field, what was found and what is expected.
+        For what is no plan, and for a setting of training that cannot be used. One line: file,
+        field, what was found and what is expected.
 
     Examples
     --------
@@ -191,13 +180,15 @@ def read_plan(path: str | Path) -> Plan:
         raise DataError(f"{str(file)[:80]!r}: found {problem}, expected the path of a plan")
     if file.is_dir():
         file /= PLAN_IN_FOLDER
-    default = file.resolve().parent.name if file.name == PLAN_IN_FOLDER else file.stem
+    name = file.resolve().parent.name if file.name == PLAN_IN_FOLDER else file.stem
     try:
         if file.suffix not in SUFFIXES:
             raise ValueError("another kind of file")
-        content = read_json(file) if file.suffix == ".json" else _from_yaml(read_text(file))
-        content = {"name": default} | content if isinstance(content, dict) else content
-        plan = Plan.model_validate(content, context={"folder": file.parent})
+        is_json = file.suffix == ".json"
+        content = read_json(file) if is_json else yaml.load(read_text(file), Loader=_Loader)
+        plan = Plan.model_validate(
+            {"name": name} | content if isinstance(content, dict) else content
+        )
     except ValidationError as error:
         raise DataError(explain(error, str(file))) from error
     except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
@@ -210,9 +201,9 @@ def read_plan(path: str | Path) -> Plan:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads YAML 1.2's plain values: ``012``, ``no`` and ``2024-01-01`` are text, ``1e-3`` is a number."""
+    """Reads YAML 1.2's plain values: ``012`` and ``no`` are text, ``1e-3`` is a number."""
 
-    yaml_implicit_resolvers: dict = {}
+    yaml_implicit_resolvers: ClassVar[dict] = {}
     values = 0
 
     def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
@@ -228,9 +219,8 @@ class _Loader(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
         """Refuse a key that occurs twice, where YAML would silently take the last one."""
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if len(set(keys)) < len(keys):
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise yaml.MarkedYAMLError(problem=f"the key {twice!r} twice")
+        if twice := [key for key in keys if keys.count(key) > 1]:
+            raise yaml.MarkedYAMLError(problem=f"the key {twice[0]!r} twice")
         return super().construct_mapping(node, deep)
 
 
@@ -242,7 +232,3 @@ _PLAIN_VALUES = {
 }
 for _tag, _pattern in _PLAIN_VALUES.items():
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), None)
-
-
-def _from_yaml(text: str) -> object:
-    return yaml.load(text, Loader=_Loader)

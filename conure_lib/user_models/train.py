@@ -1,7 +1,8 @@
-"""From a plan to a trained user model: the study, what came of it, and the check that nothing was forgotten.
+"""From a plan to a trained user model, with the check that nothing was forgotten.
 
-A task that is appended to the plan is learned on top of what is there: a stage of a growing stream depends on the
-stream up to its own task, so those of the earlier tasks keep their ids, are found, and are not trained again.
+A task that is appended to the plan is learned on top of what is there: a stage of a growing stream
+depends on the stream up to its own task, so those of the earlier tasks keep their ids, are found,
+and are not trained again.
 """
 
 import json
@@ -14,18 +15,18 @@ import torch
 from conure_lib import paths
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, StorageError, VerificationError
-from conure_lib.files import atomic_folder
+from conure_lib.files import atomic_folder, read_json
 from conure_lib.methods import COMPARED
 from conure_lib.methods.actions import logits_digest, weights_digest
 from conure_lib.pipeline import provenance
 from conure_lib.study.study import Run, Study
 from conure_lib.training.determinism import repeatable, torch_threads
-from conure_lib.user_models.export import METRICS, STREAM, replaceable_folder, save_names
+from conure_lib.user_models.export import METRICS, STREAM, replaceable, save_names
 from conure_lib.user_models.plan import Plan
 
 
 def default_folder(plan: Plan, method: str = "Conure") -> Path:
-    """Return where a run is written unless told otherwise: artifacts/models/NAME, or NAME-METHOD."""
+    """Return where a run is written by default: artifacts/models/NAME, or NAME-METHOD."""
     return paths.models() / (plan.name if method == "Conure" else f"{plan.name}-{method}")
 
 
@@ -39,9 +40,9 @@ def run(
 ) -> dict:
     """Train what is not trained yet and write the model's folder.
 
-    The folder holds, for Conure, the model after the last task (model.safetensors, model.json), and for every method
-    the stream in words (stream.json), the ids of items and labels (names.*.parquet) and metrics.json. The stages
-    are kept below artifacts/stages, where the next run finds them.
+    The folder holds the stream in words (stream.json), the ids of items and labels
+    (names.*.parquet), metrics.json and, for Conure, the model after the last task
+    (model.safetensors, model.json). The stages stay below artifacts/stages for the next run.
 
     Parameters
     ----------
@@ -61,14 +62,14 @@ def run(
     Returns
     -------
     dict
-        The content of metrics.json: ``tasks`` (per task the metric on the test part beside popularity's, epochs,
-        owned weights), ``unchanged`` (tasks whose weights and logits are those of when they were learned, bit by
-        bit), ``notes`` (one line each: rows dropped, warnings), ``environment``.
+        The content of metrics.json: ``tasks`` (each with its metric on the test part, popularity's,
+        epochs, owned weights), ``unchanged`` (tasks whose weights and logits are those of when they
+        were learned, bit by bit), ``notes`` (rows dropped, warnings), ``environment``.
 
     Raises
     ------
     ConfigError, DataError, StorageError
-        For all that can be known before the first stage: settings, folder, device, tables, free disk.
+        Before the first stage, for settings, folder, device, tables and free disk.
     VerificationError
         If owners, weights or logits of an earlier task are not what they were.
     """
@@ -77,7 +78,7 @@ def run(
     if device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device: found no CUDA device here, expected one; or use cpu")
     config, maker = plan.study_config(seed, device), f"conure run with {method}"
-    folder = replaceable_folder(folder, METRICS, lambda found: found["method"] == method, maker)
+    folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
     with repeatable(device):  # what it demands is demanded here, before tables are read
         study = Study(config, stream=plan.stream(), growing=True)
     chosen, popularity = study.run(method, seed), study.run("Popularity", seed)
@@ -109,7 +110,7 @@ def run(
 
 
 def summary(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict:
-    """Return a task's row: metric on the test part with popularity's, epochs, and who owns how many weights."""
+    """Return a task's row: its metric and popularity's, epochs, and who owns how many weights."""
     stage = chosen.stages[task]
     record, epochs = stage.record(), {}
     (measured,) = (row for row in record["metrics"] if row["measure"] == task)
@@ -131,16 +132,16 @@ def summary(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict
 
 
 def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
-    """Return the run's tasks once it is sure that the last model is, for each, the one that learned it.
+    """Return the run's tasks, for each of which the last model is the one that learned it.
 
-    Judged by owners and weights, bit by bit from the checkpoints, and by logits computed here by one process, so
-    that it does not matter on which processor a task was learned. Raises VerificationError.
+    Judged by owners and weights, bit by bit from the checkpoints, and by logits computed here by
+    one process: it does not matter where a task was learned. Raises VerificationError.
     """
     now = list(chosen.stages.values())[-1].model()
     for number, (task, stage) in enumerate(chosen.stages.items(), start=1):
         then = stage.model()
-        owners = {name: o.masked_fill(o > number, 0) for name, o in now.owners.items()}
         old, new = then.for_task(task), now.for_task(task)
+        owners = {name: o.masked_fill(o > number, 0) for name, o in now.owners.items()}
         with torch_threads(1):
             logits = [logits_digest(model, stream, task) for model in (old, new)]
         same = {
@@ -149,15 +150,13 @@ def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
             "logits": logits[0] == logits[1],
         }
         if changed := [what for what, is_same in same.items() if not is_same]:
-            found = (
-                f"the {' and '.join(changed)} of {task} are not what they were when it was learned"
-            )
+            found = f"found other {' and '.join(changed)} of {task} than when it was learned"
             raise VerificationError(f"{stage.id}: {found}")
     return list(chosen.stages)
 
 
 def processor_notes(chosen: Run) -> list[str]:
-    """Return one line that says which tasks were learned on which kind of processor, if there are several."""
+    """Return a line on which kind of processor learned which tasks, if there are several."""
     kinds: dict[str, list[str]] = {}
     for task, stage in chosen.stages.items():
         kinds.setdefault(provenance.kind(stage.environment()), []).append(task)

@@ -1,4 +1,4 @@
-"""Commands: their help, what a mistake or a failure says, the datasets, the study, what is cleaned, completion."""
+"""Commands: help, what a mistake or a failure says, datasets, the study, cleaning, completion."""
 
 import json
 import os
@@ -37,14 +37,18 @@ def test_there_are_the_commands_that_are_documented():
 
 
 @pytest.mark.parametrize("words", [(), ("data",), *COMMANDS], ids=" ".join)
-def test_every_help_says_what_is_done_and_ends_with_examples_that_can_be_parsed(words, capsys):
+def test_every_command_says_what_it_does(words, capsys):
     assert main([*words, "--help"]) == 0
-    shown = capsys.readouterr().out
-    examples = re.findall(r"conure ([^>#\n]+)", shown.partition("examples:\n")[2])
-    assert examples
+    assert "Usage: " + " ".join(("conure", *words)) in capsys.readouterr().out
+
+
+def test_the_examples_can_be_parsed(capsys):
+    assert main(["--help"]) == 0
+    examples = re.findall(r"conure ([^>#\n]+)", capsys.readouterr().out.partition("examples:\n")[2])
+    assert len(examples) == 11
     for example in examples:
         arguments = shlex.split(example)
-        name = max((one for one in COMMANDS if one == tuple(arguments[: len(one)])), key=len)
+        (name,) = (words for words in COMMANDS if words == tuple(arguments[: len(words)]))
         COMMANDS[name].make_context(name[-1], arguments[len(name) :])
 
 
@@ -172,7 +176,7 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
     patch(
         "study.study.load_study", lambda *arguments: asked.append(arguments) or Study(small_study())
     )
-    patch("study.experiments.everything", lambda study: [(study, study.runs(["Popularity"]))])
+    patch("study.experiments.all_runs", lambda study: [(study, study.runs(["Popularity"]))])
     patch("analysis.render.render", lambda study: [local / "metrics.csv"])
     row = {"notebook": "00_data", "seconds": 1.0, "error": ""}
     patch("study.notebooks.run_all", lambda *arguments: asked.append(arguments) or [row])
@@ -219,7 +223,8 @@ def test_cleaning_leaves_a_linked_folder_alone(root, tmp_path, capsys):
 def test_the_shell_completes_commands_and_options_without_waiting_for_pytorch(words, found):
     asked = {"_CONURE_COMPLETE": "complete_bash", "COMP_WORDS": words}
     env = {**os.environ, **asked, "COMP_CWORD": str(len(words.split(" ")) - 1)}
-    code = "import sys; from conure_lib.cli import main\ntry: main([])\nfinally: print('torch' in sys.modules)"
+    code = "import sys; from conure_lib.cli import main\ntry: main([])\n"
+    code += "finally: print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert found in done.stdout.split()
     assert done.stdout.endswith("False\n")

@@ -1,4 +1,4 @@
-"""The listening service of ``small_service`` with a model that ``conure run`` made of it, once for all tests here."""
+"""The listening service of ``small_service`` with a model of it, made once for all tests here."""
 
 import pytest
 from small_service import write_service
