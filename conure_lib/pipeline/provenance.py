@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from conure_lib import paths
+from conure_lib.errors import ConfigError
 
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scipy", "safetensors")
 LIMITS = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
@@ -46,7 +47,9 @@ def processor(device: str = "cpu") -> dict[str, Any]:
             about[CPUINFO[key]] = value
     about |= {"machine": platform.machine(), "capability": torch.backends.cpu.get_cpu_capability()}
     if device == "cuda":
-        about["gpu"] = torch.cuda.get_device_name() if torch.cuda.is_available() else "none"
+        if not torch.cuda.is_available():
+            raise ConfigError("device: found 'cuda', expected 'cpu': PyTorch sees no CUDA device")
+        about["gpu"] = torch.cuda.get_device_name()
     return about | {"limits": {name: os.environ[name] for name in LIMITS if name in os.environ}}
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from helpers import files_below, small_stream, small_study
 
 from conure_lib import paths
@@ -298,6 +299,13 @@ def test_the_processor_and_its_code_path_are_named(monkeypatch):
     here = provenance.kind_here()
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     assert provenance.kind_here() == f"{here} MKL_CBWR=COMPATIBLE".replace("  ", " ")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_is_one_line(root):
+    study = Study(small_study(device="cuda"), STREAM)
+    with pytest.raises(ConfigError, match="device: found 'cuda', expected 'cpu'"):
+        study.compute(runs_of(study))
 
 
 def test_another_projects_commit_is_unknown_and_never_clean(monkeypatch, tmp_path):
