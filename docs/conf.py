@@ -7,6 +7,7 @@ links between documents are the same here and in a browser of the repository.
 import sys
 from html import escape
 from pathlib import Path
+from types import GenericAlias
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ from conure_lib.analysis.claims import CLAIMS  # noqa: E402
 from conure_lib.analysis.stats import with_interval  # noqa: E402
 
 project, release = "Conure", __version__
-author = "the Conure study's maintainers"
+author = copyright = "the Conure study's maintainers"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb"]
 root_doc = "docs/index"
 include_patterns = ["*.md", "docs/**", "results/standard/*/notebooks/*.ipynb"]
@@ -39,39 +40,42 @@ html_static_path = ["_static"]
 html_css_files = ["ledger.css"]
 html_js_files = ["ledger.js"]
 html_show_sourcelink = False
+html_sidebars = {"docs/index": [], "docs/results": [], "README": []}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "navbar_end": ["theme-switcher"],
+    "secondary_sidebar_items": {"**": ["page-toc"], "docs/index": []},
+    "footer_start": ["copyright"],
     "footer_end": [],
 }
 
 
 def ledger() -> str:
     """Return the committed verdicts as an HTML table whose headings sort it."""
-    table = pd.read_csv(ROOT / "results" / "claims.csv")
-    names = ["claim", "statement", "dataset", "verdict", "effect [95% interval]", "unit", "p", "n"]
+    names = ("claim", "dataset", "verdict", "effect [95% interval]", "p", "n", "statement")
     head = "".join(f'<th><button type="button">{name}</button></th>' for name in names)
     rows = []
-    for row in table.itertuples():
+    for row in pd.read_csv(ROOT / "results" / "claims.csv").itertuples():
         claim = CLAIMS[row.claim]
         page = f"../results/{row.profile}/{row.dataset}/notebooks/{claim.notebook}.html"
         kind = row.verdict.lower().replace(" ", "-")
-        tested = not pd.isna(row.effect)
-        effect = with_interval(row.effect, row.ci_low, row.ci_high, claim.unit) if tested else ""
-        p = "" if pd.isna(row.p_corrected) else f"{row.p_corrected:.3f}"
-        cells = [
-            f'<td><a href="{page}">{row.claim}</a></td><td>{escape(claim.statement)}</td>',
-            f"<td>{escape(row.dataset)}</td>",
-            f'<td><span class="verdict {kind}">{row.verdict.lower()}</span></td>',
-            f'<td class="number" data-value="{row.effect}">{effect}</td><td>{claim.unit}</td>',
-            f'<td class="number" data-value="{row.p_corrected}">',
-            f"{'< 0.001' if p == '0.000' else p}</td>",
-            f'<td class="number" data-value="{row.n}">{row.n:,.0f}</td>' if row.n else "<td></td>",
-        ]
-        rows.append(f"<tr>{''.join(cells)}</tr>")
-    table = f"<table class='ledger'><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
-    return f"<div class='ledger-frame'>{table}</table></div>"
+        effect = with_interval(row.effect, row.ci_low, row.ci_high, claim.unit)
+        unit = "" if claim.unit == "relative" or not effect else f" {claim.unit}"
+        p = "" if pd.isna(row.p_corrected) else f"{row.p_corrected:.3f}".replace("0.000", "< 0.001")
+        cells = (
+            ("", row.claim, f'<a href="{page}">{row.claim}</a> {escape(claim.title)}'),
+            ("", row.dataset, row.dataset),
+            (f"verdict {kind}", row.verdict, row.verdict.lower()),
+            ("number", row.effect, f"{effect}{unit}"),
+            ("number", row.p_corrected, p),
+            ("number", row.n, f"{row.n:,.0f}" if row.n else ""),
+            ("statement", claim.statement, escape(claim.statement)),
+        )
+        rows += ["<tr>"]
+        rows += [f'<td class="{c}" data-value="{escape(str(v))}">{t}</td>' for c, v, t in cells]
+    table = f"<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody>"
+    return f'<div class="ledger-frame"><table class="ledger">{table}</table></div>'
 
 
 def on_source_read(_app: object, name: str, source: list[str]) -> None:
@@ -80,6 +84,11 @@ def on_source_read(_app: object, name: str, source: list[str]) -> None:
         source[0] = source[0].replace("<!-- verdict ledger -->", ledger())
     elif name.startswith("results/"):
         source[0] = source[0].replace("](../", "](/")
+
+
+def on_skip(_app: object, _what: str, _name: str, member: object, skip: bool, _: object) -> bool:
+    """Leave out aliases of types, whose signature cannot be formatted."""
+    return skip or isinstance(member, GenericAlias)
 
 
 def on_finished(app: object, exception: Exception | None) -> None:
@@ -92,4 +101,5 @@ def on_finished(app: object, exception: Exception | None) -> None:
 def setup(app: object) -> None:
     """Connect the functions above."""
     app.connect("source-read", on_source_read)
+    app.connect("autodoc-skip-member", on_skip)
     app.connect("build-finished", on_finished)
