@@ -17,6 +17,7 @@ from conure_lib.analysis.stats import (
 )
 from conure_lib.data.stream import PAD, TEST, TaskStream
 from conure_lib.pipeline import provenance
+from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Run, Study
 from conure_lib.training.evaluation import metric_name, scores_of
 
@@ -64,7 +65,7 @@ def test_users(stream: TaskStream, measure: str) -> np.ndarray:
     return np.repeat(task.users[rows], (stream.sequences[rows, :-1] != PAD).sum(1))
 
 
-test_users.__test__ = False  # a name that pytest would collect
+test_users.__test__ = False  # its name looks like a test to pytest
 
 
 def metric(run: Run, measure: str) -> float:
@@ -76,21 +77,20 @@ def metric(run: Run, measure: str) -> float:
 def overall(
     study: Study, runs: Iterable[Run], measures: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Return the cells of Table 2: one row per method, variant and task.
+    """Return the cells of Table 2, averaged over seeds.
 
     Parameters
     ----------
-    study : Study
-    runs : iterable of Run
-        Computed runs; those of one method and variant are averaged over seeds.
+    study, runs
+        Runs of any methods and variants, computed.
     measures : iterable of str, optional
         Tasks, or "T1-all"; all tasks of the runs unless given.
 
     Returns
     -------
     DataFrame
-        ``value`` with its 95% interval over users (``low``, ``high``), ``n``, ``users``,
-        ``seeds``, ``run_ids``.
+        One row per method, variant and task: ``value`` with its 95% interval over users (``low``,
+        ``high``), ``metric``, ``n``, ``users``, ``seeds``, ``run_ids``.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -108,14 +108,16 @@ def overall(
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``overall`` as text: one row per method, one column per task, with intervals."""
-    table = table.fillna({"variant": ""})
-    text = table.assign(
-        cell=[with_interval(r.value, r.low, r.high) for r in table.itertuples()],
-        method=[_name(r.method, r.variant) for r in table.itertuples()],
-        head=[f"{r.task} ({r.metric}, n = {r.n:,})" for r in table.itertuples()],
+    rows = list(table.fillna({"variant": ""}).itertuples())
+    text = pd.DataFrame(
+        {
+            "method": [_name(r.method, r.variant) for r in rows],
+            "task": [f"{r.task} ({r.metric}, n = {r.n:,})" for r in rows],
+            "cell": [with_interval(r.value, r.low, r.high) for r in rows],
+        }
     )
-    wide = text.pivot(index="method", columns="head", values="cell").rename_axis(columns=None)
-    return wide.loc[text["method"].unique(), text["head"].unique()].fillna("")
+    wide = text.pivot(index="method", columns="task", values="cell").rename_axis(columns=None)
+    return wide.loc[text["method"].unique(), text["task"].unique()].fillna("")
 
 
 def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
@@ -123,9 +125,8 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
 
     Parameters
     ----------
-    study : Study
-    pairs : iterable of (list of Run, list of Run)
-        Ours and theirs, each one method with all its seeds.
+    study, pairs
+        Each pair is one method with all its seeds, and another one.
     measures : iterable of str, optional
         Tasks, or "T1-all"; the tasks that both have unless given.
 
@@ -133,30 +134,28 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
     -------
     DataFrame
         One row per pair and measure: ``effect`` with its 95% interval and ``p``, clustered by user
-        over scores averaged over seeds; ``p_holm`` corrected over all rows; ``p_plain``, the
+        over scores averaged over seeds; ``p_holm``, corrected over all rows; ``p_plain``, the
         paper's test over instances; ``p_seeds``, a paired t-test over the means of seeds (nan for
-        one seed); ``relative`` (with ``relative_low``, ``relative_high``), the effect over the mean
-        of theirs; ``clear``, see ``is_clear``.
+        one seed); ``relative`` with its interval, the effect over the mean of theirs; ``clear``,
+        see ``is_clear``.
     """
     rows = []
-    for ours, theirs in pairs:
-        shared = [task for task in ours[0].stages if task in theirs[0].stages]
-        for measure in measures or shared:
-            mine, other = (seed_scores(study, runs, measure) for runs in (ours, theirs))
-            users = test_users(study.stream, measure)
-            effect = paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
-            p_seeds = over_seeds(np.subtract(mine.mean(axis=1), other.mean(axis=1))).p
-            row = _comparison(ours, theirs, measure, _unit(study, measure), effect, p_seeds)
-            scale = float(other.mean(axis=0).mean()) or np.nan
-            row |= {"relative": effect.mean / scale}
-            rows.append(row | {f"relative_{end}": row[end] / scale for end in ("low", "high")})
+    for ours, theirs, measure in _measured(pairs, measures):
+        mine, other = (seed_scores(study, runs, measure) for runs in (ours, theirs))
+        users = test_users(study.stream, measure)
+        effect = paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
+        p_seeds = over_seeds(mine.mean(axis=1) - other.mean(axis=1)).p
+        row = _comparison(ours, theirs, measure, _unit(study, measure), effect, p_seeds)
+        scale = float(other.mean(axis=0).mean()) or np.nan
+        relative = {"": effect.mean, "_low": effect.low, "_high": effect.high}
+        rows.append(row | {f"relative{end}": value / scale for end, value in relative.items()})
     return _corrected(rows)
 
 
 def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFrame:
-    """Return, as ``compare`` does, one row per pair: the mean over tasks of relative differences.
+    """Return the mean over tasks of relative differences, one row per pair, as ``compare`` does.
 
-    ``effect`` is relative to theirs; the unit is "relative".
+    ``effect`` is relative to theirs, its ``unit`` is "relative".
     """
     rows, tasks = [], list(tasks)
     for ours, theirs in pairs:
@@ -172,20 +171,15 @@ def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFr
 
 
 def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
-    """Return the relative differences of single seeds: ours, theirs, task, seed, relative.
-
-    As in ``compare``, relative to the mean of theirs over all seeds.
-    """
+    """Return the differences of single seeds, ``relative`` to the mean of theirs over all seeds."""
     rows = []
-    for ours, theirs in pairs:
-        names = {"ours": _name(ours[0].method, ours[0].variant)}
-        names["theirs"] = _name(theirs[0].method, theirs[0].variant)
-        for task in measures or [task for task in ours[0].stages if task in theirs[0].stages]:
-            mine, other = (np.array([metric(r, task) for r in runs]) for runs in (ours, theirs))
-            relative = (mine - other) / (other.mean() or np.nan)
-            seeds = [run.seed for run in ours]
-            cells = zip(seeds, relative.tolist(), strict=True)
-            rows += [names | {"task": task, "seed": s, "relative": r} for s, r in cells]
+    for ours, theirs, measure in _measured(pairs, measures):
+        scale = np.mean([metric(run, measure) for run in theirs]) or np.nan
+        for mine, other in zip(ours, theirs, strict=True):
+            relative = (metric(mine, measure) - metric(other, measure)) / scale
+            names = {"ours": _name(mine.method, mine.variant), "task": measure, "seed": mine.seed}
+            names["theirs"] = _name(other.method, other.variant)
+            rows.append(names | {"relative": float(relative)})
     return pd.DataFrame(rows)
 
 
@@ -199,66 +193,58 @@ def is_clear(p_holm: float, p_seeds: float) -> bool:
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
-    """Return what later stages did to each task that was learned before.
+    """Return what later stages of a run of Conure did to each task that was learned before.
 
-    A task changed if its visible weights are not bit-identical to those it had when it was
-    finished, or its logits differ within one process before and after the stage. Records of
-    protocol 2 hold logits only: they are compared between stages, which says nothing (``changed``
-    is missing) where the stages were computed on several kinds of processors.
-
-    Parameters
-    ----------
-    run : Run
-        A run of Conure.
+    A task changed if its visible weights are not bit by bit those that it was finished with, or if
+    its logits before and after a stage differ within one process. Records of protocol 2 hold logits
+    alone: compared between stages, they say nothing across kinds of processors (``changed`` is
+    missing).
 
     Returns
     -------
     DataFrame
-        One row per stage and per task that is finished by then: ``after``, ``task``, ``metric``,
-        the digests, ``changed`` (nullable boolean), ``stage_id``.
+        One row per stage (``after``) and per ``task`` that is finished by then: ``metric``, digests
+        of weights and logits, ``changed``, ``stage_id``.
     """
     rows, finished = [], {}
-    kinds = {provenance.kind(one.environment()) for one in _lineage(run)}
-    for one in _lineage(run):
-        for task, memory in one.record()["notes"].get("memory", {}).items():
-            first = finished.setdefault(task, memory)
+    one_kind = len({provenance.kind(stage.environment()) for stage in _lineage(run)}) == 1
+    for stage in _lineage(run):
+        for task, memory in stage.record()["notes"].get("memory", {}).items():
+            first, logits = finished.setdefault(task, memory), memory["logits_sha256"]
             if "weights_sha256" in memory:
                 changed = memory["weights_sha256"] != first["weights_sha256"]
-                before = memory.get("logits_before_sha256") or memory["logits_sha256"]
-                changed |= memory["logits_sha256"] != before
+                changed |= logits != memory.get("logits_before_sha256", logits)
             else:
-                changed = memory["logits_sha256"] != first["logits_sha256"]
-                changed = changed if len(kinds) == 1 else pd.NA
-            head = {"after": f"{one.step.task} {one.step.action}", "task": task, **memory}
-            rows.append(head | {"changed": changed, "stage_id": one.id})
+                changed = logits != first["logits_sha256"] if one_kind else pd.NA
+            head = {"after": f"{stage.step.task} {stage.step.action}", "task": task, **memory}
+            rows.append(head | {"changed": changed, "stage_id": stage.id})
     return pd.DataFrame(rows).astype({"changed": "boolean"})
 
 
 def capacity(run: Run) -> pd.DataFrame:
-    """Return the prunable weights that each task owns after the last one, and their share.
+    """Return ``weights`` and ``share`` that each ``owner`` has after the last task.
 
-    One row per ``owner``: the tasks, and "free" for what is left.
+    Owners are the tasks, and "free" for what is left.
     """
-    last = list(run.stages.values())[-1]
-    owned = pd.DataFrame(last.record()["notes"]["owned"])
+    owned = pd.DataFrame(list(run.stages.values())[-1].record()["notes"]["owned"])
     weights = owned.groupby("owner", sort=False)["weights"].sum()
     return pd.DataFrame({"weights": weights, "share": weights / weights.sum()}).reset_index()
 
 
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
-    """Return tidy learning curves.
+    """Return tidy learning curves: one row per run, task and ``epoch`` (0: before training).
 
-    One row per run, task and ``epoch`` (0: before training): ``validation`` (of ``metric``; T1 at
-    all positions), ``best``, ``loss``.
+    ``validation`` is the ``metric`` on the validation part, T1's at all positions; ``best`` marks
+    the epoch that is kept.
     """
     rows = []
     for run in runs:
         for task, stage in run.stages.items():
             record = stage.record()
-            metrics = {row["measure"]: row["metric"] for row in record["metrics"]}
+            name = next(row["metric"] for row in record["metrics"] if row["measure"] == task)
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
-            head["metric"] = metrics[task]
-            rows += [head | point | {"stage_id": stage.id} for point in record["curve"]]
+            ids = {"metric": name, "stage_id": stage.id}
+            rows += [head | point | ids for point in record["curve"]]
     return pd.DataFrame(rows)
 
 
@@ -297,10 +283,6 @@ def show(
         Names for columns, beside ``NAMES``.
     percent : iterable of str, optional
         Columns to show in per cent, beside "share" and "relative".
-
-    Examples
-    --------
-    >>> show(compare(study, pairs))  # doctest: +SKIP
     """
     units = table.get("unit", pd.Series("", table.index))
     ends = next((e for e in (("low", "high"), ("ci_low", "ci_high")) if e[0] in table), ())
@@ -313,7 +295,7 @@ def show(
             cells = zip(table[name], *(table[end] for end in ends), units, strict=True)
             shown[name] = [with_interval(*cell) for cell in cells]
         else:
-            shown[name] = [_cell(x, name, name in {"share", *percent}) for x in table[name]]
+            shown[name] = [_cell(x, str(name), name in {"share", *percent}) for x in table[name]]
     text = pd.DataFrame(shown, index=table.index).loc[:, lambda t: (t != "").any()]
     text = text.rename(columns=NAMES | dict(columns or {}))
     return text.set_index(text.columns[0]) if isinstance(table.index, pd.RangeIndex) else text
@@ -329,10 +311,10 @@ def _cell(value: object, column: str, share: bool) -> str:
         return str(value) if column in ("seed", "epoch") else f"{value:,}"
     if not isinstance(value, int | float | np.number):
         return str(value)
-    if column == "p" or str(column).startswith("p_"):
+    if column == "p" or column.startswith("p_"):
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
     unit = "relative" if column == "relative" else ""
-    return f"{value:.1%}" if share else with_interval(float(value), np.nan, np.nan, unit)
+    return f"{value:.1%}" if share else with_interval(float(value), unit=unit)
 
 
 def _unit(study: Study, measure: str) -> str:
@@ -347,34 +329,33 @@ def _ids(runs: Iterable[Run]) -> str:
     return " ".join(run.id for run in runs)
 
 
-def _lineage(run: Run) -> Iterator:
-    """Yield every stage that the run's results need, once, in the order of training."""
-    yield from {one.id: one for stage in run.stages.values() for one in stage.lineage()}.values()
+def _lineage(run: Run) -> Iterable[Stage]:
+    """Return every stage that the run's results need, once, in the order of training."""
+    return {one.id: one for stage in run.stages.values() for one in stage.lineage()}.values()
+
+
+def _measured(
+    pairs: Pairs, measures: Iterable[str] | None
+) -> Iterator[tuple[list[Run], list[Run], str]]:
+    """Yield each pair with each measure that is asked for, or that both have."""
+    for ours, theirs in pairs:
+        for measure in measures or [task for task in ours[0].stages if task in theirs[0].stages]:
+            yield ours, theirs, measure
 
 
 def _comparison(
     ours: list[Run], theirs: list[Run], task: str, unit: str, effect: Estimate, p_seeds: float
-) -> dict:
+) -> dict[str, object]:
     """Return one row of ``compare`` or ``compare_means``."""
-    return {
-        "ours": _name(ours[0].method, ours[0].variant),
-        "theirs": _name(theirs[0].method, theirs[0].variant),
-        "task": task,
-        "unit": unit,
-        "effect": effect.mean,
-        "low": effect.low,
-        "high": effect.high,
-        "p": effect.p,
-        "p_plain": effect.p_plain,
-        "p_seeds": p_seeds,
-        "n": effect.n,
-        "seeds": len(ours),
-        "run_ids": _ids([*ours, *theirs]),
-    }
+    names = [_name(runs[0].method, runs[0].variant) for runs in (ours, theirs)]
+    row = {"ours": names[0], "theirs": names[1], "task": task, "unit": unit}
+    row |= {"effect": effect.mean, "low": effect.low, "high": effect.high}
+    row |= {"p": effect.p, "p_plain": effect.p_plain, "p_seeds": p_seeds}
+    return row | {"n": effect.n, "seeds": len(ours), "run_ids": _ids([*ours, *theirs])}
 
 
-def _corrected(rows: list[dict]) -> pd.DataFrame:
-    """Return the comparisons as one family of tests."""
+def _corrected(rows: list[dict[str, object]]) -> pd.DataFrame:
+    """Return comparisons as one family of tests."""
     table = pd.DataFrame(rows)
     table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
     table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
