@@ -1,12 +1,13 @@
-"""The paper's claims: their texts in ``claims.yaml``, one module per group with the deciding rules.
+"""The paper's claims: texts in ``claims.yaml``, the deciding functions in one module per group.
 
-A new claim is one entry in ``claims.yaml`` and one function with ``@claim(id)``; a new module is
-imported here. May import ``analysis`` beside this package, and what that may.
+A new claim is one entry there and one function with ``@claim(id)``; a new module is imported here.
+May import the rest of ``analysis``, and what that may.
 """
 
 from conure_lib.analysis.claims import memory, methods, orders, pruning
 from conure_lib.analysis.claims.registry import (
     CLAIMS,
+    VERDICTS,
     Claim,
     Finding,
     claim,
@@ -15,20 +16,6 @@ from conure_lib.analysis.claims.registry import (
     markdown,
     save,
 )
-from conure_lib.analysis.stats import VERDICTS
 
-__all__ = [
-    "CLAIMS",
-    "VERDICTS",
-    "Claim",
-    "Finding",
-    "claim",
-    "for_notebook",
-    "ledger",
-    "markdown",
-    "memory",
-    "methods",
-    "orders",
-    "pruning",
-    "save",
-]
+__all__ = ["CLAIMS", "VERDICTS", "Claim", "Finding", "claim", "for_notebook"]
+__all__ += ["ledger", "markdown", "memory", "methods", "orders", "pruning", "save"]

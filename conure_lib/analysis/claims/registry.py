@@ -15,6 +15,7 @@ from conure_lib.study.study import Run, Study
 REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED = VERDICTS
 MARGIN = 0.05
 """Two results are "similar", or one "does not fall behind", within 5% of the reference."""
+Rule = Callable[[Study], "Finding"]
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,9 @@ class Finding:
     ----------
     verdict : str
         One of ``VERDICTS``.
-    effect, ci_low, ci_high, p : float
-        What the rule calls the effect, its 95% interval, and p of a test against 0.
-    p_corrected : float
-        p after Holm's correction over the tests of the rule.
+    effect, ci_low, ci_high, p, p_corrected : float
+        What the rule calls the effect, its 95% interval, p of a test against 0, and p after Holm's
+        correction over the tests of the rule.
     n : int
         Test instances, or what the rule counts.
     run_ids : str
@@ -47,31 +47,29 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper and how it is decided.
+    """One claim of the paper: its entry in ``claims.yaml``, and the function that decides it.
 
     Parameters
     ----------
-    id : str
-        "C01" and so on.
-    notebook : str
-        The notebook that argues it, without its suffix.
+    id, notebook : str
+        "C01" and so on, and the notebook that argues it.
     title, statement : str
-        The claim in at most four words, and in a sentence.
+        The claim in a few words, and in a sentence.
     rule : str
         When it counts as reproduced; fixed before any result of it was seen.
     unit : str
-        Of the effect; "relative" is a share of the reference and shown in per cent.
+        Of the effect; "relative" is a share of the reference, shown in per cent.
     decide : callable
-        The rule as a function from a ``Study`` to a ``Finding``.
+        From a ``Study`` to a ``Finding``.
     """
 
     id: str
-    title: str
     notebook: str
+    title: str
     statement: str
     rule: str
     unit: str
-    decide: Callable[[Study], Finding]
+    decide: Rule
 
 
 TEXTS: Mapping[str, Mapping[str, str]] = yaml.safe_load(
@@ -82,22 +80,16 @@ CLAIMS: dict[str, Claim] = {}
 """All claims by id; the modules of this package fill it."""
 
 
-def claim(name: str) -> Callable[[Callable[[Study], Finding]], Callable[[Study], Finding]]:
+def claim(name: str) -> Callable[[Rule], Rule]:
     """Register a function from a study to a ``Finding`` as the rule of a claim.
 
     Parameters
     ----------
     name : str
-        The claim's id; its text is the entry of that name in ``claims.yaml``.
-
-    Examples
-    --------
-    >>> @claim("C07")  # doctest: +SKIP
-    ... def stl_beats_finesmax(study):
-    ...     return Finding(NOT_TESTED)
+        The claim's id, which has an entry in ``claims.yaml``.
     """
 
-    def register(decide: Callable[[Study], Finding]) -> Callable[[Study], Finding]:
+    def register(decide: Rule) -> Rule:
         CLAIMS[name] = Claim(name, **TEXTS[name], decide=decide)
         return decide
 
@@ -110,48 +102,44 @@ def for_notebook(notebook: str) -> list[str]:
 
 
 def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
-    """Return one row per claim with its verdict, as in results/claims.csv, ordered by id.
+    """Return one row per claim (all unless named), as in results/claims.csv, ordered by id.
 
     Raises MissingResultError if a result that a rule needs is not there.
     """
     head = {"dataset": study.stream.name, "profile": study.config.profile}
     rows = []
     for name in sorted(names or CLAIMS):
-        one, found = CLAIMS[name], vars(CLAIMS[name].decide(study))
-        rows.append({"claim": name, **head, "unit": one.unit, "rule": one.rule, **found})
-    found = ("verdict", "effect", "ci_low", "ci_high", "unit", "p", "p_corrected", "n")
-    return pd.DataFrame(rows)[["claim", *head, *found, "rule", "run_ids"]]
+        one = CLAIMS[name]
+        row = {"claim": name, **head, "unit": one.unit, "rule": one.rule}
+        rows.append(row | vars(one.decide(study)))
+    columns = ["verdict", "effect", "ci_low", "ci_high", "unit", "p", "p_corrected", "n"]
+    return pd.DataFrame(rows)[["claim", *head, *columns, "rule", "run_ids"]]
 
 
 def save(table: pd.DataFrame, path: Path) -> None:
     """Put verdicts into a ledger file, in place of those of the same profile and datasets."""
+    keys = ["profile", "dataset"]
     if path.is_file():
         known = pd.read_csv(path)
-        keys = known[["profile", "dataset"]].apply(tuple, axis=1)
-        replaced = keys.isin(table[["profile", "dataset"]].apply(tuple, axis=1))
+        replaced = known.set_index(keys).index.isin(table.set_index(keys).index)
         table = pd.concat([known[~replaced], table])[table.columns]
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part:
-        table = table.sort_values(["profile", "dataset", "claim"])
-        table.to_csv(part, index=False, float_format="%.6g")
+        table.sort_values([*keys, "claim"]).to_csv(part, index=False, float_format="%.6g")
 
 
 def markdown(table: pd.DataFrame) -> str:
     """Return a ledger as Markdown: one row per claim, one column per dataset."""
-    effects = table[["effect", "ci_low", "ci_high", "unit"]].itertuples(index=False)
-    texts = [
-        " ".join([with_interval(*row), "" if row.unit == "relative" else row.unit]).strip()
-        for row in effects
-    ]
-    table = table.assign(
-        cell=[
-            f"**{verdict.lower()}** {'' if pd.isna(effect) else text}".strip()
-            for verdict, effect, text in zip(table["verdict"], table["effect"], texts, strict=True)
-        ],
-        claim=[f"{name}: {CLAIMS[name].statement}" for name in table["claim"]],
+    cells = []
+    for row in table.itertuples():
+        effect = with_interval(row.effect, row.ci_low, row.ci_high, row.unit)
+        unit = "" if row.unit == "relative" or not effect else row.unit
+        cells.append(f"**{row.verdict.lower()}** {effect} {unit}".strip())
+    says = [f"{name}: {CLAIMS[name].statement}" for name in table["claim"]]
+    wide = table.assign(claim=says, cell=cells).pivot(
+        index="claim", columns="dataset", values="cell"
     )
-    wide = table.pivot(index="claim", columns="dataset", values="cell").fillna("")
-    return wide[table["dataset"].unique()].to_markdown()
+    return wide[table["dataset"].unique()].fillna("").to_markdown()
 
 
 def verdict(reproduced: object, partly: object) -> str:
@@ -161,10 +149,8 @@ def verdict(reproduced: object, partly: object) -> str:
 
 def from_row(verdict: str, row: pd.Series) -> Finding:
     """Return a finding whose effect is a row of ``tables.compare`` or ``tables.compare_means``."""
-    numbers = (row[name] for name in ("effect", "low", "high", "p", "p_holm"))
-    return Finding(
-        verdict, *numbers, int(row["n"]), " ".join(dict.fromkeys(row["run_ids"].split()))
-    )
+    numbers = row[["effect", "low", "high", "p", "p_holm", "n"]]
+    return Finding(verdict, *numbers, " ".join(dict.fromkeys(row["run_ids"].split())))
 
 
 def from_estimate(verdict: str, effect: Estimate, runs: Iterable[Run]) -> Finding:
