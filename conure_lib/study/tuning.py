@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from conure_lib import paths
-from conure_lib.config import ModelConfig, StudyConfig, TrainConfig, spec
+from conure_lib.config import ModelConfig, StudyConfig, spec
 from conure_lib.files import read_json, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.conure import conure_chain
@@ -41,72 +41,57 @@ class Search:
         self.workers, self.cluster = workers, cluster
         self.rows: list[dict[str, Any]] = []
 
-    def try_all(self, tried: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
-        """Train each step in each of its candidate studies; return the best by validation.
+    def best(self, tried: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
+        """Train each step in each of its studies; return the best by validation.
 
-        ``tried`` holds per step the name of what is varied, and the candidates; the first one is
-        the study as it is, which stays among equals.
+        ``tried`` holds per step the name of what is varied and the studies; the first one is the
+        study as it is, which stays among equals.
         """
-        stages = {
-            s: [one.stage(s, TUNING_SEED) for one in found] for s, (_, found) in tried.items()
-        }
-        everywhere = [stage for candidates in stages.values() for stage in candidates]
-        compute(everywhere, self.study.stream, self.workers, self.cluster)
-        best = {}
+        stages = {s: [one.stage(s, TUNING_SEED) for one in tried[s][1]] for s in tried}
+        all_stages = [stage for several in stages.values() for stage in several]
+        compute(all_stages, self.study.stream, self.workers, self.cluster)
+        known, best = {row["stage_id"] for row in self.rows}, {}
         for step, (name, studies) in tried.items():
             rows = [_row(name, stage) for stage in stages[step]]
-            values = [row["validation"] for row in rows]
-            best[step] = studies[values.index(max(values))]
-            known = {row["stage_id"] for row in self.rows}
             self.rows += [row for row in rows if row["stage_id"] not in known]
+            best[step] = studies[max(range(len(rows)), key=lambda i: rows[i]["validation"])]
         return best
 
     def first_task(self) -> None:
         """Search for T1: the network, the learning rate, l2; then the rate of retraining."""
         task = self.study.order[0]
-        chain = conure_chain(self.study.order)[task]
-        step = chain["train"]
-        self.study = self.try_all({step: ("model", self._changed("model", MODELS))})[step]
-        for name, values in T1_SEARCH.items():
-            self.study = self.try_all({step: (name, _varied(self.study, task, name, values))})[step]
-        step, rates = chain["retrain"], self._changed("retrain_rate", RETRAIN_RATES)
-        self.study = self.try_all({step: ("retrain_rate", rates)})[step]
+        train, _, retrain = conure_chain(self.study.order)[task].values()
+        for step, name, values in (
+            (train, "model", MODELS),
+            *((train, name, values) for name, values in T1_SEARCH.items()),
+            (retrain, "retrain_rate", RETRAIN_RATES),
+        ):
+            key = task if name in T1_SEARCH else ""
+            self.study = self.best({step: (name, _varied(self.study, key, name, values))})[step]
 
     def later_task(self, task: str) -> None:
         """Search for every method on one task; methods do not depend on each other's settings."""
-        steps = {METHODS[method].recipe(self.study.order)[task]: method for method in TUNED}
-        kind = self.study.stream[task].kind
-        best = dict.fromkeys(steps, self.study)
-        spaces = [METHODS[method].search[kind].items() for method in steps.values()]
+        recipes = {name: method.recipe(self.study.order)[task] for name, method in METHODS.items()}
+        kind, best = self.study.stream[task].kind, {recipes[name]: self.study for name in TUNED}
+        spaces = [METHODS[name].search[kind].items() for name in TUNED]
         for varied in zip_longest(*spaces):
-            best |= self.try_all(
-                {
-                    step: (one[0], _varied(best[step], f"{task}.{step.action}", *one))
-                    for step, one in zip(steps, varied, strict=True)
-                    if one
-                }
+            pairs = [(step, one) for step, one in zip(best, varied, strict=True) if one]
+            best |= self.best(
+                {s: (one[0], _varied(best[s], f"{task}.{s.action}", *one)) for s, one in pairs}
             )
-        actions = {method: step.action for step, method in steps.items()}
-        chosen = {s.action: one.config.training(task, s.action) for s, one in best.items()}
-        for method in METHODS.values():
-            own = method.recipe(self.study.order)[task].action
-            if method.settings_of and own not in ("prune", "retrain"):
-                chosen[own] = chosen[actions[method.settings_of]]
-        train = {f"{task}.{action}": settings for action, settings in chosen.items()}
+        train = {f"{task}.{s.action}": b.config.training(task, s.action) for s, b in best.items()}
+        for name, method in METHODS.items():
+            if method.settings_of and recipes[name].action not in ("prune", "retrain"):
+                source = f"{task}.{recipes[method.settings_of].action}"
+                train[f"{task}.{recipes[name].action}"] = train[source]
         self.study = self.study.changed("", train={**self.study.config.train, **train})
 
     def table(self) -> pd.DataFrame:
         """Return one row per setting tried; ``chosen`` marks what the study goes on with."""
-        recipes = [METHODS[method].recipe(self.study.order) for method in (*TUNED, "Conure")]
-        steps = {step for recipe in recipes for step in recipe.values()}
-        chosen = {self.study.stage(step, TUNING_SEED).id for step in steps}
+        runs = [self.study.run(method, TUNING_SEED) for method in (*TUNED, "Conure")]
+        chosen = {stage.id for run in runs for stage in run.stages.values()}
         table = pd.DataFrame(self.rows)
         return table.assign(chosen=table["stage_id"].isin(chosen))
-
-    def _changed(self, field: str, values: tuple[Any, ...]) -> list[Study]:
-        """Return the study as it is, then with each other value of one of its own settings."""
-        others = [value for value in values if value != getattr(self.study.config, field)]
-        return [self.study, *(self.study.changed("", **{field: value}) for value in others)]
 
 
 def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = None) -> Search:
@@ -115,7 +100,7 @@ def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = N
     Parameters
     ----------
     dataset, profile : str
-        Keys of ``PROFILES``.
+        From ``PROFILES``.
     workers, cluster
         See ``Study.compute``.
 
@@ -136,30 +121,33 @@ def write(found: Search) -> list[Path]:
 
     They count once the JSON file replaces the one in ``conure_lib/study/settings``.
     """
-    config = found.study.config
+    config, folder = found.study.config, paths.tuning(local=True)
     name = config.data.dataset
-    folder = paths.tuning(local=True)
     folder.mkdir(parents=True, exist_ok=True)
     found.table().to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     train = {key: spec(one) for key, one in config.train.items() if key == "T1" or "." in key}
-    model = {"width": config.model.width, "dilations": config.model.dilations}
-    chosen = {"model": model, "retrain_rate": config.retrain_rate, "train": train}
+    chosen = {"model": spec(config.model), "retrain_rate": config.retrain_rate, "train": train}
     settings = read_json(settings_file(name, config.profile)) | {"chosen": chosen}
     write_json(folder / f"{name}.json", settings)
     return [folder / f"{name}.csv", folder / f"{name}.json"]
 
 
-def _varied(study: Study, key: str, name: str, values: tuple[float, ...]) -> list[Study]:
-    """Return the study as it is, then with each other value of a setting of "TASK.ACTION"."""
+def _varied(study: Study, key: str, name: str, values: tuple[Any, ...]) -> list[Study]:
+    """Return the study as it is, then with each other value of one of its settings.
+
+    ``key`` is a task, or TASK.ACTION, whose training is varied; "" varies the study itself.
+    """
     task, _, action = key.partition(".")
-    now: TrainConfig = study.config.training(task, action or "train")
-    others = [replace(now, **{name: value}) for value in values if value != getattr(now, name)]
-    return [study, *(study.changed("", train={**study.config.train, key: one}) for one in others)]
+    now = study.config.training(task, action or "train") if key else study.config
+    changes = [{name: value} for value in values if value != getattr(now, name)]
+    if key:
+        train = study.config.train
+        changes = [{"train": {**train, key: replace(now, **change)}} for change in changes]
+    return [study, *(study.changed("", **change) for change in changes)]
 
 
 def _row(name: str, stage: Stage) -> dict[str, Any]:
-    curve = stage.record()["curve"]
-    step, config = stage.step, stage.config
+    curve, step, config = stage.record()["curve"], stage.step, stage.config
     return {
         "task": step.task,
         "action": step.action,
