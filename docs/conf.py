@@ -28,7 +28,7 @@ templates_path = [str(ROOT / "docs" / "_templates")]
 
 nb_execution_mode = "off"
 myst_heading_anchors = 3
-myst_enable_extensions = ["dollarmath"]
+
 autosummary_generate = True
 autodoc_default_options = {"member-order": "bysource"}
 autodoc_typehints = "signature"
@@ -53,7 +53,7 @@ html_theme_options = {
 
 def ledger() -> str:
     """Return the committed verdicts as an HTML table whose headings sort it."""
-    names = ("claim", "dataset", "verdict", "effect [95% interval]", "p", "n", "statement")
+    names = ("claim", "dataset", "verdict", "effect [95% interval]", "p", "n")
     head = "".join(f'<th><button type="button">{name}</button></th>' for name in names)
     rows = []
     for row in pd.read_csv(ROOT / "results" / "claims.csv").itertuples():
@@ -63,14 +63,14 @@ def ledger() -> str:
         effect = with_interval(row.effect, row.ci_low, row.ci_high, claim.unit)
         unit = "" if claim.unit == "relative" or not effect else f" {claim.unit}"
         p = "" if pd.isna(row.p_corrected) else f"{row.p_corrected:.3f}".replace("0.000", "< 0.001")
+        about = f'<span class="statement">{escape(claim.statement)}</span>'
         cells = (
-            ("", row.claim, f'<a href="{page}">{row.claim}</a> {escape(claim.title)}'),
+            ("claim", row.claim, f'<a href="{page}">{row.claim} {escape(claim.title)}</a> {about}'),
             ("", row.dataset, row.dataset),
             (f"verdict {kind}", row.verdict, row.verdict.lower()),
             ("number", row.effect, f"{effect}{unit}"),
             ("number", row.p_corrected, p),
             ("number", row.n, f"{row.n:,.0f}" if row.n else ""),
-            ("statement", claim.statement, escape(claim.statement)),
         )
         rows += ["<tr>"]
         rows += [f'<td class="{c}" data-value="{escape(str(v))}">{t}</td>' for c, v, t in cells]

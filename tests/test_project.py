@@ -181,7 +181,8 @@ def test_the_library_knows_nothing_of_what_lies_beside_it():
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_loading_never_runs_code(path):
-    assert unsafe_uses(path.read_text(encoding="utf-8")) == ALLOWED.get(path.name, [])
+    found = set(unsafe_uses(path.read_text(encoding="utf-8")))
+    assert found <= set(ALLOWED.get(path.name, []))
 
 
 @pytest.mark.parametrize(
