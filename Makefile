@@ -70,7 +70,7 @@ setup: ## build the environment in VENV from requirements.lock; nothing to do if
 
 study: setup ## run the study: data, training, tables, figures, notebooks (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --workers "$(WORKERS)" \
-		$(if $(strip $(SEEDS)),--seeds "$(SEEDS)") $(if $(strip $(CLUSTER)),--cluster "$(CLUSTER)")
+		$(SEEDS:%=--seed %) $(if $(strip $(CLUSTER)),--cluster "$(CLUSTER)")
 
 test: lint ## check style, run the tests (numbers also on a lowered instruction set), then every notebook
 	"$(BIN)/python" -m pytest tests -n 2 --dist loadfile

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import reprlib
 import os
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, replace
@@ -56,7 +57,7 @@ def shown(value: object) -> str:
     """Show a value in a message: short, and a number of NumPy as a number with its type."""
     if hasattr(value, "dtype") and getattr(value, "size", 0) == 1:
         return f"{value.item()!r} ({type(value).__name__})"
-    text = repr(value)
+    text = repr(value) if isinstance(value, str) else reprlib.repr(value)  # it may be nested deeply
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 

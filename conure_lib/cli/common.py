@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import re
 from pathlib import Path
 from typing import Annotated
 
@@ -16,11 +15,9 @@ AsJson = Annotated[bool, Option("--json", help="JSON on stdout, and nothing else
 Options = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
 Dataset = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
 Profile = Annotated[str, Option(metavar="NAME", help="smoke, quick or standard.")]
-Seeds = Annotated[str, Option(metavar="N,N,...", help="In place of the profile's seeds.")]
+Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
 Count = Annotated[int, Option(min=1, max=1024)]
-Cluster = Annotated[
-    str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler, in place of --workers.")
-]
+Cluster = Annotated[str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler to use.")]
 
 
 def one_line(message: object) -> str:
@@ -43,19 +40,6 @@ def parse_options(pairs: list[str] | None) -> dict:
         with contextlib.suppress(ValueError, RecursionError):
             options[name] = json.loads(value)
     return options
-
-
-def parse_names(text: str) -> list[str]:
-    """Return the names in ``a,b`` (or ``a b``)."""
-    return text.replace(",", " ").split()
-
-
-def parse_seeds(text: str) -> tuple[int, ...] | None:
-    """Return the numbers in ``1,2`` (or ``1 2``); None for an empty text."""
-    words = parse_names(text)
-    if wrong := [word for word in words if not re.fullmatch(r"[0-9]{1,10}", word)]:
-        raise ConfigError(f"--seeds: found {wrong[0][:40]!r}, expected numbers such as 1,2")
-    return tuple(map(int, words)) or None
 
 
 def print_json(value: object) -> None:

@@ -124,18 +124,18 @@ def embed(
     from conure_lib.config import DataConfig
     from conure_lib.data.registry import DATASETS, load
     from conure_lib.training.determinism import torch_threads
-    from conure_lib.user_models.export import embed_stream, embed_table, open_saved
+    from conure_lib.user_models import export as exporting
     from conure_lib.user_models.plan import SUFFIXES, read_plan
 
-    saved, options = open_saved(model, task), parse_options(option)
-    if options and data not in DATASETS:
+    saved, options, source = exporting.open_saved(model, task), parse_options(option), Path(data)
+    if data in DATASETS:
+        source = load(DataConfig(data, options))
+    elif options:
         raise ConfigError(f"--option: found it with {data!r}, expected the name of a dataset")
+    elif source.suffix in SUFFIXES or source.is_dir():
+        source = read_plan(source).tables()[0]
     with torch_threads(threads):
-        if data in DATASETS:
-            done = embed_stream(saved, load(DataConfig(data, options)), out)
-        else:
-            is_plan = Path(data).suffix in SUFFIXES or Path(data).is_dir()
-            done = embed_table(saved, read_plan(data).tables()[0] if is_plan else data, out)
+        done = exporting.embed(saved, source, out)
     if as_json:
         return print_json(done | {"file": str(out.absolute())})
     left_out = f"{done['left_out']} users with too few events, {done['unknown_events']} events"

@@ -13,8 +13,6 @@ from conure_lib.cli.common import (
     Dataset,
     Profile,
     Seeds,
-    parse_names,
-    parse_seeds,
     print_json,
     print_table,
     print_written,
@@ -23,16 +21,16 @@ from conure_lib.errors import ConfigError
 
 app = Typer()
 CACHES = {"stages": paths.stages, "streams": paths.streams, "downloads": paths.downloads}
-What = Annotated[str, Option(metavar="NAME,...", help=f"Of {', '.join(CACHES)}; or all.")]
+What = Annotated[list[str] | None, Option(help=f"Of {', '.join(CACHES)}; may be repeated.")]
 Results = Annotated[str, Option(metavar="local|committed", help="Your own, or the reported ones.")]
-Datasets = Annotated[str, Option(metavar="NAME,...", help="Those with results unless given.")]
+Datasets = Annotated[list[str] | None, Option("--dataset", help="May be repeated; else all.")]
 
 
 @app.command()
 def study(
     dataset: Dataset = "complete-journey",
     profile: Profile = "quick",
-    seeds: Seeds = "",
+    seeds: Seeds = None,
     workers: Count = 1,
     cluster: Cluster = None,
     results: Results = "local",
@@ -46,7 +44,7 @@ def study(
     from conure_lib.study.experiments import all_runs
     from conure_lib.study.study import load_study
 
-    asked = load_study(dataset, profile, parse_seeds(seeds), results)
+    asked = load_study(dataset, profile, seeds or None, results)
     for one, runs in all_runs(asked):
         if asked.local:
             one.compute(runs, workers, cluster)
@@ -58,18 +56,15 @@ def study(
 
 @app.command()
 def verdicts(
-    profile: Profile = "standard", datasets: Datasets = "", results: Results = "committed"
+    profile: Profile = "standard", datasets: Datasets = None, results: Results = "committed"
 ) -> None:
     """Decide every claim from results that exist. Writes ROOT/results/local/claims.csv."""
     from conure_lib.analysis import claims
+    from conure_lib.study.profiles import PROFILES
     from conure_lib.study.study import load_study
 
-    folder = paths.results(profile, "", results == "local")
-    reported = sorted(path.name for path in folder.glob("*") if path.is_dir())
-    if not (chosen := parse_names(datasets) or reported):
-        raise ConfigError(f"{folder}: found no results, expected some; run conure study first")
     columns = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]
-    for dataset in chosen:
+    for dataset in datasets or PROFILES.get(profile, [""]):
         table = claims.ledger(load_study(dataset, profile, None, results))
         print_table(table[columns])
         claims.save(table, paths.claims(local=True))
@@ -148,16 +143,15 @@ def notebooks() -> None:
 
 
 @app.command()
-def clean(what: What = "stages,streams", dry_run: bool = False, as_json: AsJson = False) -> None:
+def clean(what: What = None, dry_run: bool = False, as_json: AsJson = False) -> None:
     """Remove what can be computed (stages, streams) or fetched again, below ROOT/artifacts.
 
     Not while a study or a run is at work. Results, figures and the models of conure run stay.
     --dry-run: only say what would go.
     """
-    names = list(CACHES) if what == "all" else list(dict.fromkeys(parse_names(what)))
+    names = dict.fromkeys(what or ("stages", "streams"))
     if unknown := set(names) - set(CACHES):
-        expected = f"expected some of {', '.join(CACHES)}, or all"
-        raise ConfigError(f"--what: found {min(unknown)!r}, {expected}")
+        raise ConfigError(f"--what: found {min(unknown)!r}, expected some of {', '.join(CACHES)}")
     folders = {name: CACHES[name]() for name in names}
     if linked := [folder for folder in folders.values() if folder.is_symlink()]:
         raise ConfigError(f"{linked[0]}: found a link, expected a folder; empty it by hand")

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 from conure_lib.config import explain
 from conure_lib.data.options import Length
 from conure_lib.data.sources.tables import latest_windows
-from conure_lib.data.stream import Names, TaskStream
+from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
 from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json
 from conure_lib.models.checkpoint import load_model, save_model
@@ -26,11 +26,9 @@ from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import last_vectors
 
-MODEL, WEIGHTS, PROGRAM = "model.json", "model.safetensors", "program.pt2"
 STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
-OURS = re.compile(rf"{MODEL}|{WEIGHTS}|{PROGRAM}|{STREAM}|{METRICS}|names\.\w+\.parquet")
-MAX_DIFFERENCE = 1e-5  # of a program's outputs and the model's; so far they were equal bit by bit
-BATCH_SIZES = (1, 2, 7, 64)  # on which exported models are compared
+OURS = re.compile(r"(model|stream|metrics)\.json|.*\.safetensors|.*\.pt2|names\.\w+\.parquet")
+MAX_DIFFERENCE = {"model.safetensors": 0.0, "program.pt2": 1e-5}  # from the model's outputs
 USERS_AT_ONCE = 4096  # whose vectors are in memory
 
 
@@ -54,12 +52,7 @@ class TaskModel(nn.Module):
     """
 
     def __init__(
-        self,
-        model: UserModel,
-        task: str,
-        is_first: bool,
-        folder: Path = Path(),
-        facts: StreamFacts | None = None,
+        self, model: UserModel, task: str, is_first: bool, folder=None, facts=None
     ) -> None:
         super().__init__()
         self.model, self.output = model, model.outputs[task]
@@ -88,22 +81,19 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
 
     Raises
     ------
-    ModelFileError, DataError
-        If the model or the description of its stream cannot be read.
-    ConfigError
-        If the model has not learned the task.
+    ModelFileError, DataError, ConfigError
+        For a model or a description that cannot be read, and for a task that it has not learned.
     """
-    folder, facts = Path(folder), None
-    learner = ContinualModel.load(folder)
+    learner, facts, file = ContinualModel.load(Path(folder)), None, Path(folder, STREAM)
     if task not in learner.tasks:
         known = ", ".join(learner.tasks) or "none"
         raise ConfigError(f"{folder}: found no task {task!r}, expected one of {known} (--task)")
-    if (file := folder / STREAM).is_file():
+    if file.is_file():
         try:
             facts = StreamFacts.model_validate_json(file.read_bytes())
         except ValidationError as error:
             raise DataError(f"{explain(error, str(file))}; run conure run again") from error
-    return TaskModel(learner.for_task(task), task, task == learner.tasks[0], folder, facts)
+    return TaskModel(learner.for_task(task), task, task == learner.tasks[0], Path(folder), facts)
 
 
 def export(
@@ -141,7 +131,7 @@ def export(
     length = length or (saved.facts.length if saved.facts else None)
     if length is None and program:
         raise ConfigError(f"{saved.folder}: found no length of sequences, expected --length N")
-    out = replaceable(out, lambda old: "exported" in read_json(old / MODEL), "conure export")
+    out = replaceable(out, lambda old: "exported" in read_json(old / "model.json"), "conure export")
     facts = {"task": saved.task, "is_first": saved.is_first, "length": length or 2}
     with atomic_folder(out) as part:
         save_model(saved.model, part, about={"exported": facts})
@@ -149,16 +139,17 @@ def export(
             if (saved.folder / name).is_file():
                 shutil.copy(saved.folder / name, part)
         again = load_model(part)[0].requires_grad_(False)
-        copies = {WEIGHTS: (TaskModel(again, saved.task, saved.is_first), 0.0)}
+        copies = {"model.safetensors": TaskModel(again, saved.task, saved.is_first)}
         if program:
-            _write_program(saved, facts["length"], part / PROGRAM)
-            copies[PROGRAM] = torch.export.load(part / PROGRAM).module(), MAX_DIFFERENCE
-        differences = {}
-        for name, (copy, bound) in copies.items():
-            differences[name] = found = largest_difference(saved, copy, facts["length"])
-            if not found <= bound:
-                expected = f"found outputs that differ by {found}, expected at most {bound}"
-                raise VerificationError(f"{out / name}: {expected}")
+            _write_program(saved, facts["length"], part / "program.pt2")
+            copies["program.pt2"] = torch.export.load(part / "program.pt2").module()
+        differences = {n: largest_difference(saved, c, facts["length"]) for n, c in copies.items()}
+        for name, found in differences.items():
+            if not found <= MAX_DIFFERENCE[name]:
+                expected = f"expected at most {MAX_DIFFERENCE[name]}"
+                raise VerificationError(
+                    f"{out / name}: found outputs that differ by {found}, {expected}"
+                )
         files = sorted(file.name for file in part.iterdir())
         shutil.rmtree(out, ignore_errors=True)
     facts |= {"folder": str(out), "from": str(saved.folder.absolute()), "files": files}
@@ -166,31 +157,27 @@ def export(
 
 
 def largest_difference(model: TaskModel, other: nn.Module, length: int) -> float:
-    """Return the largest difference of outputs on random sequences; 0.0 means the same bits."""
-    largest = 0.0
-    for size in BATCH_SIZES:
-        sequences = _random(model.model.n_items, size, length)
-        for ours, theirs in zip(model(sequences), other(sequences), strict=True):
-            if not torch.equal(ours.view(torch.int32), theirs.view(torch.int32)):
-                tiny = torch.finfo(ours.dtype).tiny
-                largest = max(largest, tiny, float((ours - theirs).abs().max()))
-    return largest
+    """Return the largest difference of two models' outputs on batches of random sequences."""
+    batches = [_random(model.model.n_items, size, length) for size in (1, 2, 7, 64)]
+    pairs = [pair for items in batches for pair in zip(model(items), other(items), strict=True)]
+    return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
 
 
-def embed_table(
-    saved: TaskModel, events: str | Path, out: str | Path, batch: int = USERS_AT_ONCE
+def embed(
+    saved: TaskModel, data: TaskStream | str | Path, out: str | Path, batch: int = USERS_AT_ONCE
 ) -> dict:
-    """Write a vector per user, as the task sees them, from a table of events of any length.
+    """Write a vector per user, as the task sees them, to a Parquet file.
 
     Parameters
     ----------
     saved
-        From ``open_saved``, of a folder that ``conure run`` wrote.
-    events
-        Parquet or CSV with the columns that the model was trained on.
+        From ``open_saved``.
+    data
+        A table of events of any length, for a model that ``conure run`` wrote (Parquet or CSV with
+        the columns that it was trained on); or the task stream that a stage was trained on.
     out
-        A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table), ``vector``
-        (list of k float32).
+        A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table, or row of the
+        stream's users: 0, 1, ...), ``vector`` (list of k float32).
     batch
         Users whose vectors are in memory at a time.
 
@@ -202,65 +189,33 @@ def embed_table(
 
     Raises
     ------
-    ConfigError
-        If ``out`` is anything but a new file or earlier vectors.
-    DataError
-        If the table cannot be used, or the folder does not say how the model was trained.
+    ConfigError, DataError
+        If ``out`` is anything but a new file or earlier vectors; if the data cannot be used, or as
+        far as the folder tells the model was trained on others.
     """
-    out = _vector_file(out)
-    items, facts, known = read_items(saved.folder), saved.facts, saved.model.n_items
-    if facts is None or len(items) != known:
-        expected = f"expected {known} and {STREAM}; run conure run again"
-        raise DataError(f"{saved.folder}: found {len(items)} ids of items, {expected}")
-    latest = latest_windows(events, items, facts.length, facts.min_events, facts.columns)
-    _write_vectors(saved, latest.users, latest.sequences, out, batch)
-    counts = {"users": len(latest.users), "left_out": latest.few}
-    return counts | {"unknown_events": latest.unknown_events, "notes": latest.notes}
-
-
-def embed_stream(
-    saved: TaskModel, stream: TaskStream, out: str | Path, batch: int = USERS_AT_ONCE
-) -> dict:
-    """Write a vector per user of a prepared dataset, whose users are rows of its table: 0, 1, ...
-
-    Parameters
-    ----------
-    saved
-        From ``open_saved``, of a stage's folder.
-    stream
-        What the model was trained on; DataError if that was another, as far as the folder tells.
-    out, batch
-        As in ``embed_table``, like what is returned and raised.
-    """
-    out = _vector_file(out)
-    try:
-        trained_on = read_json(saved.folder / "record.json")["spec"]["stream"]
-    except (OSError, ValueError, LookupError, TypeError):
-        trained_on = stream.digest()
-    if (saved.model.n_items, trained_on) != (stream.n_items, stream.digest()):
-        expected = (
-            f"expected one trained on {stream.name}, digest {stream.digest()[:12]} (--option)"
-        )
-        raise DataError(f"{saved.folder}: found a model of another stream, {expected}")
-    users, sequences = np.arange(stream.n_users), stream.sequences[stream.input_rows]
-    _write_vectors(saved, users, sequences, out, batch)
-    return {"users": stream.n_users, "left_out": 0, "unknown_events": 0, "notes": []}
-
-
-def save_names(names: Names, folder: Path) -> None:
-    """Write the ids of items and labels, in the order of their numbers; no users' ids."""
-    for what, ids in {"items": names.items, **names.labels}.items():
-        pq.write_table(pa.table({"id": pa.array(ids)}), folder / NAMES.format(what))
-
-
-def read_items(folder: Path) -> np.ndarray:
-    """Return the ids of the items in the order of their numbers; raises DataError."""
-    file = folder / NAMES.format("items")
-    try:
-        return pq.read_table(file, columns=["id"])["id"].to_pandas().to_numpy()
-    except (pa.ArrowException, OSError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{file}: found {found}, expected ids as conure run writes them") from error
+    out, columns = Path(out), ["user", "vector"]
+    if out.suffix != ".parquet" or out.is_dir():
+        raise ConfigError(f"{str(out)[:200]}: expected the name of a .parquet file (--out)")
+    out = replaceable(out, lambda old: pq.read_schema(old).names == columns, "conure embed")
+    counts = {"left_out": 0, "unknown_events": 0, "notes": []}
+    if isinstance(data, TaskStream):
+        _check_stream(saved, data)
+        users, sequences = np.arange(data.n_users), data.sequences[data.input_rows]
+    else:
+        items, facts = _items(saved), saved.facts
+        found = latest_windows(data, items, facts.length, facts.min_events, facts.columns)
+        users, sequences, notes = found.users, found.sequences, found.notes
+        counts = {"left_out": found.few, "unknown_events": found.unknown_events, "notes": notes}
+    vector = pa.list_(pa.float32(), saved.model.config.width)
+    schema = pa.schema([("user", pa.array(users[:1]).type), ("vector", vector)])
+    with atomic_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
+        for start in tqdm(range(0, len(users), batch), desc="users", unit="batch"):
+            some = np.ascontiguousarray(sequences[start : start + batch])
+            vectors = last_vectors(saved.model, saved.vectors, some).numpy().ravel()
+            rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=vector)
+            ids = pa.array(users[start : start + batch])
+            writer.write_table(pa.table([ids, rows], schema=schema))
+    return {"users": len(users)} | counts
 
 
 def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) -> Path:
@@ -289,25 +244,28 @@ def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) ->
     return path
 
 
-def _vector_file(out: str | Path) -> Path:
-    if Path(out).suffix != ".parquet" or Path(out).is_dir():
-        raise ConfigError(f"{str(out)[:200]}: expected the name of a .parquet file (--out)")
-    columns = ["user", "vector"]
-    return replaceable(out, lambda old: pq.read_schema(old).names == columns, "conure embed")
+def _check_stream(saved: TaskModel, stream: TaskStream) -> None:
+    try:
+        trained_on = read_json(saved.folder / "record.json")["spec"]["stream"]
+    except (OSError, ValueError, LookupError, TypeError):
+        trained_on = stream.digest()
+    if (saved.model.n_items, trained_on) != (stream.n_items, stream.digest()):
+        expected = (
+            f"expected one trained on {stream.name}, digest {stream.digest()[:12]} (--option)"
+        )
+        raise DataError(f"{saved.folder}: found a model of another stream, {expected}")
 
 
-def _write_vectors(
-    saved: TaskModel, users: np.ndarray, sequences: np.ndarray, out: Path, batch: int
-) -> None:
-    vector = pa.list_(pa.float32(), saved.model.config.width)
-    schema = pa.schema([("user", pa.array(users[:1]).type), ("vector", vector)])
-    with atomic_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        for start in tqdm(range(0, len(users), batch), desc="users", unit="batch"):
-            some = np.ascontiguousarray(sequences[start : start + batch])
-            vectors = last_vectors(saved.model, saved.vectors, some).numpy().ravel()
-            rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=vector)
-            ids = pa.array(users[start : start + batch])
-            writer.write_table(pa.table([ids, rows], schema=schema))
+def _items(saved: TaskModel) -> list[str]:
+    """Return the ids of the model's items in the order of their numbers."""
+    try:
+        ids = pq.read_table(saved.folder / NAMES.format("items"))["id"].to_pylist()
+        if saved.facts is None or len(ids) != saved.model.n_items:
+            raise ValueError(f"{len(ids)} ids of items, or no {STREAM}")
+    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{saved.folder}: found {found}; run conure run again") from error
+    return ids
 
 
 @torch.no_grad()
@@ -319,8 +277,8 @@ def _write_program(saved: TaskModel, length: int, file: Path) -> None:
 
 
 def _random(n_items: int, size: int, length: int) -> Tensor:
-    """Return left-padded item ids, int64 [size, length]; the last two are never padding."""
-    generator = seeded(0, "export", size)
-    sequences = torch.randint(1, n_items + 1, (size, length), generator=generator)
-    padding = torch.randint(0, max(1, length - 1), (size, 1), generator=generator)
-    return sequences.masked_fill(torch.arange(length) < padding, 0)
+    """Return random item ids, int64 [size, length], every second sequence half padding."""
+    rng = seeded(0, "export", size)
+    items = torch.randint(1, n_items + 1, (size, length), generator=rng)
+    items[::2, : length // 2] = 0
+    return items

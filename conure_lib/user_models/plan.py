@@ -1,11 +1,9 @@
 """A plan: a YAML or JSON file that says which of a user's own tables are which task."""
 
-import re
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -16,6 +14,8 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from torch import nn
 
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig, explain
@@ -29,7 +29,6 @@ from conure_lib.models.ownership import MAX_TASKS
 
 PLAN_IN_FOLDER = "tasks.json"
 SUFFIXES = (".yaml", ".yml", ".json")
-MAX_VALUES = 100_000  # of a YAML file, what its aliases repeat included
 
 # For small data, some hundred to some ten thousand users: a narrow network of two blocks, which
 # sees 31 events back; small batches, so that there are enough steps; many epochs, of which early
@@ -184,51 +183,17 @@ def read_plan(path: str | Path) -> Plan:
     try:
         if file.suffix not in SUFFIXES:
             raise ValueError("another kind of file")
-        is_json = file.suffix == ".json"
-        content = read_json(file) if is_json else yaml.load(read_text(file), Loader=_Loader)
+        yaml = YAML(typ="safe", pure=True)
+        content = read_json(file) if file.suffix == ".json" else yaml.load(read_text(file))
         plan = Plan.model_validate(
             {"name": name} | content if isinstance(content, dict) else content
         )
     except ValidationError as error:
         raise DataError(explain(error, str(file))) from error
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+    except (OSError, ValueError, YAMLError, RecursionError) as error:
         found = " ".join(str(getattr(error, "strerror", None) or error).split())
         expected = f"expected a plan in UTF-8 ({', '.join(SUFFIXES)})"
         raise DataError(f"{file}: found {found}, {expected}") from error
     plan._file = file
     plan.study_config()
     return plan
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads YAML 1.2's plain values: ``012`` and ``no`` are text, ``1e-3`` is a number."""
-
-    yaml_implicit_resolvers: ClassVar[dict] = {}
-    values = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: object) -> yaml.Node:
-        """Count what aliases stand for, so that a few lines cannot become billions of values."""
-        before, is_alias = self.values, self.check_event(yaml.AliasEvent)
-        node = super().compose_node(parent, index)
-        self.values += getattr(node, "values", MAX_VALUES) if is_alias else 1
-        if self.values > MAX_VALUES:
-            raise yaml.MarkedYAMLError(problem=f"more than {MAX_VALUES} values")
-        node.values = self.values - before
-        return node
-
-    def construct_mapping(self, node: yaml.Node, deep: bool = False) -> dict:
-        """Refuse a key that occurs twice, where YAML would silently take the last one."""
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        if twice := [key for key in keys if keys.count(key) > 1]:
-            raise yaml.MarkedYAMLError(problem=f"the key {twice[0]!r} twice")
-        return super().construct_mapping(node, deep)
-
-
-_PLAIN_VALUES = {
-    "null": r"null|~|",
-    "bool": r"true|false",
-    "int": r"[-+]?(0|[1-9][0-9]*)",
-    "float": r"[-+]?([0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))([eE][-+]?[0-9]+)?",
-}
-for _tag, _pattern in _PLAIN_VALUES.items():
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^({_pattern})$"), None)

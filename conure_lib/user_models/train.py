@@ -10,6 +10,8 @@ import shutil
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
 
 from conure_lib import paths
@@ -21,7 +23,7 @@ from conure_lib.methods.actions import logits_digest, weights_digest
 from conure_lib.pipeline import provenance
 from conure_lib.study.study import Run, Study
 from conure_lib.training.determinism import repeatable, torch_threads
-from conure_lib.user_models.export import METRICS, STREAM, replaceable, save_names
+from conure_lib.user_models.export import METRICS, NAMES, STREAM, replaceable
 from conure_lib.user_models.plan import Plan
 
 
@@ -101,7 +103,8 @@ def run(
     with atomic_folder(folder) as part:
         if method == "Conure":
             last.model().save(part)
-        save_names(stream.names, part)
+        for what, ids in {"items": stream.names.items, **stream.names.labels}.items():
+            pq.write_table(pa.table({"id": pa.array(ids)}), part / NAMES.format(what))
         for name, content in {METRICS: results, STREAM: facts}.items():
             text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
             (part / name).write_text(text, encoding="utf-8")

@@ -8,8 +8,6 @@ from small_service import TASKS, plan_of, write_plan, write_service
 from conure_lib.errors import ConfigError, DataError
 from conure_lib.user_models.plan import CLASSIFICATION, RANKING, SEQUENCE, read_plan
 
-EVENTS = "events: plays.csv\n"
-
 
 @pytest.fixture
 def folder(tmp_path):
@@ -39,21 +37,20 @@ def test_yaml_and_json_say_the_same(folder):
 
 
 def test_plain_values_of_yaml_stay_what_they_look_like(folder):
-    text = EVENTS + "name: 012\ntasks:\n- {name: no, kind: ranking, file: likes.csv, title: 1:30}\n"
-    plan = read_plan(
-        write_plan(folder / "plan.yaml", text + "retrain_rate: 1e-3\nmodel: {width: 9}")
-    )
+    text = "events: plays.csv\nname: '012'\ntasks:\n"
+    text += "- {name: no, kind: ranking, file: likes.csv, title: 1:30}\n"
+    text += "train: {T1: &few {epochs: 012}, '*': *few}\nretrain_rate: 1e-3\n"
+    plan = read_plan(write_plan(folder / "plan.yaml", text))
     assert (plan.name, plan.tasks[0].name, plan.tasks[0].title) == ("012", "no", "1:30")
-    assert (plan.retrain_rate, plan.study_config().model.width) == (0.001, 9)
-    text = EVENTS + "tasks: []\ntrain: {T1: &few {epochs: 3}, '*': *few}"
-    assert read_plan(write_plan(folder / "plan.yaml", text)).train["*"] == {"epochs": 3}
+    assert plan.retrain_rate == 0.001
+    assert [plan.study_config().training(task).epochs for task in ("T1", "no")] == [12, 12]
 
 
-def test_a_few_lines_cannot_become_billions_of_values(folder):
+def test_a_few_lines_that_stand_for_billions_of_values_are_one_line(folder):
     lines = ["a0: &a0 [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
-    assert "found more than 100000 values" in refused(folder, "\n".join(lines))
-    assert "found more than 100000 values" in refused(folder, "tasks: &all [*all]")
+    assert len(refused(folder, "\n".join([*lines, "events: *a11", "tasks: *a11"]))) < 300
+    assert len(refused(folder, "events: a\ntasks: &all [*all]")) < 300
 
 
 @pytest.mark.parametrize(
@@ -82,7 +79,7 @@ def test_a_few_lines_cannot_become_billions_of_values(folder):
         ({"prune": {"T9": 0.5}}, "prune: found 'T9', expected some of T1, T2, T3, *"),
         ({"train": {"T9": {}}}, "train: found 'T9', expected some of T1, T2, T3, *"),
         ("just text", "found 'just text', expected"),
-        ("events: a\nevents: b\n", "found the key 'events' twice"),
+        ("events: a\nevents: b\n", "found while constructing a mapping"),
         ("events: [a\n", "found "),
     ],
 )

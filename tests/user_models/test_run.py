@@ -18,7 +18,6 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import evaluate, metric_of
-from conure_lib.user_models.export import read_items
 from conure_lib.user_models.plan import read_plan
 from conure_lib.user_models.train import default_folder, run
 
@@ -53,7 +52,8 @@ def test_a_run_leaves_model_description_names_and_metrics(service, model):
     assert about["digests"]["T3"] == stream.digest()
     assert about["tasks"] == stream.describe()
     assert about["info"]["classes"] == {"T3": ["old", "young"]}
-    assert read_items(model).tolist() == sorted(SONGS)
+    names = pd.read_parquet(model / "names.items.parquet")
+    assert names["id"].tolist() == sorted(SONGS)
     learner, metrics = ContinualModel.load(model), json.loads((model / "metrics.json").read_text())
     assert learner.tasks == metrics["unchanged"] == ["T1", "T2", "T3"]
     free = 1.0
