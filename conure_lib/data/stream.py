@@ -204,51 +204,47 @@ def distinct(values: np.ndarray) -> np.ndarray:
 
 def check(stream: TaskStream) -> TaskStream:
     """Return the stream if all holds that the library relies on, else raise DataError."""
-    for problem in _problems(stream):
-        raise DataError(f"{stream.name}: {problem}; correct the data")
+    for wrong, problem in _problems(stream):
+        if wrong:
+            raise DataError(f"{stream.name}: {problem}; correct the data")
     return stream
 
 
-def _problems(stream: TaskStream) -> Iterator[str]:
-    """Name what is wrong with a stream; each check relies on those before it."""
+def _problems(stream: TaskStream) -> Iterator[tuple[bool, str]]:
+    """Give what may be wrong and whether it is; each check relies on those before it."""
     sequences, tasks, rows = stream.sequences, stream.tasks, stream.input_rows
-    if [task.kind == "sequence" for task in tasks] != [True] + [False] * (len(tasks) - 1):
-        yield "the first task, and no other, must be the sequence task"
-    if len({task.name for task in tasks}) < len(tasks):
-        yield f"task names repeat: {[task.name for task in tasks]}"
-    if sequences.ndim != 2 or sequences.shape[1] < 2 or len(sequences) != len(tasks[0].users):
-        yield f"sequences: found shape {sequences.shape}, expected [instances of T1, L >= 2]"
-    for task in tasks:
-        yield from _task_problems(task, stream.n_users)
+    kinds, names = [task.kind for task in tasks], [task.name for task in tasks]
+    alone = kinds[:1] == ["sequence"] and "sequence" not in kinds[1:]
+    yield not alone, "the first task, and no other, must be the sequence task"
+    yield len(set(names)) < len(names), f"task names repeat: {names}"
+    fits = sequences.ndim == 2 and sequences.shape[1] >= 2
+    expected = f"[{len(tasks[0].users)} instances of T1, L >= 2]"
+    found = f"sequences: found shape {sequences.shape}, expected {expected}"
+    yield not fits or len(sequences) != len(tasks[0].users), found
+    for t in tasks:
+        where, same = f"task {t.name}", len(t.users) == len(t.labels) == len(t.split)
+        yield t.kind not in get_args(Kind), f"{where}, kind: found {t.kind!r}"
+        yield not len(t.users) or not same, f"{where} is empty, or its arrays differ in length"
+        yield not _within(t.users, stream.n_users), f"{where}: a label of an unknown user"
+        yield not _within(t.labels, t.n_labels), f"{where}: a label outside 0..{t.n_labels - 1}"
+        yield t.n_labels < 2, f"{where}: found {t.n_labels} distinct label, expected at least 2"
+        for word, part in PARTS.items():
+            yield not (t.split == part).any(), f"{where}: its {word} part is empty"
+        pairs = t.users.astype(np.int64) * t.n_labels + t.labels
+        twice = t.kind != "sequence" and len(distinct(pairs)) < len(pairs)
+        yield twice, f"{where} holds a (user, label) instance twice"
     known = sequences != PAD
-    if (known[:, :-1] > known[:, 1:]).any() or not known[:, -2:].all():
-        yield "a sequence must have two items at its end, and padding on its left only"
-    if sequences.min() < 0 or sequences.max() > stream.n_items:
-        yield f"an item id lies outside 1..{stream.n_items}"
-    if rows.min() < 0 or rows.max() >= len(sequences):
-        yield f"input_rows must hold a row of sequences, 0..{len(sequences) - 1}, for each user"
-    if (tasks[0].users[rows] != np.arange(stream.n_users)).any():
-        yield "input_rows gives a user somebody else's sequence"
+    padded = known[:, -2:].all() and (known[:, :-1] <= known[:, 1:]).all()
+    yield not padded, "a sequence must have two items at its end, and padding on its left only"
+    yield not _within(sequences, stream.n_items + 1), f"an item id outside 1..{stream.n_items}"
+    yield not _within(rows, len(sequences)), "input_rows must hold a row of sequences per user"
+    others = (tasks[0].users[rows] != np.arange(stream.n_users)).any()
+    yield others, "input_rows gives a user somebody else's sequence"
     last = sequences[:, -1].astype(np.int64) - 1
-    if tasks[0].n_labels != stream.n_items or (tasks[0].labels != last).any():
-        yield "T1's labels must be its sequences' last items, out of all items"
+    differ = tasks[0].n_labels != stream.n_items or (tasks[0].labels != last).any()
+    yield differ, "T1's labels must be its sequences' last items, out of all items"
 
 
-def _task_problems(task: Task, n_users: int) -> Iterator[str]:
-    where = f"task {task.name}"
-    if task.kind not in get_args(Kind):
-        yield f"{where}, kind: found {task.kind!r}, expected one of {', '.join(get_args(Kind))}"
-    if not 0 < len(task.users) == len(task.labels) == len(task.split):
-        yield f"{where} ({task.title}) is empty, or its arrays differ in length"
-    if task.users.min() < 0 or task.users.max() >= n_users:
-        yield f"{where}: a label of an unknown user"
-    if task.labels.min() < 0 or task.labels.max() >= task.n_labels:
-        yield f"{where}: a label outside 0..{task.n_labels - 1}"
-    if task.n_labels < 2:
-        yield f"{where}: found {task.n_labels} distinct label, expected at least 2"
-    for word, part in PARTS.items():
-        if not (task.split == part).any():
-            yield f"{where}: its {word} part is empty"
-    pairs = task.users.astype(np.int64) * task.n_labels + task.labels
-    if task.kind != "sequence" and len(distinct(pairs)) < len(pairs):
-        yield f"{where} holds a (user, label) instance twice"
+def _within(values: np.ndarray, n: int) -> bool:
+    """Say whether all values are in 0..n-1."""
+    return bool(values.min() >= 0 and values.max() < n)

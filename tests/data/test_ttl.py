@@ -89,7 +89,8 @@ def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
     assert stream.n_users == 9
     np.testing.assert_array_equal(stream.sequences[0], [0, 2, 3, 1])
     assert pairs(stream, "T2") == [(0, 1), *((u, 0) for u in range(1, 9))]
-    dropped = {f"label lines of T{n}, of users unknown or dropped": 1 for n in range(2, 7)}
+    dropped = {f"labels of T{n}, of users without T1": 1 for n in range(3, 7)}
+    dropped["labels of T2, of users without T1"] = 2
     assert stream.info["dropped"] == {"T1 sequences that occur more than once": 3, **dropped}
 
 
@@ -98,7 +99,7 @@ def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
     stream = ttl.build(path=tmp_path, length=LENGTH, unknown_users="drop", min_label_count=2)
     assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
     assert stream.info["dropped"] == {
-        "label lines of T2, of users unknown or dropped": 1,
+        "labels of T2, of users without T1": 1,
         "labels of T2 that occur less than 2 times": 1,  # 77
     }
 

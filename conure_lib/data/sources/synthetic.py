@@ -80,20 +80,16 @@ def build(
     flavour = rng.integers(FLAVOURS, size=n_users)
     sequences = _histories(rng, community, flavour, n_items, length, structure, taste, half_full)
 
-    def items_for(users: np.ndarray, follows_taste: np.ndarray, shift: int) -> np.ndarray:
-        """Draw one label per entry: in the block of the user's trait with chance ``signal``."""
-        taste_now = (flavour[users] + shift) % FLAVOURS
-        trait = np.where(follows_taste, taste_now, community[users] % FLAVOURS)
-        block = n_labels // FLAVOURS
-        follows = rng.random(len(users)) < signal
-        own = trait * block + _popular(rng, block, len(users))
-        return np.where(follows, own, rng.integers(n_labels, size=len(users)))
-
     def ranking(name: str, title: str, mean: float, related: float, shift: int) -> Task:
         users = np.repeat(np.arange(n_users), 1 + rng.poisson(max(mean - 1, 0.0), n_users))
         if mean < 1:
             users = users[rng.random(len(users)) < mean]
-        labels = items_for(users, rng.random(len(users)) < related, shift)
+        taste_block, block = (flavour[users] + shift) % FLAVOURS, n_labels // FLAVOURS
+        by_taste = rng.random(len(users)) < related
+        own = np.where(by_taste, taste_block, community[users] % FLAVOURS) * block
+        follows = rng.random(len(users)) < signal
+        own += _popular(rng, block, len(users))
+        labels = np.where(follows, own, rng.integers(n_labels, size=len(users)))
         pairs = distinct(users * n_labels + labels)
         return _task(name, "ranking", title, pairs // n_labels, pairs % n_labels, n_labels)
 

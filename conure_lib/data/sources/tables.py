@@ -160,7 +160,7 @@ def read_table(
     missing value, ids of several types, an unreadable file.
     """
     blocks = _blocks(table, roles, columns or {}, where, [] if notes is None else notes)
-    return pd.concat(list(blocks), ignore_index=True)
+    return pd.concat(blocks, ignore_index=True)
 
 
 @contextmanager

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from conure_lib.config import Count, Seed
+from conure_lib.data.assemble import LabelTable, add_tasks
 from conure_lib.data.options import Length, OnProblem, SourcePath, Split, checked_options
-from conure_lib.data.stream import PAD, Kind, Task, TaskStream, check, draw_split
+from conure_lib.data.stream import PAD, Kind, TaskStream
 from conure_lib.data.text_tables import bad_line, lines_of, read_source
 from conure_lib.errors import DataError
 
@@ -70,9 +71,8 @@ def build(
         raise DataError(f"ttl, files: found {names}, expected T1 and at least one of T2 to T6")
     if not path.is_dir():
         raise DataError(f"{path}: found a file, expected the folder of {', '.join(names.values())}")
-
     text, file, digest = read_source(path, names["T1"])
-    lines = lines_of(text)
+    lines, digests, tables = lines_of(text), {names["T1"]: digest}, []
     sequences = _sequences(lines, file, length)
     first = pc.index_in(lines, value_set=lines).to_numpy()  # row of the first equal line
     kept = np.bincount(first)[first] == 1
@@ -81,31 +81,19 @@ def build(
         found = f"the same sequence as in line {first[row] + 1}"
         fix = "their users cannot be told apart: drop them, or pass duplicates='drop'"
         raise bad_line(file, row + 1, "sequence", found, "each sequence once", fix)
-    new_row, sequences = np.cumsum(kept) - 1, sequences if kept.all() else sequences[kept]
-    dropped = {"T1 sequences that occur more than once": (~kept).sum()}
-    n_items, rows = _renumber(sequences), np.arange(len(sequences), dtype=np.int64)
-    last, parts = sequences[:, -1] - np.int64(1), draw_split(len(rows), split, split_seed, "T1")
-    tasks = [Task("T1", "sequence", TASKS["T1"][2], rows, last, n_items, parts)]
-    digests, classes = {names["T1"]: digest}, {}
     for name in sorted(names.keys() - {"T1"}):
         _, kind, title = TASKS[name]
         text, file, digests[names[name]] = read_source(path, names[name])
-        table, strange = _labels(lines_of(text), file, kind, lines, kept, unknown_users)
-        dropped[f"label lines of {name}, of users unknown or dropped"] = strange
-        if kind == "ranking":
-            frequent = table.groupby("label")["label"].transform("size") >= min_label_count
-            rare = f"labels of {name} that occur less than {min_label_count} times"
-            dropped[rare], table = (~frequent).sum(), table[frequent]
-        values, labels = np.unique(table["label"].to_numpy(), return_inverse=True)
-        if kind == "classification":
-            classes[name] = [str(value) for value in values]
-        parts = draw_split(len(table), split, split_seed, name)
-        tasks.append(Task(name, kind, title, new_row[table["row"]], labels, len(values), parts))
+        rows = _labels(lines_of(text), file, kind, lines, kept, unknown_users)
+        tables.append(LabelTable(name, kind, title, rows))
+    users, sequences = np.flatnonzero(kept), sequences if kept.all() else sequences[kept]
+    items, rows = _renumber(sequences), np.arange(len(users), dtype=np.int64)
     info = {"source": "the authors' text files", "files": digests, "licence": LICENCE}
-    info |= {"length": length, "min_label_count": min_label_count, "classes": classes}
+    info |= {"length": length, "min_label_count": min_label_count, "unknown_users": "drop"}
     info |= {"split": split, "split_seed": split_seed}
-    info["dropped"] = {what: int(count) for what, count in dropped.items() if count}
-    return check(TaskStream("ttl", sequences, rows, n_items, tuple(tasks), info))
+    info["dropped"] = {"T1 sequences that occur more than once": (~kept).sum()}
+    windows = sequences, rows, rows
+    return add_tasks("ttl", TASKS["T1"][2], windows, pd.Index(users), items, tables, info)
 
 
 def _numbers(texts: pa.Array) -> np.ndarray:
@@ -138,14 +126,14 @@ def _sequences(lines: pa.Array, file: str, length: int) -> np.ndarray:
     return sequences
 
 
-def _renumber(sequences: np.ndarray) -> int:
-    """Renumber the items 1..n in place, block by block, padding stays 0; return n."""
+def _renumber(sequences: np.ndarray) -> pd.Index:
+    """Renumber the items 1..n in place, block by block, padding stays 0; return their ids."""
     ids = np.sort(pd.unique(sequences.ravel()))
     ids = ids[ids != PAD]
     for start in range(0, len(sequences), BLOCK):
         block = sequences[start : start + BLOCK]
         block[block != PAD] = np.searchsorted(ids, block[block != PAD]) + 1
-    return len(ids)
+    return pd.Index(ids)
 
 
 def _labels(
@@ -155,26 +143,26 @@ def _labels(
     sequences: pa.Array,
     kept: np.ndarray,
     unknown_users: str,
-) -> tuple[pd.DataFrame, int]:
-    """Parse a label file: row (T1's line) and label per instance; count the lines dropped."""
+) -> pd.DataFrame:
+    """Parse a label file: columns user (the row of T1's line, -1 without one) and label."""
     if line := _first_bad(pc.match_substring_regex(lines, f"^{NUMBERS},,{NUMBERS}$")):
         found, expected = lines[line - 1].as_py().decode("latin-1"), "'0,0,17,5,,label,label'"
         raise bad_line(file, line, "sequence,,labels", found, expected)
     halves = pc.split_pattern(lines, ",,").values
     keys, labels = halves[::2], halves[1::2]
-    rows = pc.fill_null(pc.index_in(keys, value_set=sequences), -1).to_numpy().copy()
-    if unknown_users == "error" and (rows < 0).any():
-        row, fix = int(np.argmax(rows < 0)), "drop the line, or pass unknown_users='drop'"
+    users = pc.fill_null(pc.index_in(keys, value_set=sequences), -1).to_numpy()
+    if unknown_users == "error" and (users < 0).any():
+        row, fix = int(np.argmax(users < 0)), "drop the line, or pass unknown_users='drop'"
         found, expected = keys[row].as_py().decode(), "a sequence of the T1 file"
         raise bad_line(file, row + 1, "sequence", found, expected, fix)
-    rows[~kept[rows]] = -1
+    users = np.where(kept[users], users, -1)
     counts = pc.add(pc.count_substring(labels, ","), 1).to_numpy()
-    table = pd.DataFrame({"row": np.repeat(rows, counts), "label": _numbers(labels)})
-    alike = ["row"] if kind == "classification" else ["row", "label"]
-    repeated = table.duplicated(alike) & (table["row"] >= 0)
-    if repeated.any():
-        at = int(repeated.to_numpy().argmax())
-        line = int(np.searchsorted(np.cumsum(counts), at, side="right")) + 1
+    table = pd.DataFrame({"user": np.repeat(users, counts), "label": _numbers(labels)})
+    table["line"] = np.repeat(np.arange(len(lines)) + 1, counts)
+    same = ["user"] if kind == "classification" else ["user", "label"]
+    repeated = table[table.duplicated(same) & (table["user"] >= 0)]
+    if len(repeated):
+        _, label, line = repeated.iloc[0].tolist()
         expected = "one label per user" if kind == "classification" else "each label once"
-        raise bad_line(file, line, "labels", f"label {table['label'][at]}, one too many", expected)
-    return table[table["row"] >= 0], (rows < 0).sum()
+        raise bad_line(file, line, "labels", f"label {label}, one too many", expected)
+    return table
