@@ -293,7 +293,8 @@ def show(
             continue
         if ends and name in ("value", "effect"):
             cells = zip(table[name], *(table[end] for end in ends), units, strict=True)
-            shown[name] = [with_interval(*cell) for cell in cells]
+            said = {"relative": ""}  # per cent say so themselves
+            shown[name] = [f"{with_interval(*c)} {said.get(c[-1], c[-1])}".strip() for c in cells]
         else:
             shown[name] = [_cell(x, str(name), name in {"share", *percent}) for x in table[name]]
     text = pd.DataFrame(shown, index=table.index).loc[:, lambda t: (t != "").any()]

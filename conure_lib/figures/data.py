@@ -3,73 +3,46 @@
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from conure_lib.data.stream import PAD, TaskStream
-from conure_lib.figures.style import PAGE, style
+from conure_lib.figures.style import TASK_COLORS, finish, panels
 
 
 def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
-    """Sequence lengths, popularity of items and labels, and the users that tasks share."""
-    style()
-    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(PAGE, 2.1))
-    lengths = (stream.sequences != PAD).sum(1)
-    counts = np.bincount(lengths, minlength=stream.sequences.shape[1] + 1)
-    left.bar(np.arange(len(counts)), counts, color="#0072B2", width=0.9)
-    left.set(
-        xlabel="items in a T1 sequence", ylabel="sequences", title="Sequence lengths", yscale="log"
-    )
-    left.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    frames = [pd.DataFrame({"what": "sequence length", "x": np.arange(len(counts)), "y": counts})]
+    """Draw sequence lengths, the popularity of items and labels, and the users that tasks share.
+
+    Returns the figure and what it shows as a tidy table (what, x, y).
+    """
+    figure, axes = panels(("Sequence lengths", "Popularity", "Shared users, %"), 1.7)
+    lengths, popularity, shared = axes.values()
+    counts = np.bincount((stream.sequences != PAD).sum(1))
+    lengths.bar(range(len(counts)), counts, color=TASK_COLORS[0], width=0.9)
+    lengths.set(xlabel="items in a T1 sequence", ylabel="sequences", yscale="log")
+    frames = [pd.DataFrame({"what": "sequence length", "x": range(len(counts)), "y": counts})]
     ranked = {"T1 items": stream.item_counts()}
     ranked |= {f"{t.name} labels": t.label_counts() for t in stream.tasks if t.kind == "ranking"}
-    for (name, values), color in zip(
-        ranked.items(), ("#0072B2", "#D55E00", "#009E73"), strict=False
-    ):
-        y = np.sort(values[values > 0])[::-1]
-        middle.plot(np.arange(1, len(y) + 1), y, color=color, label=name, linewidth=1.2)
+    for color, (name, occurrences) in zip(TASK_COLORS, ranked.items(), strict=False):
+        y = np.sort(occurrences[occurrences > 0])[::-1]
         frames.append(pd.DataFrame({"what": name, "x": np.arange(1, len(y) + 1), "y": y}))
-    middle.set(
-        xscale="log", yscale="log", xlabel="rank", ylabel="training occurrences", title="Popularity"
+        popularity.loglog(frames[-1]["x"], y, color=color, label=f"{name} ({len(y):,})")
+    popularity.set(xlabel="rank", ylabel="training occurrences")
+    popularity.set_ylim(top=30 * popularity.get_ylim()[1])
+    popularity.legend(loc="upper right")
+    for axis in (lengths.yaxis, popularity.xaxis, popularity.yaxis):
+        axis.set_major_locator(LogLocator(numticks=6))
+        axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+        axis.set_minor_formatter(NullFormatter())
+    users = {task.name: np.unique(task.users) for task in stream.tasks}
+    common = pd.DataFrame(
+        {b: {a: 100 * np.isin(users[a], users[b]).mean() for a in users} for b in users}
     )
-    middle.legend(fontsize="x-small")
-    for axis in (left.yaxis, middle.yaxis, middle.xaxis):
-        _plain_numbers(axis)
-    names = [t.name for t in stream.tasks]
-    users = [np.unique(t.users) for t in stream.tasks]
-    shared = np.array([[len(np.intersect1d(a, b)) / len(a) for b in users] for a in users])
-    sns.heatmap(
-        shared,
-        annot=shared > 0,
-        fmt="",
-        ax=right,
-        cbar=False,
-        cmap="Blues",
-        vmin=0,
-        vmax=1,
-        square=True,
-        xticklabels=names,
-        yticklabels=names,
-    )
-    right.tick_params(axis="both", length=0, rotation=0)
-    for text, value in zip(right.texts, shared.flat, strict=True):
-        text.set(text=f"{value:.0%}".rstrip("%"), fontsize="x-small")
-    right.set(xlabel="... also in", ylabel="users of ...", title="Shared users, %")
-    rows = [
-        {"what": f"users of {a} also in {b}", "x": 0, "y": shared[i, j]}
-        for i, a in enumerate(names)
-        for j, b in enumerate(names)
-    ]
-    return figure, pd.concat([*frames, pd.DataFrame(rows)])
-
-
-def _plain_numbers(axis: Axis) -> None:
-    """Ticks of a logarithmic axis at few round numbers, written out."""
-    low, high = axis.get_view_interval()
-    subs = (1,) if high > 100 * low else (1, 3)
-    axis.set_major_locator(LogLocator(subs=subs))
-    axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axis.set_minor_formatter(NullFormatter())
+    look = {"annot": True, "fmt": ".0f", "cbar": False, "cmap": "Blues", "annot_kws": {"size": 7}}
+    sns.heatmap(common, vmin=0, vmax=100, square=True, ax=shared, **look)
+    shared.set(xlabel="... also in", ylabel="users of ...")
+    shared.tick_params(length=0, rotation=0)
+    pairs = common.stack().rename_axis(["a", "b"]).reset_index(name="y")
+    frames.append(pairs.assign(what="users of " + pairs["a"] + " also in " + pairs["b"]))
+    note = f"{len(stream.sequences):,} sequences of {len(users['T1']):,} users"
+    return finish(figure, note), pd.concat(frames)[["what", "x", "y"]]

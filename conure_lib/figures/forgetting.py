@@ -1,69 +1,70 @@
-"""Fig. 2: what becomes of T1 while an unprotected network learns T2 (notebook 01)."""
+"""What becomes of earlier tasks: unprotected (Fig. 2, 01) and with Conure (03)."""
 
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Rectangle
 
-from conure_lib.figures.style import COLUMN, METHOD_COLORS, style
+from conure_lib.figures.style import finish, panels
 
 
-def draw_forgetting(notes: dict) -> tuple[Figure, pd.DataFrame]:
-    """Fig. 2: a slice of the last kernel (6 x 6) and a hidden vector before and after T2; changes framed."""
-    style()
-    figure, axes = plt.subplots(2, 2, figsize=(COLUMN, 3.3))
-    frames = []
-    for row, name in zip(axes, ("kernel", "hidden"), strict=True):
+def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
+    """Draw a piece of the last kernel and a hidden vector before and after T2 (Fig. 2).
+
+    Each panel has its own scale. Returns the figure and what it shows as a tidy table.
+
+    Parameters
+    ----------
+    notes : dict
+        What a finetune stage recorded under "forgetting".
+    """
+    parts, frames = {"kernel": "weights", "hidden": "hidden vector"}, []
+    states = ("before T2", "after T2", "change")
+    titles = [f"{what}, {state}" for what in parts.values() for state in states]
+    figure, axes = panels(titles, 1.4)
+    for name, row in zip(parts, np.reshape(list(axes.values()), (2, 3)), strict=True):
         before, after = (np.array(notes[f"{name}_{when}"]) for when in ("before", "after"))
-        height = int(np.sqrt(len(before)))
-        while len(before) % height:
-            height -= 1
-        bound = np.abs(np.concatenate([before, after])).max()
-        changed = np.abs(after - before) > 0.2 * np.maximum(np.abs(before), 1e-12)
-        for axis, values, when in zip(row, (before, after), ("before T2", "after T2"), strict=True):
-            image = axis.imshow(values.reshape(height, -1), cmap="RdBu_r", vmin=-bound, vmax=bound)
-            axis.set(xticks=[], yticks=[], title=when if name == "kernel" else "")
-            sns.despine(ax=axis, left=True, bottom=True)
-        row[0].set_ylabel(
-            "last kernel, 3 x 12" if name == "kernel" else f"hidden vector, {len(before)}"
-        )
-        for cell in np.flatnonzero(changed):
-            y, x = divmod(int(cell), len(before) // height)
-            row[1].add_patch(
-                plt.Rectangle(
-                    (x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black", linewidth=0.7
-                )
-            )
-        figure.colorbar(image, ax=list(row), shrink=0.8)
-        frames.append(
-            pd.DataFrame({"what": name, "before": before, "after": after, "changed": changed})
-        )
-    return figure, pd.concat(frames)
+        height = next(h for h in range(int(len(before) ** 0.5), 0, -1) if len(before) % h == 0)
+        for axis, values in zip(row, (before, after, after - before), strict=True):
+            bound = np.abs(values).max()
+            axis.imshow(values.reshape(height, -1), cmap="RdBu_r", vmin=-bound, vmax=bound)
+            axis.set(xticks=[], yticks=[], xlabel=f"±{bound:.2g}")
+        changed = np.abs(after - before) > 0.2 * np.abs(before)
+        for y, x in np.argwhere(changed.reshape(height, -1)):
+            axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black"))
+        cells = {"before": before, "after": after, "changed": changed}
+        frames.append(pd.DataFrame({"what": name, **cells}))
+    note = "framed: changed by over 20%; below each panel: its scale"
+    return finish(figure, note), pd.concat(frames)
 
 
-def draw_forgetting_curve(curve: pd.DataFrame, kept: pd.DataFrame, floor: float) -> Figure:
-    """T1's test MRR@5 while T2 trains unprotected (columns seed, epoch, value) and with Conure (seed, value)."""
-    style()
-    figure, axis = plt.subplots(figsize=(COLUMN, 2.2))
-    sns.lineplot(
-        curve,
-        x="epoch",
-        y="value",
-        ax=axis,
-        color=METHOD_COLORS["STL"],
-        marker="o",
-        markersize=3,
-        errorbar="sd",
-        label="nothing protected",
-    )
-    axis.axhline(
-        kept["value"].mean(), color=METHOD_COLORS["Conure"], linestyle="--", label="Conure"
-    )
-    axis.axhline(floor, color=METHOD_COLORS["Popularity"], linestyle=":", label="Popularity")
-    axis.set(xlabel="epoch of training T2", ylabel="T1: test MRR@5", ylim=(0, None))
-    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-    axis.get_legend().remove()
-    figure.legend(fontsize="x-small", loc="outside upper center", ncols=3, columnspacing=1)
-    return figure
+def draw_no_forgetting(memory: pd.DataFrame, unprotected: pd.DataFrame) -> Figure:
+    """Draw in how many seeds each task is unchanged, to the last bit, after each later task.
+
+    Parameters
+    ----------
+    memory : DataFrame
+        As `tables.no_forgetting` gives it for Conure's runs, with their seed.
+    unprotected : DataFrame
+        before, after: T1's test metric around T2 where nothing is protected, one row per seed.
+    """
+    memory = memory.assign(after=memory["after"].str.split().str[0])  # "T2 train" -> "T2"
+    tasks, seeds = list(memory["after"].unique()), memory["seed"].nunique()
+    changed = memory.groupby(["task", "after", "seed"])["changed"].any().astype(float)
+    changed = changed.groupby(["task", "after"]).sum().unstack().loc[tasks, tasks]
+    text = changed.map(lambda n: "" if pd.isna(n) else f"{seeds - n:.0f}/{seeds}")
+    learned = memory[memory["task"] == memory["after"]].groupby("task")["metric"].mean()
+    for task in tasks:
+        text.loc[task, task] = f"{learned[task]:.4f}"
+    row, columns = "T1, nothing protected", tasks[:2]
+    text.loc[row, columns] = [f"{v:.4f}" for v in unprotected[["before", "after"]].mean()]
+    changed.loc[row, columns] = [0, 1]
+    figure, axes = panels([""], 0.24 * len(changed))
+    colors = ListedColormap(["#CFE3F1", "#F2C1A0"])
+    look = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": "", "cmap": colors}
+    sns.heatmap(changed > 0, mask=changed.isna(), annot=text, vmin=0, vmax=1, ax=axes[""], **look)
+    axes[""].set(xlabel="after learning", ylabel="")
+    axes[""].tick_params(length=0)
+    return finish(figure, "test metric when learned; then seeds in which no bit changed")

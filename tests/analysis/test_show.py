@@ -51,7 +51,7 @@ def test_a_table_as_a_reader_wants_to_see_it():
     shown = show(table, {"loss": "training loss"}, percent=["loss"])
     assert shown.index.to_list() == ["T2", "T3"]
     assert shown.to_dict("list") == {
-        "difference [95% interval]": ["0.0123 [0.0010, 0.0200]", "+25.0% [-12.5%, +62.5%]"],
+        "difference [95% interval]": ["0.0123 [0.0010, 0.0200] MRR@5", "+25.0% [-12.5%, +62.5%]"],
         "p (users, Holm)": ["< 0.001", "0.046"],
         "n": ["12,345", "7"],
         "seed": ["1000", "2"],

@@ -1,0 +1,60 @@
+"""Curves over epochs, as means over seeds (Figs. 2, 3, 6 and 7)."""
+
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from conure_lib.figures.style import finish, panels
+from conure_lib.methods import METHODS
+
+
+def draw_curves(
+    curves: pd.DataFrame, label: str, levels: pd.DataFrame | None = None, kept: str = "last"
+) -> Figure:
+    """Draw a line per method (or per column line) over epochs, one panel per task.
+
+    Parameters
+    ----------
+    curves : DataFrame
+        panel, method, seed, epoch, value; line where a method has several (one shade each).
+    label : str
+        Of the vertical axes.
+    levels : DataFrame, optional
+        panel, method, line (its name), value: horizontal lines.
+    kept : {"last", "best"}
+        What a seed goes on with that stopped before the others: the value of its last epoch, or
+        of its best one (whose weights its stage keeps).
+    """
+    curves = curves if "line" in curves else curves.assign(line=curves["method"])
+    titles = curves["panel"].unique()
+    figure, axes = panels(titles, 1.9, columns=len(titles))
+    for panel, axis in axes.items():
+        for name, rows in curves[curves["panel"] == panel].groupby("method", sort=False):
+            method, lines = METHODS[name], rows["line"].unique()
+            shades = sns.light_palette(method.color, len(lines) + 2)[2:]
+            markers = [method.marker] if len(lines) == 1 else "osD^vPX" * len(lines)
+            dashes = (0, method.dashes) if method.dashes else "-"
+            for n, (line, color, marker) in enumerate(zip(lines, shades, markers, strict=False)):
+                one = carry_forward(rows[rows["line"] == line], kept)
+                one["epoch"] += 0.08 * n  # bars side by side
+                look = {"color": color, "marker": marker, "linestyle": dashes, "label": line}
+                look |= {"err_style": "band" if len(lines) == 1 else "bars", "legend": False}
+                look |= {"markersize": 4, "markeredgewidth": 0, "linewidth": 1.2}
+                sns.lineplot(one, x="epoch", y="value", errorbar="sd", ax=axis, **look)
+        for r in levels[levels["panel"] == panel].itertuples() if levels is not None else ():
+            look = {"color": METHODS[r.method].color, "dashes": METHODS[r.method].dashes or (9, 1)}
+            axis.axhline(r.value, label=r.line, **look)
+        axis.set_ylabel(label if panel == titles[0] else "")
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], 0))
+        axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+        axis.yaxis.set_major_locator(MaxNLocator(5))
+    note = f"mean over seeds ± SD; stopped seeds keep their {kept} value"
+    return finish(figure, note, legend=True, breaks="y")
+
+
+def carry_forward(curves: pd.DataFrame, kept: str) -> pd.DataFrame:
+    """Return the curves of all seeds at one length, as described at `draw_curves`."""
+    wide = curves.pivot(index="epoch", columns="seed", values="value")
+    wide = wide.ffill() if kept == "last" else wide.fillna(wide.loc[1:].max())
+    return wide.melt(ignore_index=False, value_name="value").reset_index()

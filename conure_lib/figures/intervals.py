@@ -1,0 +1,104 @@
+"""Dots with 95% intervals: test metrics and relative differences (Tables 2 to 5, notebook 09)."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from conure_lib.figures.style import GREY, finish, panels
+from conure_lib.methods import METHODS
+
+NOTE = "bars: 95% intervals over users"
+POINTS = {  # kind of a single point -> marker, size, fill, distance below the row
+    "single seed": ("o", 1.8, "black", 0.13),
+    "paper, TTL": ("D", 3.5, "white", 0.38),
+    "paper, ML": ("D", 3.5, "#BBBBBB", 0.38),
+}
+
+
+def draw_estimates(table: pd.DataFrame, label: str = "") -> Figure:
+    """Draw test metrics, one panel per task and one row per method and variant.
+
+    Parameters
+    ----------
+    table : DataFrame
+        method, value, low, high; and either task, metric, n, variant, as `tables.overall` gives
+        them, or the names of its panel and row. Optional columns: filled (false: drawn hollow),
+        chance and best (levels of a panel: vertical lines).
+    label : str
+        Of the horizontal axes.
+    """
+    if "panel" not in table:
+        titles = [f"{r.task}: {r.metric}, n = {r.n:,}" for r in table.itertuples()]
+        table = table.assign(panel=titles)
+    if "row" not in table:
+        table = table.assign(row=(table["method"] + ", " + table["variant"]).str.strip(", "))
+    aside = 0.15 - 0.3 * table["filled"] if "filled" in table else 0.0
+    figure, axes = _draw(table.assign(aside=aside), 0.14)
+    levels = {"chance": ":", "best": "--"} if "chance" in table else {}
+    for panel, axis in axes.items():
+        axis.set_xlabel(label)
+        for name, line in levels.items():
+            value = table.loc[table["panel"] == panel, name].iloc[0]
+            axis.axvline(value, color=GREY, linewidth=0.9, linestyle=line, label=name)
+    return finish(figure, NOTE, legend=bool(levels), breaks="x")
+
+
+def draw_effects(
+    table: pd.DataFrame, label: str, points: pd.DataFrame | None = None, margin: float = 0.0
+) -> Figure:
+    """Draw relative differences as a forest plot, in percent.
+
+    Parameters
+    ----------
+    table : DataFrame
+        row, method, relative, low, high (shares), and panel where there are several.
+    label : str
+        What is compared, for the horizontal axes.
+    points : DataFrame, optional
+        row, kind ("single seed", "paper, TTL", "paper, ML"), relative, and panel where there are
+        several; method where a point belongs to one.
+    margin : float
+        Differences up to this share are shaded.
+    """
+    points = pd.DataFrame(columns=["row", "kind", "relative"]) if points is None else points
+    table, points = (t if "panel" in t else t.assign(panel="") for t in (table, points))
+    methods, rows = list(table["method"].unique()), list(table["row"].unique())
+    row = table.groupby(["panel", "row"])
+    aside = 0.3 * (row.cumcount() - (row["method"].transform("size") - 1) / 2)
+    shown = table.assign(value=table["relative"], aside=aside)
+    shown[["value", "low", "high"]] *= 100
+    if "method" in points:
+        points = points.merge(shown[["panel", "row", "method", "aside"]], "left")
+    figure, axes = _draw(shown, 0.24 + 0.12 * row.size().max())
+    for panel, axis in axes.items():
+        axis.axvspan(-100 * margin, 100 * margin, color="#EEEEEE", linewidth=0, zorder=0)
+        axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+        axis.set_xlabel(label)
+        for name in methods if len(methods) > 1 else ():
+            look = {"marker": METHODS[name].marker, "color": METHODS[name].color}
+            axis.plot([], [], linestyle="none", markersize=4, label=name, **look)
+        for kind, one in points[points["panel"] == panel].groupby("kind", sort=False):
+            marker, size, face, below = POINTS[kind]
+            y = one["row"].map(rows.index) + below
+            y += one["aside"].fillna(0) if "aside" in one else 0
+            look = {"color": "black", "markerfacecolor": face, "markersize": size}
+            axis.plot(100 * one["relative"], y, marker, label=kind, **look)
+    return finish(figure, NOTE, legend=True)
+
+
+def _draw(table: pd.DataFrame, height: float) -> tuple[Figure, dict[str, Axes]]:
+    """Draw a dot and an interval per row of the table; `height` is that of a row, in inches."""
+    rows = list(table["row"].unique())
+    figure, axes = panels(table["panel"].unique(), 0.5 + height * len(rows), sharey=True)
+    for panel, axis in axes.items():
+        for r in table[table["panel"] == panel].itertuples():
+            method, y = METHODS[r.method], rows.index(r.row) + r.aside
+            face = method.color if getattr(r, "filled", True) else "white"
+            axis.plot([r.low, r.high], [y, y], color=method.color, linewidth=1.4)
+            axis.plot(r.value, y, method.marker, color=method.color, markersize=4, mfc=face)
+        axis.grid(axis="y", color="#EEEEEE", linewidth=0.6)
+        axis.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
+        axis.tick_params(axis="y", length=0)
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+    return figure, axes
