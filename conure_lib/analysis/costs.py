@@ -18,18 +18,12 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
     ``owner_maps``). An owner map takes bit_length(tasks) bits per prunable weight, 32 of which
     count as one parameter.
 
-    Parameters
-    ----------
-    study : Study
-    runs : iterable of Run
-        One seed of each method and variant is counted.
-
     Returns
     -------
     DataFrame
         One row per method and variant: ``backbones`` and parameters ``stored`` to serve all tasks
         (missing for a state that serves its newest task only), ``share`` of what one network per
-        task takes, ``trained_first`` and ``trained_later``: parameters that may change, summed over
+        task takes, ``trained_first`` and ``trained_later``, parameters that may change, summed over
         the trainings of T1 and of the later tasks.
     """
     rows = []

@@ -21,18 +21,18 @@ def percent(ratio: float) -> str:
 
 
 def baselines(study: Study) -> list[Run]:
-    """Return Table 2, Fig. 2 and Fig. 6: every compared method on every task."""
+    """Return the runs of Table 2, Fig. 2 and Fig. 6: every compared method on every task."""
     return study.runs(COMPARED)
 
 
 def overparameterization(study: Study) -> list[Run]:
-    """Return Fig. 3: T1 as trained, pruned by several ratios, and retrained after the highest.
+    """Return the runs of Fig. 3: T1 as trained, pruned by several ratios, retrained after the last.
 
     Returns
     -------
     list of Run
-        Variants "normal pr30" and so on of "Conure-" (as trained), "Conure, not retrained" and
-        "Conure"; "small pr30" and so on of a network of half the width and half the blocks.
+        "Conure-" (as trained), "Conure, not retrained" and "Conure" in variants "normal pr30" and
+        so on, and "small pr30" and so on of a network of half the width and half the blocks.
     """
     runs, first = [], study.order[:1]
     for name, model in (("normal", study.config.model), ("small", smaller(study.config.model))):
@@ -51,12 +51,13 @@ def smaller(model: ModelConfig) -> ModelConfig:
 
 
 def transfer(study: Study) -> list[Run]:
-    """Return Table 3: T3 after T1 and T2, and right after T1, on all its training data and on few.
+    """Return the runs of Table 3: T3 after T1 and T2, and right after T1.
 
     Returns
     -------
     list of Run
-        Variants "T2 all", "noT2 all", "T2 20%", "noT2 20%" of "Conure-" and "Conure".
+        "Conure-" and "Conure" in variants "T2 all", "noT2 all" (all training data of T3),
+        "T2 20%" and "noT2 20%".
     """
     few = {**study.config.train, "T3.train": replace(study.config.training("T3"), share=FEW)}
     runs = []
@@ -67,12 +68,12 @@ def transfer(study: Study) -> list[Run]:
 
 
 def task_orders(study: Study) -> list[Run]:
-    """Return Table 4: "Conure-" and "Conure" in three orders of tasks; none without T3 and T6.
+    """Return the runs of Table 4; none for a stream without T3 or T6.
 
     Returns
     -------
     list of Run
-        Variants "Order1", "Order2", "Order3".
+        "Conure-" and "Conure" in variants "Order1", "Order2", "Order3".
     """
     if not set(ORDERS["Order2"]) <= set(study.order):
         return []
@@ -81,12 +82,12 @@ def task_orders(study: Study) -> list[Run]:
 
 
 def pruning_ratios(study: Study) -> list[Run]:
-    """Return Fig. 7: T2 and T6, each pruned by many ratios; earlier tasks as in the study.
+    """Return the runs of Fig. 7: T2 and T6, each pruned by many ratios, after the same training.
 
     Returns
     -------
     list of Run
-        Variants "pr10" and so on of "Conure-", "Conure" and "Conure, not retrained", each run with
+        "Conure-", "Conure" and "Conure, not retrained" in variants "pr10" and so on, each run with
         the stage of T2 or of T6 alone.
     """
     runs = []
@@ -100,12 +101,12 @@ def pruning_ratios(study: Study) -> list[Run]:
 
 
 def embedding_pruning(study: Study) -> list[Run]:
-    """Return Table 5: T1 to T3 with the kernels pruned alone, and together with the embedding.
+    """Return the runs of Table 5, over T1 to T3.
 
     Returns
     -------
     list of Run
-        Variants "kernels" and "kernels and embedding" of "Conure-" and "Conure".
+        "Conure-" and "Conure" in variants "kernels" and "kernels and embedding" (what is pruned).
     """
     order = ("T1", "T2", "T3")
     both = study.changed("kernels and embedding", prune_embedding=EMBEDDING_RATIOS)

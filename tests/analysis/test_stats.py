@@ -69,26 +69,23 @@ def test_holm_by_hand():
     assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
 
 
+ONES = np.ones(3)
+
+
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("function", "arguments", "message"),
     [
-        (lambda: estimate(np.ones(3), np.zeros(3)), "at least 2"),
-        (lambda: estimate(np.ones(3), np.arange(2)), "expected as many"),
-        (lambda: estimate(np.ones(0), np.ones(0)), "at least 2"),
-        (lambda: paired_effect(np.ones(3), np.ones(4), np.arange(3)), "the same instances"),
-        (
-            lambda: mean_relative_effect([(np.ones(3), np.ones(4), np.arange(3))]),
-            "the same instances",
-        ),
-        (
-            lambda: mean_relative_effect([(np.ones(3), np.zeros(3), np.arange(3))]),
-            "a reference above 0",
-        ),
+        (estimate, (ONES, np.zeros(3)), "at least 2"),
+        (estimate, (ONES, np.arange(2)), "3 scores for 2 users"),
+        (estimate, (np.ones(0), np.ones(0)), "at least 2"),
+        (paired_effect, (ONES, np.ones(4), np.arange(3)), "the same instances"),
+        (mean_relative_effect, ([(ONES, np.ones(4), np.arange(3))],), "the same instances"),
+        (mean_relative_effect, ([(ONES, np.zeros(3), np.arange(3))],), "a reference above 0"),
     ],
 )
-def test_what_cannot_be_estimated_is_said(call, said):
-    with pytest.raises(ValueError, match=said):
-        call()
+def test_what_cannot_be_estimated_is_refused(function, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        function(*arguments)
 
 
 def test_a_single_tasks_relative_effect_is_the_paired_one_over_the_reference():
@@ -102,8 +99,8 @@ def test_a_single_tasks_relative_effect_is_the_paired_one_over_the_reference():
 
 
 def test_the_relative_effect_over_two_tasks_by_hand():
-    # Task 1: reference 0.5, differences 0.1 and -0.3, relative 0.2 and -0.6, mean -0.2, residuals 0.4 and -0.4.
-    # Task 2: reference 0.2, difference 0.1 for both of user 1, 0.4 for user 2; relative 0.5, 0.5, 2, mean 1.
+    # Task 1: reference 0.5, differences 0.1 and -0.3, relative 0.2 and -0.6: mean -0.2.
+    # Task 2: reference 0.2, differences 0.1, 0.1 and 0.4, relative 0.5, 0.5 and 2: mean 1.
     first = (np.array([0.6, 0.2]), np.array([0.5, 0.5]), np.array([1, 2]))
     second = (np.array([0.3, 0.3, 0.6]), np.full(3, 0.2), np.array([1, 1, 2]))
     got = mean_relative_effect([first, second])
