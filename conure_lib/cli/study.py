@@ -6,17 +6,8 @@ from typing import Annotated
 from typer import Option, Typer
 
 from conure_lib import paths
-from conure_lib.cli.common import (
-    AsJson,
-    Cluster,
-    Count,
-    Dataset,
-    Profile,
-    Seeds,
-    print_json,
-    print_table,
-    print_written,
-)
+from conure_lib.cli import common
+from conure_lib.cli.common import AsJson, Cluster, Count, Dataset, Profile, Seeds
 from conure_lib.errors import ConfigError
 
 app = Typer()
@@ -50,7 +41,7 @@ def study(
             one.compute(runs, workers, cluster)
         one.require(runs)
     if asked.local:
-        print_written(*render(asked))
+        common.print_written(*render(asked))
     return _execute_notebooks(dataset, profile, asked.config.seeds, results, local=True)
 
 
@@ -66,9 +57,9 @@ def verdicts(
     columns = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]
     for dataset in datasets or PROFILES.get(profile, [""]):
         table = claims.ledger(load_study(dataset, profile, None, results))
-        print_table(table[columns])
+        common.print_table(table[columns])
         claims.save(table, paths.claims(local=True))
-    print_written(paths.claims(local=True))
+    common.print_written(paths.claims(local=True))
 
 
 @app.command()
@@ -77,15 +68,18 @@ def reproduce(
     profile: Profile = "standard",
     seed: int = 1,
     workers: Count = 1,
-) -> None:
+) -> int:
     """Recompute one seed of the committed results and compare all measures and verdicts.
 
     On the same kind of processor the bits must be the same; on another, measures must lie within
     the spread of the seeds.
     """
-    from conure_lib.analysis import reproduce as reproducing
+    from conure_lib.analysis import reproduce as again
 
-    print_table(reproducing.reproduce(dataset, profile, seed, workers))
+    measures = again.reproduce(dataset, profile, seed, workers)
+    common.print_table(measures)
+    common.print_table(again.verdicts(dataset, profile, seed))
+    return int((measures["outcome"] == again.DIFFERENT).any())
 
 
 @app.command()
@@ -102,8 +96,8 @@ def tune(
     from conure_lib.study import tuning
 
     found = tuning.search(dataset, profile, workers, cluster)
-    print_table(found.table().query("chosen").drop(columns="stage_id"))
-    print_written(*tuning.write(found))
+    common.print_table(found.table().query("chosen").drop(columns="stage_id"))
+    common.print_written(*tuning.write(found))
 
 
 @app.command()
@@ -123,9 +117,9 @@ def publish(
     if not render_only:
         pairs = all_runs(load_study(dataset, profile, None, "local"))
         runs = [run for _, group in pairs for run in group]
-        print_written(*store.publish(s for run in runs for s in run.stages.values()))
+        common.print_written(*store.publish(s for run in runs for s in run.stages.values()))
     asked = load_study(dataset, profile)
-    print_written(*render(asked))
+    common.print_written(*render(asked))
     code = _execute_notebooks(dataset, profile, asked.config.seeds, "committed", local=False)
     drawn, figures = (paths.figures(profile, dataset, local) for local in (True, False))
     shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)
@@ -139,7 +133,7 @@ def notebooks() -> None:
 
     for notebook in all_notebooks():
         refresh(notebook)
-        print_written(notebook)
+        common.print_written(notebook)
 
 
 @app.command()
@@ -162,7 +156,7 @@ def clean(what: What = None, dry_run: bool = False, as_json: AsJson = False) -> 
         if folder.is_dir() and not dry_run:
             shutil.rmtree(folder)
     if as_json:
-        return print_json({"removed": not dry_run, "caches": rows})
+        return common.print_json({"removed": not dry_run, "caches": rows})
     for row in rows:
         size, verb = row["bytes"] / 2**20, "would remove" if dry_run else "removed"
         print(f"{verb} {folders[row['cache']]}: {row['files']} files, {size:.1f} MiB")
@@ -177,6 +171,6 @@ def _execute_notebooks(
     folder = paths.results(profile, dataset, local) / "notebooks"
     parameters = {"DATASET": dataset, "PROFILE": profile, "SEEDS": list(seeds), "RESULTS": results}
     rows = run_all(parameters, folder)
-    print_table(rows)
-    print_written(folder, paths.figures(profile, dataset, local=True))
+    common.print_table(rows)
+    common.print_written(folder, paths.figures(profile, dataset, local=True))
     return 1 if any(row["error"] for row in rows) else 0

@@ -74,10 +74,8 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
 
     Parameters
     ----------
-    folder
-        What ``conure run`` wrote, or the folder of a Conure stage.
-    task
-        One of the tasks that the model has learned.
+    folder, task
+        What ``conure run`` wrote, or the folder of a Conure stage; a task that it has learned.
 
     Raises
     ------
@@ -105,10 +103,8 @@ def export(
 
     Parameters
     ----------
-    saved
-        From ``open_saved``.
-    out
-        A new or empty folder, or an earlier export, which is replaced.
+    saved, out
+        From ``open_saved``; a new or empty folder, or an earlier export, which is replaced.
     program
         Also write program.pt2, what ``torch.export`` makes of ``TaskModel`` for any number of
         sequences of ``length`` items, padded with 0 on the left. Its loader in PyTorch uses pickle:
@@ -123,10 +119,9 @@ def export(
 
     Raises
     ------
-    ConfigError
-        If ``out`` holds anything but an earlier export, or no length is known.
-    VerificationError
-        If the files do not give the model's outputs (a program: within ``MAX_DIFFERENCE``).
+    ConfigError, VerificationError
+        If ``out`` holds anything but an earlier export, or no length is known; if the files do not
+        give the model's outputs (a program: within ``MAX_DIFFERENCE``).
     """
     length = length or (saved.facts.length if saved.facts else None)
     if length is None and program:

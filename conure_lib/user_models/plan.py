@@ -73,20 +73,20 @@ class Plan(_Entry):
     ----------
     name
         What the run is called; the file's name (that of a ``tasks.json``'s folder) unless given.
-    events, title
-        The table of T1: columns user, item and, unless its rows are in order, time; what it is.
-    tasks
-        The later tasks in the order in which they are learned.
-    columns
-        What the tables call user, item, time and label, where they do not call them so.
-    options
-        How the stream is made (see ``from_tables``).
+    events, title, tasks
+        T1: columns user, item and, unless its rows are in order, time; later tasks in their order.
+    columns, options
+        What the tables call user, item, time, label; how the stream is made (``from_tables``).
     model, train, retrain, prune
         What differs from the defaults: fields of ``ModelConfig``; of ``TrainConfig`` per task; of
         ``TrainConfig`` when retraining; the share of weights to give back per task. ``"*"`` means
         every task that is not named.
     retrain_rate
         The learning rate of retraining relative to that of training.
+
+    Examples
+    --------
+    >>> read_plan("my_stream.yaml").stream().describe()  # doctest: +SKIP
     """
 
     name: PlanName
@@ -169,10 +169,6 @@ def read_plan(path: str | Path) -> Plan:
     DataError, ConfigError
         For what is no plan, and for a setting of training that cannot be used. One line: file,
         field, what was found and what is expected.
-
-    Examples
-    --------
-    >>> read_plan("my_stream.yaml").stream().describe()  # doctest: +SKIP
     """
     file = Path(path)
     if problem := path_problem(file):

@@ -20,9 +20,9 @@ from conure_lib.errors import ConfigError, StorageError, VerificationError
 from conure_lib.files import atomic_folder, read_json
 from conure_lib.methods import COMPARED
 from conure_lib.methods.actions import logits_digest, weights_digest
-from conure_lib.pipeline import provenance
+from conure_lib.pipeline.provenance import kind, processor
 from conure_lib.study.study import Run, Study
-from conure_lib.training.determinism import repeatable, torch_threads
+from conure_lib.training.determinism import torch_threads
 from conure_lib.user_models.export import METRICS, NAMES, STREAM, replaceable
 from conure_lib.user_models.plan import Plan
 
@@ -48,14 +48,10 @@ def run(
 
     Parameters
     ----------
-    plan
-        From ``read_plan``.
-    folder
-        A new or empty folder, or an earlier run's of the same method, which is replaced.
-    seed
-        Of initialisation, order and negatives.
-    workers
-        Stages computed side by side.
+    plan, folder
+        From ``read_plan``; new, empty, or an earlier run's of the same method, which is replaced.
+    seed, workers
+        Of initialisation, order and negatives; stages computed side by side.
     method
         "Conure", or another method of the study, which is measured only and leaves no model.
     device
@@ -70,19 +66,16 @@ def run(
 
     Raises
     ------
-    ConfigError, DataError, StorageError
-        Before the first stage, for settings, folder, device, tables and free disk.
-    VerificationError
-        If owners, weights or logits of an earlier task are not what they were.
+    ConfigError, DataError, StorageError, VerificationError
+        Before the first stage, for settings, folder, device, tables and free disk; the last one if
+        owners, weights or logits of an earlier task are not what they were.
     """
     if method not in COMPARED:
         raise ConfigError(f"--method: found {method!r}, expected one of {', '.join(COMPARED)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("--device: found no CUDA device here, expected one; or use cpu")
     config, maker = plan.study_config(seed, device), f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
-    with repeatable(device):  # what it demands is demanded here, before tables are read
-        study = Study(config, stream=plan.stream(), growing=True)
+    processor(device)  # raises if there is none
+    study = Study(config, stream=plan.stream(), growing=True)
     chosen, popularity = study.run(method, seed), study.run("Popularity", seed)
     _check_disk(study, chosen)
     study.compute([chosen, popularity], workers)
@@ -118,11 +111,10 @@ def summary(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict
     record, epochs = stage.record(), {}
     (measured,) = (row for row in record["metrics"] if row["measure"] == task)
     for one in stage.lineage():
-        curve = one.record()["curve"] if one.step.task == task else []
-        if curve:
-            best = max((epoch["epoch"] for epoch in curve if epoch["best"]), default=0)
-            found = {"best": best, "of": len(curve) - 1, "validation": curve[best]["validation"]}
-            epochs[one.step.action] = found
+        if one.step.task == task and (curve := one.record()["curve"]):
+            best = [epoch for epoch in curve if epoch["best"] or epoch is curve[0]][-1]
+            found = {"best": best["epoch"], "validation": best["validation"]}
+            epochs[one.step.action] = found | {"of": len(curve) - 1}
     row = {"task": task, "what": stream[task].title}
     row |= {name: measured[name] for name in ("metric", "value", "n")}
     row |= {"popularity": popularity.stages[task].record()["metrics"][0]["value"], "epochs": epochs}
@@ -162,8 +154,8 @@ def processor_notes(chosen: Run) -> list[str]:
     """Return a line on which kind of processor learned which tasks, if there are several."""
     kinds: dict[str, list[str]] = {}
     for task, stage in chosen.stages.items():
-        kinds.setdefault(provenance.kind(stage.environment()), []).append(task)
-    each = "; ".join(f"{', '.join(tasks)} on {kind}" for kind, tasks in kinds.items())
+        kinds.setdefault(kind(stage.environment()), []).append(task)
+    each = "; ".join(f"{', '.join(tasks)} on {name}" for name, tasks in kinds.items())
     return [f"several kinds of processors: {each}"] if len(kinds) > 1 else []
 
 
@@ -177,7 +169,5 @@ def _check_disk(study: Study, chosen: Run) -> None:
     needed = (5 * weights + 2**20) * (missing + 1) >> 20  # four bytes and an owner per weight
     folder = next(path for path in paths.stages().parents if path.exists())
     if (free := shutil.disk_usage(folder).free >> 20) < needed:
-        expected = (
-            f"expected about {needed} MiB for {missing} stages; make room, or set CONURE_ROOT"
-        )
+        expected = f"expected {needed} MiB for {missing} stages; make room or set CONURE_ROOT"
         raise StorageError(f"{folder}: found {free} MiB free, {expected}")
