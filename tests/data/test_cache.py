@@ -2,7 +2,6 @@
 
 import json
 import os
-import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -66,20 +65,6 @@ def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
     assert load_stream(tmp_path / "s").digest() == small_stream().digest()
 
 
-def test_loading_holds_a_fraction_of_the_stream(tmp_path):
-    save_stream(small_stream(n_users=20_000, length=100), tmp_path / "s")
-    tracemalloc.start()
-    try:
-        stream = load_stream(tmp_path / "s")
-        held, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    size = sum(array.nbytes for array in arrays_of(stream))
-    assert size > 9e6
-    assert peak < 0.1 * size
-    assert held < 0.05 * size
-
-
 def _arrays(folder, change):
     arrays = {name: array.copy() for name, array in load_file(folder / STORED).items()}
     change(arrays)
@@ -126,18 +111,6 @@ def test_a_damaged_stream_is_named(tmp_path, damage, named):
     damage(folder)
     with pytest.raises(DataError, match=rf"{folder}.*{named}.*delete the folder"):
         load_stream(folder)
-
-
-def test_files_are_as_readable_as_the_umask_says(tmp_path):
-    before = os.umask(0o027)
-    try:
-        save_stream(small_stream(), tmp_path / "s")
-    finally:
-        os.umask(before)
-    modes = {
-        p.name: p.stat().st_mode & 0o777 for p in (tmp_path / "s", *(tmp_path / "s").iterdir())
-    }
-    assert modes == {"s": 0o750, STORED: 0o640, MANIFEST: 0o640}
 
 
 def test_a_stream_is_prepared_once(tmp_path):

@@ -9,47 +9,32 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from conure_lib.data.stream import (
-    SPLITS,
-    TEST,
-    TRAIN,
-    UNUSED,
-    VALIDATION,
-    TaskStream,
-    check,
-    distinct,
-    draw_split,
-)
+from conure_lib.data import stream as streams
+from conure_lib.data.stream import SPLITS, TEST, TRAIN, UNUSED, VALIDATION, TaskStream, check
 from conure_lib.errors import DataError
 
 
 @given(n=st.integers(10, 3000), shares=st.sampled_from(sorted(SPLITS)), seed=st.integers(0, 99))
 def test_a_split_has_its_shares(n, shares, seed):
-    split = draw_split(n, shares, seed, "T2")
+    split = streams.draw_split(n, shares, seed, "T2")
     assert split.dtype == np.uint8
     assert set(split) == {TRAIN, VALIDATION, TEST}  # every instance is in one part, none is empty
     for part, share in zip((TRAIN, VALIDATION), SPLITS[shares], strict=True):
         assert abs((split == part).sum() - share * n) <= 1.5
-    assert (split == draw_split(n, shares, seed, "T2")).all()
+    assert (split == streams.draw_split(n, shares, seed, "T2")).all()
 
 
 @pytest.mark.parametrize("other", [("80/5/15", 1, "T2"), ("80/5/15", 0, "T3"), ("20/80", 0, "T2")])
 def test_a_split_depends_on_shares_seed_and_salt(other):
-    train = draw_split(1000, "80/5/15", 0, "T2") == TRAIN
+    train = streams.draw_split(1000, "80/5/15", 0, "T2") == TRAIN
     expected = {"80/5/15": 0.8, "20/80": 0.2}[other[0]]  # as many in common as by chance
-    assert abs((draw_split(1000, *other) == TRAIN)[train].mean() - expected) < 0.06
-
-
-def test_a_split_is_random():
-    split = draw_split(10_000, "80/5/15", 0, "T2")
-    thirds = [(part == TRAIN).mean() for part in np.array_split(split, 5)]
-    assert all(abs(share - 0.8) < 5 * (0.8 * 0.2 / 2000) ** 0.5 for share in thirds)
+    assert abs((streams.draw_split(1000, *other) == TRAIN)[train].mean() - expected) < 0.06
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])
 def test_too_few_instances_to_split(n):
     with pytest.raises(DataError, match=f"task T2: found {n} instances, expected some"):
-        draw_split(n, "80/5/15", 0, "T2")
+        streams.draw_split(n, "80/5/15", 0, "T2")
 
 
 # the sequences of users 0, 0, 1, 2
@@ -62,9 +47,8 @@ def toy():
     first = a_task("sequence", [0, 0, 1, 2], SEQUENCES[:, -1] - 1, 3, PARTS, "T1")
     clicks = a_task("ranking", [2, 0, 0, 1], [1, 0, 3, 3], 4, PARTS, "T2")
     ages = a_task("classification", [2, 1, 0], [1, 0, 1], 2, PARTS[:3], "T3")
-    return TaskStream(
-        "toy", SEQUENCES.copy(), np.array([1, 2, 3]), 3, (first, clicks, ages), {"source": "hand"}
-    )
+    rows, tasks = np.array([1, 2, 3]), (first, clicks, ages)
+    return TaskStream("toy", SEQUENCES.copy(), rows, 3, tasks, {"source": "hand"})
 
 
 def with_task(stream, number, **changes):
@@ -99,7 +83,7 @@ def test_items_are_counted_block_by_block(monkeypatch):
     train = stream.sequences[stream["T1"].rows(TRAIN)]
     whole = [int((train == item).sum()) for item in range(1, stream.n_items + 1)]
     for block in (1 << 16, 7, len(train), len(train) - 1):
-        monkeypatch.setattr("conure_lib.data.stream.BLOCK", block)
+        monkeypatch.setattr(streams, "BLOCK", block)
         assert stream.item_counts().tolist() == whole
 
 
@@ -158,7 +142,7 @@ def test_notes_tell_what_was_dropped_and_what_cannot_be_learned():
     )
 )
 def test_distinct_values_are_numpys(values):
-    found = distinct(values)
+    found = streams.distinct(values)
     assert found.dtype == np.int64
     assert found.tolist() == np.unique(values).tolist()
 
@@ -200,12 +184,7 @@ def marked(task):
     return {part: set(task.rows(part).tolist()) for part in (TRAIN, VALIDATION, TEST, UNUSED)}
 
 
-@given(
-    n=st.integers(1, 300),
-    share=st.floats(0.001, 1),
-    other=st.floats(0.001, 1),
-    seed=st.integers(0, 99),
-)
+@given(st.integers(1, 300), st.floats(0.001, 1), st.floats(0.001, 1), st.integers(0, 99))
 def test_a_thinned_task_keeps_a_share_of_its_training_part(n, share, other, seed):
     generator = np.random.default_rng(seed)
     split = generator.integers(0, 3, 2 * n, dtype=np.uint8)
@@ -213,9 +192,7 @@ def test_a_thinned_task_keeps_a_share_of_its_training_part(n, share, other, seed
     task = a_task("ranking", np.arange(2 * n), generator.integers(0, 7, 2 * n), 7, split)
     whole, few = marked(task), marked(task.thinned(share))
     assert few[TRAIN] <= whole[TRAIN]
-    assert len(few[TRAIN]) == max(
-        1, round(share * len(whole[TRAIN]))
-    )  # at least one instance is left
+    assert len(few[TRAIN]) == max(1, round(share * len(whole[TRAIN])))  # one is left at least
     assert few[UNUSED] == whole[TRAIN] - few[TRAIN]
     assert (few[VALIDATION], few[TEST]) == (whole[VALIDATION], whole[TEST])
     assert marked(task.thinned(share)) == few  # the same ones every time
@@ -229,38 +206,8 @@ def test_a_thinned_task_is_the_same_task_but_for_its_marks():
     few = task.thinned(0.25)
     assert (task.split == before).all()
     assert few.split.dtype == np.uint8
-    assert (few.name, few.kind, few.title, few.n_labels) == (
-        task.name,
-        task.kind,
-        task.title,
-        task.n_labels,
-    )
-    assert few.users is task.users
-    assert few.labels is task.labels
+    assert vars(few) | {"split": 0} == vars(task) | {"split": 0}
     assert task.thinned(1) is task
-    assert task.thinned(1.0) is task
     expected = np.bincount(task.labels[few.split == TRAIN], minlength=task.n_labels)
     assert few.label_counts().tolist() == expected.tolist()
     assert few.label_counts().sum() == round(0.25 * len(task.rows(TRAIN)))
-
-
-def test_a_thinned_task_takes_its_instances_from_everywhere():
-    """Not the first ones: users of all parts of the table stay."""
-    split = np.zeros(4000, np.uint8)
-    kept = (
-        a_task("classification", np.arange(4000), np.zeros(4000), 2, split)
-        .thinned(0.25)
-        .rows(TRAIN)
-    )
-    quarters = np.bincount(kept // 1000, minlength=4) / 1000
-    assert np.abs(quarters - 0.25).max() < 5 * (0.25 * 0.75 / 1000) ** 0.5
-
-
-def test_a_stream_with_a_thinned_task_is_sound_and_says_what_it_uses():
-    stream = small_stream(n_users=200)
-    few = stream["T3"].thinned(0.25)
-    thinned = replace(stream, tasks=tuple(few if t.name == "T3" else t for t in stream.tasks))
-    assert check(thinned) is thinned
-    assert thinned.digest() != stream.digest()
-    (row,) = (row for row in thinned.describe() if row["task"] == "T3")
-    assert row["train"] == len(few.rows(TRAIN)) < len(stream["T3"].rows(TRAIN))

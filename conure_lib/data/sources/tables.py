@@ -260,6 +260,6 @@ def _as_time(values: pd.Series, where: str) -> pd.Series:
         values = next((read for read in (numbers, dates) if not read.isna().any()), values)
     number = is_numeric_dtype(values) and not is_bool_dtype(values)
     if not number and not is_datetime64_any_dtype(values) and len(values):
-        found = f"{values.dtype} ({values.iloc[0]!r}, ...)"
+        found = f"{values.dtype} ({values.tolist()[0]!r}, ...)"
         raise DataError(f"{where}: found {found}, expected numbers or dates as 2024-01-31 18:30:00")
     return values
