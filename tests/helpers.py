@@ -17,6 +17,7 @@ from conure_lib.training.batches import Joint
 
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
 RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
+KINDS = {"T1": "sequence", "T2": "ranking", "T4": "classification"}
 FAST = TrainConfig(epochs=2, learning_rate=0.01, batch_size=32, labels_per_user=2)
 
 ROWS = {"loss": "sampled-softmax", "negatives": 0.3, "table_updates": "rows", "l2": 0.0}
@@ -32,7 +33,7 @@ STEPS = {
     "joint": ("T2", FAST),
     "output-only": ("T4", FAST),
 }
-"""Every kind of training step, by task and settings; ``learner_of`` makes the model."""
+"""Every kind of training step, by task and settings; ``model_for`` makes the model."""
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -43,10 +44,41 @@ def small_stream(**dials) -> TaskStream:
     return synthetic.build(**SMALL | dials)
 
 
-def small_model(
-    n_items: int = 64, width: int = 8, dilations=(1,), seed: int = 0, **options
-) -> UserModel:
+def small_model(n_items=64, width=8, dilations=(1,), seed=0, **options) -> UserModel:
     return UserModel(ModelConfig(width, tuple(dilations), **options), n_items, rng(seed))
+
+
+def small_study(**changes) -> StudyConfig:
+    study = StudyConfig(
+        profile="smoke",
+        data=DataConfig("synthetic", SMALL),
+        model=ModelConfig(width=8, dilations=(1,)),
+        train={"T1": FAST, "*": replace(FAST, l2=0.02)},
+        retrain={"epochs": 1},
+        prune={**RATIOS, "*": 0.9},
+        seeds=(1,),
+    )
+    return replace(study, **changes)
+
+
+def a_task(kind: str, users, labels, n_labels: int, split, name: str = "T2") -> Task:
+    arrays = (np.asarray(users, np.int64), np.asarray(labels, np.int64))
+    return Task(name, kind, "toy", *arrays, n_labels, np.asarray(split, np.uint8))
+
+
+def random_sequences(n: int, length: int, n_items: int, seed: int = 0) -> torch.Tensor:
+    """Left-padded item ids, int64 [n, length]; each has two items at least where there is room."""
+    sequences = torch.randint(1, n_items + 1, (n, length), generator=rng(seed))
+    padding = torch.randint(0, max(1, length - 1), (n, 1), generator=rng(seed + 1))
+    return sequences.masked_fill(torch.arange(length) < padding, 0)
+
+
+def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
+    """The same model with all parameters far from their initial values, LayerNorms too."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=rng(seed), dtype=p.dtype), alpha=0.3)
+    return model
 
 
 @torch.no_grad()
@@ -65,17 +97,22 @@ def plain_copy(model: UserModel, task: str) -> PlainNextItNet:
     return plain
 
 
-def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
-    """The same model with all parameters far from their initial values, LayerNorms too."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(
-                torch.randn(parameter.shape, generator=rng(seed), dtype=parameter.dtype), alpha=0.3
-            )
-    return model
+def model_for(kind: str, stream: TaskStream):
+    """A fresh model for a kind of step, the parameters that it trains, and the joint loss."""
+    name, config = STEPS[kind]
+    model = small_model(stream.n_items)
+    joint = Joint(stream["T1"], config, 0.5) if kind == "joint" else None
+    for task in (stream[name], *([joint.task] if joint else [])):
+        model.add_output(task.name, task.n_labels, task.kind, rng(5))
+    names = [n for n, _ in model.named_parameters()]
+    names = [n for n in names if kind != "output-only" or n.startswith("outputs.")]
+    return model, dict.fromkeys(names), joint
 
 
-KINDS = {"T1": "sequence", "T2": "ranking", "T4": "classification"}
+def begin(learner: ContinualModel, task: str, kind: str | None = None) -> None:
+    """Start a task of 5 labels; T1 is the sequence task, T2 and T3 are for ranking."""
+    kinds = {"T1": "sequence", "T2": "ranking", "T3": "ranking"}
+    learner.start(task, 5, kind or kinds.get(task, "classification"), rng(len(learner.tasks)))
 
 
 def disturb(learner: ContinualModel) -> None:
@@ -88,15 +125,9 @@ def disturb(learner: ContinualModel) -> None:
             parameters[name].copy_(changed)
 
 
-def begin(learner: ContinualModel, task: str, kind: str | None = None) -> None:
-    """Start a task of 5 labels; T1 is the sequence task, T2 and T3 are for ranking."""
-    kinds = {"T1": "sequence", "T2": "ranking", "T3": "ranking"}
-    learner.start(task, 5, kind or kinds.get(task, "classification"), rng(len(learner.tasks)))
-
-
-def learn(learner: ContinualModel, task: str, ratio=0.5, kind=None, embedding=None) -> None:
+def learn(learner: ContinualModel, task: str, ratio=0.5, embedding=None) -> None:
     """Start, prune and finish a task, with noise where training would be."""
-    begin(learner, task, kind)
+    begin(learner, task)
     disturb(learner)
     learner.prune(ratio, embedding)
     with learner.only_owned():
@@ -104,52 +135,20 @@ def learn(learner: ContinualModel, task: str, ratio=0.5, kind=None, embedding=No
     learner.finish()
 
 
-def learner_of_tasks(tasks=(), width=2, prunable=None, embedding=None, **options) -> ContinualModel:
+def learner_of(tasks=(), width=2, prunable=None, embedding=None, **options) -> ContinualModel:
     """A small continual model of 8 items that has learned these tasks."""
     learner = ContinualModel(lively(small_model(8, width, **options)), prunable)
     for task in tasks:
-        learn(learner, task, 0.6, embedding=embedding)
+        learn(learner, task, embedding=embedding)
     return learner
 
 
-def learner_of(kind: str, stream: TaskStream, width: int = 8, patched: bool = False):
-    """A fresh model for a kind of step, the parameters that it trains, and the task that learns along."""
-    name, config = STEPS[kind]
-    model = small_model(stream.n_items, width)
-    joint = Joint(stream["T1"], config, 0.5) if kind == "joint" else None
-    for task in (stream[name], *([joint.task] if joint else [])):
-        model.add_output(task.name, task.n_labels, task.kind, rng(5))
-    if patched:
-        model.add_patches("serial", rng(6))
-    names = [
-        n for n, _ in model.named_parameters() if kind != "output-only" or n.startswith("outputs.")
-    ]
-    return model, dict.fromkeys(names), joint
-
-
-def small_study(**changes) -> StudyConfig:
-    study = StudyConfig(
-        profile="smoke",
-        data=DataConfig("synthetic", SMALL),
-        model=ModelConfig(width=8, dilations=(1,)),
-        train={"T1": FAST, "*": replace(FAST, l2=0.02)},
-        retrain={"epochs": 1},
-        prune={**RATIOS, "*": 0.9},
-        seeds=(1,),
-    )
-    return replace(study, **changes)
-
-
-def random_sequences(n: int, length: int, n_items: int, seed: int = 0) -> torch.Tensor:
-    """Left-padded item ids, int64 [n, length]; each has two items at least where there is room."""
-    sequences = torch.randint(1, n_items + 1, (n, length), generator=rng(seed))
-    padding = torch.randint(0, max(1, length - 1), (n, 1), generator=rng(seed + 1))
-    return sequences.masked_fill(torch.arange(length) < padding, 0)
-
-
-def a_task(kind: str, users, labels, n_labels: int, split, name: str = "T2") -> Task:
-    arrays = (np.asarray(users, np.int64), np.asarray(labels, np.int64))
-    return Task(name, kind, "toy", *arrays, n_labels, np.asarray(split, np.uint8))
+@torch.no_grad()
+def logits(model: UserModel, task: str, sequences: torch.Tensor) -> torch.Tensor:
+    """A task's logits at the last position (T1: after all items but the last)."""
+    is_first = task == "T1"
+    read = model.last_hidden(sequences[:, :-1]) if is_first else model.user_vectors(sequences)
+    return model.outputs[task](read)
 
 
 def bytes_of(tensor: torch.Tensor) -> bytes:
@@ -160,17 +159,11 @@ def state_of(model: torch.nn.Module) -> dict[str, bytes]:
     return {name: bytes_of(parameter) for name, parameter in model.named_parameters()}
 
 
-@torch.no_grad()
-def logits(model: UserModel, task: str, sequences: torch.Tensor) -> torch.Tensor:
-    """What a task's layer says at the last position (T1: of all items but the last)."""
-    vectors = (
-        model.last_hidden(sequences[:, :-1]) if task == "T1" else model.user_vectors(sequences)
-    )
-    return model.outputs[task](vectors)
+def owners_of(learner: ContinualModel) -> dict[str, bytes]:
+    return {name: bytes_of(owner) for name, owner in learner.owners.items()}
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
     """Every file's content by its path in the folder, but for where and when it was computed."""
-    files = {str(p.relative_to(folder)): p for p in sorted(folder.rglob("*")) if p.is_file()}
-    kept = (n for n, p in files.items() if p.name != ENVIRONMENT and not n.startswith(".locks"))
-    return {name: files[name].read_bytes() for name in kept}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ENVIRONMENT)
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}

@@ -16,17 +16,8 @@ Padding = list[BlockInputs]
 class UserModel(nn.Module):
     """One backbone, and the output layers of the tasks that it has met so far.
 
-    ``conure_lib.models.reference.PlainNextItNet`` is the same network in few lines; this one skips
-    padding and positions that nothing depends on.
-
-    Parameters
-    ----------
-    config : ModelConfig
-        Width k, dilations, separator.
-    n_items : int
-        Items have ids 1..n_items; 0 is padding. Other ids end in PyTorch's IndexError.
-    generator : torch.Generator
-        Of the initial weights.
+    ``PlainNextItNet`` is the same network in few lines; this one skips padding and what nothing
+    depends on. Items have ids 1..n_items, 0 is padding; another id is PyTorch's IndexError.
 
     Examples
     --------
@@ -72,21 +63,16 @@ class UserModel(nn.Module):
         return {n: p for n, p in self.named_parameters() if ".kernel" in n}
 
     def hidden(self, sequences: Tensor, prefix: int = 0, padding: Padding | None = None) -> Tensor:
-        """Return the hidden vectors of all positions (matrix E, section 3.2).
+        """Return the hidden vectors (E, section 3.2), time-major: float32 [L - prefix, B, k].
 
         Parameters
         ----------
-        sequences : Tensor
+        sequences
             Item ids, int64 [B, L], padded with 0 on the left.
-        prefix : int
+        prefix
             How many positions are padding in every sequence; nothing is computed for them.
-        padding : Padding, optional
+        padding
             What ``padding_inputs`` returned for at least as many, if several calls share it.
-
-        Returns
-        -------
-        Tensor
-            Time-major: float32 [L - prefix, B, k].
         """
         return self._run(sequences, False, prefix, padding)
 
@@ -110,8 +96,7 @@ class UserModel(nn.Module):
     def padding_inputs(self, prefix: int) -> Padding:
         """Return what each convolution reads at ``prefix`` positions of padding, [prefix, k] each.
 
-        Before a sequence's first item hidden vectors depend on the position only: one row serves
-        all sequences.
+        There hidden vectors depend on the position only: one row serves all sequences.
         """
         _, plans = receptive_cone(self.config.dilations, prefix, False, 0, self.embedding.device)
         zeros = torch.zeros(prefix, 1, dtype=torch.long, device=self.embedding.device)

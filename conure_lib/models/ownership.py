@@ -15,14 +15,7 @@ from torch import Tensor
 
 from conure_lib.data.stream import Kind
 from conure_lib.errors import ModelFileError, PhaseError
-from conure_lib.models.checkpoint import (
-    DESCRIPTION,
-    WEIGHTS,
-    from_bit_planes,
-    load_model,
-    save_model,
-    to_bit_planes,
-)
+from conure_lib.models import checkpoint
 from conure_lib.models.nextitnet import UserModel
 
 EMBEDDING = "embedding"
@@ -41,15 +34,9 @@ class ContinualModel:
     """A user model that learns one task after the other: start, (train), prune, (retrain), finish.
 
     The stored weights include the free ones, whose values the next task starts from; only
-    ``only_owned`` and ``for_task`` give views without them.
-
-    Parameters
-    ----------
-    model : UserModel
-        Or any module with ``kernels``, ``outputs`` and ``add_output``.
-    prunable : tuple of str, optional
-        Tensors with an owner map, the kernels by default. The first ``prune`` can add the embedding
-        (Table 5).
+    ``only_owned`` and ``for_task`` give views without them. Any module with ``kernels``,
+    ``outputs`` and ``add_output`` will do. ``prunable``: names of the tensors with an owner map,
+    the kernels by default; the first ``prune`` can add the embedding (Table 5).
 
     Examples
     --------
@@ -80,10 +67,7 @@ class ContinualModel:
     def start(self, task: str, n_labels: int, kind: Kind, generator: torch.Generator) -> None:
         """Begin a task with a new output layer; free weights become trainable (stages 1 and 4).
 
-        Raises
-        ------
-        PhaseError
-            If another task is unfinished, the task is known, or no weight is free.
+        PhaseError if another task is unfinished, the task is known, or no weight is free.
         """
         self._require(Phase.READY, f"start {task}")
         if task in self.tasks:
@@ -103,7 +87,7 @@ class ContinualModel:
 
         Parameters
         ----------
-        kernels, embedding : float
+        kernels, embedding
             The shares of the free weights that stay free. Without a share of its own the embedding
             belongs to the first task.
 
@@ -111,8 +95,6 @@ class ContinualModel:
         ------
         ValueError
             For a share outside (0, 1), or one of the embedding that is missing or comes too late.
-        PhaseError
-            Unless the task is in training.
         """
         self._require(Phase.TRAIN, "prune")
         weights, owners = dict(self.model.named_parameters()), self.owners
@@ -214,14 +196,14 @@ class ContinualModel:
     def save(self, folder: Path) -> None:
         """Write weights and owner maps as safetensors, the rest as JSON."""
         bits = len(self.tasks).bit_length()
-        planes = {f"owner.{n}": to_bit_planes(o, bits) for n, o in self.owners.items()}
+        planes = {f"owner.{n}": checkpoint.to_bit_planes(o, bits) for n, o in self.owners.items()}
         state = {"tasks": self.tasks, "phase": self.phase.value}
-        save_model(self.model, folder, planes, {"continual": state})
+        checkpoint.save_model(self.model, folder, planes, {"continual": state})
 
     @classmethod
     def load(cls, folder: Path) -> "ContinualModel":
         """Read what ``save`` wrote; ModelFileError for files that do not fit together."""
-        model, planes, about = load_model(folder)
+        model, planes, about = checkpoint.load_model(folder)
         try:
             learner = cls(model, tuple(name.removeprefix("owner.") for name in planes))
             learner.tasks = [str(task) for task in about["continual"]["tasks"]]
@@ -232,11 +214,13 @@ class ContinualModel:
             if n and not model.kernels().keys() <= learner.owners.keys():
                 raise ValueError(f"owner maps of {sorted(learner.owners)} only")
             for name, owner in learner.owners.items():
-                owner.copy_(from_bit_planes(planes[f"owner.{name}"], n.bit_length(), owner.shape))
+                owner.copy_(
+                    checkpoint.from_bit_planes(planes[f"owner.{name}"], n.bit_length(), owner.shape)
+                )
                 if owner.numel() and owner.max() > n:
                     raise ValueError(f"owner {owner.max()} in {name}, with {n} tasks")
         except (KeyError, TypeError, ValueError) as error:
-            expected = f"in {DESCRIPTION} the tasks, in {WEIGHTS} an owner map per kernel"
+            expected = "the tasks (model.json) and an owner map per kernel (model.safetensors)"
             raise ModelFileError(f"{folder}: found {error}, expected {expected}") from error
         return learner
 

@@ -10,12 +10,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conure_lib.config import TrainConfig
-from conure_lib.data.stream import TRAIN, Task, TaskStream
+from conure_lib.data.stream import TRAIN, VALIDATION, Task, TaskStream
 from conure_lib.models.convolution import to_device
 from conure_lib.models.nextitnet import Padding, UserModel
 from conure_lib.models.padding import Bucket, length_buckets, micro_batch_size, padding_of
 from conure_lib.training.determinism import seeded
-from conure_lib.training.evaluation import user_vectors
+from conure_lib.training.evaluation import (
+    CUTOFF,
+    evaluate,
+    evaluate_all_positions,
+    metric_of,
+    user_vectors,
+)
 from conure_lib.training.objectives import Objective
 
 
@@ -29,7 +35,7 @@ class Joint:
 
 
 class Batches:
-    """A later task's training instances in random order, and the losses of a batch.
+    """A later task's training instances in random order, a batch's losses, the validation metric.
 
     A batch's distinct users are computed once, in micro-batches of similar padding. What is where
     is worked out on the host: a GPU is never waited for. A method that learns from something else
@@ -104,6 +110,11 @@ class Batches:
                 total = total + self.t1_loss(hidden, targets, t1_negatives) * weight
             yield total
 
+    def validation(self) -> float:
+        """Return the metric that stops training, on the validation part."""
+        ranks = evaluate(self.model, self.stream, self.task, VALIDATION, CUTOFF)
+        return metric_of(self.task.kind, ranks)
+
     def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator[list[Bucket]]:
         return length_buckets(padding, micro_batch_size(length, self.model.config.width))
 
@@ -133,6 +144,11 @@ class SequenceBatches(Batches):
                 parts.append(next_items(hidden, items, padding[numbers], prefix))
             vectors, targets = (torch.cat(part) for part in zip(*parts, strict=True))
             yield self.loss(vectors, targets, negatives) * (len(targets) / size)
+
+    def validation(self) -> float:
+        """Return MRR@5 over all positions, some thirty times as many as the last ones."""
+        ranks = evaluate_all_positions(self.model, self.stream, self.task, VALIDATION, CUTOFF)
+        return metric_of(self.task.kind, ranks)
 
 
 class OutputBatches(Batches):

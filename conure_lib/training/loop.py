@@ -10,17 +10,10 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from conure_lib.config import TrainConfig
-from conure_lib.data.stream import VALIDATION, Task, TaskStream
+from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import VerificationError
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.training.batches import Batches, Joint, OutputBatches, SequenceBatches
-from conure_lib.training.evaluation import (
-    CUTOFF,
-    evaluate_all_positions,
-    exact_ranks,
-    metric_of,
-    user_vectors,
-)
 from conure_lib.training.optimizers import Trainable, fresh_optimizers, row_tables
 
 
@@ -76,14 +69,13 @@ def fit(
         If the loss is not finite.
     """
     batches = batches_of(model, stream, task.thinned(config.share), config, trainable, seed, joint)
-    validate = _validation(batches)
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
-    history, best, kept = [Epoch(0, float("nan"), validate(), best=False)], 0, before
+    history, best, kept = [Epoch(0, float("nan"), batches.validation(), best=False)], 0, before
     if on_epoch:
         on_epoch(model, 0)
     for number, loss in enumerate(epochs(batches, trainable), start=1):
-        value = validate()
+        value = batches.validation()
         improved = best == 0 or value > history[best].validation
         history.append(Epoch(number, loss, value, improved))
         if improved:
@@ -121,7 +113,7 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
     parameters = dict(model.named_parameters())
     model.requires_grad_(False)
     trained = [parameters[name].requires_grad_() for name in trainable]
-    masks = [(parameters[name], mask) for name, mask in trainable.items() if mask is not None]
+    frozen = [(parameters[name], ~mask) for name, mask in trainable.items() if mask is not None]
     tables = row_tables(parameters, task, config, trainable)
     optimizers = fresh_optimizers(config, trained, tables)
     model.sparse_embedding = any(table is model.embedding for table in tables)
@@ -139,8 +131,8 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
                 for loss in batches.losses(batch):
                     loss.backward()
                     total += loss.detach()
-                for parameter, mask in masks:
-                    parameter.grad.mul_(mask)
+                for parameter, mask in frozen:  # a product would make some gradients minus zero
+                    parameter.grad.masked_fill_(mask, 0.0)
                 if config.l2:
                     weight.grad.add_(weight.detach(), alpha=config.l2)
                 for optimizer in optimizers:
@@ -154,28 +146,6 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
     finally:
         model.sparse_embedding = False
         model.requires_grad_(False)
-
-
-def _validation(batches: Batches) -> Callable[[], float]:
-    """Return the function that computes the metric on the validation part.
-
-    T1's is over all positions, which are some thirty times as many as the last ones.
-    """
-    model, stream, task = batches.model, batches.stream, batches.task
-    if task.kind == "sequence":
-        arguments = (model, stream, task, VALIDATION, CUTOFF)
-        return lambda: metric_of(task.kind, evaluate_all_positions(*arguments))
-    rows = task.rows(VALIDATION)
-    users, index = np.unique(task.users[rows], return_inverse=True)
-    sequences = stream.sequences[stream.input_rows[users]]
-    cached = user_vectors(model, sequences) if isinstance(batches, OutputBatches) else None
-
-    def validate() -> float:
-        vectors = user_vectors(model, sequences) if cached is None else cached
-        layer = model.outputs[task.name]
-        return metric_of(task.kind, exact_ranks(layer, vectors, index, task.labels[rows], CUTOFF))
-
-    return validate
 
 
 def _check_frozen(

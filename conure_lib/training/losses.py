@@ -67,10 +67,10 @@ def bpr_loss(vectors: Tensor, weight: Tensor, positives: Tensor, negatives: Tens
 
 
 class SoftmaxLoss(torch.autograd.Function):
-    """``softmax_loss`` whose probabilities exist for one chunk of rows at a time.
+    """``softmax_loss``: probabilities exist for one chunk of rows at a time.
 
-    The gradients are computed along with the loss, so that each chunk is read and written as few
-    times as possible; rows are scaled after the products, on k columns instead of n.
+    The gradients are computed along with the loss: each chunk is read and written as few times as
+    possible; rows are scaled after the products, on k columns instead of n.
     """
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""The guarantee that nothing is forgotten, stage by stage and to the last bit; controls; the recipes."""
+"""The methods: their records and recipes, what each of them trains, what stands still."""
 
 from dataclasses import replace
 
@@ -7,10 +7,10 @@ import pytest
 import torch
 from helpers import (
     FAST,
-    RATIOS,
-    WAYS,
     bytes_of,
+    lively,
     logits,
+    random_sequences,
     rng,
     small_model,
     small_stream,
@@ -18,133 +18,66 @@ from helpers import (
     state_of,
 )
 
-from conure_lib.config import ModelConfig, TrainConfig
-from conure_lib.data.stream import TEST
-from conure_lib.methods import actions
+from conure_lib.config import TrainConfig
 from conure_lib.methods import ACTIONS, COMPARED, METHODS
-from conure_lib.methods.actions import Context
+from conure_lib.methods.actions import Context, ranks_on_test
 from conure_lib.methods.conure import conure_chain
-from conure_lib.methods.method import Step
 from conure_lib.methods.stl import weight_change
+from conure_lib.models.layers import PATCH_REDUCTION, Patch
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.study.experiments import EMBEDDING_RATIOS
 from conure_lib.study.study import Study
-from conure_lib.training import loop as train
-from conure_lib.training.evaluation import metric_of, popularity_ranks, scores_of
-from conure_lib.training.loop import fit
+from conure_lib.training.batches import Batches, Joint, SequenceBatches
+from conure_lib.training.determinism import seeded
+from conure_lib.training.evaluation import metric_of, scores_of
 
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
 SEQUENCES = torch.from_numpy(STREAM.sequences).long()
-KERNELS = ("blocks.0.kernel1", "blocks.0.kernel2")
+KERNELS = {"blocks.0.kernel1", "blocks.0.kernel2"}
 
 
-class Memory:
-    """The logits of every finished task, compared byte by byte whenever asked."""
-
-    def __init__(self, device="cpu"):
-        self.sequences, self.known, self.compared = SEQUENCES.to(device), {}, 0
-
-    def keep(self, learner, task):
-        self.known[task] = bytes_of(logits(learner.for_task(task), task, self.sequences))
-
-    def check(self, learner, when):
-        for task, expected in self.known.items():
-            found = bytes_of(logits(learner.for_task(task), task, self.sequences))
-            assert found == expected, f"{task} changed: {when}"
-            self.compared += 1
+# --- records and recipes ---
 
 
-def learn_all(learner, memory, teach, order=ORDER, embedding=None):
-    """All stages of all tasks; ``teach(model, task, trainable, retrain)`` is the training."""
-    for name in order:
-        task = STREAM[name]
-        learner.start(name, task.n_labels, task.kind, rng(7))
-        memory.check(learner, f"{name} started")
-        teach(learner.model, task, learner.trainable(), False)
-        memory.check(learner, f"{name} trained")
-        learner.prune(
-            kernels=RATIOS[name], embedding=embedding and embedding.get(name, embedding["*"])
-        )
-        memory.check(learner, f"{name} pruned")
-        with learner.only_owned() as model:
-            teach(model, task, learner.trainable(), True)
-            memory.check(learner, f"{name} retrained, free weights aside")
-        memory.check(learner, f"{name} retrained")
-        learner.finish()
-        memory.keep(learner, name)
+def test_conure_stages_in_order():
+    chain = conure_chain(("T1", "T5"))
+    steps, step = [], chain["T5"]["retrain"]
+    while step:
+        steps.insert(0, (step.action, step.task))
+        step = step.parent
+    assert steps == [(a, task) for task in ("T1", "T5") for a in ("train", "prune", "retrain")]
+    states = {"Conure": "retrain", "Conure-": "train", "Conure, not retrained": "prune"}
+    for name, action in states.items():
+        assert METHODS[name].recipe(("T1", "T5")) == {t: s[action] for t, s in chain.items()}
 
 
-PRUNED = {
-    "kernels": (None, None),
-    "embedding from the start": (("embedding", *KERNELS), EMBEDDING_RATIOS),
-    "embedding from the first pruning on": (None, EMBEDDING_RATIOS),
-}
-"""What has owner maps: the argument ``prunable``, and the embedding's ratios."""
-NO_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_every_method_has_an_action_of_its_own():
+    assert [m for m in METHODS if m in COMPARED] == list(COMPARED)
+    assert set(METHODS) - set(COMPARED) == {"Conure, not retrained"}
+    actions = [METHODS[m].recipe(("T1", "T5"))["T5"].action for m in METHODS]
+    assert sorted(actions) == sorted(ACTIONS)
+    for name, method in METHODS.items():
+        steps = method.recipe(ORDER)
+        assert list(steps) == [task for task in ORDER if task != "T1" or name != "MTL"]
+        assert all(step.action in ACTIONS and step.task == task for task, step in steps.items())
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("order", [ORDER, ("T1", "T6", "T3", "T2")])
-@pytest.mark.parametrize("pruned", PRUNED)
-@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=NO_CUDA)])
-def test_old_tasks_never_change(way, order, pruned, device):
-    moved, (prunable, embedding) = [], PRUNED[pruned]
-
-    def teach(model, task, trainable, retrain):
-        before = state_of(model)
-        settings = replace(FAST, epochs=1 + retrain, **WAYS[way])
-        fit(model, STREAM, task, settings, trainable, 1)
-        moved.append({n for n, value in state_of(model).items() if value != before[n]})
-
-    learner, memory = ContinualModel(small_model(), prunable).to(device), Memory(device)
-    learn_all(learner, memory, teach, order, embedding)
-    assert memory.compared == 5 * sum(range(len(order)))
-    assert len(memory.known) == len(order)
-    assert set(learner.owners) == {*KERNELS, *(["embedding"] if embedding else [])}
-    for names, name in zip(
-        moved, np.repeat(order, 2), strict=True
-    ):  # and yet every stage learned something
-        learning = {*learner.owners, f"outputs.{name}.weight"}
-        assert names >= learning
-        assert name == "T1" or names <= learning | {f"outputs.{name}.bias"}
+def test_methods_can_be_told_apart_with_and_without_colours():
+    for look in ("color", "marker", "dashes"):
+        assert len({getattr(method, look) for method in METHODS.values()}) == len(METHODS), look
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("embedding", [{}, EMBEDDING_RATIOS], ids=["kernels", "with embedding"])
-def test_old_tasks_never_change_in_a_computed_study(way, embedding, root):
-    """The same through stages: every record repeats the old tasks' digests, every checkpoint their logits."""
-    settings = replace(FAST, **WAYS[way])
-    changes = {
-        "train": {"T1": settings, "*": settings},
-        "prune_embedding": embedding,
-    }
-    study = Study(small_study(**changes), STREAM)
-    chain = [
-        study.stage(step, 1) for steps in conure_chain(ORDER).values() for step in steps.values()
-    ]
-    study.compute([study.run("Conure", 1)])
-    memory, digests, metrics = Memory(), {}, {}
-    for stage in chain:
-        learner, notes = stage.model(), stage.record()["notes"]
-        memory.check(learner, stage.id)
-        if stage.step.action == "retrain":
-            memory.keep(learner, stage.step.task)
-        for task, noted in notes["memory"].items():
-            assert digests.setdefault(task, noted["logits_sha256"]) == noted["logits_sha256"], (
-                task,
-                stage.id,
-            )
-            assert metrics.setdefault(task, noted["metric"]) == noted["metric"]
-    assert set(learner.owners) == {*KERNELS, *(["embedding"] if embedding else [])}
-    assert list(digests) == list(memory.known) == list(ORDER)
-    assert memory.compared == 3 * 15
-    finals = {stage.step.task: stage for stage in chain if stage.step.action == "retrain"}
-    for (
-        task,
-        stage,
-    ) in finals.items():  # what is reported for a task is what it still has at the end
-        assert metrics[task] == stage.record()["metrics"][0]["value"]
+def test_every_method_searches_as_many_settings_as_the_others():
+    searched = [method for method in METHODS.values() if method.search]
+    for kind in ("ranking", "classification"):
+        spaces = [method.search[kind] for method in searched]
+        assert {sum(len(values) - 1 for values in space.values()) for space in spaces} == {6}
+        assert all(hasattr(TrainConfig(), name) for space in spaces for name in space)
+    taken = {method.settings_of for method in METHODS.values() if not method.search}
+    assert taken == {"", "PeterRec", "Conure-"}
+
+
+# --- a study with all methods ---
 
 
 @pytest.fixture(scope="module")
@@ -163,57 +96,53 @@ def states(study, method):
 
 
 def test_unprotected_fine_tuning_forgets(study):
-    """What the guarantee would look like if it failed: the same comparison on STL finds a change."""
+    """What the guarantee would look like if it failed: the same comparison finds a change."""
     stages = study.run("STL", 1).stages
     before, after = (stages[task].model().model for task in ("T1", "T2"))
     assert bytes_of(logits(before, "T1", SEQUENCES)) != bytes_of(logits(after, "T1", SEQUENCES))
     notes = stages["T2"].record()["notes"]["forgetting"]
-    test = stages["T1"].record()["metrics"][0]["value"]
-    assert notes["metric_by_epoch"][0] == test
+    assert notes["metric_by_epoch"][0] == stages["T1"].record()["metrics"][0]["value"]
     assert len(notes["metric_by_epoch"]) == len(stages["T2"].record()["curve"])
     assert metric_of("sequence", stages["T2"].ranks("T1-after")) in notes["metric_by_epoch"][1:]
 
 
 def test_every_measure_has_the_metric_of_its_task(study):
-    rows = study.results([study.run("STL", 1)])
+    run = study.run("STL", 1)
+    rows = study.results([run])
     for row in rows.itertuples():
         measured = row.measure[:2]
         assert row.metric == ("accuracy" if measured in ("T4", "T5", "T6") else "MRR@5"), row
-        stage = study.run("STL", 1).stages[row.task]
-        assert row.value == pytest.approx(
-            scores_of(STREAM[measured].kind, stage.ranks(row.measure)).mean()
-        )
+        scores = scores_of(STREAM[measured].kind, run.stages[row.task].ranks(row.measure))
+        assert row.value == pytest.approx(scores.mean())
     assert set(rows["measure"]) >= {"T1", "T1-all", "T2", "T6"}
 
 
 def test_what_each_method_trains(study):
     t1 = states(study, "STL")["T1"]
-    backbone = [n for n in t1 if not n.startswith("outputs")]
-
-    def moved(one, other):
-        return {n for n in backbone if not torch.equal(one[n], other[n])}
-
-    for task in ORDER[1:]:
-        fine, stl, alone, mtl = (
-            states(study, m)[task] for m in ("FineSmax", "STL", "SinMo", "MTL")
-        )
-        assert moved(fine, t1) == set()
-        both = [states(study, m)[task] for m in ("PeterRec", "PeterRec-parallel")]
-        for patched in both:
-            assert moved(patched, t1) == set()
-            assert torch.equal(patched["outputs.T1.weight"], t1["outputs.T1.weight"])
-            assert all(patched[f"blocks.0.patch{n}.up"].any() for n in (1, 2))
-        assert not torch.equal(*(patched["blocks.0.patch1.up"] for patched in both))
-        assert moved(mtl, t1) == set(backbone)
-        assert not torch.equal(mtl["outputs.T1.weight"], t1["outputs.T1.weight"])
-        assert moved(stl, t1) == set(backbone)
-        assert moved(alone, t1) == set(backbone)
-        assert torch.equal(stl["outputs.T1.weight"], t1["outputs.T1.weight"])
-        assert "outputs.T1.weight" not in alone
-    conure = states(study, "Conure-")
-    assert moved(conure["T2"], conure["T1"]) == set(KERNELS)
-    runs = {m: study.run(m, 1) for m in METHODS if m != "Popularity"}
-    notes = {m: run.stages["T2"].record()["notes"]["trained_parameters"] for m, run in runs.items()}
+    backbone = {n for n in t1 if not n.startswith("outputs")}
+    for method, changed in (
+        ("FineSmax", set()),
+        ("PeterRec", set()),
+        ("PeterRec-parallel", set()),
+        ("MTL", backbone),
+        ("STL", backbone),
+        ("SinMo", backbone),
+        ("Conure-", KERNELS),
+    ):
+        for task, model in states(study, method).items():
+            if task != "T1" and (method != "Conure-" or task == "T2"):
+                moved = {n for n in backbone if not torch.equal(model[n], t1[n])}
+                assert moved == changed, (method, task)
+                if method == "SinMo":
+                    assert "outputs.T1.weight" not in model
+                else:
+                    same = torch.equal(model["outputs.T1.weight"], t1["outputs.T1.weight"])
+                    assert same == (method not in ("MTL", "Conure-"))
+    notes = {
+        m: study.run(m, 1).stages["T2"].record()["notes"]["trained_parameters"]
+        for m in METHODS
+        if m != "Popularity"
+    }
     layer, size = 16 * 8, 65 * 8 + 4 * 8 + 2 * 192
     assert notes["SinMo"] == notes["STL"] == layer + size
     assert notes["FineSmax"] == layer
@@ -225,103 +154,158 @@ def test_what_each_method_trains(study):
 
 def test_methods_share_t1_and_start_from_it(study):
     from_t1 = ("FineSmax", "STL", "PeterRec", "PeterRec-parallel")
-    ids = {m: study.run(m, 1).stages["T1"].id for m in ("SinMo", *from_t1, "Conure-")}
-    assert len(set(ids.values())) == 1
+    (t1,) = {study.run(m, 1).stages["T1"].id for m in ("SinMo", *from_t1, "Conure-")}
     for method in from_t1:
-        assert all(
-            s.parent.id == ids["STL"] for t, s in study.run(method, 1).stages.items() if t != "T1"
-        )
-    assert study.run("SinMo", 1).stages["T2"].parent is None
-    assert study.run("MTL", 1).stages["T2"].parent is None
-    assert "T1" not in study.run("MTL", 1).stages
+        later = [s for t, s in study.run(method, 1).stages.items() if t != "T1"]
+        assert {stage.parent.id for stage in later} == {t1}
+    for method in ("SinMo", "MTL"):
+        assert study.run(method, 1).stages["T2"].parent is None
 
 
 def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):
-    for steps in conure_chain(ORDER).values():
-        pruned, again = (study.stage(steps[action], 1) for action in ("prune", "retrain"))
+    """And free weights keep the values that training left, through pruning and retraining."""
+    for name, steps in conure_chain(ORDER).items():
+        task = STREAM[name]
+        trained, pruned, again = (study.stage(step, 1) for step in steps.values())
         for stage in (pruned, again):
-            model, task = stage.model().for_task(stage.step.task), STREAM[stage.step.task]
-            assert (
-                actions.ranks_on_test(model, STREAM, task)[task.name].tolist()
-                == stage.ranks(task.name).tolist()
-            )
+            ranks = ranks_on_test(stage.model().for_task(name), STREAM, task)
+            assert ranks[name].tolist() == stage.ranks(name).tolist()
         assert pruned.record()["curve"] == []
-        assert len(again.record()["curve"]) == 2
-        config = study.config.training(task.name)
-        batches = train.batches_of(
-            pruned.model().for_task(task.name), STREAM, task, config, {"embedding": None}, 1
-        )
-        start = train._validation(batches)()
-        assert (
-            again.record()["curve"][0]["validation"] == start
-        )  # retraining starts where pruning ended
+        kind = SequenceBatches if task.kind == "sequence" else Batches
+        batches = kind(pruned.model().for_task(name), STREAM, task, FAST, 1)
+        assert again.record()["curve"][0]["validation"] == batches.validation()
+        owners, number = pruned.model().owners, ORDER.index(name) + 1
+        kernels = [stage.model().model.kernels() for stage in (trained, pruned, again)]
+        for kernel in KERNELS:
+            before, after, end = (one[kernel] for one in kernels)
+            own = owners[kernel] == number
+            assert torch.equal(before, after)
+            assert torch.equal(end[~own], before[~own])
+            assert not torch.equal(end[own], before[own])
 
 
-def test_retraining_starts_from_the_pruned_weights(study):
-    """Free weights keep the values that training left in them, through pruning and retraining."""
-    learners = [study.stage(step, 1).model() for step in conure_chain(ORDER)["T1"].values()]
-    for name in KERNELS:
-        trained, pruned, again = (
-            dict(learner.model.named_parameters())[name] for learner in learners
-        )
-        free = learners[1].owners[name] == 0
-        assert torch.equal(trained, pruned)
-        assert torch.equal(again[free], trained[free])
-        assert not torch.equal(again[~free], trained[~free])
-        assert trained[free].any()
+# --- actions ---
 
 
-def test_a_pruned_embedding_has_its_share_and_is_retrained(root):
-    """Through actions and stages: exact counts, free rows set aside, only the task's own entries learn."""
-    study = Study(small_study(prune_embedding=EMBEDDING_RATIOS), STREAM)
-    study.compute([study.run("Conure", 1, ("T1", "T2"))])
-    chain = conure_chain(("T1", "T2"))
-    free = n = 65 * 8
-    for number, (task, ratio) in enumerate([("T1", 0.3), ("T2", 0.8)], start=1):
-        trained, pruned, again = (study.stage(step, 1).model() for step in chain[task].values())
-        left = round(ratio * free)
-        owner = pruned.owners["embedding"]
-        assert int((owner == number).sum()) == free - left
-        assert torch.equal(again.owners["embedding"], owner)
-        before, after, end = (one.model.embedding for one in (trained, pruned, again))
-        assert torch.equal(before, after)
-        assert torch.equal(end[owner != number], after[owner != number])
-        assert not torch.equal(end[owner == number], after[owner == number])
-        notes = study.stage(chain[task]["prune"], 1).record()["notes"]["owned"]
-        (share,) = (row for row in notes if (row["tensor"], row["owner"]) == ("embedding", task))
-        assert (share["weights"], share["share"]) == (free - left, (free - left) / n)
-        free = left
+def context(task, action, study=None, parent=None, stream=STREAM):
+    return Context(study or small_study(), stream, stream[task], 1, parent, action)
 
 
-def test_conure_stages_in_order():
-    chain = conure_chain(("T1", "T5"))
-    steps, step = [], chain["T5"]["retrain"]
-    while step:
-        steps.insert(0, (step.action, step.task))
-        step = step.parent
-    assert steps == [
-        (action, task) for task in ("T1", "T5") for action in ("train", "prune", "retrain")
-    ]
-    assert METHODS["Conure"].recipe(("T1", "T5")) == {t: s["retrain"] for t, s in chain.items()}
-    assert METHODS["Conure-"].recipe(("T1", "T5")) == {t: s["train"] for t, s in chain.items()}
-    assert METHODS["Conure, not retrained"].recipe(("T1", "T5")) == {
-        t: s["prune"] for t, s in chain.items()
-    }
+def done(action, task="T2", **changes):
+    return ACTIONS[action](context(task, action, **changes))
 
 
-def test_what_is_compared_is_every_method_and_no_state_of_one():
-    assert set(METHODS) - set(COMPARED) == {"Conure, not retrained"}
-    assert [m for m in METHODS if m in COMPARED] == list(COMPARED)
-    actions_used = {m: METHODS[m].recipe(("T1", "T5"))["T5"].action for m in COMPARED}
-    assert len(set(actions_used.values())) == len(COMPARED)
-    assert (actions_used["PeterRec"], actions_used["PeterRec-parallel"]) == (
-        "patched-serial",
-        "patched-parallel",
-    )
-    assert {*actions_used.values(), "prune"} == set(ACTIONS)
+def t1_model():
+    model = lively(small_model())
+    model.add_output("T1", 64, "sequence", rng())
+    return ContinualModel(model, ())
 
 
-def test_change_of_weights_by_hand():
+@pytest.mark.parametrize("kind", ["serial", "parallel"])
+def test_a_patched_network_starts_as_the_network_it_patches(kind):
+    model = lively(small_model(dilations=(1, 4)))
+    sequences = random_sequences(9, 7, 64)
+    before = model.hidden(sequences)
+    model.add_patches(kind, rng())
+    assert torch.equal(before, model.hidden(sequences))
+    lively(model.blocks[1].patch2)
+    after = model.hidden(sequences)
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after[-1], model.last_hidden(sequences), rtol=1e-4, atol=1e-4)
+
+
+def test_a_patch_by_hand():
+    patch = lively(Patch(16, "serial", rng()))
+    assert patch.down.shape == (16, 16 // PATCH_REDUCTION)
+    z = torch.randn(3, 16, generator=rng(2))
+    narrow = torch.clamp(z @ patch.down + patch.down_bias, min=0)
+    torch.testing.assert_close(patch(z), narrow @ patch.up + patch.up_bias)
+
+
+@pytest.mark.parametrize("kind", ["serial", "parallel"])
+@pytest.mark.parametrize("task", ["T2", "T4"])
+def test_peterrec_trains_patches_and_output_and_nothing_else(kind, task):
+    parent = t1_model()
+    before = state_of(parent.model)
+    outcome = done(f"patched-{kind}", task, parent=parent)
+    model = outcome.model.model
+    after = state_of(model)
+    assert model.patch_kind == kind
+    assert all(after[name] == before[name] for name in before)
+    new = after.keys() - before.keys()
+    assert new == {*model.patches(), *(n for n in after if n.startswith(f"outputs.{task}."))}
+    assert any(p.any() for n, p in model.named_parameters() if n.endswith(".up"))
+    sizes = {n: p.numel() for n, p in model.named_parameters()}
+    assert outcome.notes["trained_parameters"] == sum(sizes[n] for n in new)
+
+
+@pytest.mark.parametrize("task", ["T2", "T4"])
+def test_the_joint_loss_is_the_sum_of_its_parts(task):
+    config = replace(FAST, batch_size=1000, labels_per_user=1)
+    model = small_model()
+    for t in STREAM.tasks:
+        model.add_output(t.name, t.n_labels, t.kind, rng())
+    lively(model).double()
+    users = np.unique(STREAM[task].users[STREAM[task].rows(0)])
+    sequences = torch.from_numpy(STREAM.sequences[STREAM.input_rows[users]]).long()
+    known = (sequences[:, :-1] != 0).t()
+    scores = model.outputs["T1"](model.hidden(sequences[:, :-1])[known])
+    t1 = torch.nn.functional.cross_entropy(scores, sequences[:, 1:].t()[known] - 1)
+
+    def loss(weight):
+        joint = None if weight is None else Joint(STREAM["T1"], FAST, weight)
+        batches = Batches(model, STREAM, STREAM[task], config, 1, joint)
+        (batch,) = batches.epoch(1)
+        return sum(batches.losses(batch))
+
+    for weight in (0.1, 1.0):
+        torch.testing.assert_close(loss(weight), loss(None) + weight * t1)
+
+
+def test_mtl_trains_both_tasks_with_its_own_settings():
+    study = small_study()
+
+    def trained(**train):
+        outcome = done("joint", study=replace(study, train={**study.train, **train}))
+        assert list(outcome.ranks) == ["T2"]
+        return state_of(outcome.model.model)
+
+    fresh = small_model()
+    fresh.add_output("T1", 64, "sequence", seeded(1, "T1", "output"))
+    assert trained()["outputs.T1.weight"] != bytes_of(fresh.outputs["T1"].weight)
+    heavy = replace(study.train["*"], joint_weight=1.0)
+    assert trained(**{"T2.joint": heavy}) == trained(T2=heavy) != trained()
+    assert trained(**{"T2.finetune": heavy, "T1": replace(FAST, joint_weight=1.0)}) == trained()
+    trained(T1=replace(FAST, loss="sampled-softmax", table_updates="rows"))  # dense in MTL
+
+
+def test_recording_what_becomes_of_t1_changes_no_training():
+    """It is recorded at the second task; in another stream the same task is the third."""
+    watched = done("finetune", parent=t1_model())
+    assert list(watched.ranks) == ["T2", "T1-after", "T1-all-after"]
+    assert len(watched.notes["forgetting"]["metric_by_epoch"]) == len(watched.curve)
+    third = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", "T3", "T2")))
+    plain = done("finetune", parent=t1_model(), stream=third)
+    assert set(plain.notes) == {"trained_parameters"}
+    assert list(plain.ranks) == ["T2"]
+    assert state_of(plain.model.model) == state_of(watched.model.model)
+    assert repr(plain.curve) == repr(watched.curve)
+
+
+ALONE = ("finetune", "output-only", "scratch", "patched-serial", "patched-parallel")
+
+
+@pytest.mark.parametrize("action", ALONE)
+def test_an_action_trains_with_its_own_settings(action):
+    study = small_study()
+    longer = replace(study.train["*"], epochs=4, patience=4)
+    others = {f"T2.{other}": replace(longer, epochs=1) for other in ACTIONS if other != action}
+    study = replace(study, train={**study.train, **others, f"T2.{action}": longer})
+    parent = None if action == "scratch" else t1_model()
+    assert len(done(action, study=study, parent=parent).curve) == 5
+
+
+def test_weight_change_by_hand():
     before = {"one": torch.full((3, 1, 12), 2.0), "two": torch.arange(1.0, 37).reshape(3, 1, 12)}
     after = {"one": before["one"] * 1.1, "two": before["two"].clone()}
     after["two"][0, 0, :9] *= -2.0  # 9 of 72 by 300%
@@ -335,77 +319,18 @@ def test_change_of_weights_by_hand():
     assert found["kernel_after"][:2] == [-2, -4]
 
 
-# --- controls --------------------------------------------------------------------------------------------
-
-LEARN = TrainConfig(epochs=8, learning_rate=0.02, batch_size=64, labels_per_user=4, patience=8)
-PAD_MODEL = ModelConfig(width=16, dilations=(1,))
-
-
-def outcome(action, task, stream, config=LEARN, parent=None):
-    study = small_study(model=PAD_MODEL, train={"T1": config, "*": config})
-    return ACTIONS[action](Context(study, stream, stream[task], 1, parent, action))
-
-
-def test_a_strong_structure_is_found():
-    """The positive control: five times what popularity gives."""
-    stream = small_stream(n_users=800, length=12, structure=0.8)
-    found = metric_of("sequence", outcome("train", "T1", stream).ranks["T1"])
-    floor = metric_of("sequence", popularity_ranks(stream, stream["T1"], TEST))
-    assert 0.5 < found <= 1
-    assert found > 5 * floor
-
-
-@pytest.fixture(scope="module")
-def noise():
-    """Pure noise: 64 items, so that every item is as likely as any other."""
-    return small_stream(
-        n_users=1200, length=8, clicks=3, structure=0, taste=0, signal=0, profile_signal=0
-    )
-
-
-def above_chance(task, stream):
-    """Measures whose test metric is more than four standard errors above that of a random order of labels."""
-    ranks = outcome("train" if task == "T1" else "scratch", task, stream).ranks
-    kind, n_labels = stream[task].kind, stream[task].n_labels
-    possible = np.arange(1, n_labels + 1)
-    gains = scores_of(kind, possible)
-    bounds = {m: gains.mean() + 4 * gains.std() / len(r) ** 0.5 for m, r in ranks.items()}
-    return [m for m, r in ranks.items() if metric_of(kind, r) > bounds[m]]
-
-
-@pytest.mark.parametrize("task", ORDER)
-def test_in_noise_nothing_is_found(task, noise):
-    """The negative control."""
-    assert above_chance(task, noise) == []
-
-
-@pytest.mark.parametrize("task", ORDER)
-def test_the_same_training_and_bound_find_a_signal(task):
-    dials = {"structure": 0.5, "taste": 0.9} if task == "T1" else {"structure": 0.0, "taste": 0.9}
-    stream = small_stream(n_users=1200, length=8, clicks=3, signal=0.9, profile_signal=0.9, **dials)
-    assert task in above_chance(task, stream)
-
-
-def test_a_step_without_parent_begins_anew():
-    assert Step("scratch", "T2").parent is None
-    one, other = (outcome("scratch", "T2", STREAM, replace(LEARN, epochs=1)) for _ in range(2))
-    assert state_of(one.model.model) == state_of(other.model.model)
-
-
 def test_a_pruning_notes_who_owns_a_slice_of_the_last_kernel():
     learner, noted = None, []
     for task in ("T1", "T2"):
         for action in ("train", "prune", "retrain"):
-            made = ACTIONS[action](
-                Context(small_study(), STREAM, STREAM[task], 1, learner, action=action)
-            )
+            made = done(action, task, parent=learner)
             learner = made.model
             noted += [made.notes["owners_sample"]] if action == "prune" else []
             assert ("owners_sample" in made.notes) == (action == "prune")
     first, second = (np.array(note["owners"]).reshape(note["shape"]) for note in noted)
-    assert {note["kernel"] for note in noted} == {KERNELS[-1]}
+    assert {note["kernel"] for note in noted} == {"blocks.0.kernel2"}
     assert first.shape == (3, 6, 8)  # all 8 output channels of the small network
-    assert (second == learner.owners[KERNELS[-1]][:, :6, :12].numpy()).all()
+    assert (second == learner.owners["blocks.0.kernel2"][:, :6, :12].numpy()).all()
     assert set(first.flat) == {0, 1}
     assert ((first == 1) == (second == 1)).all()  # what T1 owns stays T1's
     assert (second == 2).any()

@@ -1,4 +1,4 @@
-"""Model files: what is saved comes back to the last bit, in another process too; damage is named."""
+"""Model files: what is saved comes back to the last bit; damage is named in one line."""
 
 import json
 import shutil
@@ -8,11 +8,13 @@ import pytest
 import torch
 from helpers import (
     KINDS,
+    begin,
     bytes_of,
     learn,
-    learner_of_tasks,
+    learner_of,
     lively,
     logits,
+    owners_of,
     random_sequences,
     rng,
     small_model,
@@ -151,16 +153,17 @@ sequences = torch.tensor(json.loads(sys.argv[2]))
 logits = {}
 for task in learner.tasks:
     model = learner.for_task(task)
-    vectors = model.last_hidden(sequences[:, :-1]) if task == "T1" else model.user_vectors(sequences)
-    logits[task] = model.outputs[task](vectors).numpy().tobytes().hex()
+    first = task == "T1"
+    read = model.last_hidden(sequences[:, :-1]) if first else model.user_vectors(sequences)
+    logits[task] = model.outputs[task](read).numpy().tobytes().hex()
 print(json.dumps([learner.tasks, learner.phase.value, logits]))
 """
 
 
 @pytest.mark.parametrize("embedding", [None, 0.7])
 def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python, embedding):
-    learner = learner_of_tasks(("T1", "T2", "T4"), 8, dilations=(1, 4), embedding=embedding)
-    learner.start("T5", 5, "classification", rng())
+    learner = learner_of(KINDS, 8, dilations=(1, 4), embedding=embedding)
+    begin(learner, "T5")
     learner.prune(0.9, embedding)
     learner.save(tmp_path / "learner")
     sequences = random_sequences(20, 9, 8)
@@ -173,9 +176,7 @@ def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python, embe
 
     loaded = ContinualModel.load(tmp_path / "learner")
     assert state_of(loaded.model) == state_of(learner.model)  # the free values as well
-    assert {n: bytes_of(o) for n, o in loaded.owners.items()} == {
-        n: bytes_of(o) for n, o in learner.owners.items()
-    }
+    assert owners_of(loaded) == owners_of(learner)
     loaded.finish()
     learn(loaded, "T6", embedding=embedding)  # and it goes on learning
     again = {t: bytes_of(logits(loaded.for_task(t), t, sequences)).hex() for t in expected}
@@ -202,7 +203,7 @@ LEARNER_DAMAGE = {
 
 @pytest.mark.parametrize("damage", LEARNER_DAMAGE)
 def test_damaged_files_of_a_learner_are_refused(tmp_path, damage):
-    learner_of_tasks(("T1", "T2"), 4).save(tmp_path)
+    learner_of(("T1", "T2"), 4).save(tmp_path)
     LEARNER_DAMAGE[damage](tmp_path)
     with pytest.raises(ModelFileError, match=str(tmp_path)):
         ContinualModel.load(tmp_path)

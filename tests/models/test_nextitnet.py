@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from helpers import lively, random_sequences, rng, small_model, state_of
+from helpers import KINDS, lively, random_sequences, rng, small_model, state_of
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.autograd import grad, gradcheck
 from torch.nn import functional as F
+from torch.testing import assert_close
 
 from conure_lib.config import ModelConfig
 from conure_lib.models.convolution import CausalConv, receptive_cone
@@ -13,157 +15,118 @@ from conure_lib.models.nextitnet import UserModel
 
 pytestmark = pytest.mark.numerics
 CPU = torch.device("cpu")
-SHAPES = [
-    (1, 1, 1, 1),
-    (2, 3, 2, 1),
-    (3, 1, 5, 4),
-    (5, 2, 3, 2),
-    (7, 3, 4, 1),
-    (9, 2, 2, 4),
-    (12, 1, 3, 8),
-]
-SHAPES += [(4, 2, 3, 7), (30, 2, 3, 8)]
+SHAPES = [(1, 1, 1, 1), (2, 3, 2, 1), (3, 1, 5, 4), (5, 2, 3, 2), (7, 3, 4, 1), (9, 2, 2, 4)]
+LARGER = [(12, 1, 3, 8), (4, 2, 3, 7), (30, 2, 3, 8)]
+SIZES = ("length", "batch", "width", "dilation")
+DILATIONS = st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple)
 
 
-def reference_conv(x, kernel, dilation):
-    """[batch, position, k]: conv1d with zeros on the left only."""
-    padded = F.pad(x.transpose(1, 2), (2 * dilation, 0))
-    return F.conv1d(padded, kernel.permute(2, 1, 0), dilation=dilation).transpose(1, 2)
+def random64(*shape, seed):
+    return torch.randn(*shape, dtype=torch.float64, generator=rng(seed), requires_grad=True)
 
 
 def conv_case(length, batch, width, dilation):
-    """Input, kernel and the plan of one convolution over all positions (the first of a block's two)."""
+    """Input, kernel, taps and outputs of a block's first convolution over all positions."""
     _, (block,) = receptive_cone((dilation,), length, False, 0, CPU)
-    x = torch.randn(length, batch, width, dtype=torch.float64, generator=rng(1), requires_grad=True)
-    kernel = torch.randn(3, width, width, dtype=torch.float64, generator=rng(2), requires_grad=True)
+    x, kernel = random64(length, batch, width, seed=1), random64(3, width, width, seed=2)
     return x, kernel, block.taps1, block.n_out1
 
 
-@pytest.mark.parametrize(("length", "batch", "width", "dilation"), SHAPES)
+@pytest.mark.parametrize(SIZES, SHAPES + LARGER)
 def test_causal_convolution_is_conv1d_with_left_padding(length, batch, width, dilation):
-    x, kernel, plan, n_out = conv_case(length, batch, width, dilation)
-    ours = CausalConv.apply(x, kernel, None, plan, n_out)
-    theirs = reference_conv(x.transpose(0, 1), kernel, dilation).transpose(0, 1)
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
-    weights = torch.randn(ours.shape, dtype=torch.float64, generator=rng(3))
-    for a, b in zip(
-        *(torch.autograd.grad((y * weights).sum(), (x, kernel)) for y in (ours, theirs)),
-        strict=True,
-    ):
-        torch.testing.assert_close(a, b, rtol=0, atol=1e-12)
+    x, kernel, taps, n_out = conv_case(length, batch, width, dilation)
+    ours = CausalConv.apply(x, kernel, None, taps, n_out)
+    padded = F.pad(x.permute(1, 2, 0), (2 * dilation, 0))
+    theirs = F.conv1d(padded, kernel.permute(2, 1, 0), dilation=dilation).permute(2, 0, 1)
+    assert_close(ours, theirs, rtol=0, atol=1e-11)
+    weights = random64(*ours.shape, seed=3)
+    slopes = [grad((y * weights).sum(), (x, kernel)) for y in (ours, theirs)]
+    assert_close(*slopes, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize(("length", "batch", "width", "dilation"), SHAPES[:6])
+@pytest.mark.parametrize(SIZES, SHAPES)
 def test_causal_convolution_passes_gradcheck(length, batch, width, dilation):
-    x, kernel, plan, n_out = conv_case(length, batch, width, dilation)
-    assert torch.autograd.gradcheck(
-        lambda a, b: CausalConv.apply(a, b, None, plan, n_out), (x, kernel)
-    )
+    x, kernel, taps, n_out = conv_case(length, batch, width, dilation)
+    assert gradcheck(lambda a, b: CausalConv.apply(a, b, None, taps, n_out), (x, kernel))
 
 
 @pytest.mark.parametrize("prefix", [0, 3, 6])
 def test_a_cone_with_gaps_passes_gradcheck(prefix):
     _, blocks = receptive_cone((1, 4), 14, True, prefix, CPU)
-    plan = blocks[1].taps1  # its taps read every fourth row: index tensors, not slices
-    assert any(isinstance(tap.rows, torch.Tensor) for tap in blocks[0].taps1 + plan)
-    assert prefix == 0 or any(tap.pad_outputs is not None for tap in plan)
+    taps = blocks[1].taps1  # which read every fourth row: index tensors, not slices
+    assert any(isinstance(tap.rows, torch.Tensor) for tap in blocks[0].taps1 + taps)
+    assert prefix == 0 or any(tap.pad_outputs is not None for tap in taps)
     shapes = (blocks[0].n_out2, 2, 2), (3, 2, 2), (max(prefix, 1), 2)
-    inputs = [
-        torch.randn(*shape, dtype=torch.float64, generator=rng(1), requires_grad=True)
-        for shape in shapes
-    ]
-    assert torch.autograd.gradcheck(
-        lambda *given: CausalConv.apply(*given, plan, blocks[1].n_out1), inputs
-    )
+    inputs = [random64(*shape, seed=1) for shape in shapes]
+    assert gradcheck(lambda *given: CausalConv.apply(*given, taps, blocks[1].n_out1), inputs)
+
+
+def test_a_gradient_is_only_made_where_it_is_needed():
+    x, kernel, taps, n_out = conv_case(5, 2, 3, 1)
+    CausalConv.apply(x.detach(), kernel, None, taps, n_out).sum().backward()
+    CausalConv.apply(x, kernel.detach(), None, taps, n_out).sum().backward()
+    both = grad(CausalConv.apply(x, kernel, None, taps, n_out).sum(), (x, kernel))
+    assert torch.equal(x.grad, both[0])
+    assert torch.equal(kernel.grad, both[1])
 
 
 @given(
-    dilations=st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple),
+    dilations=DILATIONS,
     length=st.integers(2, 24),
     prefix=st.integers(0, 22),
     more=st.integers(0, 3),
     seed=st.integers(0, 99),
 )
 def test_nothing_is_computed_for_padding_that_all_share(dilations, length, prefix, more, seed):
-    """Forward and gradients in float64 are those of the whole, in every way of calling."""
+    """Values and gradients are those of computing everything, in every way of calling."""
     prefix = min(prefix, length - 1)
     model = lively(small_model(12, 4, dilations, seed=seed)).double()
     sequences = random_sequences(3, length, 12, seed)
     sequences[:, :prefix] = 0
-    weights = torch.randn(length - prefix, 3, 4, dtype=torch.float64, generator=rng(seed))
-    parameters = list(model.parameters())
+    weights, parameters = random64(length - prefix, 3, 4, seed=seed), list(model.parameters())
 
     def slopes(hidden):
-        return torch.autograd.grad(
-            (hidden * weights[-len(hidden) :]).sum(), parameters, retain_graph=True
-        )
+        return grad((hidden * weights[-len(hidden) :]).sum(), parameters, retain_graph=True)
 
-    pads = model.padding_inputs(prefix + more) if prefix + more else None
-    whole = model.hidden(sequences)[prefix:]
+    shared = model.padding_inputs(prefix + more) if prefix + more else None
+    everything = model.hidden(sequences)[prefix:]
     for ours, theirs in (
-        (model.hidden(sequences, prefix), whole),
-        (model.hidden(sequences, prefix, pads), whole),
-        (model.last_hidden(sequences, prefix)[None], whole[-1:]),
-        (model.last_hidden(sequences, prefix, pads)[None], whole[-1:]),
+        (model.hidden(sequences, prefix), everything),
+        (model.hidden(sequences, prefix, shared), everything),
+        (model.last_hidden(sequences, prefix)[None], everything[-1:]),
+        (model.last_hidden(sequences, prefix, shared)[None], everything[-1:]),
     ):
-        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-13)
-        for one, other in zip(slopes(ours), slopes(theirs), strict=True):
-            torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-11)
+        assert_close(ours, theirs, rtol=1e-11, atol=1e-12)
+        assert_close(slopes(ours), slopes(theirs), rtol=1e-8, atol=1e-10)
 
 
-def test_a_gradient_is_only_made_where_it_is_wanted():
-    x, kernel, plan, n_out = conv_case(5, 2, 3, 1)
-    CausalConv.apply(x.detach(), kernel, None, plan, n_out).sum().backward()
-    CausalConv.apply(x, kernel.detach(), None, plan, n_out).sum().backward()
-    both = torch.autograd.grad(CausalConv.apply(x, kernel, None, plan, n_out).sum(), (x, kernel))
-    assert torch.equal(x.grad, both[0])
-    assert torch.equal(kernel.grad, both[1])
-
-
-@given(
-    dilations=st.lists(st.integers(1, 6), min_size=1, max_size=4).map(tuple),
-    length=st.integers(1, 24),
-    seed=st.integers(0, 99),
-)
-def test_the_receptive_cone_is_the_last_position_of_the_whole(dilations, length, seed):
-    model = lively(small_model(12, 4, dilations, seed=seed))
+@given(dilations=DILATIONS, length=st.integers(1, 24), seed=st.integers(0, 99))
+def test_the_receptive_cone_gives_the_last_position(dilations, length, seed):
+    model = lively(small_model(12, 4, dilations, seed=seed)).double()
     sequences = random_sequences(3, length, 12, seed)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            model.last_hidden(sequences), model.hidden(sequences)[-1], rtol=1e-5, atol=1e-6
-        )
-    model.double()
-    weights = torch.randn(3, 4, dtype=torch.float64, generator=rng(seed))
-    parameters = list(model.parameters())
-    cone = torch.autograd.grad((model.last_hidden(sequences) * weights).sum(), parameters)
-    full = torch.autograd.grad((model.hidden(sequences)[-1] * weights).sum(), parameters)
-    for one, other in zip(cone, full, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-12)
+    weights, parameters = random64(3, 4, seed=seed), list(model.parameters())
+    cone, last = model.last_hidden(sequences), model.hidden(sequences)[-1]
+    assert_close(cone, last, rtol=1e-11, atol=1e-12)
+    slopes = [grad((h * weights).sum(), parameters) for h in (cone, last)]
+    assert_close(*slopes, rtol=1e-8, atol=1e-10)
 
 
 def test_the_cone_reads_only_what_it_needs():
     rows, blocks = receptive_cone((1,), 20, True, 0, CPU)
-    assert list(range(20))[rows] == list(range(13, 20))  # back by up to 2 * 2 + 2 * 1, all of them
-    assert [(block.n_out1, block.n_out2) for block in blocks] == [
-        (3, 1)
-    ]  # positions 15, 17, 19, then 19
+    assert list(range(20))[rows] == list(range(13, 20))  # back by up to 2 * 2 + 2 * 1
+    # Positions 15, 17, 19, then 19:
+    assert [(block.n_out1, block.n_out2) for block in blocks] == [(3, 1)]
     rows, _ = receptive_cone((4,), 30, True, 0, CPU)
     assert rows.tolist() == [5, 9, 13, 17, 21, 25, 29]
 
 
-@given(
-    dilations=st.lists(st.integers(1, 4), min_size=1, max_size=3).map(tuple),
-    length=st.integers(2, 16),
-    at=st.integers(0, 15),
-)
+@given(dilations=DILATIONS, length=st.integers(2, 16), at=st.integers(0, 15))
 def test_causality(dilations, length, at):
     at %= length
-    model = lively(small_model(12, 4, dilations))
-    before = random_sequences(2, length, 12)
+    model, before = lively(small_model(12, 4, dilations)), random_sequences(2, length, 12)
     after = before.clone()
     after[:, at] = before[:, at] % 12 + 1
-    with torch.no_grad():
-        old, new = model.hidden(before), model.hidden(after)
+    old, new = model.hidden(before), model.hidden(after)
     assert torch.equal(old[:at], new[:at])
     assert not torch.equal(old[at:], new[at:])
 
@@ -178,35 +141,24 @@ def test_number_of_convolution_layers(dilations, layers):
 
 def test_initial_values():
     model = UserModel(ModelConfig(64, (1,)), 500, rng())
-    for task, kind in (("T1", "sequence"), ("T2", "ranking"), ("T4", "classification")):
+    for task, kind in KINDS.items():
         model.add_output(task, 400, kind, rng(1))
-    parameters = dict(model.named_parameters())
+    values = dict(model.named_parameters())
     norms = {f"blocks.0.norm{n}.{p}" for n in (1, 2) for p in ("weight", "bias")}
     kernels = {"blocks.0.kernel1", "blocks.0.kernel2"}
-    layers = {f"outputs.{t}.weight" for t in ("T1", "T2", "T4")} | {
-        "outputs.T1.bias",
-        "outputs.T4.bias",
-    }
-    assert (
-        set(parameters) == {"embedding"} | norms | kernels | layers
-    )  # the convolutions have no bias
-    assert parameters["embedding"].shape == (501, 64)
-    for name, sd in (
-        ("embedding", 0.02),
-        *((k, 0.02 * 0.8796) for k in kernels),
-        ("outputs.T1.weight", 0.01),
-    ):
-        values = parameters[name]
-        assert values.std().item() == pytest.approx(sd, rel=0.03), name
-        assert abs(values.mean().item()) < 5 * sd / values.numel() ** 0.5, name
-    for kernel in kernels:  # a normal cut at two standard deviations of 0.02
-        assert 0.039 < parameters[kernel].abs().max() <= 0.04
-    assert parameters["embedding"].abs().max() > 0.06
-    assert torch.equal(parameters["outputs.T1.bias"], torch.full((400,), 0.1))
-    assert not parameters["outputs.T4.bias"].any()
-    assert all(
-        torch.equal(parameters[n], torch.full((64,), float(n.endswith("weight")))) for n in norms
-    )
+    layers = {f"outputs.{t}.weight" for t in KINDS} | {"outputs.T1.bias", "outputs.T4.bias"}
+    assert set(values) == {"embedding"} | norms | kernels | layers  # convolutions have no bias
+    assert values["embedding"].shape == (501, 64)
+    deviations = {"embedding": 0.02, "outputs.T1.weight": 0.01}
+    deviations |= dict.fromkeys(kernels, 0.02 * 0.8796)  # truncated at two of them
+    for name, deviation in deviations.items():
+        assert values[name].std().item() == pytest.approx(deviation, rel=0.03), name
+        assert abs(values[name].mean().item()) < 5 * deviation / values[name].numel() ** 0.5, name
+    assert all(0.039 < values[kernel].abs().max() <= 0.04 for kernel in kernels)
+    assert values["embedding"].abs().max() > 0.06
+    assert torch.equal(values["outputs.T1.bias"], torch.full((400,), 0.1))
+    assert not values["outputs.T4.bias"].any()
+    assert all((values[n] == n.endswith("weight")).all() for n in norms)
     assert model.blocks[0].norm1.eps == model.blocks[0].norm2.eps == 1e-8
 
 
@@ -221,22 +173,23 @@ def test_initial_values_depend_on_the_generator_alone():
 def test_scores_are_products_with_bias():
     model = small_model(5, 2)
     model.add_output("T4", 3, "classification", rng())
-    layer = model.outputs["T4"]
+    layer, vectors = model.outputs["T4"], torch.tensor([[2.0, 1.0]])
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.0]]))
         layer.bias.copy_(torch.tensor([0.0, 10.0, 100.0]))
-        assert layer(torch.tensor([[2.0, 1.0]])).tolist() == [[4.0, 9.0, 106.0]]
+    assert layer(vectors).tolist() == [[4.0, 9.0, 106.0]]
+    assert layer.into(torch.empty(1, 3), vectors).tolist() == [[4.0, 9.0, 106.0]]
 
 
 def test_the_separator_is_one_more_input_for_later_tasks_only():
-    plain, marked = (lively(small_model(9, 4, (1, 2), separator=s)) for s in (False, True))
+    plain = lively(small_model(9, 4, (1, 2))).double()
+    marked = lively(small_model(9, 4, (1, 2), separator=True)).double()
     sequences = random_sequences(4, 7, 9)
-    with torch.no_grad():
-        appended = torch.cat([sequences, torch.zeros(4, 1, dtype=torch.int64)], 1)
-        torch.testing.assert_close(marked.user_vectors(sequences), plain.hidden(appended)[-1])
-        assert torch.equal(plain.user_vectors(sequences), plain.last_hidden(sequences))
-        assert torch.equal(marked.last_hidden(sequences), plain.last_hidden(sequences))
-        assert not torch.allclose(marked.user_vectors(sequences), plain.user_vectors(sequences))
+    appended = F.pad(sequences, (0, 1))
+    assert_close(marked.user_vectors(sequences), plain.hidden(appended)[-1])
+    assert torch.equal(plain.user_vectors(sequences), plain.last_hidden(sequences))
+    assert torch.equal(marked.last_hidden(sequences), plain.last_hidden(sequences))
+    assert not torch.allclose(marked.user_vectors(sequences), plain.user_vectors(sequences))
 
 
 def test_an_unknown_item_is_an_error():

@@ -1,4 +1,4 @@
-"""Owner maps by hand: what is pruned, seen, trained, restored; and by chance: old tasks never change."""
+"""Owner maps by hand: what is pruned, used, trained, restored; and by random sequences of tasks."""
 
 import pytest
 import torch
@@ -8,38 +8,34 @@ from helpers import (
     begin,
     bytes_of,
     disturb,
-    learn,
+    learner_of,
     logits,
+    owners_of,
     random_sequences,
     rng,
     small_model,
     state_of,
 )
-from helpers import learner_of_tasks as learner_of
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.errors import PhaseError
 from conure_lib.models.ownership import MAX_TASKS, Phase
 
+pytestmark = pytest.mark.numerics
 TTL_SHARES = (0.30, 0.14, 0.056, 0.1008, 0.04032, 0.036288)
 KERNELS = ("blocks.0.kernel1", "blocks.0.kernel2")
+ONE, TWO = KERNELS
 
 
-def put(learner, name, values):
-    weight = dict(learner.model.named_parameters())[name]
+def set_kernel(learner, name, values):
+    weight = learner.model.kernels()[name]
     with torch.no_grad():
         weight.copy_(torch.tensor(values, dtype=torch.float32).view_as(weight))
 
 
-def owner_of(learner, name):
-    return learner.owners[name].flatten().tolist()
-
-
-def masks_of(learner):
-    return {
-        n: None if m is None else m.flatten().int().tolist() for n, m in learner.trainable().items()
-    }
+def flat(mask):
+    return mask.flatten().int().tolist()
 
 
 @pytest.mark.parametrize("width", [5, 8, 16])
@@ -57,98 +53,61 @@ def test_shares_after_ttls_six_tasks(width):
     rows = learner.owned_shares()
     assert len(rows) == 4 * 7
     for row in rows:
-        assert row["weights"] == int(
-            (learner.owners[row["tensor"]] == ["free", *RATIOS].index(row["owner"])).sum()
-        )
+        number = ["free", *RATIOS].index(row["owner"])
+        assert row["weights"] == int((learner.owners[row["tensor"]] == number).sum())
         assert row["share"] == row["weights"] / weights
-    free = sum(row["share"] for row in rows if row["owner"] == "free") / 4
-    assert free == pytest.approx(1 - sum(TTL_SHARES), abs=3 / weights)
 
 
 def test_pruning_by_hand():
     learner = learner_of()
-    one, two = KERNELS
-    put(
-        learner, one, [1, -9, 2, 3, -3, 3, 0, 8, -7, 3, 5, -6]
-    )  # 9 8 7 6 5, then four times 3: the first is kept
-    put(learner, two, list(range(12)))
-    begin(learner, "T1")
-    learner.prune(0.5)
-    assert owner_of(learner, one) == [0, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1, 1]
-    assert owner_of(learner, two) == [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
-    learner.finish()
-    begin(learner, "T2")
-    learner.prune(
-        0.5
-    )  # of the free 1 2 -3 3 0 3: the largest three; larger ones of T1 do not count
-    assert owner_of(learner, one) == [0, 1, 0, 1, 2, 2, 0, 1, 1, 2, 1, 1]
-    assert owner_of(learner, two) == [0, 0, 0, 2, 2, 2, 1, 1, 1, 1, 1, 1]
-
-
-def test_pruning_changes_no_weight():
-    learner = learner_of(width=4)
+    # The largest are 9 8 7 6 5, then four times 3: the first of these is kept.
+    set_kernel(learner, ONE, [1, -9, 2, 3, -3, 3, 0, 8, -7, 3, 5, -6])
+    set_kernel(learner, TWO, list(range(12)))
     begin(learner, "T1")
     before = state_of(learner.model)
-    learner.prune(0.7)
+    learner.prune(0.5)
     assert state_of(learner.model) == before
+    assert flat(learner.owners[ONE]) == [0, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1, 1]
+    assert flat(learner.owners[TWO]) == [0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1]
+    learner.finish()
+    begin(learner, "T2")
+    learner.prune(0.5)  # of the free 1 2 -3 3 0 3 the largest three; T1's do not count
+    assert flat(learner.owners[ONE]) == [0, 1, 0, 1, 2, 2, 0, 1, 1, 2, 1, 1]
+    assert flat(learner.owners[TWO]) == [0, 0, 0, 2, 2, 2, 1, 1, 1, 1, 1, 1]
 
 
-def test_what_may_train_and_what_is_seen_by_hand():
+def test_what_may_train_and_what_is_used_by_hand():
     learner = learner_of()
-    one, two = KERNELS
-    put(learner, one, [9, 9, 9, 1, 1, 1, 1, 1, 1, 1, 1, 1])
+    set_kernel(learner, ONE, [9, 9, 9, 1, 1, 1, 1, 1, 1, 1, 1, 1])
     begin(learner, "T1")
-    parameters = {n for n, _ in learner.model.named_parameters()}
-    assert learner.trainable() == dict.fromkeys(parameters)  # T1 trains everything
+    everything = dict.fromkeys(name for name, _ in learner.model.named_parameters())
+    assert learner.trainable() == everything
     learner.prune(0.75)
-    own = [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
-    masks = masks_of(learner)
-    assert set(masks) == {
-        one,
-        two,
-        "outputs.T1.weight",
-        "outputs.T1.bias",
-    }  # LayerNorms, embedding stand still
-    assert masks[one] == own
+    owned = [1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+    masks = learner.trainable()  # LayerNorms and embedding are frozen
+    assert set(masks) == {ONE, TWO, "outputs.T1.weight", "outputs.T1.bias"}
     assert masks["outputs.T1.weight"] is None
-    assert learner.visible(one, "T1").flatten().int().tolist() == own
+    assert flat(masks[ONE]) == flat(learner.visible(ONE, "T1")) == owned
     learner.finish()
 
     begin(learner, "T2")
-    masks = masks_of(learner)
-    assert set(masks) == {one, two, "outputs.T2.weight"}
-    assert masks[one] == [1 - x for x in own]
-    assert learner.visible(one, "T1").flatten().int().tolist() == own
-    assert learner.visible(one, "T2").all()  # a task in training sees the free weights as well
-    put(learner, one, [0, 0, 0, 1, 1, 1, 1, 1, 1, 5, 5, 5])
+    masks = learner.trainable()
+    assert set(masks) == {ONE, TWO, "outputs.T2.weight"}
+    assert flat(masks[ONE]) == [1 - x for x in owned]
+    assert flat(learner.visible(ONE, "T1")) == owned
+    assert learner.visible(ONE, "T2").all()  # a task in training uses the free weights as well
+    set_kernel(learner, ONE, [0, 0, 0, 1, 1, 1, 1, 1, 1, 5, 5, 5])
     learner.prune(0.667)  # keeps 3 of 9
-    assert masks_of(learner)[one] == [0] * 9 + [1] * 3
-    assert learner.visible(one, "T2").flatten().int().tolist() == [
-        1,
-        1,
-        1,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        1,
-        1,
-        1,
-    ]
-    assert learner.visible(one, "T1").flatten().int().tolist() == own
+    assert flat(learner.trainable()[ONE]) == [0] * 9 + [1] * 3
+    assert flat(learner.visible(ONE, "T2")) == [1] * 3 + [0] * 6 + [1] * 3
+    assert flat(learner.visible(ONE, "T1")) == owned
 
 
 def test_a_task_name_that_begins_like_another_is_another():
-    learner = learner_of()
-    learn(learner, "T1")
-    learn(learner, "T")
+    learner = learner_of(("T1", "T"))
     begin(learner, "T10")
-    assert {n for n in learner.trainable() if n.startswith("outputs")} == {
-        "outputs.T10.weight",
-        "outputs.T10.bias",
-    }
+    layers = {name for name in learner.trainable() if name.startswith("outputs")}
+    assert layers == {"outputs.T10.weight", "outputs.T10.bias"}
 
 
 ACTIONS = {
@@ -168,8 +127,7 @@ LEGAL = {
 @pytest.mark.parametrize("action", ACTIONS)
 @pytest.mark.parametrize("phase", Phase)
 def test_transitions(phase, action):
-    learner = learner_of()
-    learn(learner, "T1")
+    learner = learner_of(("T1",))
     if phase is not Phase.READY:
         begin(learner, "T2")
     if phase is Phase.RETRAIN:
@@ -178,20 +136,15 @@ def test_transitions(phase, action):
     if action in LEGAL[phase]:
         ACTIONS[action](learner)
         assert learner.phase is LEGAL[phase][action]
-    else:
-        before, owners = (
-            state_of(learner.model),
-            {n: bytes_of(o) for n, o in learner.owners.items()},
-        )
-        with pytest.raises(PhaseError):
-            ACTIONS[action](learner)
-        assert (learner.phase, state_of(learner.model)) == (phase, before)
-        assert {n: bytes_of(o) for n, o in learner.owners.items()} == owners
+        return
+    before = state_of(learner.model), owners_of(learner)
+    with pytest.raises(PhaseError):
+        ACTIONS[action](learner)
+    assert (learner.phase, state_of(learner.model), owners_of(learner)) == (phase, *before)
 
 
 def test_starts_that_are_refused():
-    learner = learner_of()
-    learn(learner, "T1")
+    learner = learner_of(("T1",))
     with pytest.raises(PhaseError, match="T1 is learned already"):
         begin(learner, "T1")
     begin(learner, "T2")
@@ -210,72 +163,44 @@ def test_no_more_tasks_than_a_byte_can_number():
         begin(learner, "one too many")
 
 
-@pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.5, float("nan")])
-def test_ratios_that_are_refused(ratio):
-    learner = learner_of()
-    begin(learner, "T1")
-    with pytest.raises(ValueError, match="pruning ratio"):
-        learner.prune(ratio)
-    assert learner.phase is Phase.TRAIN
-
-
-@pytest.mark.parametrize(
-    "question", [lambda m: m.for_task("T2"), lambda m: m.visible(KERNELS[0], "T2")]
-)
-def test_an_unknown_task_is_a_key_error(question):
-    learner = learner_of()
-    learn(learner, "T1")
+@pytest.mark.parametrize("ask", [lambda m: m.for_task("T2"), lambda m: m.visible(ONE, "T2")])
+def test_an_unknown_task_is_a_key_error(ask):
     with pytest.raises(KeyError, match=r"T2.*learned are T1"):
-        question(learner)
+        ask(learner_of(("T1",)))
 
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_free_values_come_back_bit_for_bit(fails):
-    learner = learner_of(width=4)
-    learn(learner, "T1")
+    learner = learner_of(("T1",), width=4)
     begin(learner, "T2")
-    with torch.no_grad():
-        learner.model.blocks[0].kernel1.mul_(
-            (torch.rand(3, 4, 4, generator=rng()) < 0.8).float() * -1
-        )  # -0.0 too
+    with torch.no_grad():  # -0.0 too
+        zeros = (torch.rand(3, 4, 4, generator=rng()) < 0.8).float()
+        learner.model.blocks[0].kernel1.mul_(zeros * -1)
     learner.prune(0.5)
-    weights = {n: p.detach().clone() for n, p in learner.model.named_parameters()}
+    before = {n: p.detach().clone() for n, p in learner.model.kernels().items()}
     free = {n: o == 0 for n, o in learner.owners.items()}
     try:
         with learner.only_owned() as model:
-            for name, parameter in model.named_parameters():
-                if name in free:
-                    assert not parameter[free[name]].any()
-                    assert torch.equal(parameter[~free[name]], weights[name][~free[name]])
+            for name, kernel in model.kernels().items():
+                assert not kernel[free[name]].any()
+                # With minus zero an SGD step of nothing would flip a frozen weight's sign bit.
+                assert not torch.signbit(kernel[free[name]]).any()
+                assert torch.equal(kernel[~free[name]], before[name][~free[name]])
             disturb(learner)
             if fails:
                 raise KeyboardInterrupt
     except KeyboardInterrupt:
         assert fails
-    for name, parameter in learner.model.named_parameters():
-        if name in free:
-            own = learner.owners[name] == 2
-            assert bytes_of(parameter[~own]) == bytes_of(weights[name][~own])
-            assert not torch.equal(parameter[own], weights[name][own])
+    for name, kernel in learner.model.kernels().items():
+        owned = learner.owners[name] == 2
+        assert bytes_of(kernel[~owned]) == bytes_of(before[name][~owned])
+        assert not torch.equal(kernel[owned], before[name][owned])
 
 
-def test_values_set_aside_are_plain_zeros():
-    """With minus zero an SGD step of nothing would flip the sign bit of a frozen weight."""
-    learner = learner_of(width=4)
-    begin(learner, "T1")
-    learner.prune(0.5)
-    with learner.only_owned() as model:
-        for name, weight in model.kernels().items():
-            assert not torch.signbit(weight[learner.owners[name] == 0]).any()
-
-
-def test_for_task_is_the_masked_forward():
-    learner = learner_of(width=4, dilations=(1, 2))
-    for task in ("T1", "T2", "T4"):
-        learn(learner, task)
-    sequences = random_sequences(6, 7, 8)
-    stored = state_of(learner.model)
-    for number, task in enumerate(("T1", "T2", "T4"), start=1):
+def test_for_task_is_the_masked_forward_pass():
+    learner = learner_of(KINDS, width=4, dilations=(1, 2))
+    sequences, stored = random_sequences(6, 7, 8), state_of(learner.model)
+    for number, task in enumerate(KINDS, start=1):
         by_hand = small_model(8, 4, (1, 2))
         by_hand.add_output(task, 5, KINDS[task], rng())
         parameters = dict(learner.model.named_parameters())
@@ -294,141 +219,114 @@ def test_for_task_is_the_masked_forward():
     assert state_of(learner.model) == stored
 
 
-def test_for_task_while_it_trains_sees_all_weights():
-    learner = learner_of(width=4)
-    learn(learner, "T1")
+def test_for_task_while_it_trains_uses_all_weights():
+    learner = learner_of(("T1",), width=4)
     begin(learner, "T2")
     disturb(learner)
     sequences = random_sequences(6, 7, 8)
-    assert torch.equal(
-        logits(learner.for_task("T2"), "T2", sequences), logits(learner.model, "T2", sequences)
-    )
+
+    def logits_of(model):
+        return logits(model, "T2", sequences)
+
+    assert torch.equal(logits_of(learner.for_task("T2")), logits_of(learner.model))
     learner.prune(0.5)
     with learner.only_owned() as model:
-        assert torch.equal(
-            logits(learner.for_task("T2"), "T2", sequences), logits(model, "T2", sequences)
-        )
+        assert torch.equal(logits_of(learner.for_task("T2")), logits_of(model))
 
 
-LATER_OR_FROM_THE_START = pytest.mark.parametrize(
+EITHER_WAY = pytest.mark.parametrize(
     "prunable", [None, ("embedding", *KERNELS)], ids=["at the first pruning", "from the start"]
 )
 
 
-@LATER_OR_FROM_THE_START
-def test_the_embedding_can_be_pruned_as_well(prunable):
+@EITHER_WAY
+def test_the_embedding_can_be_pruned_by_shares_of_its_own(prunable):
     learner = learner_of(width=4, prunable=prunable)
-    learn(learner, "T1", 0.7, embedding=0.3)
-    assert set(learner.owners) == {"embedding", *KERNELS}
-    assert learner.owners["embedding"].shape == (9, 4)
-    assert int((learner.owners["embedding"] == 1).sum()) == 9 * 4 - round(0.3 * 36)
-    begin(learner, "T2")
-    assert torch.equal(learner.trainable()["embedding"], learner.owners["embedding"] == 0)
-    sequences = random_sequences(6, 7, 8)
-    before = logits(learner.for_task("T1"), "T1", sequences)
-    disturb(learner)
-    learner.prune(0.8, 0.5)
-    assert torch.equal(logits(learner.for_task("T1"), "T1", sequences), before)
-    assert not torch.equal(logits(learner.model, "T1", sequences), before)
-
-
-@LATER_OR_FROM_THE_START
-def test_kernels_and_embedding_are_pruned_by_ratios_of_their_own(prunable):
-    learner = learner_of(width=4, prunable=prunable, dilations=(1, 4))
+    sequences, known = random_sequences(6, 7, 8), {}
     free = {"embedding": 9 * 4} | dict.fromkeys(learner.model.kernels(), 3 * 4 * 4)
     for number, (kernels, embedding) in enumerate([(0.7, 0.3), (0.8, 0.9), (0.9, 0.5)], start=1):
-        begin(learner, f"A{number}")
+        task = f"A{number}"
+        begin(learner, task)
+        if number > 1:
+            assert torch.equal(learner.trainable()["embedding"], learner.owners["embedding"] == 0)
+        disturb(learner)
         learner.prune(kernels, embedding)
         learner.finish()
-        for name in learner.owners.keys() & free:
+        assert learner.owners.keys() == free.keys()
+        for name in free:
             left = round((embedding if name == "embedding" else kernels) * free[name])
             assert int((learner.owners[name] == number).sum()) == free[name] - left
             assert int((learner.owners[name] == 0).sum()) == left
             free[name] = left
-    assert {row["tensor"] for row in learner.owned_shares()} == set(learner.owners)
+        known[task] = logits(learner.for_task(task), task, sequences)
+        assert all(torch.equal(logits(learner.for_task(t), t, sequences), known[t]) for t in known)
 
 
-def test_what_the_first_task_may_train_does_not_depend_on_pruning_the_embedding_later():
+def test_pruning_the_embedding_later_changes_nothing_for_the_first_task():
     learner = learner_of(width=4)
     begin(learner, "T1")
     assert learner.trainable()["embedding"] is None
     learner.prune(0.5, 0.25)
-    assert torch.equal(learner.trainable()["embedding"], learner.owners["embedding"] == 1)
-    assert torch.equal(learner.visible("embedding", "T1"), learner.owners["embedding"] == 1)
+    owned = learner.owners["embedding"] == 1
+    assert torch.equal(learner.trainable()["embedding"], owned)
+    assert torch.equal(learner.visible("embedding", "T1"), owned)
     before = learner.model.embedding.detach().clone()
     with learner.only_owned() as model:
-        assert not model.embedding[learner.owners["embedding"] == 0].any()
+        assert not model.embedding[~owned].any()
     assert torch.equal(learner.model.embedding, before)
 
 
-def test_the_embedding_is_pruned_with_the_first_task_or_never():
-    learner = learner_of(width=4)
-    learn(learner, "T1")
-    begin(learner, "T2")
-    assert_refused(learner, "the embedding belongs to T1, which did not prune it", 0.5, 0.5)
-    learner.prune(0.5)
-    assert "embedding" not in learner.owners
+def assert_refused(learner, message, *ratios):
+    before = owners_of(learner)
+    with pytest.raises(ValueError, match=message):
+        learner.prune(*ratios)
+    assert (learner.phase, owners_of(learner)) == (Phase.TRAIN, before)
 
 
-@LATER_OR_FROM_THE_START
-def test_a_prunable_embedding_needs_a_ratio_every_time(prunable):
+@EITHER_WAY
+@pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.5, float("nan")])
+def test_a_refused_pruning_changes_nothing(ratio, prunable):
     learner = learner_of(width=4, prunable=prunable)
     begin(learner, "T1")
+    assert_refused(learner, f"of embedding: found {ratio}, expected 0 to 1", 0.5, ratio)
+    assert_refused(learner, "of blocks.0.kernel1: found", ratio, 0.5)
     if prunable:
         assert_refused(learner, "of embedding: found None", 0.5)
     learner.prune(0.5, 0.5)
     learner.finish()
     begin(learner, "T2")
     assert_refused(learner, "of embedding: found None", 0.5)
-    learner.prune(0.5, 0.5)
 
 
-@LATER_OR_FROM_THE_START
-@pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.5, float("nan")])
-def test_a_refused_pruning_changes_nothing(ratio, prunable):
-    learner = learner_of(width=4, prunable=prunable)
-    begin(learner, "T1")
-    assert_refused(learner, "of embedding: found", 0.5, ratio)
-    assert_refused(learner, "of blocks.0.kernel1: found", ratio, 0.5)
-    assert (("embedding" in learner.owners), learner.phase) == (prunable is not None, Phase.TRAIN)
+def test_the_embedding_is_pruned_with_the_first_task_or_never():
+    learner = learner_of(("T1",), width=4)
+    begin(learner, "T2")
+    assert_refused(learner, "the embedding belongs to T1, which did not prune it", 0.5, 0.5)
+    learner.prune(0.5)
+    assert "embedding" not in learner.owners
 
 
-def assert_refused(learner, message, *ratios):
-    owners = {n: bytes_of(o) for n, o in learner.owners.items()}
-    with pytest.raises(ValueError, match=message):
-        learner.prune(*ratios)
-    assert learner.phase is Phase.TRAIN
-    assert {n: bytes_of(o) for n, o in learner.owners.items()} == owners
+TASK = st.tuples(st.sampled_from(["sequence", "ranking", "classification"]), st.floats(0.05, 0.95))
 
 
 @given(
-    steps=st.lists(
-        st.tuples(
-            st.sampled_from(["sequence", "ranking", "classification"]), st.floats(0.05, 0.95)
-        ),
-        min_size=1,
-        max_size=6,
-    ),
+    tasks=st.lists(TASK, min_size=1, max_size=6),
     embedding=st.sampled_from(["never", "from the start", "at the first pruning"]),
     width=st.integers(1, 4),
 )
-def test_any_number_order_and_kind_of_tasks(steps, embedding, width):
-    learner = learner_of(
-        width=width, prunable=("embedding", *KERNELS) if embedding == "from the start" else None
-    )
+def test_any_number_order_and_kind_of_tasks(tasks, embedding, width):
+    prunable = ("embedding", *KERNELS) if embedding == "from the start" else None
+    learner = learner_of(width=width, prunable=prunable)
     sequences = random_sequences(5, 6, 8)
     known, taken = {}, {n: torch.zeros_like(o) for n, o in learner.owners.items()}
 
     def nothing_old_changed():
         for task, expected in known.items():
             assert bytes_of(logits(learner.for_task(task), task, sequences)) == expected
-        for name, before in taken.items():
-            owner = learner.owners[name]
-            assert torch.equal(
-                torch.where(before > 0, owner, 0), before
-            )  # ownership is exclusive, final
+        for name, before in taken.items():  # ownership is exclusive and final
+            assert torch.equal(torch.where(before > 0, learner.owners[name], 0), before)
 
-    for number, (kind, ratio) in enumerate(steps):
+    for number, (kind, ratio) in enumerate(tasks):
         task = f"A{number}"
         if not any((o == 0).any() for o in learner.owners.values()):
             with pytest.raises(PhaseError, match="no free weight"):
@@ -449,4 +347,3 @@ def test_any_number_order_and_kind_of_tasks(steps, embedding, width):
     for name, owner in learner.owners.items():
         rows = [row for row in learner.owned_shares() if row["tensor"] == name]
         assert sum(row["weights"] for row in rows) == owner.numel()
-        assert sum(row["share"] for row in rows) == pytest.approx(1)

@@ -1,4 +1,4 @@
-"""The plain network against the formula of the paper, and the fast network against the plain one."""
+"""The plain network against numbers by hand, and the fast network against the plain one."""
 
 import pytest
 import torch
@@ -26,7 +26,7 @@ def pair():
 
 
 def test_one_block_by_hand():
-    """h + conv_2(relu(ln(conv_1(relu(ln(h)))))) with k = 2, two positions, and kernels of one entry."""
+    """h + conv_2(relu(ln(conv_1(relu(ln(h)))))): k = 2, two positions, kernels of one entry."""
     model = small_model(2, 2, (1,)).double()
     model.add_output("T1", 2, "sequence", rng())
     with torch.no_grad():
@@ -36,7 +36,8 @@ def test_one_block_by_hand():
             10.0  # channel 1 of the same position to channel 0
         )
     plain = plain_copy(model, "T1")
-    # The first position's norm is (1, -1), so the second position's inner vector is (0, 2), its norm (-1, 1).
+    # ln(h) is (1, -1) at the first position, so the inner vector of the second is (0, 2), and
+    # its ln is (-1, 1).
     expected = torch.tensor([[3.0, 1.0], [11.0, 5.0]], dtype=torch.float64)
     for hidden in (plain(torch.tensor([[1, 2]]))[0], model.hidden(torch.tensor([[1, 2]]))[:, 0]):
         torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-7)

@@ -1,62 +1,42 @@
-"""What a GPU needs, tried without one where that is possible: it is never waited for, and it repeats itself."""
+"""What a GPU needs, tested without one where possible: it is never waited for, and repeats."""
 
 import contextlib
 from dataclasses import replace
 
 import pytest
 import torch
-from helpers import STEPS, files_below, learner_of, small_stream, small_study
+from helpers import STEPS, files_below, model_for, small_stream, small_study
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from conure_lib import paths
 from conure_lib.errors import ConfigError
 from conure_lib.methods import METHODS
 from conure_lib.pipeline import stage as stages
 from conure_lib.study.study import Study
-from conure_lib.training import determinism as numerics
-from conure_lib.training import loop as train
+from conure_lib.training import loop
 from conure_lib.training.batches import Batches
 from conure_lib.training.determinism import WORKSPACE, WORKSPACES, repeatable
-from conure_lib.training.loop import batches_of, epochs
 
 STREAM = small_stream(half_full=0.8, length=9)
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-ENDS_A_QUEUE = {  # operators whose result's size or value the host must know
-    *(
-        "_local_scalar_dense",
-        "is_nonzero",
-        "equal",
-        "nonzero",
-        "masked_select",
-        "unique_consecutive",
-    ),
-    *("_unique2", "unique_dim", "bincount", "repeat_interleave"),
-}
-TO_THE_HOST = (
-    "item",
-    "tolist",
-    "cpu",
-    "numpy",
-    "__bool__",
-    "__int__",
-    "__float__",
-    "__index__",
-    "__array__",
-)
+# Operators whose result's size or value the host must know:
+SYNCHRONISING = {"_local_scalar_dense", "is_nonzero", "equal", "nonzero", "masked_select"}
+SYNCHRONISING |= {"unique_dim", "unique_consecutive", "_unique2", "bincount", "repeat_interleave"}
+TO_HOST = ("item", "tolist", "cpu", "numpy", "__array__")
+TO_HOST += ("__bool__", "__int__", "__float__", "__index__")
 
 
 class HostWaitsError(AssertionError):
     """On a GPU, the host would wait here until everything queued is done."""
 
 
-class NobodyWaits(TorchDispatchMode):
+class NoWaiting(TorchDispatchMode):
     """Fails on operators and methods for which the host must wait for a GPU."""
 
     def __enter__(self):
         self.patches = pytest.MonkeyPatch()
-        for name in TO_THE_HOST:
-            self.patches.setattr(torch.Tensor, name, self.refused(name))
+        for name in TO_HOST:
+            self.patches.setattr(torch.Tensor, name, self.refusal(name))
         return super().__enter__()
 
     def __exit__(self, *given):
@@ -64,7 +44,7 @@ class NobodyWaits(TorchDispatchMode):
         return super().__exit__(*given)
 
     @staticmethod
-    def refused(name):
+    def refusal(name):
         def refuse(*_, **__):
             raise HostWaitsError(name)
 
@@ -73,7 +53,7 @@ class NobodyWaits(TorchDispatchMode):
     def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
         name = operator.name().partition("::")[2].partition(".")[0]
         indices = tree_leaves(args[1]) if name in ("index", "index_put", "index_put_") else []
-        if name in ENDS_A_QUEUE or any(x is not None and x.dtype == torch.bool for x in indices):
+        if name in SYNCHRONISING or any(x is not None and x.dtype == torch.bool for x in indices):
             raise HostWaitsError(name)
         return operator(*args, **(kwargs or {}))
 
@@ -98,30 +78,31 @@ WAITS = {
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_check_sees_every_way_to_wait(wait):
     x = torch.arange(4.0)
-    with pytest.raises(HostWaitsError), NobodyWaits():
+    with pytest.raises(HostWaitsError), NoWaiting():
         WAITS[wait](x)
     WAITS[wait](x)  # and lets everything pass afterwards
 
 
 def during_steps(monkeypatch, context):
-    """Puts the context around all steps of an epoch, their preparation included, but not around its end."""
+    """Put the context around all steps of an epoch, but not around its end."""
 
     def watched(batches, **_):
         with context():
             yield from batches
 
-    monkeypatch.setattr(train, "tqdm", watched)
+    monkeypatch.setattr(loop, "tqdm", watched)
 
 
-def an_epoch(kind, device="cpu"):
-    """Trains the kind's model one more epoch with every call; its batches hold several groups of padding."""
+def training(kind, device="cpu"):
+    """Train the kind's model one more epoch with every call; batches hold several buckets."""
     name, config = STEPS[kind]
-    model, trainable, joint = learner_of(kind, STREAM)
+    model, trainable, joint = model_for(kind, STREAM)
     model.to(device)
     mask = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5
     trainable = {n: mask.to(device) if n.endswith("kernel1") else None for n in trainable}
     config = replace(config, epochs=9, l2=0.0 if kind == "by rows" else 0.02)
-    return epochs(batches_of(model, STREAM, STREAM[name], config, trainable, 1, joint), trainable)
+    batches = loop.batches_of(model, STREAM, STREAM[name], config, trainable, 1, joint)
+    return loop.epochs(batches, trainable)
 
 
 @pytest.mark.parametrize("kind", STEPS)
@@ -130,31 +111,27 @@ def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, monkeypatch):
     entered = []
 
     @contextlib.contextmanager
-    def nobody_waits():
-        with NobodyWaits():
+    def no_waiting():
+        with NoWaiting():
             entered.append(kind)
             yield
 
-    during_steps(monkeypatch, nobody_waits)
-    learning = an_epoch(kind)
+    during_steps(monkeypatch, no_waiting)
+    learning = training(kind)
     assert [next(learning) > 0 for _ in range(2)] == [True, True]
     assert entered == [kind, kind]
 
 
-def test_a_step_that_waits_is_found_out(monkeypatch):
+def test_a_step_that_waits_is_found(monkeypatch):
     losses = Batches.losses
-    monkeypatch.setattr(
-        Batches, "losses", lambda *given: (loss + loss.item() * 0 for loss in losses(*given))
-    )
-    during_steps(monkeypatch, NobodyWaits)
+    monkeypatch.setattr(Batches, "losses", lambda *a: (x + x.item() * 0 for x in losses(*a)))
+    during_steps(monkeypatch, NoWaiting)
     with pytest.raises(HostWaitsError, match="item"):
-        next(an_epoch("ranking"))
+        next(training("ranking"))
 
 
 @CUDA
-@pytest.mark.parametrize(
-    "kind", [kind for kind in STEPS if kind != "by rows"]
-)  # SparseAdam counts its rows
+@pytest.mark.parametrize("kind", [k for k in STEPS if k != "by rows"])  # SparseAdam counts rows
 def test_a_gpu_is_not_waited_for(kind, monkeypatch):
     monkeypatch.setenv(WORKSPACE, WORKSPACES[0])
 
@@ -166,7 +143,7 @@ def test_a_gpu_is_not_waited_for(kind, monkeypatch):
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    learning = an_epoch(kind, "cuda")
+    learning = training(kind, "cuda")
     with repeatable("cuda"):
         during_steps(monkeypatch, contextlib.nullcontext)
         next(learning)  # plans, pinned memory and the optimiser's state come with the first steps
@@ -179,7 +156,7 @@ def test_a_gpu_computes_a_study_to_the_same_bytes(tmp_path, monkeypatch):
     monkeypatch.setenv(WORKSPACE, WORKSPACES[0])
     found = []
     for name in ("one", "other"):
-        monkeypatch.setattr(paths, "ROOT", tmp_path / name)
+        monkeypatch.setattr("conure_lib.paths.ROOT", tmp_path / name)
         study = Study(small_study(device="cuda"), STREAM)
         study.compute([study.run(method, 1, ("T1", "T2", "T4")) for method in METHODS])
         found.append(files_below(tmp_path / name))
@@ -187,15 +164,11 @@ def test_a_gpu_computes_a_study_to_the_same_bytes(tmp_path, monkeypatch):
     assert len(found[0]) > 50
 
 
-# --- what makes a GPU repeat itself ------------------------------------------------------------------------
-
-
 def settings():
-    products = torch.backends.cuda.matmul
     return (
         torch.are_deterministic_algorithms_enabled(),
         torch.is_deterministic_algorithms_warn_only_enabled(),
-        products.fp32_precision,
+        torch.backends.cuda.matmul.fp32_precision,
     )
 
 
@@ -221,25 +194,15 @@ def test_without_its_variable_cuda_is_refused_by_name(value, monkeypatch):
     monkeypatch.delenv(WORKSPACE, raising=False)
     if value is not None:
         monkeypatch.setenv(WORKSPACE, value)
-    before = settings()
-    with (
-        pytest.raises(ConfigError, match=rf"^{WORKSPACE}: found .*, expected :4096:8 or"),
-        repeatable("cuda"),
-    ):
+    before, message = settings(), rf"^{WORKSPACE}: found .*, expected :4096:8 or"
+    with pytest.raises(ConfigError, match=message), repeatable("cuda"):
         pass
     assert settings() == before
 
 
 def test_a_stage_is_computed_with_them(monkeypatch, root):
     seen = []
-
-    @contextlib.contextmanager
-    def spy(device):
-        seen.append(device)
-        with numerics.repeatable(device):
-            yield
-
-    monkeypatch.setattr(stages, "repeatable", spy)
+    monkeypatch.setattr(stages, "repeatable", lambda d: seen.append(d) or repeatable(d))
     study = Study(small_study(), STREAM)
     study.compute([study.run("Popularity", 1, ("T1",))])
     assert seen == ["cpu"]

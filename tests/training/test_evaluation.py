@@ -1,4 +1,4 @@
-"""Ranks and metrics against brute force and against ir_measures, ties included; the order of results."""
+"""Ranks and metrics against brute force and ir_measures, ties included; the order of results."""
 
 import ir_measures
 import numpy as np
@@ -26,6 +26,8 @@ from conure_lib.training.evaluation import (
     user_vectors,
 )
 
+pytestmark = pytest.mark.numerics
+
 
 def saying(n_labels: int) -> OutputLayer:
     """A layer whose scores are its input: the vectors are the scores."""
@@ -37,24 +39,18 @@ def saying(n_labels: int) -> OutputLayer:
 
 def brute(scores, index, targets, max_rank=MAX_RANK) -> list[int]:
     """Rank by the tie rule: how many scores are at least the target's, itself included."""
-    counts = [
-        sum(s >= scores[i][t] for s in scores[i]) for i, t in zip(index, targets, strict=True)
-    ]
+    pairs = zip(index, targets, strict=True)
+    counts = [sum(s >= scores[i][t] for s in scores[i]) for i, t in pairs]
     return [0 if count > max_rank else count for count in counts]
 
 
 @st.composite
 def scored(draw):
     """Scores with many ties, and instances of the rows in any order, several or none for some."""
-    rows, labels, instances = (
-        draw(st.integers(1, 6)),
-        draw(st.integers(2, 12)),
-        draw(st.integers(1, 15)),
-    )
+    rows, labels = draw(st.integers(1, 6)), draw(st.integers(2, 12))
+    instances, values = draw(st.integers(1, 15)), draw(st.sampled_from([1, 3, 10, 1000]))
     random = np.random.default_rng(draw(st.integers(0, 10**6)))
-    scores = random.integers(0, draw(st.sampled_from([1, 3, 10, 1000])), (rows, labels)).astype(
-        np.float32
-    )
+    scores = random.integers(0, values, (rows, labels)).astype(np.float32)
     return scores, random.integers(0, rows, instances), random.integers(0, labels, instances)
 
 
@@ -83,11 +79,7 @@ def test_ranks_up_to_255_are_kept():
     assert scores_of("ranking", ranks, cutoff=10).tolist() == [1 / 7, 0, 0]
 
 
-@given(
-    case=scored(),
-    most=st.sampled_from([0, module.MAX_COUNTED]),
-    vectors=st.sampled_from([1, 3, 128]),
-)
+@given(case=scored(), most=st.sampled_from([0, 1 << 24]), vectors=st.sampled_from([1, 3, 128]))
 def test_one_target_a_vector_is_counted_with_the_same_ranks(case, most, vectors, monkeypatch):
     scores, _, targets = case
     index = np.arange(min(len(scores), len(targets)))
@@ -101,28 +93,23 @@ def test_one_target_a_vector_is_counted_with_the_same_ranks(case, most, vectors,
 
 @given(case=scored())
 def test_metrics_agree_with_ir_measures(case):
-    """ir_measures does not say how it breaks ties: the target's score is put just below those equal to it."""
+    """The target's score is put below its equals: ir_measures does not say how it breaks ties."""
     scores, index, targets = case
     rows, n_labels = len(targets), scores.shape[1]
     nudged = scores[index].astype(np.float64)
     nudged[np.arange(rows), targets] -= 0.5
     ids = [f"q{i}" for i in range(rows)]
-    wanted = pd.DataFrame({"query_id": ids, "doc_id": targets.astype(str), "relevance": 1})
+    truth = pd.DataFrame({"query_id": ids, "doc_id": targets.astype(str), "relevance": 1})
     labels = np.tile(np.arange(n_labels), rows).astype(str)
-    run = pd.DataFrame(
-        {"query_id": np.repeat(ids, n_labels), "doc_id": labels, "score": nudged.ravel()}
-    )
-    theirs = {
-        m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.RR @ CUTOFF], wanted, run)
-    }
-    top = {
-        m.query_id: m.value for m in ir_measures.iter_calc([ir_measures.Success @ 1], wanted, run)
-    }
+    queries = np.repeat(ids, n_labels)
+    run = pd.DataFrame({"query_id": queries, "doc_id": labels, "score": nudged.ravel()})
     ranks = exact_ranks(saying(n_labels), torch.from_numpy(scores), index, targets)
-    np.testing.assert_allclose(scores_of("ranking", ranks), [theirs[i] for i in ids])
-    np.testing.assert_allclose(scores_of("classification", ranks), [top[i] for i in ids])
-    assert metric_of("sequence", ranks) == pytest.approx(np.mean([theirs[i] for i in ids]))
-    assert metric_of("classification", ranks) == pytest.approx(np.mean([top[i] for i in ids]))
+    for kind, measure in (("ranking", ir_measures.RR @ 5), ("classification", ir_measures.P @ 1)):
+        values = {m.query_id: m.value for m in ir_measures.iter_calc([measure], truth, run)}
+        theirs = [values[i] for i in ids]
+        np.testing.assert_allclose(scores_of(kind, ranks), theirs)
+        assert metric_of(kind, ranks) == pytest.approx(np.mean(theirs))
+    assert metric_of("sequence", ranks) == metric_of("ranking", ranks)
 
 
 def test_metrics_by_hand():
@@ -134,10 +121,8 @@ def test_metrics_by_hand():
 
 @pytest.mark.parametrize(("n_labels", "rank"), [(2, 2), (5, 5), (6, 6), (255, 255), (256, 0)])
 def test_constant_scores_are_last(n_labels, rank):
-    layer = saying(n_labels)
-    ranks = exact_ranks(
-        layer, torch.ones(3, n_labels), np.array([0, 1, 2]), np.array([0, 1, n_labels - 1])
-    )
+    targets = np.array([0, 1, n_labels - 1])
+    ranks = exact_ranks(saying(n_labels), torch.ones(3, n_labels), np.arange(3), targets)
     assert ranks.tolist() == [rank] * 3
     assert metric_of("classification", ranks) == 0
 
@@ -182,7 +167,7 @@ def test_user_vectors_in_any_batches(together, sorted_among, monkeypatch):
     sequences = small_stream().sequences
     with torch.no_grad():
         expected = model.hidden(torch.from_numpy(sequences).long())[-1]
-    torch.testing.assert_close(user_vectors(model, sequences), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(user_vectors(model, sequences), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.fixture
@@ -207,13 +192,10 @@ def test_results_stand_in_the_order_of_the_rows(model, name, part):
     stream = small_stream()
     task = stream[name]
     order = np.random.default_rng(3).permutation(len(task.users))
-    shuffled = a_task(
-        task.kind, task.users[order], task.labels[order], task.n_labels, task.split[order], name
-    )
-    flipped = stream.sequences[::-1].copy()
-    turned = TaskStream(
-        "toy", flipped, np.arange(60)[::-1].copy(), stream.n_items, (stream["T1"], shuffled)
-    )
+    users, labels, split = (a[order] for a in (task.users, task.labels, task.split))
+    shuffled = a_task(task.kind, users, labels, task.n_labels, split, name)
+    flipped, input_rows = stream.sequences[::-1].copy(), np.arange(60)[::-1].copy()
+    turned = TaskStream("toy", flipped, input_rows, stream.n_items, (stream["T1"], shuffled))
     rows = shuffled.rows(part)
     assert (np.diff(shuffled.users[rows]) < 0).any()
     expected = []
@@ -245,19 +227,15 @@ def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
     assert any(everywhere)
 
 
-@given(
-    labels=st.lists(st.integers(0, 9), min_size=6, max_size=40),
-    seed=st.integers(0, 99),
-)
+@given(labels=st.lists(st.integers(0, 9), min_size=6, max_size=40), seed=st.integers(0, 99))
 def test_popularity_by_brute_force(labels, seed):
     split = np.random.default_rng(seed).permutation(np.arange(len(labels)) % 3)
     task = a_task("ranking", np.arange(len(labels)), labels, 10, split)
     seen = [label for label, part in zip(labels, split, strict=True) if part == TRAIN]
     counts = np.array([seen.count(label) for label in range(10)])
-    wanted = np.array(labels)[split == TEST]
-    assert popularity_ranks(None, task, TEST).tolist() == brute(
-        counts[None], [0] * len(wanted), wanted
-    )
+    targets = np.array(labels)[split == TEST]
+    expected = brute(counts[None], [0] * len(targets), targets)
+    assert popularity_ranks(None, task, TEST).tolist() == expected
 
 
 def test_t1s_popularity_counts_all_training_items():
@@ -265,7 +243,6 @@ def test_t1s_popularity_counts_all_training_items():
     task = stream["T1"]
     train = stream.sequences[task.rows(TRAIN)]
     counts = np.array([(train == item).sum() for item in range(1, stream.n_items + 1)])
-    wanted = task.labels[task.rows(TEST)]
-    assert popularity_ranks(stream, task, TEST).tolist() == brute(
-        counts[None], [0] * len(wanted), wanted
-    )
+    targets = task.labels[task.rows(TEST)]
+    expected = brute(counts[None], [0] * len(targets), targets)
+    assert popularity_ranks(stream, task, TEST).tolist() == expected
