@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, replace
 from typing import Annotated, Any, Literal, dataclass_transform, get_args
 
+import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 
@@ -32,9 +33,9 @@ PATCHES = ("serial", "parallel")
 
 
 def explain(error: ValidationError, where: str) -> str:
-    """Say in one line what pydantic refused first: ``where``, field, what was found and expected.
+    """Say in one line what pydantic refused first.
 
-    For example ``plan.yaml, tasks[1].kind: found 'rank', expected 'ranking' or 'classification'``.
+    Example: ``plan.yaml, tasks[1].kind: found 'rank', expected 'ranking' or 'classification'``.
     """
     first, *others = error.errors(include_url=False)
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
@@ -55,8 +56,8 @@ def explain(error: ValidationError, where: str) -> str:
 
 def shown(value: object) -> str:
     """Show a value in a message: short, and a number of NumPy as a number with its type."""
-    if hasattr(value, "dtype") and getattr(value, "size", 0) == 1:
-        return f"{value.item()!r} ({type(value).__name__})"
+    if isinstance(value, np.generic):
+        return f"{value.item()!r} ({value.dtype})"
     text = repr(value) if isinstance(value, str) else reprlib.repr(value)  # it may be nested deeply
     return text if len(text) <= 80 else f"{text[:77]}..."
 
@@ -120,24 +121,21 @@ class TrainConfig:
     Parameters
     ----------
     epochs, patience
-        At most this many, and how many without a better validation metric before training stops.
+        At most this many, and how many without a better validation metric before it stops.
     learning_rate, optimizer, l2
         Of the optimiser ("adam" or "sgd"), and the penalty on the output embedding.
     batch_size, labels_per_user
-        Instances per step (sequences for T1), of which at most so many of one user stand side by
-        side in the shuffled order and share one user vector; 1 is a plain shuffle.
+        Instances per step, of which at most so many of one user stand side by side in the shuffled
+        order and share one user vector; 1 is a plain shuffle.
     share
         Of the training instances that are used, always the same ones (Table 3).
     loss, negatives
         T1's loss, and the share of the catalogue that its "sampled-softmax" draws.
-    rho
-        Exponent of BPR's popularity sampler; ranking tasks only.
-    joint_weight
-        Weight of T1's loss in MTL (lambda in the paper).
+    rho, joint_weight
+        Exponent of BPR's popularity sampler; weight of T1's loss in MTL (lambda in the paper).
     table_updates
-        "dense" is plain Adam. "rows" touches only the rows of the embedding and of T1's output
-        layer that a step uses (large catalogues): the moments of the others do not decay
-        meanwhile. It needs the sampled softmax, Adam and no l2.
+        "dense" is plain Adam. "rows" (large catalogues) touches only the rows of the embedding and
+        of T1's output layer that a step uses; the moments of the others do not decay meanwhile.
     """
 
     epochs: Count = 10
@@ -172,23 +170,16 @@ class StudyConfig:
     profile, data, model
         The name of this set of settings, the stream, and the network.
     train
-        Settings per task, or per task and action as in ``"T2.finetune"`` (each method has settings
-        of its own). ``"T1"`` and ``"*"``, which serves what is not named, must be there.
+        Settings per task, or per task and action as in ``"T2.finetune"``. ``"T1"`` and ``"*"``,
+        which serves what is not named, must be there.
     retrain, retrain_rate
-        Fields of TrainConfig that differ when retraining, and the learning rate relative to the
-        one of training.
+        Fields of TrainConfig that differ when retraining, and the relative learning rate.
     prune, prune_embedding
         The share of its weights that each task gives back (Q in the paper), with ``"*"`` for tasks
-        that are not named; and the same for the embedding, which is left alone if empty (Table 5).
-    seeds
-        Of initialisation, order and negatives.
-    threads, device
-        Of PyTorch: results are bit-identical only at the same number; "cpu" or "cuda".
-
-    Raises
-    ------
-    ConfigError
-        For a value that cannot be used, also one that would only show when a task is retrained.
+        that are not named; the same for the embedding, which is left alone if empty (Table 5).
+    seeds, threads, device
+        Of initialisation, order and negatives; PyTorch's threads (the bits depend on them);
+        "cpu" or "cuda".
     """
 
     profile: str
@@ -217,7 +208,7 @@ class StudyConfig:
         return self
 
     def training(self, task: str, action: str = "train") -> TrainConfig:
-        """Return an action's settings on a task; those of "retrain" follow from those of "train"."""
+        """Return an action's settings on a task; those of "retrain" follow from "train"."""
         if action == "retrain":
             trained = self.training(task)
             rate = trained.learning_rate * self.retrain_rate
@@ -231,7 +222,7 @@ class StudyConfig:
 
 
 def spec(config: ModelConfig | TrainConfig) -> dict[str, Any]:
-    """Return the fields that differ from the defaults: an option that is off is no part of an id."""
+    """Return the fields that differ from the defaults: what is off is no part of an id."""
     values = ((f, getattr(config, f.name)) for f in fields(config))
     return {f.name: value for f, value in values if f.default is MISSING or value != f.default}
 

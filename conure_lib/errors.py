@@ -1,7 +1,7 @@
 """Every error that a user can meet: one line that says where, what was found and what is expected.
 
-``exit_code`` is what the command line returns: 2 for a mistake in what was asked for, 1 for something
-that failed although it was asked for correctly.
+``exit_code`` is what the command line returns: 2 for a mistake in what was asked for, 1 for
+something that failed although it was asked for correctly.
 """
 
 

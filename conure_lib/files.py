@@ -1,4 +1,4 @@
-"""Files: bounded reading of small text, digests, locks, and files and folders written in one step."""
+"""Small text within bounds, digests, locks, and files and folders written in one step."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ OWNER = ".of-"  # between a temporary folder's name and the process that writes 
 
 
 def read_text(path: Path) -> str:
-    """Read a small UTF-8 text file. Raises OSError, or ValueError for one that is not small or text."""
+    """Read a small UTF-8 text file. Raises OSError, or ValueError if it is neither."""
     if path.exists() and not path.is_file():  # a pipe would make us wait for its writer
         raise ValueError("a folder, a pipe or a device")
     if (size := path.stat().st_size) > MAX_TEXT_BYTES:
@@ -31,8 +31,14 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path) -> object:
     """Read a small JSON file. Raises OSError, or ValueError, also for a key that occurs twice."""
+
+    def unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+        if len(content := dict(pairs)) < len(pairs):
+            raise ValueError(f"a key twice among {', '.join(key for key, _ in pairs)[:80]}")
+        return content
+
     try:
-        return json.loads(read_text(path), object_pairs_hook=_without_repeated_keys)
+        return json.loads(read_text(path), object_pairs_hook=unique)
     except RecursionError as error:
         raise ValueError("lists or objects nested too deeply") from error
 
@@ -43,20 +49,12 @@ def write_json(path: Path, content: object) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        keys = [key for key, _ in pairs]
-        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1)!r} twice")
-    return content
-
-
 def path_problem(path: str | Path) -> str:
     """Say why no file can be at a path (a name too long, a link to itself); "" if one can."""
     try:
         Path(path).resolve(strict=True)
     except FileNotFoundError:
-        return ""
+        pass
     except (OSError, ValueError, RuntimeError) as error:
         return getattr(error, "strerror", None) or str(error)
     return ""
@@ -108,7 +106,7 @@ def atomic_file(target: Path) -> Iterator[Path]:
 
 
 def temporary_folder(name: str, parent: Path) -> Path:
-    """Make a hidden folder that bears this machine's and process's name, for ``remove_leftovers``."""
+    """Make a hidden folder that names this machine and process, for ``remove_leftovers``."""
     with _storing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         prefix = f".{name[:80]}{OWNER}{platform.node()}@{os.getpid()}-"
@@ -120,20 +118,10 @@ def remove_leftovers(parent: Path) -> list[Path]:
     gone = []
     for folder in parent.glob(f".*{OWNER}{platform.node()}@*") if parent.is_dir() else ():
         number = folder.name.rpartition("@")[2].partition("-")[0]
-        if number.isdigit() and not _is_alive(int(number)):
+        if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder)
     return gone
-
-
-def _is_alive(process: int) -> bool:
-    """Return whether a process of this machine is at work, not merely waiting to be reaped."""
-    try:
-        return psutil.Process(process).status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:  # somebody else's
-        return True
 
 
 @contextmanager

@@ -1,9 +1,9 @@
 """Every folder and file name of the study, once, and one rule for where things are.
 
-All lie below ``ROOT``: the environment variable CONURE_ROOT, else the checkout that the package lies
-in, else the current folder. A run writes only where git ignores it: ``artifacts/``, ``results/local/``
-and ``figures/local/`` (argument ``local``). The rest of ``results/`` and ``figures/`` is committed
-evidence, changed by ``conure publish`` alone.
+All lie below ``ROOT``: the environment variable CONURE_ROOT, else the checkout that the package
+lies in, else the current folder. A run writes only where git ignores it: ``artifacts/``,
+``results/local/`` and ``figures/local/`` (argument ``local``). The rest of ``results/`` and
+``figures/`` is committed evidence, changed by ``conure publish`` alone.
 """
 
 import os

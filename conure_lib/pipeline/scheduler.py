@@ -1,7 +1,7 @@
-"""How a graph of stages is computed: one after the other, or by Dask on this machine or a cluster.
+"""How a graph of stages is computed: one after the other, or by Dask here or on a cluster.
 
-Workers share one CONURE_ROOT with the process that started the study: streams and results go through
-the file system; only what names a stage goes through Dask, whose messages can run code.
+Workers share one CONURE_ROOT with the process that started the study: streams and results go
+through files; only what names a stage goes through Dask, whose messages can run code.
 """
 
 import hashlib
@@ -22,7 +22,6 @@ from distributed import CancelledError, Client, Future, KilledWorker, LocalClust
 from tqdm.auto import tqdm
 
 from conure_lib import paths
-from conure_lib.config import PROTOCOL
 from conure_lib.data.cache import load_stream, save_stream
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ClusterError, ConfigError, DamagedResultError
@@ -31,7 +30,6 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
 
 CONNECT = 10.0  # seconds to wait for the scheduler's answer
-POLL = 1.0  # seconds between two looks at what is running
 SEEN_LATE = 60.0  # seconds after which a network file system shows a new file by its defaults
 SOURCE = hashlib.sha256(
     b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.parent.rglob("*.py")))
@@ -44,9 +42,9 @@ def compute(
 ) -> None:
     """Compute what is missing of these stages and their ancestors; results do not depend on how.
 
-    What is damaged is named and computed again; so is what another kind of processor computed, except
-    where the stream grows. A killed computation continues where it stopped. A stage that fails does
-    not stop those that do not need it.
+    What is damaged is named and computed again; so is what another kind of processor computed,
+    except where the stream grows. A killed computation continues where it stopped. A stage that
+    fails does not stop those that do not need it.
 
     Parameters
     ----------
@@ -55,15 +53,13 @@ def compute(
     workers
         Processes of this machine; one computes in this process.
     cluster
-        A running Dask cluster instead: address (tcp://host:8786) or scheduler file. Its workers see
-        the same CONURE_ROOT and have one thread each.
+        A running Dask cluster instead: address (tcp://host:8786) or scheduler file. Its workers
+        see the same CONURE_ROOT and have one thread each.
 
     Raises
     ------
-    ConfigError
-        If no scheduler answers there.
-    ClusterError
-        If workers cannot be used or die too often.
+    ConfigError, ClusterError
+        If no scheduler answers there; if workers cannot be used or die too often.
     Exception
         The first error of a stage, with a note that names the stage.
     """
@@ -81,8 +77,13 @@ def compute(
         progress = Progress(todo, stack.enter_context(bar))
         if client and todo:
             _compute_by_dask(client, stream, kind, progress)
-        else:
-            _compute_here(stream, progress)
+        for stage in [] if client else todo:
+            if not progress.blocked(stage):
+                try:
+                    compute_stage(stage, stream)
+                    progress.finished(stage)
+                except Exception as error:
+                    progress.finished(stage, error)
     progress.raise_first()
 
 
@@ -91,20 +92,19 @@ def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
 
     Says in a line on stderr what is damaged, and that another kind of processor computed some.
     """
-    todo, other = {}, 0
+    todo, other = [], 0
     for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
-        wanted = None if one.by_task else kind
         try:
-            if one.store.is_usable(one.id, wanted):
+            if one.store.is_usable(one.id, None if one.by_task else kind):
                 continue
             other += one.store.is_usable(one.id, None)
         except DamagedResultError as damage:
             print(f"conure: {damage}: done", file=sys.stderr)
-        todo[one.id] = one
+        todo.append(one)
     if other:
         found = f"{other} stage(s) were computed on another kind of processor than {kind}"
         print(f"conure: {found}; they are computed again", file=sys.stderr)
-    return list(todo.values())
+    return todo
 
 
 class Progress:
@@ -113,8 +113,8 @@ class Progress:
     def __init__(self, todo: list[Stage], bar: tqdm) -> None:
         self.todo, self.bar, self.errors = todo, bar, dict[str, BaseException]()
 
-    def finished(self, stage: Stage, error: BaseException | None, running: int) -> None:
-        """Count a stage, or keep its error; show how many are being computed now."""
+    def finished(self, stage: Stage, error: BaseException | None = None, running: int = 1) -> None:
+        """Count a stage or keep its error; running: how many are being computed now."""
         if error is None:
             self.bar.update()
         elif not self.blocked(stage):
@@ -132,18 +132,6 @@ class Progress:
             counts = f"{len(self.errors)} failed, {left} that need them not started"
             error.add_note(f"stage {name} failed ({counts})")
             raise error
-
-
-def _compute_here(stream: TaskStream, progress: Progress) -> None:
-    for stage in progress.todo:
-        if progress.blocked(stage):
-            continue
-        try:
-            compute_stage(stage, stream)
-        except Exception as error:
-            progress.finished(stage, error, 1)
-        else:
-            progress.finished(stage, None, 1)
 
 
 def scheduler_address(where: str) -> str:
@@ -188,50 +176,39 @@ def _kind_of_workers(client: Client, device: str) -> str:
     """Return the kind of processor that all workers have. Raises ClusterError."""
     ask = partial(provenance.kind_here, device)
     try:
-        client.run_on_scheduler(_setup)
+        client.run_on_scheduler(_software)
         kinds = set(client.run(ask).values()) or {ask()}
     except Exception as error:
-        remedy = "all need the same packages as this process and must be reachable"
-        raise ClusterError(
-            f"the scheduler or a worker cannot be used ({error}); {remedy}"
-        ) from error
+        remedy = "scheduler and workers need the same packages as this process"
+        raise ClusterError(f"the cluster cannot be used ({error}); {remedy}") from error
     if len(kinds) > 1:
-        found = " and ".join(sorted(kinds))
-        raise ClusterError(f"found workers of several kinds of processors: {found}; use one kind")
+        raise ClusterError(f"found workers of several kinds, use one: {', '.join(sorted(kinds))}")
     return kinds.pop()
 
 
-def _setup() -> dict[str, str]:
-    """Return what must be the same in every process for the same bytes."""
-    python = ".".join(platform.python_version_tuple()[:2])
+def _software() -> dict[str, str]:
     packages = {name: version(name) for name in provenance.PACKAGES}
-    return {"conure_lib": SOURCE, "protocol": str(PROTOCOL), "Python": python, **packages}
+    return {"conure_lib": SOURCE, "Python": platform.python_version(), **packages}
 
 
 def _compute_by_dask(client: Client, stream: TaskStream, kind: str, progress: Progress) -> None:
     """Hand all stages to the scheduler, each to start after its parent, long chains first."""
-    shared = temporary_folder("stream", paths.artifacts())
-    expected = _setup() | {
-        "kind of processor": kind,
-        "number of threads": "1",
-        "sees the stream": "yes",
-    }
     needed_by = Counter(one.id for stage in progress.todo for one in stage.lineage())
-    token, futures = uuid4().hex, dict[str, Future]()
+    expected = _software() | {"processor": kind, "threads": "1", "sees the stream": "True"}
+    shared = temporary_folder("stream", paths.artifacts())
+    folder, token = str(shared.relative_to(paths.artifacts()) / "stream"), uuid4().hex
+    futures: dict[str, Future] = {}
     try:
         save_stream(stream, shared / "stream")
         for stage in progress.todo:
             parent = futures.get(stage.parent.id) if stage.parent else None
-            where = str((shared / "stream").relative_to(paths.artifacts()))
+            names = {"key": f"{stage.id}-{token}", "priority": needed_by[stage.id]}
             futures[stage.id] = client.submit(
-                _compute_there,
-                *(stage, where, expected, parent),
-                key=f"{stage.id}-{token}",
-                priority=needed_by[stage.id],
+                _compute_there, stage, folder, expected, parent, **names
             )
         _follow(client, {futures[stage.id]: stage for stage in progress.todo}, progress)
     except (CancelledError, OSError) as error:
-        said = f"lost the Dask scheduler ({error}); the same command continues where it stopped"
+        said = "lost the Dask scheduler; the same command continues where it stopped"
         raise ClusterError(said) from error
     finally:
         client.cancel(list(futures.values()))
@@ -241,43 +218,35 @@ def _compute_by_dask(client: Client, stream: TaskStream, kind: str, progress: Pr
 def _follow(client: Client, left: dict[Future, Stage], progress: Progress) -> None:
     """Return when every stage is done or has failed."""
     while left:
-        try:
-            finished = wait(list(left), timeout=POLL, return_when="FIRST_COMPLETED").done
-        except TimeoutError:
-            progress.bar.refresh()
-            continue
+        finished = wait(list(left), return_when="FIRST_COMPLETED").done
         for future in [future for future in left if future in finished]:  # parents first
             stage, error = left.pop(future), future.exception()
-            if isinstance(error, ClusterError):
-                raise error
             if isinstance(error, KilledWorker):
                 error = ClusterError("workers died at it again and again, maybe for lack of memory")
-            if error is None and not _appears(stage.store.folder(stage.id)):
+            elif isinstance(error, ClusterError):
+                raise error
+            elif error is None and not _appears(stage.store.folder(stage.id)):
                 raise ClusterError(f"{paths.stages()} does not show {stage.id} of a worker")
             progress.finished(stage, error, sum(map(bool, client.processing().values())))
 
 
-def _compute_there(stage: Stage, where: str, expected: dict[str, str], _parent: None) -> None:
+def _compute_there(stage: Stage, folder: str, expected: dict[str, str], _parent: None) -> None:
     """In a worker. _parent: the parent stage's result, there so that Dask waits for it."""
-    worker, folder = get_worker(), paths.artifacts() / where
-    found = _setup() | {
-        "kind of processor": provenance.kind_here(stage.config.device),
-        "number of threads": str(worker.state.nthreads),
-        "sees the stream": "yes" if _appears(folder) else f"no, with CONURE_ROOT {paths.ROOT}",
-    }
-    if differs := [name for name in expected if found[name] != expected[name]]:
-        said = "; ".join(
-            f"{name}: found {found[name]}, expected {expected[name]}" for name in differs
-        )
-        raise ClusterError(f"worker {worker.address} on {platform.node()}, {said}")
+    worker, stream = get_worker(), paths.artifacts() / folder
+    found = _software() | {"processor": provenance.kind_here(stage.config.device)}
+    found |= {"threads": str(worker.state.nthreads), "sees the stream": str(_appears(stream))}
+    differing = [name for name in expected if found[name] != expected[name]]
+    if differing:
+        said = (f"{name}: found {found[name]}, expected {expected[name]}" for name in differing)
+        where = f"worker {worker.address} on {platform.node()} with CONURE_ROOT {paths.ROOT}"
+        raise ClusterError(f"{where}, {'; '.join(said)}")
     if stage.parent:
         _appears(stage.parent.store.folder(stage.parent.id))
-    compute_stage(stage, _shared_stream(folder))
+    compute_stage(stage, _shared_stream(stream))
 
 
 @lru_cache(maxsize=1)
 def _shared_stream(folder: Path) -> TaskStream:
-    """Load the stream once in each worker: TTL's has 1 GiB."""
     return load_stream(folder)
 
 

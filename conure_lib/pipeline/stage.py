@@ -12,6 +12,7 @@ import numpy as np
 from conure_lib.config import PROTOCOL, StudyConfig, content_id, spec
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
+from conure_lib.files import file_lock
 from conure_lib.methods import ACTIONS
 from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import Step
@@ -30,10 +31,8 @@ class Stage:
     ----------
     step, config, seed
         The action with its task and the steps before it, the study's settings, and the seed.
-    stream_digest
-        Of the data it may depend on: the stream, or, if that grows, its part up to the task.
-    by_task
-        A growing stream's digest up to each task; empty for other streams.
+    stream_digest, by_task
+        Of the stream; if that grows, of its part up to the task, and up to each task.
     """
 
     step: Step
@@ -88,12 +87,7 @@ class Stage:
     def record(self) -> dict[str, Any]:
         """Return what the stage measured: ``metrics``, ``curve``, ``notes`` and ``spec``.
 
-        Raises
-        ------
-        MissingResultError
-            If nobody has computed it; the message holds the command that does.
-        DamagedResultError
-            If what is stored is not what was written, or a metric does not follow from the ranks.
+        Raises MissingResultError with the command that computes it, or DamagedResultError.
         """
         return self._stored().record
 
@@ -110,36 +104,33 @@ class Stage:
 
     def model(self) -> ContinualModel:
         """Return the checkpoint. Raises MissingResultError, for committed results always."""
-        model = self.store.model(self.id) if isinstance(self.store, LocalStore) else None
-        if model is None:
-            raise self._missing("there is no checkpoint")
-        return model
+        return self._found("checkpoint", self.store.model(self.id))
 
     def _stored(self) -> Stored:
-        stored = self.store.read(self.id)
-        if stored is None:
-            raise self._missing("there are no results")
-        return stored
+        return self._found("result", self.store.read(self.id))
 
-    def _missing(self, what: str) -> MissingResultError:
+    def _found(self, what: str, found: Any) -> Any:
+        if found is not None:
+            return found
         dataset, profile = self.config.data.dataset, self.config.profile
         command = f"make study DATASET={dataset} PROFILE={profile} SEEDS={self.seed}"
         reading = "" if isinstance(self.store, LocalStore) else ' and read results="local"'
-        return MissingResultError(f"{what} of {self.id}; run: {command}{reading}")
+        raise MissingResultError(f"there is no {what} of {self.id}; run: {command}{reading}")
 
 
 def compute_stage(stage: Stage, stream: TaskStream) -> None:
     """Compute one stage and write it, unless another process that computes it is quicker."""
     device = stage.config.device
     kind = None if stage.by_task else provenance.kind_here(device)
-    with stage.store.lock(stage.id):
+    with file_lock(stage.store.folder(stage.id)):
         with suppress(DamagedResultError):
             if stage.store.is_usable(stage.id, kind):
                 return
         started, cpu = time.time(), time.process_time()
         outcome = outcome_of(stage, stream)
-        wall_s, cpu_s = round(time.time() - started, 2), round(time.process_time() - cpu, 2)
-        environment = provenance.environment(device) | {"wall_s": wall_s, "cpu_s": cpu_s}
+        environment = provenance.environment(device)
+        environment["wall_s"] = round(time.time() - started, 2)
+        environment["cpu_s"] = round(time.process_time() - cpu, 2)
         stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
 
 

@@ -9,7 +9,6 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -24,7 +23,6 @@ from conure_lib.files import (
     atomic_file,
     atomic_folder,
     file_digest,
-    file_lock,
     read_json,
     write_json,
 )
@@ -38,11 +36,10 @@ if TYPE_CHECKING:
 
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
-BYTES_BY_NAME = pa.map_(pa.string(), pa.binary())
-EVIDENCE = {"id": pa.string(), "record": pa.string(), "environment": pa.string()}
-EVIDENCE |= {"ranks": BYTES_BY_NAME, "cutoff": pa.uint8(), "digest": pa.string()}
-"""Columns of committed evidence, one row per stage: record and environment as JSON, a byte per rank,
-the cutoff of the ranks, and a digest over all of it."""
+EVIDENCE = dict.fromkeys(("id", "record", "environment", "digest"), pa.string())
+EVIDENCE |= {"cutoff": pa.uint8(), "ranks": pa.map_(pa.string(), pa.binary())}
+"""Columns of committed evidence: record and environment are JSON, ranks a byte per test instance
+by measure, cutoff is theirs, and the digest is over all of a row."""
 _KINDS = {metric_name(kind): kind for kind in ("ranking", "classification")}
 
 
@@ -63,10 +60,6 @@ class LocalStore:
     def folder(self, stage_id: str) -> Path:
         """Return the folder of a stage."""
         return paths.stages() / stage_id
-
-    def lock(self, stage_id: str) -> AbstractContextManager[None]:
-        """Let one process at a time compute a stage."""
-        return file_lock(self.folder(stage_id))
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
@@ -125,22 +118,22 @@ class CommittedStore:
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
-        if stage_id not in self._stored:
-            seed = re.search(r"\.s(\d+)\.[0-9a-f]+$", stage_id)[1]
-            file = self.folder / f"seed-{seed}.parquet"
-            try:
-                if seed not in self._rows:
-                    rows = pq.read_table(file).to_pylist() if file.is_file() else []
-                    self._rows[seed] = {row["id"]: row for row in rows}
-                row = self._rows[seed].get(stage_id)
-                if row is None:
-                    return None
-                self._stored[stage_id] = _checked(row)
-            except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-                remedy = f"restore it with git checkout -- {file}"
-                said = f"{file} is damaged at {stage_id} ({error}); {remedy}"
-                raise DamagedResultError(said) from error
-        return self._stored[stage_id]
+        seed = re.search(r"\.s(\d+)\.[0-9a-f]+$", stage_id)[1]
+        file = self.folder / f"seed-{seed}.parquet"
+        try:
+            if seed not in self._rows:
+                rows = pq.read_table(file).to_pylist() if file.is_file() else []
+                self._rows[seed] = {row["id"]: row for row in rows}
+            if stage_id in self._rows[seed] and stage_id not in self._stored:
+                self._stored[stage_id] = _checked(self._rows[seed][stage_id])
+        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+            remedy = f"restore it with git checkout -- {file}"
+            said = f"{file} is damaged at {stage_id} ({error}); {remedy}"
+            raise DamagedResultError(said) from error
+        return self._stored.get(stage_id)
+
+    def model(self, stage_id: str) -> None:
+        """Return None: checkpoints are not committed."""
 
 
 def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, Stored]) -> Path:
@@ -170,15 +163,13 @@ def publish(stages: Iterable["Stage"]) -> list[Path]:
     Returns
     -------
     list of Path
-        The files that were written, one per seed.
+        One file per seed, which takes the place of what is there.
 
     Raises
     ------
-    ConfigError
-        Before anything is written: if the library has uncommitted changes now or had some when a
-        stage was computed, or if stages were computed on several kinds of processors.
-    MissingResultError
-        If a stage is not computed.
+    ConfigError, MissingResultError
+        Before anything is written: for uncommitted changes of the library now or when a stage was
+        computed, stages of several kinds of processors, or a stage that is not computed.
     """
     if provenance.environment()["dirty"] is not False:
         raise ConfigError("conure_lib has uncommitted changes or no commit; commit, then publish")

@@ -29,12 +29,10 @@ class Run:
 
     Parameters
     ----------
-    method, seed
-        Which one.
+    method, seed, variant
+        Which one, and what an experiment changed ("": nothing).
     stages
         By task, the stage whose results are the method's results.
-    variant
-        What an experiment changed; "" for the study's own settings and order of tasks.
     """
 
     method: str
@@ -53,10 +51,8 @@ class Study:
 
     Parameters
     ----------
-    config, stream
-        Everything that determines the results; the stream is loaded by ``config.data`` if None.
-    store
-        Where results are: one's own (the default) or the committed evidence.
+    config, stream, store
+        The settings; the stream, else that of ``config.data``; where results are, else one's own.
     growing
         Whether tasks may be appended to the stream later: a stage then depends on the stream up to
         its task alone, so that what is learned already is found again.
@@ -88,7 +84,7 @@ class Study:
         return isinstance(self.store, LocalStore)
 
     def changed(self, variant: str, **changes: object) -> "Study":
-        """Return the same study with other fields of StudyConfig; its runs bear the variant's name."""
+        """Return this study with other fields of StudyConfig; its runs bear the variant's name."""
         other = copy.copy(self)
         other.config, other.variant = replace(self.config, **changes), variant
         return other
@@ -106,19 +102,13 @@ class Study:
         method, seed
             A key of ``METHODS``, and any seed.
         order
-            Of the tasks: the stream's unless given; its first task, then any of the others.
-
-        Raises
-        ------
-        ValueError
-            For an unknown method or order.
+            Of the tasks, else the stream's: its first task, then any of the others.
         """
         if method not in METHODS:
             raise ValueError(f"method: found {method!r}, expected one of {', '.join(METHODS)}")
-        order = order or self.order
-        known = set(order) <= set(self.order) and len(set(order)) == len(order)
-        if not known or order[0] != self.order[0]:
-            expected = f"{self.order[0]} first, then others of {self.order}, each once"
+        order, (first, *others) = order or self.order, self.order
+        if order[0] != first or not set(order[1:]) <= {*others} or len({*order}) < len(order):
+            expected = f"{first} first, then others of {self.order}, each once"
             raise ValueError(f"order: found {order}, expected {expected}")
         steps = METHODS[method].recipe(order)
         stages = {task: self.stage(step, seed) for task, step in steps.items()}
@@ -129,20 +119,14 @@ class Study:
         return [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
 
     def compute(self, runs: Iterable[Run], workers: int = 1, cluster: str | None = None) -> None:
-        """Compute what is missing of these runs (see ``conure_lib.pipeline.scheduler.compute``).
-
-        Raises ConfigError for a study on committed evidence.
-        """
+        """Compute what is missing of these runs (see ``pipeline.scheduler.compute``)."""
         if not self.local:
             raise ConfigError('committed results are read-only; load_study(..., results="local")')
         stages = [stage for run in runs for stage in run.stages.values()]
         compute(stages, self.stream, workers, cluster)
 
     def require(self, runs: Iterable[Run]) -> None:
-        """Check that the results of these runs are there, all of one kind of processor.
-
-        Raises MissingResultError that says what to do.
-        """
+        """Raise MissingResultError unless all results are there, of one kind of processor."""
         stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
         kinds = {provenance.kind(stage.environment()) for stage in stages.values()}
         if len(kinds) > 1 and not self.by_task:
@@ -159,11 +143,8 @@ class Study:
     def results(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Return tidy results: one row per run, task and measure.
 
-        Returns
-        -------
-        DataFrame
-            dataset, profile, method, variant, task, seed, measure, metric, value, n (test
-            instances), run_id, stage_id, commit.
+        Columns: dataset, profile, method, variant, task, seed, measure, metric, value, n (test
+        instances), run_id, stage_id, commit.
         """
         rows = []
         for run in runs:
@@ -184,20 +165,16 @@ def load_study(
 
     Parameters
     ----------
-    dataset, profile
-        With settings in ``conure_lib.study.profiles``.
-    seeds
-        Instead of the profile's own.
+    dataset, profile, seeds
+        With settings in ``conure_lib.study.profiles``; seeds instead of the profile's own.
     results
         "committed" reads the evidence of a published profile and never trains. "local" reads one's
         own run; profiles smoke and quick compute what is missing (``Study.ready``).
 
     Raises
     ------
-    ConfigError
-        For an unknown dataset, profile, seed or value of ``results``.
-    MissingResultError
-        If there is no committed evidence of this profile on this dataset.
+    ConfigError, MissingResultError
+        For an unknown value; if there is no committed evidence of this profile.
     """
     demand_names(injected())
     demand_results(results)

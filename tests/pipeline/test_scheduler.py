@@ -308,11 +308,31 @@ def test_a_worker_that_does_not_fit_is_named(cluster):
     misfit = cluster.worker("--nthreads", "2")
     try:
         study = Study(small_study(), STREAM)
-        message = r"worker tcp\S+ on \S+, number of threads: found 2, expected 1"
+        message = r"worker tcp\S+ on .*, threads: found 2, expected 1"
         with pytest.raises(ClusterError, match=message):
             study.compute(runs_of(study), cluster=str(cluster.file))
     finally:
         cluster.stop([misfit])
+
+
+def test_a_scheduler_that_is_killed_is_named(root, python):
+    """While the study waits for workers; those that come later would be welcome."""
+    processes = Cluster(root, python)
+    try:
+        processes.scheduler()
+
+        def kill():
+            processes.until(lambda: list(paths.artifacts().glob(".stream*/stream")))
+            processes.stop()
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        study = Study(small_study(), STREAM)
+        with pytest.raises(ClusterError, match="^lost the Dask scheduler; the same command"):
+            study.compute(runs_of(study), cluster=str(processes.file))
+        killer.join()
+    finally:
+        processes.stop()
 
 
 def test_a_scheduler_that_does_not_answer_is_named(root, monkeypatch):

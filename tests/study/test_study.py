@@ -110,7 +110,7 @@ def test_loading_a_study(root):
     assert load_study("synthetic", "smoke", [7, 8], "local").config.seeds == (7, 8)
     with pytest.raises(MissingResultError, match="no committed results"):
         load_study("synthetic", "smoke")
-    with pytest.raises(ConfigError, match="results: found 'mine', expected 'committed' or 'local'"):
+    with pytest.raises(ConfigError, match="results: found 'mine', expected committed or local"):
         load_study("synthetic", "smoke", results="mine")
 
 
