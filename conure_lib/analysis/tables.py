@@ -6,15 +6,8 @@ import numpy as np
 import pandas as pd
 
 from conure_lib import paths
-from conure_lib.analysis.stats import (
-    Estimate,
-    estimate,
-    holm,
-    mean_relative_effect,
-    over_seeds,
-    paired_effect,
-    with_interval,
-)
+from conure_lib.analysis import stats
+from conure_lib.analysis.stats import Estimate, with_interval
 from conure_lib.data.stream import PAD, TEST, TaskStream
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
@@ -77,20 +70,18 @@ def metric(run: Run, measure: str) -> float:
 def overall(
     study: Study, runs: Iterable[Run], measures: Iterable[str] | None = None
 ) -> pd.DataFrame:
-    """Return the cells of Table 2, averaged over seeds.
+    """Return the cells of Table 2: the mean over seeds of each run's test metric.
 
     Parameters
     ----------
-    study, runs
-        Runs of any methods and variants, computed.
     measures : iterable of str, optional
         Tasks, or "T1-all"; all tasks of the runs unless given.
 
     Returns
     -------
     DataFrame
-        One row per method, variant and task: ``value`` with its 95% interval over users (``low``,
-        ``high``), ``metric``, ``n``, ``users``, ``seeds``, ``run_ids``.
+        One row per method, variant and task; ``low`` to ``high`` is the 95% interval of ``value``
+        over users.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -98,7 +89,7 @@ def overall(
     rows = []
     for (method, variant), group in groups.items():
         for measure in measures or group[0].stages:
-            e = estimate(scores(study, group, measure), test_users(study.stream, measure))
+            e = stats.estimate(scores(study, group, measure), test_users(study.stream, measure))
             head = {"dataset": study.stream.name, "method": method, "variant": variant}
             head |= {"task": measure, "metric": _unit(study, measure), "value": e.mean}
             counts = {"n": e.n, "users": e.users, "seeds": len(group)}
@@ -125,8 +116,8 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
 
     Parameters
     ----------
-    study, pairs
-        Each pair is one method with all its seeds, and another one.
+    pairs : iterable of (ours, theirs)
+        One method with all its seeds, and another one.
     measures : iterable of str, optional
         Tasks, or "T1-all"; the tasks that both have unless given.
 
@@ -143,8 +134,8 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
     for ours, theirs, measure in _measured(pairs, measures):
         mine, other = (seed_scores(study, runs, measure) for runs in (ours, theirs))
         users = test_users(study.stream, measure)
-        effect = paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
-        p_seeds = over_seeds(mine.mean(axis=1) - other.mean(axis=1)).p
+        effect = stats.paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
+        p_seeds = stats.over_seeds(mine.mean(axis=1) - other.mean(axis=1)).p
         row = _comparison(ours, theirs, measure, _unit(study, measure), effect, p_seeds)
         scale = float(other.mean(axis=0).mean()) or np.nan
         relative = {"": effect.mean, "_low": effect.low, "_high": effect.high}
@@ -160,12 +151,12 @@ def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFr
     rows, tasks = [], list(tasks)
     for ours, theirs in pairs:
         per_task = [[seed_scores(study, runs, task) for runs in (ours, theirs)] for task in tasks]
-        effect = mean_relative_effect(
+        effect = stats.mean_relative_effect(
             (mine.mean(axis=0), other.mean(axis=0), test_users(study.stream, task))
             for task, (mine, other) in zip(tasks, per_task, strict=True)
         )
         relative = [(m.mean(axis=1) - o.mean(axis=1)) / o.mean() for m, o in per_task]
-        p_seeds = over_seeds(np.mean(relative, axis=0)).p
+        p_seeds = stats.over_seeds(np.mean(relative, axis=0)).p
         rows.append(_comparison(ours, theirs, " ".join(tasks), "relative", effect, p_seeds))
     return _corrected(rows)
 
@@ -277,8 +268,6 @@ def show(
 
     Parameters
     ----------
-    table : DataFrame
-        Any table of this module, of ``costs`` or of ``claims``, or one of the reader's own.
     columns : mapping, optional
         Names for columns, beside ``NAMES``.
     percent : iterable of str, optional
@@ -358,6 +347,6 @@ def _comparison(
 def _corrected(rows: list[dict[str, object]]) -> pd.DataFrame:
     """Return comparisons as one family of tests."""
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", holm(table["p"].to_numpy()))
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", stats.holm(table["p"].to_numpy()))
     table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
     return table

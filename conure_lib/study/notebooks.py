@@ -48,23 +48,16 @@ def run_all(
     Parameters
     ----------
     parameters : dict
-        The same for all notebooks.
+        The same for all; a mistake is a NotebookError before anything runs.
     folder : Path
-        Where the executed copies go. They hold no times and no paths, so that the same results
-        give the same files.
+        Where the executed copies go; the same results give the same files.
     names : list of str, optional
-        Notebooks without their suffix; all unless given. Those for one dataset (``ONLY_FOR``) are
-        left out for others.
+        Without suffix; all unless given, but for those of another dataset (``ONLY_FOR``).
 
     Returns
     -------
     list of dict
         Per notebook its name, seconds, and error ("" if there was none).
-
-    Raises
-    ------
-    NotebookError
-        For an unknown notebook or parameter, before anything runs.
     """
     known = {notebook.stem: notebook for notebook in all_notebooks()}
     if unknown := sorted(set(names or ()) - set(known)):

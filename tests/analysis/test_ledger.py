@@ -7,7 +7,8 @@ from helpers import small_study
 
 from conure_lib.analysis import claims
 from conure_lib.analysis.claims import registry
-from conure_lib.analysis.claims.registry import Finding, from_row
+from conure_lib.analysis.claims.registry import Finding, decided
+from conure_lib.analysis.stats import Estimate
 from conure_lib.study.study import Study
 
 TEXT = """
@@ -68,10 +69,14 @@ def test_a_dataset_replaces_its_own_rows_and_leaves_the_others(two_claims, tmp_p
     assert path.read_bytes() == before
 
 
-def test_a_findings_effect_can_be_a_row_of_a_comparison():
+def test_a_finding_is_the_first_condition_that_holds_and_its_effect():
     row = {"effect": 0.5, "low": 0.25, "high": 0.75, "p": 0.01, "p_holm": 0.03, "n": 7}
-    found = from_row("PARTLY", pd.Series(row | {"run_ids": "a b a"}))
+    found = decided(False, True, pd.Series(row | {"run_ids": "a b a"}))
     assert found == Finding("PARTLY", 0.5, 0.25, 0.75, 0.01, 0.03, 7, "a b")
+    runs = Study(small_study()).runs(["STL"])
+    once = Estimate(0.5, 0.25, 0.75, 9, 9, p=0.01)
+    expected = Finding("REPRODUCED", 0.5, 0.25, 0.75, 0.01, 0.01, 9, runs[0].id)
+    assert decided(True, True, once, [*runs, *runs]) == expected
 
 
 def test_the_ledger_as_markdown(two_claims):

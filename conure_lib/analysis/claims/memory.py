@@ -9,9 +9,9 @@ from conure_lib.analysis.claims.registry import (
     NOT_TESTED,
     Finding,
     claim,
-    from_estimate,
+    decided,
     ids_of,
-    verdict,
+    verdict_of,
 )
 from conure_lib.analysis.stats import estimate, over_seeds, paired_effect
 from conure_lib.files import read_json
@@ -28,7 +28,7 @@ def unprotected_training_destroys_t1(study: Study) -> Finding:
     users = tables.test_users(study.stream, "T1")
     effect, left = paired_effect(after, before, users), estimate(after, users)
     fell = effect.mean < 0 and effect.p < tables.ALPHA
-    return from_estimate(verdict(left.high <= before.mean() / 4, fell), effect, runs)
+    return decided(left.high <= before.mean() / 4, fell, effect, runs)
 
 
 @claim("C02")
@@ -39,7 +39,8 @@ def weights_move_little_vectors_much(study: Study) -> Finding:
     cosine = over_seeds(notes["hidden_cosine"].to_numpy())
     halves = (notes["share_moved_over_20_percent"].mean() < 0.5, cosine.mean < 0.5)
     numbers = (cosine.mean, cosine.low, cosine.high)
-    return Finding(verdict(all(halves), any(halves)), *numbers, n=len(runs), run_ids=ids_of(runs))
+    verdict = verdict_of(all(halves), any(halves))
+    return Finding(verdict, *numbers, n=len(runs), run_ids=ids_of(runs))
 
 
 @claim("C13")
@@ -54,7 +55,7 @@ def nothing_is_forgotten(study: Study) -> Finding:
     if changed.isna().any():
         return Finding(NOT_TESTED)
     number = int(changed.sum())
-    return Finding(verdict(number == 0, False), float(number), n=len(changed), run_ids=ids_of(runs))
+    return Finding(verdict_of(number == 0), float(number), n=len(changed), run_ids=ids_of(runs))
 
 
 @claim("C19")
@@ -69,7 +70,7 @@ def masks_never_exceed_the_weights(study: Study) -> Finding:
             free *= ratio
         weights, owned = int(table["weights"].sum()), 1 - float(table.loc["free", "share"])
         as_predicted.append(table.drop(index="free")["weights"].sum() <= weights)
-    return Finding(verdict(all(as_predicted), False), owned, n=weights, run_ids=ids_of(runs))
+    return Finding(verdict_of(all(as_predicted)), owned, n=weights, run_ids=ids_of(runs))
 
 
 @claim("C20")
@@ -82,4 +83,4 @@ def inference_costs_only_the_masking(study: Study) -> Finding:
     materialised, masked = found["materialised"], found["masked"]["median"]
     as_fast = materialised["median"] <= 1.05
     numbers = (materialised[name] - 1 for name in ("median", "low", "high"))
-    return Finding(verdict(as_fast and masked <= 1.1, as_fast), *numbers, n=found["rounds"])
+    return Finding(verdict_of(as_fast and masked <= 1.1, as_fast), *numbers, n=found["rounds"])

@@ -4,15 +4,7 @@ import numpy as np
 import pandas as pd
 
 from conure_lib.analysis import tables
-from conure_lib.analysis.claims.registry import (
-    MARGIN,
-    NOT_TESTED,
-    Finding,
-    claim,
-    from_estimate,
-    from_row,
-    verdict,
-)
+from conure_lib.analysis.claims.registry import MARGIN, NOT_TESTED, Finding, claim, decided
 from conure_lib.analysis.stats import over_seeds
 from conure_lib.study.study import Run, Study
 
@@ -30,14 +22,14 @@ def sinmo_is_the_worst(study: Study) -> Finding:
     table = _means(study, [("SinMo", other) for other in others])
     behind = table["effect"] < 0
     clearly = (behind & table["clear"]).sum() >= 3
-    return from_row(verdict(behind.all() and clearly, behind.sum() >= 3), table.iloc[0])
+    return decided(behind.all() and clearly, behind.sum() >= 3, table.iloc[0])
 
 
 @claim("C07")
 def stl_beats_finesmax(study: Study) -> Finding:
     """Compare STL with FineSmax (Table 2)."""
     row = _means(study, [("STL", "FineSmax")]).iloc[0]
-    return from_row(verdict(row["clear"] and row["effect"] >= MARGIN, row["effect"] > 0), row)
+    return decided(row["clear"] and row["effect"] >= MARGIN, row["effect"] > 0, row)
 
 
 @claim("C08")
@@ -45,7 +37,7 @@ def as_good_as_stl(study: Study) -> Finding:
     """Compare Conure and PeterRec with STL (Table 2)."""
     table = _means(study, [("Conure", "STL"), ("PeterRec", "STL")])
     within = ((table[column] > -MARGIN).all() for column in ("low", "effect"))
-    return from_row(verdict(*within), table.iloc[0])
+    return decided(*within, table.iloc[0])
 
 
 @claim("C09")
@@ -56,8 +48,8 @@ def conure_wins_on_t3(study: Study) -> Finding:
     pairs = [(study.runs(["Conure-"]), study.runs([name])) for name in ("STL", "PeterRec")]
     table = tables.compare(study, pairs, ["T3"])
     ahead = table["effect"] > 0
-    decision = verdict((ahead & table["clear"]).all(), ahead.all())
-    return from_row(decision, table.loc[table["effect"].idxmin()])
+    clear = (ahead & table["clear"]).all()
+    return decided(clear, ahead.all(), table.loc[table["effect"].idxmin()])
 
 
 @claim("C10")
@@ -67,7 +59,7 @@ def profiles_do_not_suffer(study: Study) -> Finding:
     if not tasks:
         return Finding(NOT_TESTED)
     row = _means(study, [("Conure", "PeterRec")], tasks).iloc[0]
-    return from_row(verdict(row["low"] > -MARGIN, row["effect"] > -MARGIN), row)
+    return decided(row["low"] > -MARGIN, row["effect"] > -MARGIN, row)
 
 
 @claim("C12")
@@ -76,7 +68,7 @@ def mtl_stands_between(study: Study) -> Finding:
     better = [(name, "MTL") for name in ("STL", "PeterRec", "Conure")]
     table = _means(study, [("MTL", "SinMo"), *better])
     ahead = table["effect"] > 0
-    return from_row(verdict((ahead & table["clear"]).all(), ahead.all()), table.iloc[0])
+    return decided((ahead & table["clear"]).all(), ahead.all(), table.iloc[0])
 
 
 @claim("C21")
@@ -89,8 +81,8 @@ def transfer_is_faster(study: Study) -> Finding:
         )
         for runs in (conure, peterrec)
     ]
-    decision = verdict(all(e.high < 0 for e in effects), all(e.mean < 0 for e in effects))
-    return from_estimate(decision, effects[0], [*sinmo, *conure, *peterrec])
+    faster = (all(e.high < 0 for e in effects), all(e.mean < 0 for e in effects))
+    return decided(*faster, effects[0], [*sinmo, *conure, *peterrec])
 
 
 def _epochs_later(ours: Run, theirs: Run, tasks: tuple[str, ...]) -> float:

@@ -3,14 +3,7 @@
 from dataclasses import replace
 
 from conure_lib.analysis import tables
-from conure_lib.analysis.claims.registry import (
-    MARGIN,
-    NOT_TESTED,
-    Finding,
-    claim,
-    from_row,
-    verdict,
-)
+from conure_lib.analysis.claims.registry import MARGIN, NOT_TESTED, Finding, claim, decided
 from conure_lib.study.experiments import ORDERS, task_orders, transfer
 from conure_lib.study.study import Run, Study
 
@@ -30,7 +23,7 @@ def t2_helps_t3(study: Study) -> Finding:
     table = tables.compare(study, pairs, ["T3"])
     ahead = table["effect"] > 0
     clear = ahead & table["clear"]
-    return from_row(verdict(clear.all(), clear.any() or ahead.all()), table.iloc[0])
+    return decided(clear.all(), clear.any() or ahead.all(), table.iloc[0])
 
 
 @claim("C15")
@@ -45,7 +38,7 @@ def the_order_hardly_matters(study: Study) -> Finding:
     single = tables.compare(study, pairs, ORDERED)
     within = (table["low"] > -MARGIN).all() and (table["high"] < MARGIN).all()
     means = (table["effect"].abs() < MARGIN).all() and not single["clear"].any()
-    return from_row(verdict(within, means), table.loc[table["effect"].abs().idxmax()])
+    return decided(within, means, table.loc[table["effect"].abs().idxmax()])
 
 
 @claim("C16")
@@ -59,8 +52,8 @@ def last_is_best(study: Study) -> Finding:
     pairs = [(life[0], life[1]), (life[0], life[2]), (likes[1], likes[0]), (likes[2], likes[0])]
     table = tables.compare(study, pairs)
     ahead = (table["effect"] > 0).all()
-    decision = verdict(ahead and table["clear"].iloc[:2].all(), ahead)
-    return from_row(decision, table.loc[table["effect"].iloc[:2].idxmin()])
+    clear = ahead and table["clear"].iloc[:2].all()
+    return decided(clear, ahead, table.loc[table["effect"].iloc[:2].idxmin()])
 
 
 def _only(runs: list[Run], task: str) -> list[Run]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pandas as pd
 
 from conure_lib.analysis import tables
-from conure_lib.analysis.claims.registry import MARGIN, Finding, claim, from_row, verdict
+from conure_lib.analysis.claims.registry import MARGIN, Finding, claim, decided
 from conure_lib.study.experiments import (
     SHOWN_RATIOS,
     embedding_pruning,
@@ -35,7 +35,7 @@ def pruning_hurts(study: Study) -> Finding:
     steps, most = [0.0, *table["effect"].iloc[:-1]], table.iloc[-2]
     falls = all(later < earlier for earlier, later in pairwise(steps))
     worse = most["clear"] and most["effect"] < 0
-    return from_row(verdict(worse and falls, worse), most)
+    return decided(worse and falls, worse, most)
 
 
 def _regains(study: Study, network: str) -> Finding:
@@ -45,7 +45,7 @@ def _regains(study: Study, network: str) -> Finding:
     trained = tables.pick(overparameterization(study), "Conure-", most)
     reference = float(tables.scores(study, trained, ALL_POSITIONS).mean())
     half = retrained["effect"] >= pruned["effect"] / 2
-    return from_row(verdict(retrained["low"] > -MARGIN * reference, half), retrained)
+    return decided(retrained["low"] > -MARGIN * reference, half, retrained)
 
 
 @claim("C04")
@@ -68,8 +68,8 @@ def retraining_improves(study: Study) -> Finding:
     ahead = table["effect"] > 0
     better = (table["clear"] & ahead).any()
     kept = not (table["clear"] & (table["effect"] < 0)).any()
-    decision = verdict(kept and better, kept and ahead.sum() > len(table) / 2)
-    return from_row(decision, tables.compare_means(study, pair, study.order).iloc[0])
+    mean = tables.compare_means(study, pair, study.order).iloc[0]
+    return decided(kept and better, kept and ahead.sum() > len(table) / 2, mean)
 
 
 @claim("C17")
@@ -83,7 +83,7 @@ def half_is_enough(study: Study) -> Finding:
     margin = MARGIN * float(tables.scores(study, trained, "T2").mean())
     mean = (a["effect"] > -margin, b["effect"] > 0, c["effect"] < 0)
     clear = (a["low"] > -margin, b["clear"] and mean[1], c["clear"] and mean[2])
-    return from_row(verdict(all(clear), sum(map(bool, mean)) >= 2), b)
+    return decided(all(clear), sum(map(bool, mean)) >= 2, b)
 
 
 @claim("C18")
@@ -94,4 +94,4 @@ def the_embedding_can_be_pruned(study: Study) -> Finding:
     pair = tuple(tables.pick(runs, "Conure", variant) for variant in variants)
     row = tables.compare_means(study, [pair], ["T1", "T2", "T3"]).iloc[0]
     within = row["low"] > -MARGIN and row["high"] < MARGIN
-    return from_row(verdict(within, abs(row["effect"]) < MARGIN), row)
+    return decided(within, abs(row["effect"]) < MARGIN, row)

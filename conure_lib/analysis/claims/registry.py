@@ -20,19 +20,11 @@ Rule = Callable[[Study], "Finding"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What the rule of a claim found.
+    """What the rule of a claim found: the columns of the ledger that follow from results.
 
-    Parameters
-    ----------
-    verdict : str
-        One of ``VERDICTS``.
-    effect, ci_low, ci_high, p, p_corrected : float
-        What the rule calls the effect, its 95% interval, p of a test against 0, and p after Holm's
-        correction over the tests of the rule.
-    n : int
-        Test instances, or what the rule counts.
-    run_ids : str
-        The runs that the verdict rests on, separated by spaces.
+    ``effect`` is what the rule calls so, ``ci_low`` to ``ci_high`` its 95% interval, ``p`` of its
+    test against 0, ``p_corrected`` after Holm's correction over the rule's tests; ``n`` counts
+    test instances, or what the rule counts; ``run_ids`` are separated by spaces.
     """
 
     verdict: str
@@ -49,18 +41,9 @@ class Finding:
 class Claim:
     """One claim of the paper: its entry in ``claims.yaml``, and the function that decides it.
 
-    Parameters
-    ----------
-    id, notebook : str
-        "C01" and so on, and the notebook that argues it.
-    title, statement : str
-        The claim in a few words, and in a sentence.
-    rule : str
-        When it counts as reproduced; fixed before any result of it was seen.
-    unit : str
-        Of the effect; "relative" is a share of the reference, shown in per cent.
-    decide : callable
-        From a ``Study`` to a ``Finding``.
+    ``title`` and ``statement`` are the claim in a few words and in a sentence, ``notebook`` argues
+    it, ``rule`` says when it counts as reproduced and was fixed before any result of it was seen.
+    ``unit`` is that of the effect; "relative" is a share of the reference, shown in per cent.
     """
 
     id: str
@@ -81,13 +64,7 @@ CLAIMS: dict[str, Claim] = {}
 
 
 def claim(name: str) -> Callable[[Rule], Rule]:
-    """Register a function from a study to a ``Finding`` as the rule of a claim.
-
-    Parameters
-    ----------
-    name : str
-        The claim's id, which has an entry in ``claims.yaml``.
-    """
+    """Register a function as the rule of a claim, whose text is in ``claims.yaml``."""
 
     def register(decide: Rule) -> Rule:
         CLAIMS[name] = Claim(name, **TEXTS[name], decide=decide)
@@ -142,21 +119,25 @@ def markdown(table: pd.DataFrame) -> str:
     return wide[table["dataset"].unique()].fillna("").to_markdown()
 
 
-def verdict(reproduced: object, partly: object) -> str:
-    """Return the verdict of a rule with two conditions; the first one that holds counts."""
+def decided(
+    reproduced: object, partly: object, effect: pd.Series | Estimate, runs: Iterable[Run] = ()
+) -> Finding:
+    """Return the finding of a rule with two conditions, of which the first that holds counts.
+
+    ``effect`` is a row of ``tables.compare`` or ``compare_means``, or the estimate of ``runs`` that
+    is tested once, so that there is nothing to correct.
+    """
+    verdict = verdict_of(reproduced, partly)
+    if isinstance(effect, Estimate):
+        numbers = (effect.mean, effect.low, effect.high, effect.p, effect.p, effect.n)
+        return Finding(verdict, *numbers, ids_of(runs))
+    numbers = effect[["effect", "low", "high", "p", "p_holm", "n"]]
+    return Finding(verdict, *numbers, " ".join(dict.fromkeys(effect["run_ids"].split())))
+
+
+def verdict_of(reproduced: object, partly: object = False) -> str:
+    """Return the verdict of a rule with two conditions."""
     return REPRODUCED if reproduced else PARTLY if partly else NOT_REPRODUCED
-
-
-def from_row(verdict: str, row: pd.Series) -> Finding:
-    """Return a finding whose effect is a row of ``tables.compare`` or ``tables.compare_means``."""
-    numbers = row[["effect", "low", "high", "p", "p_holm", "n"]]
-    return Finding(verdict, *numbers, " ".join(dict.fromkeys(row["run_ids"].split())))
-
-
-def from_estimate(verdict: str, effect: Estimate, runs: Iterable[Run]) -> Finding:
-    """Return a finding whose effect is tested once, so that there is nothing to correct."""
-    numbers = (effect.mean, effect.low, effect.high, effect.p, effect.p, effect.n)
-    return Finding(verdict, *numbers, ids_of(runs))
 
 
 def ids_of(runs: Iterable[Run]) -> str:
