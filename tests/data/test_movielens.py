@@ -236,44 +236,41 @@ def replaced(line, new):
     )
 
 
-CSV_CASES = [
-    (lambda _: "", "line 1, header", "found ''", "'userId,movieId"),
-    (lambda _: HEADER, "line 2, number of fields", "found 1", "4 separated by ','"),
-    (lambda c: c[:-7], "line 63, number of fields", "found 2", "4 separated by"),
-    (replaced(1, "user,movie,rating,time"), "line 1, header", "'user,movie", "userId,movieId"),
-    (replaced(3, "1,2,3.0"), "line 3, number of fields", "found 3", "4 separated by ','"),
-    (replaced(3, ""), "line 3, number of fields", "found 1", "separated by ','"),
-    (replaced(3, "1.5,2,3.0,7"), "line 3, user", "'1.5'", "a whole number"),
-    (replaced(3, "1,-2,3.0,7"), "line 3, item", "'-2'", "a whole number"),
-    (replaced(3, "1,99999999999,3.0,7"), "line 3, item", "'99999999999'", "a whole number"),
-    (replaced(3, "1000000000,2,3.0,7"), "line 3, user", "'1000000000'", "a whole number"),
-    (replaced(3, "1,2,3.0,100000000000"), "line 3, time", "'100000000000'", "whole seconds"),
-    (replaced(3, "1,2,5.5,7"), "line 3, rating", "'5.5'", "0.5, 1.0, 1.5, ... 5.0"),
-    (replaced(3, "1,2,0.0,7"), "line 3, rating", "'0.0'", "0.5, 1.0"),
-    (replaced(3, "1,2,nan,7"), "line 3, rating", "'nan'", "0.5, 1.0"),
-    (replaced(3, "1,2,,7"), "line 3, rating", "''", "0.5, 1.0"),
-    (replaced(5, "1,101,3.0,7"), "line 5, user and item", "user 1, item 101", "it once"),
-    (replaced(3, "1,2,3.0,7é"), "line 3, time", "'7Ã©'", "whole seconds"),
+CSV_FIELDS = "valid values of 'user,item,rating,time'"
+CSV_LINES = (
+    "1,2,3.0",
+    "",
+    "1.5,2,3.0,7",
+    "1,-2,3.0,7",
+    "1,99999999999,3.0,7",
+    "1,2,,7",
+    "1,2,nan,7",
+)
+CSV_LINES += ("1000000000,2,3.0,7", "1,2,3.0,100000000000", "1,2,5.5,7", "1,2,0.0,7", "1,2,3.0,7 ")
+CSV_CASES = [(replaced(3, line), "line 3", repr(line), CSV_FIELDS) for line in CSV_LINES]
+CSV_CASES += [
+    (lambda _: "", "line 1", "found ''", "'userId,movieId"),
+    (lambda _: HEADER, "line 2", "found ''", CSV_FIELDS),
+    (lambda c: c[:-7], "line 63", "found '10,210'", CSV_FIELDS),
+    (replaced(1, "user,movie,rating,time"), "line 1", "'user,movie", "userId,movieId"),
+    (replaced(5, "1,101,3.0,7"), "line 5", "user 1, item 101", "it once"),
+    (replaced(3, "1,2,3.0,7é"), "line 3", "7Ã©'", CSV_FIELDS),
 ]
-
-
-SIX_CASES = [
-    (ml_100k, "u.data", replaced(3, "1\t101\t0\t20"), "line 3, rating", "'0'", "1, 2, 3, 4 or 5"),
-    (ml_100k, "u.data", replaced(3, "1\t101\t2.5\t20"), "line 3, rating", "'2.5'", "1, 2, 3, 4"),
-    (ml_100k, "u.user", replaced(2, "2|17|X|none|0"), "line 2, gender", "'X'", "F or M"),
-    (ml_100k, "u.user", replaced(2, "2|0|M|none|0"), "line 2, age", "'0'", "from 1 to 119"),
-    (ml_100k, "u.user", replaced(2, "2|17|M|7|0"), "line 2, job", "'7'", "an occupation"),
-    (ml_100k, "u.user", replaced(2, "1|17|M|none|0"), "line 2, user", "'user 1'", "it once"),
-    (ml_100k, "u.user", replaced(2, "2|17|M|none"), "number of fields", "found 4", "by '|'"),
-    (ml_1m, "ratings.dat", replaced(3, "1::101::6::20"), "line 3, rating", "'6'", "1, 2, 3, 4"),
-    (ml_1m, "ratings.dat", replaced(3, "1,101,2,20"), "number of fields", "found 1", "by '::'"),
-    (ml_1m, "ratings.dat", replaced(4, "1::101::2::20"), "line 4", "item 101", "it once"),
-    (ml_1m, "users.dat", replaced(2, "2::M::17::3::0"), "line 2, age", "'17'", "18, 25, 35"),
-    (ml_1m, "users.dat", replaced(2, "2::M::1::21::0"), "line 2, job", "'21'", "from 0 to 20"),
-    (ml_1m, "users.dat", lambda c: c[:-8], "line 11, number of", "found 4", "5 separated by '::'"),
+CASES = [
+    (ml_100k, "u.data", 3, "1\t101\t0\t20", r"'1\t101\t0\t20'", "user\\titem"),
+    (ml_100k, "u.data", 3, "1\t101\t2.5\t20", "2.5", "user\\titem\\trating"),
+    (ml_100k, "u.user", 2, "2|17|X|none|0", "'2|17|X|none|0'", "'user|age|gender|job|zip code'"),
+    (ml_100k, "u.user", 2, "2|0|M|none|0", "'2|0|M", "user|age"),
+    (ml_100k, "u.user", 2, "2|17|M|7|0", "M|7|0", "user|age"),
+    (ml_100k, "u.user", 2, "1|17|M|none|0", "'user 1'", "it once"),
+    (ml_100k, "u.user", 2, "2|17|M|none", "'2|17|M|none'", "user|age"),
+    (ml_1m, "ratings.dat", 3, "1::101::6::20", "'1::101::6::20'", "'user::item::rating::time'"),
+    (ml_1m, "ratings.dat", 3, "1,101,2,20", "'1,101,2,20'", "'user::item::rating::time'"),
+    (ml_1m, "ratings.dat", 4, "1::101::2::20", "item 101", "it once"),
+    (ml_1m, "users.dat", 2, "2::M::17::3::0", "17", "'user::gender::age::job::zip code'"),
+    (ml_1m, "users.dat", 2, "2::M::1::21::0", "21", "'user::gender::age::job::zip code'"),
 ]
-
-
+SIX_CASES = [(w, file, replaced(n, new), f"line {n}", *rest) for w, file, n, new, *rest in CASES]
 ALL_CASES = SIX_CASES + [(ml_csv, "ratings.csv", *case) for case in CSV_CASES]
 BUILD = {ml_100k: movielens.build_ml_100k, ml_1m: movielens.build_ml_1m, ml_csv: LATEST}
 

@@ -33,6 +33,10 @@ def build(table=None, columns=None, **labels):
     return from_tables(table, labels, columns=columns, **OPTIONS)
 
 
+def read(table, roles=EVENTS):
+    return pd.concat(read_table(table, roles, {}, "table", []))
+
+
 def write(file, table):
     (table.to_parquet if file.suffix == ".parquet" else table.to_csv)(file, index=False)
     return file
@@ -102,7 +106,7 @@ def test_ids_of_any_type_are_their_text_in_csv_and_parquet(tmp_path, of):
     table = events()
     table["item"] = [of(n) for n in range(30)]
     from_csv, from_parquet = (
-        read_table(write(tmp_path / name, table), EVENTS) for name in ("e.csv", "e.parquet")
+        read(write(tmp_path / name, table)) for name in ("e.csv", "e.parquet")
     )
     assert from_csv["time"].tolist() == from_parquet["time"].tolist() == events()["time"].tolist()
     if of(0) != pd.Timestamp(2020, 1, 1):  # CSV may leave out a time of midnight
@@ -190,7 +194,7 @@ def test_wrong_files(tmp_path, name):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(DataError) as caught:
-        read_table(tmp_path / name, LABELS)
+        read(tmp_path / name, LABELS)
     assert str(tmp_path / name) in str(caught.value)
     assert said in str(caught.value)
 
@@ -200,8 +204,8 @@ def test_a_large_csv_is_read_in_blocks_whatever_its_other_columns_hold(tmp_path,
     table = pd.concat([events()] * 20, ignore_index=True)
     table["other"] = [*range(500), *["text"] * 100]  # text beyond the first block only
     write(tmp_path / "events.csv", table)
-    read = read_table(tmp_path / "events.csv", EVENTS)
-    assert read.to_dict("list") == table[["user", "item", "time"]].to_dict("list")
+    found = read(tmp_path / "events.csv")
+    assert found.to_dict("list") == table[["user", "item", "time"]].to_dict("list")
     assert latest_windows(tmp_path / "events.csv", ["a", "b", "c"], 3, 2).users.tolist() == USERS
 
 

@@ -51,39 +51,22 @@ JOBS_1M = (
     "|unemployed|writer"
 )  # in the order of their codes 0..20
 TYPES = {"user": pa.int32(), "item": pa.int32(), "rating": pa.float32(), "time": pa.int64()}
-TYPES["age"] = pa.int64()
-FIELDS = {
-    "user": (r"[1-9]\d{0,8}", "a whole number from 1 to 999999999"),
-    "item": (r"[1-9]\d{0,8}", "a whole number from 1 to 999999999"),
-    "rating": (r"[1-5]", "1, 2, 3, 4 or 5"),
-    "halves": (r"0\.5|[1-4](\.[05])?|5(\.0)?", "0.5, 1.0, 1.5, ... 5.0"),
-    "time": (r"\d{1,11}", "whole seconds since 1970"),
-    "age": (r"[1-9]\d?|1[01]\d", "an age from 1 to 119 years"),
-    "age code": ("1|18|25|35|45|50|56", "one of the age codes 1, 18, 25, 35, 45, 50, 56"),
-    "gender": ("[FM]", "F or M"),
-    "job": ("[a-z]+", "an occupation"),
-    "job code": (r"1?\d|20", "a code from 0 to 20"),
-    "zip code": ("[^\r]*", "text"),
-}
-CSV = "userId,movieId,rating,timestamp"
-CODES = {"age": "age code", "job": "job code"}
-INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
-USER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
-
-
-def _layout(separator: str, fields: str, header: str = "", **kinds: str) -> Layout:
-    fields = {name: FIELDS[kinds.get(name, name)] for name in fields.split(", ")}
-    return Layout(separator, fields, header)
-
-
+TYPES |= {"age": pa.int64()}
+STARS, HALVES = r"[1-5]", r"0\.5|[1-4](\.[05])?|5(\.0)?"
+RATING = {"user": r"[1-9]\d{0,8}", "item": r"[1-9]\d{0,8}", "rating": STARS, "time": r"\d{1,11}"}
+USER, ANY = {"user": RATING["user"]}, r"[^\r]*"
+PERSON = USER | {"age": r"[1-9]\d?|1[01]\d", "gender": "[FM]", "job": "[a-z]+", "zip code": ANY}
+CODED = USER | {"gender": "[FM]", "age": "1|18|25|35|45|50|56", "job": r"1?\d|20", "zip code": ANY}
+INTER_100K = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
+USER_100K = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
 LAYOUTS = {
-    "u.data": _layout("\t", "user, item, rating, time"),
-    "u.user": _layout("|", "user, age, gender, job, zip code"),
-    "ml-100k.inter": _layout("\t", "user, item, rating, time", INTER),
-    "ml-100k.user": _layout("\t", "user, age, gender, job, zip code", USER),
-    "ratings.dat": _layout("::", "user, item, rating, time"),
-    "users.dat": _layout("::", "user, gender, age, job, zip code", **CODES),
-    "ratings.csv": _layout(",", "user, item, rating, time", CSV, rating="halves"),
+    "u.data": Layout("\t", RATING),
+    "u.user": Layout("|", PERSON),
+    "ml-100k.inter": Layout("\t", RATING, INTER_100K),
+    "ml-100k.user": Layout("\t", PERSON, USER_100K),
+    "ratings.dat": Layout("::", RATING),
+    "users.dat": Layout("::", CODED),
+    "ratings.csv": Layout(",", RATING | {"rating": HALVES}, "userId,movieId,rating,timestamp"),
 }
 
 
@@ -102,11 +85,6 @@ def build_ml_100k(
         recbole==1.2.1 if that site cannot be reached; both ways give the identical stream.
     **options
         See ``assemble``; labels of users without T1 are dropped unless told otherwise.
-
-    Raises
-    ------
-    DataError
-        Names file, line, field, what was found and what is expected.
     """
     where = path or _fetch_100k(allow_wheel or os.environ.get("CONURE_ALLOW_WHEEL") == "1")
     copied = (where / "ml-100k.inter").is_file() and not (where / "u.data").is_file()
@@ -213,5 +191,5 @@ def _read(where: Path, member: str, key: list[str]) -> tuple[pd.DataFrame, str]:
     if (repeated := table.duplicated(key)).any():
         row = int(repeated.to_numpy().argmax())
         found = ", ".join(f"{name} {table[name][row]}" for name in key)
-        raise bad_line(file, row + 1 + bool(layout.header), " and ".join(key), found, "it once")
+        raise bad_line(file, row + 1 + bool(layout.header), found, "it once")
     return table, digest

@@ -68,11 +68,6 @@ def build(
         Share of users with a shorter history (left padding).
     seed, split, split_seed
         Of the generator, and as in ``assemble``.
-
-    Raises
-    ------
-    DataError
-        For a dial outside its range.
     """
     dials = dict(locals())
     rng = np.random.default_rng(seed)
@@ -129,7 +124,7 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
     Returns
     -------
     dict
-        Task -> MRR@5 (T1 and ranking) or accuracy (classification).
+        Task -> MRR@5 or, of classification, accuracy.
     """
     dial, found = stream.info, {}
     for task in stream.tasks:
@@ -163,16 +158,7 @@ def _popularity(n: int) -> np.ndarray:
     return np.diff(np.sqrt(np.linspace(0, 1, n + 1)))
 
 
-def _histories(
-    rng: np.random.Generator,
-    community: np.ndarray,
-    flavour: np.ndarray,
-    n_items: int,
-    length: int,
-    structure: float,
-    taste: float,
-    half_full: float,
-) -> np.ndarray:
+def _histories(rng, community, flavour, n_items, length, structure, taste, half_full) -> np.ndarray:
     """Draw int32 [U, length]; item ids are 1 + topic * block + flavour * cell + number in it."""
     n, block = len(community), n_items // COMMUNITIES
     cell = block // FLAVOURS

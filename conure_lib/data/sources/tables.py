@@ -77,13 +77,14 @@ def from_tables(
     if isinstance(labels, Mapping):
         labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
     columns, notes, tables = columns or {}, [], []
-    history = read_table(events, EVENTS, columns, f"{name}: events", notes)
+    history = pd.concat(read_table(events, EVENTS, columns, f"{name}: events", notes))
     history = in_time_order(history) if "time" in history else history
     for task in labels:
         where = f"{name}: task {task.name}"
         if task.kind not in KINDS:
             raise DataError(f"{where}, kind: found {task.kind!r}, expected {' or '.join(KINDS)}")
-        rows = read_table(task.rows, LABELS, {**columns, **task.columns}, where)
+        named = {**columns, **task.columns}
+        rows = pd.concat(read_table(task.rows, LABELS, named, where, []))
         if task.kind == "classification" and (repeated := rows["user"].duplicated()).any():
             found = f"found user {rows['user'][repeated].iloc[0]!r} in several rows"
             raise DataError(f"{where}: {found}, expected one label per user; keep one row")
@@ -97,18 +98,13 @@ def from_tables(
 
 @dataclass(frozen=True)
 class Latest:
-    """Each user's latest events: what a user vector is made of.
+    """Each user's latest events: what a user vector is made of."""
 
-    users: ids, ascending [U]; sequences: int32 [U, length]. unknown_events: how many had an item
-    that the model does not know. few: users left out, with too few known events. notes: in a line
-    each, what is doubtful about the table.
-    """
-
-    users: np.ndarray
-    sequences: np.ndarray
-    unknown_events: int
-    few: int
-    notes: list[str]
+    users: np.ndarray  # ids, ascending [U]
+    sequences: np.ndarray  # int32 [U, length]
+    unknown_events: int  # of items that the model does not know
+    few: int  # users left out, with too few known events
+    notes: list[str]  # what is doubtful about the table, in a line each
 
 
 def latest_windows(
@@ -125,7 +121,7 @@ def latest_windows(
     """
     known, notes, unknown = pd.Index(items), [], 0
     kept, counts = pd.DataFrame({"user": []}), pd.Series(dtype="int64")
-    for block in _blocks(events, EVENTS, columns or {}, "events", notes):
+    for block in read_table(events, EVENTS, columns or {}, "events", notes):
         rows = block.assign(item=known.get_indexer(block["item"]) + 1)
         unknown += int((rows["item"] == 0).sum())
         rows = rows[rows["item"] > 0]
@@ -145,26 +141,8 @@ def latest_windows(
     return Latest(users.to_numpy(), sequences, unknown, len(few), notes)
 
 
-def read_table(
-    table: Table,
-    roles: Sequence[str],
-    columns: Mapping[str, str] | None = None,
-    where: str = "table",
-    notes: list[str] | None = None,
-) -> pd.DataFrame:
-    """Read one column per role: times as numbers or dates, ids and labels as text.
-
-    roles: ``EVENTS`` or ``LABELS``. columns: role -> the column's name where it differs; time may
-    be missing unless named here. where: the table in messages (else the file's name). notes: takes
-    a line about a missing or unused time. Raises DataError for a missing or repeated column, a
-    missing value, ids of several types, an unreadable file.
-    """
-    blocks = _blocks(table, roles, columns or {}, where, [] if notes is None else notes)
-    return pd.concat(blocks, ignore_index=True)
-
-
 @contextmanager
-def readable(file: Path) -> Iterator[None]:
+def _readable(file: Path) -> Iterator[None]:
     """Raise DataError that names the file for what pyarrow raises in this block."""
     try:
         yield
@@ -175,10 +153,15 @@ def readable(file: Path) -> Iterator[None]:
         raise DataError(f"{file}: found {found}, expected a readable table") from error
 
 
-def _blocks(
+def read_table(
     table: Table, roles: Sequence[str], columns: Mapping[str, str], where: str, notes: list[str]
 ) -> Iterator[pd.DataFrame]:
-    """Give the rows block by block, checked and converted."""
+    """Give the rows block by block, a column per role, ids and labels as text.
+
+    roles: ``EVENTS`` or ``LABELS``. columns: role -> the column's name where it differs; time may
+    be missing unless named here. where: a DataFrame in messages. notes: takes a line about a time
+    that is missing or not used.
+    """
     if not isinstance(table, pd.DataFrame):
         table, where = Path(table), str(table)
     names = _column_names(table)
@@ -214,7 +197,7 @@ def _column_names(table: pd.DataFrame | Path) -> list[str]:
         raise DataError(f"{table}: found suffix {table.suffix!r}, expected .parquet or .csv")
     if not table.is_file():
         raise DataError(f"{table}: found no such file, expected a table; correct the name")
-    with readable(table):
+    with _readable(table):
         is_csv = table.suffix == ".csv"
         return (csv.open_csv(table).schema if is_csv else pq.read_schema(table)).names
 
@@ -224,7 +207,7 @@ def _raw_blocks(table: pd.DataFrame | Path, used: list[str]) -> Iterator[pd.Data
     if isinstance(table, pd.DataFrame):
         yield table[used]
         return
-    with readable(table):
+    with _readable(table):
         if table.suffix == ".csv":
             convert = csv.ConvertOptions(
                 include_columns=used,

@@ -15,7 +15,7 @@ from conure_lib.config import Count, Seed
 from conure_lib.data.assemble import LabelTable, add_tasks
 from conure_lib.data.options import Length, OnProblem, SourcePath, Split, checked_options
 from conure_lib.data.stream import PAD, Kind, TaskStream
-from conure_lib.data.text_tables import bad_line, lines_of, read_source
+from conure_lib.data.text_tables import bad_line, demand_pattern, lines_of, read_source
 from conure_lib.errors import DataError
 
 TASKS: dict[str, tuple[str, Kind, str]] = {
@@ -55,16 +55,9 @@ def build(
     length : int, default 100
         Items per line.
     duplicates : {"error", "drop"}
-        What to do about equal T1 sequences, whose users cannot be told apart: drop all of them?
-    unknown_users : {"error", "drop"}
-        What to do about label lines whose sequence is not in T1.
-    min_label_count, split, split_seed
+        What to do about equal T1 sequences, whose users cannot be told apart.
+    unknown_users, min_label_count, split, split_seed
         See ``assemble``.
-
-    Raises
-    ------
-    DataError
-        Names file, line, field, what was found and what is expected.
     """
     names = files or {task: name for task, (name, _, _) in TASKS.items()}
     if not names.keys() <= TASKS.keys() or "T1" not in names or len(names) < 2:
@@ -80,7 +73,7 @@ def build(
         row = int(np.argmax(first != np.arange(len(first))))
         found = f"the same sequence as in line {first[row] + 1}"
         fix = "their users cannot be told apart: drop them, or pass duplicates='drop'"
-        raise bad_line(file, row + 1, "sequence", found, "each sequence once", fix)
+        raise bad_line(file, row + 1, found, "each sequence once", fix)
     for name in sorted(names.keys() - {"T1"}):
         _, kind, title = TASKS[name]
         text, file, digests[names[name]] = read_source(path, names[name])
@@ -101,20 +94,14 @@ def _numbers(texts: pa.Array) -> np.ndarray:
     return pc.split_pattern(texts, ",").values.cast(pa.large_string()).cast(pa.int64()).to_numpy()
 
 
-def _first_bad(good: pa.Array) -> int:
-    """Return the number of the first line that is not good, 0 if all are."""
-    return pc.index(good, False).as_py() + 1
-
-
 def _sequences(lines: pa.Array, file: str, length: int) -> np.ndarray:
     """Parse T1: int32 [lines, length]."""
-    if line := _first_bad(pc.match_substring_regex(lines, f"^{NUMBERS}$")):
-        found = lines[line - 1].as_py().decode("latin-1")
-        raise bad_line(file, line, "sequence", found, "whole numbers between commas")
-    if line := _first_bad(pc.equal(pc.count_substring(lines, ","), length - 1)):
-        found = f"{lines[line - 1].as_py().count(b',') + 1} items"
+    demand_pattern(lines, NUMBERS, file, "whole numbers between commas")
+    bad = pc.index(pc.equal(pc.count_substring(lines, ","), length - 1), False).as_py()
+    if bad >= 0:
+        found = f"{lines[bad].as_py().count(b',') + 1} items"
         fix = "pad or cut it, or pass its number of items as length if all lines are like that"
-        raise bad_line(file, line, "sequence", found, f"the window of {length}", fix)
+        raise bad_line(file, bad + 1, found, f"the window of {length}", fix)
     sequences = np.empty((len(lines), length), dtype=np.int32)
     for start in range(0, len(lines), BLOCK):
         block = lines[start : start + BLOCK]
@@ -122,7 +109,7 @@ def _sequences(lines: pa.Array, file: str, length: int) -> np.ndarray:
     gap = ((sequences[:, :-1] != PAD) & (sequences[:, 1:] == PAD)).any(axis=1)
     if (wrong := gap | (sequences[:, -2] == PAD)).any():
         row, expected = int(np.argmax(wrong)), "two items at the end, padding (0) on the left only"
-        raise bad_line(file, row + 1, "sequence", sequences[row].tolist(), expected)
+        raise bad_line(file, row + 1, sequences[row].tolist(), expected)
     return sequences
 
 
@@ -145,16 +132,13 @@ def _labels(
     unknown_users: str,
 ) -> pd.DataFrame:
     """Parse a label file: columns user (the row of T1's line, -1 without one) and label."""
-    if line := _first_bad(pc.match_substring_regex(lines, f"^{NUMBERS},,{NUMBERS}$")):
-        found, expected = lines[line - 1].as_py().decode("latin-1"), "'0,0,17,5,,label,label'"
-        raise bad_line(file, line, "sequence,,labels", found, expected)
+    demand_pattern(lines, f"{NUMBERS},,{NUMBERS}", file, "'0,0,17,5,,label,label'")
     halves = pc.split_pattern(lines, ",,").values
     keys, labels = halves[::2], halves[1::2]
     users = pc.fill_null(pc.index_in(keys, value_set=sequences), -1).to_numpy()
     if unknown_users == "error" and (users < 0).any():
         row, fix = int(np.argmax(users < 0)), "drop the line, or pass unknown_users='drop'"
-        found, expected = keys[row].as_py().decode(), "a sequence of the T1 file"
-        raise bad_line(file, row + 1, "sequence", found, expected, fix)
+        raise bad_line(file, row + 1, keys[row].as_py().decode(), "a sequence of T1", fix)
     users = np.where(kept[users], users, -1)
     counts = pc.add(pc.count_substring(labels, ","), 1).to_numpy()
     table = pd.DataFrame({"user": np.repeat(users, counts), "label": _numbers(labels)})
@@ -164,5 +148,5 @@ def _labels(
     if len(repeated):
         _, label, line = repeated.iloc[0].tolist()
         expected = "one label per user" if kind == "classification" else "each label once"
-        raise bad_line(file, line, "labels", f"label {label}, one too many", expected)
+        raise bad_line(file, line, f"label {label}, one too many", expected)
     return table
