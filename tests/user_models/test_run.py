@@ -228,7 +228,7 @@ def test_what_can_be_checked_is_checked_before_the_first_stage(service, tmp_path
     check(ConfigError, "--method: found 'Conjure', expected one of", method="Conjure")
     check(ConfigError, "seeds.*found -1", seed=-1)
     if not torch.cuda.is_available():
-        check(ConfigError, "--device: found no CUDA device", device="cuda")
+        check(ConfigError, "device: found 'cuda'", device="cuda")
     check(ConfigError, "expected a new name", folder=mine)
     check(ConfigError, "expected a new name", folder=mine / "plays.csv")
     with monkeypatch.context() as patch:
