@@ -135,7 +135,11 @@ def test_the_version_is_one():
 )
 def test_every_imported_package_is_declared(folder, extras):
     declared, provider = requirements(*extras), packages_distributions()
-    ours = OWN | {path.stem for path in (ROOT / "tests").rglob("*") if path.suffix in ("", ".py")}
+    ours = (
+        {"tests"}
+        | OWN
+        | {path.stem for path in (ROOT / "tests").rglob("*") if path.suffix in ("", ".py")}
+    )
     for path in sorted((ROOT / folder).rglob("*.py")):
         for name in (
             imported(path.read_text(encoding="utf-8")) - set(sys.stdlib_module_names) - ours
