@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import pandas as pd
 import torch
 
+from conure_lib.analysis.tables import lineage
 from conure_lib.methods import METHODS
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import EMBEDDING
@@ -28,7 +29,10 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
     """
     rows = []
     for run in {(run.method, run.variant): run for run in runs}.values():
-        method, size = METHODS[run.method], sizes(study, run)
+        method, size, trained = METHODS[run.method], sizes(study, run), {True: 0, False: 0}
+        for stage in lineage(run):
+            number = stage.record()["notes"].get("trained_parameters", 0)
+            trained[stage.step.task == study.order[0]] += number
         count = {"own": len(run.stages), "shared": 1, "none": 0}.get(method.backbone)
         stored = None if count is None else count * size["backbone"]
         if count:
@@ -38,17 +42,13 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
             stored += round(size["prunable"] * bits / 32)
         alone = sum(size["backbone"] + size[task] for task in study.order)
         row = {"method": run.method, "variant": run.variant, "backbones": count}
-        row |= _trained(run, study.order[0]) | {"stored": stored}
+        row |= {"trained_first": trained[True], "trained_later": trained[False], "stored": stored}
         rows.append(row | {"share": None if stored is None else stored / alone})
     return pd.DataFrame(rows).astype({"backbones": "Int64", "stored": "Int64", "share": float})
 
 
 def sizes(study: Study, run: Run) -> dict[str, int]:
-    """Return the number of parameters of each part of a run's network.
-
-    Parts are "backbone", "prunable", "patches" (of one task), and each task's output layer by its
-    name. They are counted on a new network; nothing that was trained is read.
-    """
+    """Return the parameters of each part of a network like the run's: parts, and tasks' outputs."""
     generator = torch.Generator().manual_seed(0)
     config = next(iter(run.stages.values())).config
     model = UserModel(config.model, study.stream.n_items, generator)
@@ -63,16 +63,6 @@ def sizes(study: Study, run: Run) -> dict[str, int]:
     for task in study.stream.tasks:
         model.add_output(task.name, task.n_labels, task.kind, generator)
         counts[task.name] = _number(model.outputs[task.name].parameters())
-    return counts
-
-
-def _trained(run: Run, first: str) -> dict[str, int]:
-    """Return how many parameters the stages trained that the run's results need, each once."""
-    stages = {one.id: one for stage in run.stages.values() for one in stage.lineage()}.values()
-    counts = {"trained_first": 0, "trained_later": 0}
-    for one in stages:
-        key = "trained_first" if one.step.task == first else "trained_later"
-        counts[key] += one.record()["notes"].get("trained_parameters", 0)
     return counts
 
 

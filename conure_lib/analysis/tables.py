@@ -34,6 +34,11 @@ def pick(runs: Iterable[Run], method: str, variant: str | None = None) -> list[R
     return found
 
 
+def lineage(run: Run) -> Iterable[Stage]:
+    """Return every stage that the run's results need, once, in the order of training."""
+    return {one.id: one for stage in run.stages.values() for one in stage.lineage()}.values()
+
+
 def seed_scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
     """Return the metric per seed and test instance: float64 of shape (seeds, n).
 
@@ -198,8 +203,8 @@ def no_forgetting(run: Run) -> pd.DataFrame:
         of weights and logits, ``changed``, ``stage_id``.
     """
     rows, finished = [], {}
-    one_kind = len({provenance.kind(stage.environment()) for stage in _lineage(run)}) == 1
-    for stage in _lineage(run):
+    one_kind = len({provenance.kind(stage.environment()) for stage in lineage(run)}) == 1
+    for stage in lineage(run):
         for task, memory in stage.record()["notes"].get("memory", {}).items():
             first, logits = finished.setdefault(task, memory), memory["logits_sha256"]
             if "weights_sha256" in memory:
@@ -317,11 +322,6 @@ def _name(method: str, variant: str) -> str:
 
 def _ids(runs: Iterable[Run]) -> str:
     return " ".join(run.id for run in runs)
-
-
-def _lineage(run: Run) -> Iterable[Stage]:
-    """Return every stage that the run's results need, once, in the order of training."""
-    return {one.id: one for stage in run.stages.values() for one in stage.lineage()}.values()
 
 
 def _measured(

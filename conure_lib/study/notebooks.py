@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 from conure_lib import paths
 from conure_lib.errors import ConfigError, NotebookError
 from conure_lib.files import atomic_file, read_text
-from conure_lib.study.parameters import demand_names, demand_values
+from conure_lib.study.parameters import demand_names
+from conure_lib.study.profiles import demand_results, study_config
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
@@ -33,9 +34,11 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:
         raise NotebookError(f"{notebook.name}: found no cell tagged 'parameters', expected one")
+    given = {"DATASET": "complete-journey", "PROFILE": "standard"} | parameters
     try:
         demand_names(parameters, declared)
-        demand_values(parameters)
+        demand_results(given.get("RESULTS", "local"))
+        study_config(given["DATASET"], given["PROFILE"], given.get("SEEDS"))
     except ConfigError as error:
         raise NotebookError(f"{notebook.name}: {error}") from error
 

@@ -67,6 +67,11 @@ def settings_file(dataset: str, profile: str) -> Path:
     return paths.settings("smoke" if profile == "smoke" else dataset)
 
 
+def demand_results(value: object) -> None:
+    """Raise ConfigError unless the value names the evidence of a profile, or one's own run."""
+    _demand_known("results", value, ("committed", "local"))
+
+
 def _demand_known(name: str, value: object, known: Iterable[str]) -> None:
     if not isinstance(value, str) or value not in known:
         raise ConfigError(f"{name}: found {shown(value)}, expected {' or '.join(known)}")

@@ -16,8 +16,8 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.pipeline.store import CommittedStore, LocalStore
-from conure_lib.study.parameters import demand_names, demand_results, injected
-from conure_lib.study.profiles import study_config
+from conure_lib.study.parameters import demand_names, injected
+from conure_lib.study.profiles import demand_results, study_config
 
 COMPUTED_ON_DEMAND = ("smoke", "quick")
 """Profiles small enough for a notebook to compute what is missing; others demand the results."""

@@ -10,7 +10,7 @@ import pytest
 from conure_lib import paths
 from conure_lib.errors import ConfigError, NotebookError
 from conure_lib.study import notebooks
-from conure_lib.study.parameters import PARAMETERS, demand_names, demand_values
+from conure_lib.study.parameters import PARAMETERS, demand_names
 
 SMOKE = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": None, "RESULTS": "local"}
 
@@ -52,8 +52,9 @@ def test_every_notebook_takes_the_four_parameters():
     ],
 )
 def test_a_value_that_cannot_be_meant_is_named(parameters, message):
-    with pytest.raises(ConfigError, match=message):
-        demand_values(parameters)
+    (notebook, *_) = notebooks.all_notebooks()
+    with pytest.raises(NotebookError, match=rf"00_data\.ipynb: {message}"):
+        notebooks.check_parameters(notebook, parameters)
 
 
 def test_an_unknown_parameter_is_named():
