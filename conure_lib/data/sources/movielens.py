@@ -145,17 +145,12 @@ def _fetch_100k(allow_wheel: bool) -> Path:
     return folder
 
 
-def _stream(
-    name: str,
-    where: Path,
-    files: tuple[str, ...],
-    options: AssemblyOptions,
-    liked: tuple[float, ...] = (4.0,),
-) -> TaskStream:
+def _stream(name: str, where: Path, files: tuple, options: dict, liked=(4.0,)) -> TaskStream:
     """Make tasks of the ratings' file and, if there is one, the users' file."""
     if where.is_file() and len(files) > 1 and where.suffix != ".zip":
         raise DataError(f"{where}: found a file, expected the official zip or a folder")
-    ratings, digest = _read(where, f"{name}/{files[0]}", ["user", "item"])
+    digests = {}
+    ratings, digests[files[0]] = _read(where, f"{name}/{files[0]}", ["user", "item"])
     ratings = in_time_order(ratings, "item")
     stars, words = ratings["rating"], f"{' or '.join(f'{value:g}' for value in liked)} stars"
     pairs = ratings[["user", "item"]].set_axis(["user", "label"], axis=1)
@@ -163,7 +158,6 @@ def _stream(
         LabelTable("T2", "ranking", f"movies rated {words}", pairs[stars.isin(liked)]),
         LabelTable("T3", "ranking", "movies rated 5 stars", pairs[stars == 5]),
     ]
-    digests = {files[0]: digest}
     if len(files) > 1:
         users, digests[files[1]] = _read(where, f"{name}/{files[1]}", ["user"])
         ages = AGE_GROUPS[np.searchsorted(AGE_FROM, users["age"], side="right") - 1]
@@ -176,10 +170,8 @@ def _stream(
             tables.append(LabelTable(f"T{number}", "classification", title, rows))
     info = {"source": SOURCE, "files": digests, "licence": PRIVATE if len(files) > 1 else SHARED}
     info["readings"] = {"T1": "ratings below 4 stars by time; ties by item id", "T2": words}
-    title, options = (
-        "movies rated below 4 stars, in time order",
-        {"unknown_users": "drop"} | options,
-    )
+    title = "movies rated below 4 stars, in time order"
+    options = {"unknown_users": "drop"} | options
     return assemble(name, ratings[stars < 4], tables, title=title, info=info, **options)
 
 
