@@ -58,12 +58,7 @@ def estimate(scores: np.ndarray, users: np.ndarray) -> Estimate:
     Parameters
     ----------
     scores, users : arrays of shape (n,)
-        Each score and its user.
-
-    Raises
-    ------
-    ValueError
-        For fewer than two users, or arrays of different lengths.
+        Each score and its user; ValueError for fewer than two users.
     """
     mean = float(np.mean(scores)) if len(scores) else NAN
     return _clustered(mean, (np.asarray(scores, float) - mean) / max(len(scores), 1), users)
@@ -76,11 +71,6 @@ def paired_effect(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> Es
     ----------
     ours, theirs, users : arrays of shape (n,)
         Scores of the same instances in the same order, and their users.
-
-    Raises
-    ------
-    ValueError
-        As ``estimate`` does.
     """
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} scores; expected the same instances")
@@ -99,12 +89,8 @@ def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarra
     Parameters
     ----------
     tasks : iterable of (ours, theirs, users)
-        Arrays of shape (n,) per task; a user has the same number in every task.
-
-    Raises
-    ------
-    ValueError
-        As ``estimate`` does, and if the mean of theirs is 0 in a task.
+        Arrays of shape (n,) per task; a user has the same number in every task. ValueError if
+        the mean of theirs is 0.
     """
     influence, users, means, tasks = [], [], [], list(tasks)
     for ours, theirs, users_of_task in tasks:

@@ -95,10 +95,10 @@ def overall(
     for (method, variant), group in groups.items():
         for measure in measures or group[0].stages:
             e = stats.estimate(scores(study, group, measure), test_users(study.stream, measure))
-            head = {"dataset": study.stream.name, "method": method, "variant": variant}
-            head |= {"task": measure, "metric": _unit(study, measure), "value": e.mean}
-            counts = {"n": e.n, "users": e.users, "seeds": len(group)}
-            rows.append(head | {"low": e.low, "high": e.high} | counts | {"run_ids": _ids(group)})
+            row = {"dataset": study.stream.name, "method": method, "variant": variant}
+            row |= {"task": measure, "metric": _unit(study, measure), "value": e.mean}
+            row |= {"low": e.low, "high": e.high, "n": e.n, "users": e.users}
+            rows.append(row | {"seeds": len(group), "run_ids": _ids(group)})
     return pd.DataFrame(rows)
 
 
@@ -107,7 +107,7 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     rows = list(table.fillna({"variant": ""}).itertuples())
     text = pd.DataFrame(
         {
-            "method": [_name(r.method, r.variant) for r in rows],
+            "method": [_name(r) for r in rows],
             "task": [f"{r.task} ({r.metric}, n = {r.n:,})" for r in rows],
             "cell": [with_interval(r.value, r.low, r.high) for r in rows],
         }
@@ -170,12 +170,12 @@ def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = No
     """Return the differences of single seeds, ``relative`` to the mean of theirs over all seeds."""
     rows = []
     for ours, theirs, measure in _measured(pairs, measures):
-        scale = np.mean([metric(run, measure) for run in theirs]) or np.nan
-        for mine, other in zip(ours, theirs, strict=True):
-            relative = (metric(mine, measure) - metric(other, measure)) / scale
-            names = {"ours": _name(mine.method, mine.variant), "task": measure, "seed": mine.seed}
-            names["theirs"] = _name(other.method, other.variant)
-            rows.append(names | {"relative": float(relative)})
+        mine, other = (np.array([metric(r, measure) for r in runs]) for runs in (ours, theirs))
+        names = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": measure}
+        relative = ((mine - other) / (other.mean() or np.nan)).tolist()
+        rows += [
+            names | {"seed": r.seed, "relative": x} for r, x in zip(ours, relative, strict=True)
+        ]
     return pd.DataFrame(rows)
 
 
@@ -316,8 +316,8 @@ def _unit(study: Study, measure: str) -> str:
     return metric_name(study.stream[measure.removesuffix("-all")].kind)
 
 
-def _name(method: str, variant: str) -> str:
-    return f"{method} ({variant})" if variant else method
+def _name(run: Run | tuple) -> str:
+    return f"{run.method} ({run.variant})" if run.variant else run.method
 
 
 def _ids(runs: Iterable[Run]) -> str:
@@ -337,11 +337,10 @@ def _comparison(
     ours: list[Run], theirs: list[Run], task: str, unit: str, effect: Estimate, p_seeds: float
 ) -> dict[str, object]:
     """Return one row of ``compare`` or ``compare_means``."""
-    names = [_name(runs[0].method, runs[0].variant) for runs in (ours, theirs)]
-    row = {"ours": names[0], "theirs": names[1], "task": task, "unit": unit}
-    row |= {"effect": effect.mean, "low": effect.low, "high": effect.high}
-    row |= {"p": effect.p, "p_plain": effect.p_plain, "p_seeds": p_seeds}
-    return row | {"n": effect.n, "seeds": len(ours), "run_ids": _ids([*ours, *theirs])}
+    names = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
+    found = {name: getattr(effect, name) for name in ("low", "high", "p", "p_plain", "n")}
+    found |= {"p_seeds": p_seeds, "seeds": len(ours), "run_ids": _ids([*ours, *theirs])}
+    return names | {"effect": effect.mean} | found
 
 
 def _corrected(rows: list[dict[str, object]]) -> pd.DataFrame:

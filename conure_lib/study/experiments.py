@@ -133,7 +133,6 @@ def dials(study: Study) -> dict[str, Study]:
     """Return synthetic studies whose truth is known: one per setting of the generator.
 
     How related clicks (T2) and likes (T3) are, likes that contradict clicks, and pure noise.
-    Raises DataError for another dataset.
     """
     points = {}
     for name, dial in _DIALS.items():

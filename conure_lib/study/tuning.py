@@ -97,13 +97,6 @@ class Search:
 def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = None) -> Search:
     """Run the whole search, from the settings before any search on.
 
-    Parameters
-    ----------
-    dataset, profile : str
-        From ``PROFILES``.
-    workers, cluster
-        See ``Study.compute``.
-
     Returns
     -------
     Search
