@@ -3,8 +3,8 @@
 import functools
 import hashlib
 import json
-import reprlib
 import os
+import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, replace
 from typing import Annotated, Any, Literal, dataclass_transform, get_args
