@@ -82,13 +82,7 @@ def settings(cls: type) -> type:
 
 @settings
 class DataConfig:
-    """Which task stream.
-
-    Parameters
-    ----------
-    dataset, options
-        A name in the registry (``conure data list``), and arguments of its builder.
-    """
+    """Which task stream: a name in the registry, and arguments of its builder."""
 
     dataset: str
     options: Mapping[str, Any] = field(default_factory=dict)

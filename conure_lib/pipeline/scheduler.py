@@ -13,7 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
@@ -44,24 +44,16 @@ def compute(
 
     What is damaged is named and computed again; so is what another kind of processor computed,
     except where the stream grows. A killed computation continues where it stopped. A stage that
-    fails does not stop those that do not need it.
+    fails does not stop those that do not need it; the first error is raised at the end.
 
     Parameters
     ----------
     stages, stream
         What is asked for, and the data of all of it.
-    workers
-        Processes of this machine; one computes in this process.
-    cluster
-        A running Dask cluster instead: address (tcp://host:8786) or scheduler file. Its workers
-        see the same CONURE_ROOT and have one thread each.
-
-    Raises
-    ------
-    ConfigError, ClusterError
-        If no scheduler answers there; if workers cannot be used or die too often.
-    Exception
-        The first error of a stage, with a note that names the stage.
+    workers, cluster
+        Processes of this machine (one computes in this process), or instead a running Dask
+        cluster: its address (tcp://host:8786) or scheduler file. Its workers see the same
+        CONURE_ROOT and have one thread each; ClusterError says what does not fit.
     """
     stages = list(stages)
     for folder in (paths.artifacts(), paths.stages()):
@@ -72,10 +64,12 @@ def compute(
         kind = _kind_of_workers(client, device) if client else provenance.kind_here(device)
         todo = missing(stages, kind)
         if todo and workers > 1 and client is None:
-            client = stack.enter_context(_local_cluster(min(workers, len(todo))))
+            address = stack.enter_context(_local_cluster(min(workers, len(todo))))
+            client = stack.enter_context(_connected(address))
         bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
         progress = Progress(todo, stack.enter_context(bar))
         if client and todo:
+            stack.enter_context(client.as_current())
             _compute_by_dask(client, stream, kind, progress)
         for stage in [] if client else todo:
             if not progress.blocked(stage):
@@ -84,7 +78,11 @@ def compute(
                     progress.finished(stage)
                 except Exception as error:
                     progress.finished(stage, error)
-    progress.raise_first()
+    for name, error in progress.errors.items():
+        left = sum(map(progress.blocked, todo))
+        counts = f"{len(progress.errors)} failed, {left} that need them not started"
+        error.add_note(f"stage {name} failed ({counts})")
+        raise error
 
 
 def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
@@ -125,14 +123,6 @@ class Progress:
         """Return whether the stage needs one that failed."""
         return any(one.id in self.errors for one in stage.lineage()[:-1])
 
-    def raise_first(self) -> None:
-        """Raise the first error with a note: which stage, and what could not be computed."""
-        for name, error in self.errors.items():
-            left = sum(self.blocked(stage) for stage in self.todo)
-            counts = f"{len(self.errors)} failed, {left} that need them not started"
-            error.add_note(f"stage {name} failed ({counts})")
-            raise error
-
 
 def scheduler_address(where: str) -> str:
     """Return a Dask scheduler's address; ``where`` is that, or its file. Raises ConfigError."""
@@ -147,19 +137,16 @@ def scheduler_address(where: str) -> str:
     return where
 
 
-@contextmanager
-def _connected(address: str) -> Iterator[Client]:
+def _connected(address: str) -> Client:
     try:
-        client = Client(address, timeout=CONNECT, set_as_default=False)
+        return Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError) as error:
         said = f"no Dask scheduler answered at {address} in {CONNECT:g} s ({error})"
         raise ConfigError(said) from error
-    with client, client.as_current():
-        yield client
 
 
 @contextmanager
-def _local_cluster(workers: int) -> Iterator[Client]:
+def _local_cluster(workers: int) -> Iterator[str]:
     """Start workers of one thread each on this machine; Dask replaces one that dies."""
     options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
     root = {"CONURE_ROOT": str(paths.ROOT)}
@@ -168,22 +155,20 @@ def _local_cluster(workers: int) -> Iterator[Client]:
     except (OSError, RuntimeError) as error:
         remedy = "allow shared memory (/dev/shm) and local connections, or use one worker"
         raise ClusterError(f"{workers} workers cannot start here ({error}); {remedy}") from error
-    with local, _connected(local.scheduler_address) as client:
-        yield client
+    with local:
+        yield local.scheduler_address
 
 
 def _kind_of_workers(client: Client, device: str) -> str:
     """Return the kind of processor that all workers have. Raises ClusterError."""
-    ask = partial(provenance.kind_here, device)
     try:
-        client.run_on_scheduler(_software)
-        kinds = set(client.run(ask).values()) or {ask()}
+        kinds = set(client.run(provenance.kind_here, device).values())
     except Exception as error:
-        remedy = "scheduler and workers need the same packages as this process"
-        raise ClusterError(f"the cluster cannot be used ({error}); {remedy}") from error
+        remedy = "they need the same packages as this process"
+        raise ClusterError(f"the workers cannot be used ({error}); {remedy}") from error
     if len(kinds) > 1:
         raise ClusterError(f"found workers of several kinds, use one: {', '.join(sorted(kinds))}")
-    return kinds.pop()
+    return kinds.pop() if kinds else provenance.kind_here(device)
 
 
 def _software() -> dict[str, str]:

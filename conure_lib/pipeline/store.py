@@ -10,7 +10,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -19,20 +19,11 @@ import pyarrow.parquet as pq
 from conure_lib import paths
 from conure_lib.config import canonical
 from conure_lib.errors import ConfigError, DamagedResultError, MissingResultError
-from conure_lib.files import (
-    atomic_file,
-    atomic_folder,
-    file_digest,
-    read_json,
-    write_json,
-)
+from conure_lib.files import atomic_file, atomic_folder, file_digest, read_json, write_json
 from conure_lib.methods.actions import Outcome
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
 from conure_lib.training.evaluation import metric_name, metric_of
-
-if TYPE_CHECKING:
-    from conure_lib.pipeline.stage import Stage
 
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
@@ -152,7 +143,7 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
     return file
 
 
-def publish(stages: Iterable["Stage"]) -> list[Path]:
+def publish(stages: Iterable[Any]) -> list[Path]:
     """Turn one's own results into committed evidence: the maintainer's step before a commit.
 
     Parameters
