@@ -136,10 +136,12 @@ def add_tasks(
 
 
 def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:
-    """Sort events (columns user, time) by user and time: the one place that orders equal times.
+    """Sort events by user and time, if they have a time: the one place that orders equal times.
 
     They stand in the order of the columns ``ties``, then as the rows stood.
     """
+    if "time" not in events:
+        return events
     keys = [events[column].to_numpy() for column in (*reversed(ties), "time")]
     return events.iloc[np.lexsort([*keys, pd.factorize(events["user"], sort=True)[0]])]
 
@@ -181,9 +183,11 @@ def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> 
     dropped, least = info["dropped"], info["min_label_count"]
     dropped[f"labels of {table.name}, of users without T1"] = len(strange)
     rows = rows[known]
-    if (repeated := rows.duplicated()).any():
+    once = ["user"] if table.kind == "classification" else ["user", "label"]
+    if (repeated := rows.duplicated(once)).any():
         user, label = rows[repeated].iloc[0].tolist()
-        raise DataError(f"{where}: user {user!r} has label {label!r} twice; keep one")
+        found = f"found user {user!r} with label {label!r} again"
+        raise DataError(f"{where}: {found}, expected each {' and '.join(once)} once; keep one row")
     if table.kind == "ranking":
         frequent = rows.groupby("label")["label"].transform("size") >= least
         dropped[f"labels of {table.name} that occur less than {least} times"] = (~frequent).sum()

@@ -223,7 +223,8 @@ def _problems(stream: TaskStream) -> Iterator[tuple[bool, str]]:
     yield not fits or len(sequences) != len(tasks[0].users), found
     for t in tasks:
         where, same = f"task {t.name}", len(t.users) == len(t.labels) == len(t.split)
-        yield t.kind not in get_args(Kind), f"{where}, kind: found {t.kind!r}"
+        known = get_args(Kind)
+        yield t.kind not in known, f"{where}, kind: found {t.kind!r}, expected one of {known}"
         yield not len(t.users) or not same, f"{where} is empty, or its arrays differ in length"
         yield not _within(t.users, stream.n_users), f"{where}: a label of an unknown user"
         yield not _within(t.labels, t.n_labels), f"{where}: a label outside 0..{t.n_labels - 1}"

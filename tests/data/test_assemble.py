@@ -126,7 +126,10 @@ def labelled(users, labels):
 
 
 WRONG_TABLES = [
-    ({"T2": labelled(["u1", "u2", "u1"], ["x", "y", "x"])}, "T2: user 'u1' has label 'x' twice"),
+    (
+        {"T2": labelled(["u1", "u2", "u1"], ["x", "y", "x"])},
+        "T2: found user 'u1' with label 'x' again",
+    ),
     ({"T2": labelled(["u1", "new"], ["x", "y"])}, "T2: found user 'new', who has no T1.*1 such"),
     ({"T2": labelled(["u1", "u2"], ["x", None])}, r"T2 \(liked\): found no label in row 1"),
     ({"T3": labelled(["u1", "u2"], [np.nan, 1.0])}, r"T3 \(age\): found no label in row 0"),

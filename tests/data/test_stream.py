@@ -94,7 +94,7 @@ DEFECTS = {
     "task names repeat": lambda s: with_task(s, 2, name="T2"),
     "sequences: found shape": lambda s: replace(s, sequences=s.sequences[:, :1]),
     "expected .4 instances of T1, L >= 2": lambda s: replace(s, sequences=s.sequences[:3]),
-    "T2, kind: found 'rank'": lambda s: with_task(s, 1, kind="rank"),
+    "T2, kind: found 'rank', expected one of": lambda s: with_task(s, 1, kind="rank"),
     "two items at its end, and padding": lambda s: with_item(s, 0, 1, 0),
     "padding on its left only": lambda s: replace(
         s, sequences=np.hstack([SEQUENCES[:, [0]] * 0 + 1, SEQUENCES * [0, 1, 1]]).astype(np.int32)

@@ -161,9 +161,9 @@ MISTAKES = [
     (dict(table=events().assign(item=b"a")), "column 'item': found bytes ids"),
     (dict(T2=("ranking", likes()[["user"]])), "T2: found columns ['user'], expected 'label' once"),
     (dict(T2=("ranking", holed(likes(), "label"))), "T2, column 'label', row 4: found no value"),
-    (dict(T2=("rank", likes())), "T2, kind: found 'rank', expected ranking or classification"),
+    (dict(T2=("rank", likes())), "T2, kind: found 'rank', expected one of"),
     (dict(T2=("ranking", STRANGERS)), "T2: found user '0', who has no T1"),
-    (dict(T2=("classification", likes())), "task T2: found user 'u0' in several rows"),
+    (dict(T2=("classification", likes())), "task T2: found user 'u0' with label 'y' again"),
     (dict(T2=("ranking", likes().iloc[:0])), "task T2 (T2): found no row"),
     (dict(table=events().iloc[:0]), "own-tables: T1 is empty: found no user with 2 events"),
 ]

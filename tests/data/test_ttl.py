@@ -117,46 +117,34 @@ def test_two_users_with_one_sequence_and_label_are_dropped_together(tmp_path):
 
 
 T1, T2, T5 = (contents()[task] for task in ("T1", "T2", "T5"))
-WINDOW = "'0,0,17,5,,label,label'"
-CASES = [
-    ("T1", "", "line 1", "found ''", "whole numbers"),
-    ("T1", T1 + "0,1,2\n", "line 11", "found '3 items'", "the window of 4"),
-    ("T1", T1 + "0,1,2", "line 11", "found '3 items'", "the window of 4"),
-    ("T1", "0,1,2,3,4\n" + T1, "line 1", "found '5 items'", "as length"),
-    ("T1", T1 + "0,1,x,3\n", "line 11", "'0,1,x,3'", "whole numbers"),
-    ("T1", T1 + "0,1,2.5,3\n", "line 11", "'0,1,2.5,3'", "whole numbers"),
-    ("T1", T1 + "0,-1,2,3\n", "line 11", "'0,-1,2,3'", "whole numbers"),
-    ("T1", T1 + "0,1,2,9999999999\n", "line 11", "9999999999", "whole numbers"),
-    ("T1", T1 + "\n" + T1, "line 11", "''", "whole numbers"),
-    ("T1", T1 + "1,0,2,3\n", "line 11", "[1, 0, 2, 3]", "padding (0) on the left only"),
-    ("T1", T1 + "1,2,3,0\n", "line 11", "[1, 2, 3, 0]", "padding (0) on the left only"),
-    ("T1", T1 + "0,0,0,3\n", "line 11", "[0, 0, 0, 3]", "two items at the end"),
+ITEMS, LINE = "zeros, then two whole numbers at least", "'0,0,17,5,,label,label'"
+WRONG_ENDS = (
+    "0,1,x,3",
+    "0,1,2.5,3",
+    "0,-1,2,3",
+    "0,1,2,9999999999",
+    "1,0,2,3",
+    "1,2,3,0",
+    "0,0,0,3",
+)
+CASES = [("T1", T1 + f"{end}\n", "line 11", repr(end), ITEMS) for end in WRONG_ENDS]
+WRONG_ENDS = (",,", "", ",,7,", ",,-7", ",8")
+CASES += [
+    ("T2", T2 + f"{SEQUENCES[0]}{end}\n", "line 11", f"'{SEQUENCES[0]}{end}'", LINE)
+    for end in WRONG_ENDS
+]
+CASES += [
+    ("T1", "", "line 1", "found ''", ITEMS),
+    ("T1", T1 + "0,1,2", "line 11", "found '3 items'", "expected 4"),
+    ("T1", "0,1,2,3,4\n" + T1, "line 1", "found '5 items'", "another option length"),
+    ("T1", T1 + "\n" + T1, "line 11", "found ''", ITEMS),
     ("T1", T1 + SEQUENCES[0] + "\n", "line 11", "in line 1", "duplicates='drop'"),
-    ("T1", T1 + "0,1,2,é\n", "line 11", "Ã©", "whole numbers"),
-    ("T2", "", "line 1", "found ''", WINDOW),
-    ("T2", T2[:-3], "line 10", "found '1008,3,70,500,'", WINDOW),
+    ("T1", T1 + "0,1,2,é\n", "line 11", "Ã©", ITEMS),
+    ("T2", "", "line 1", "found ''", LINE),
+    ("T2", T2[:-3], "line 10", "found '1008,3,70,500,'", LINE),
     ("T2", T2 + "0,0,70,3,,8\n", "line 11", "'0,0,70,3'", "unknown_users='drop'"),
     ("T2", T2 + "70,500,,8\n", "line 11", "'70,500'", "a sequence of T1"),
-    ("T2", T2 + "0,x,70,500,,8\n", "line 11", "'0,x,70,500,,8'", WINDOW),
-    ("T2", T2 + f"{SEQUENCES[0]},,\n", "line 11", ",,'", WINDOW),
-    ("T2", T2 + f"{SEQUENCES[0]}\n", "line 11", f"'{SEQUENCES[0]}'", WINDOW),
-    ("T2", T2 + f"{SEQUENCES[0]},,7,\n", "line 11", ",,7,'", WINDOW),
-    ("T2", T2 + f"{SEQUENCES[0]},,-7\n", "line 11", ",,-7'", WINDOW),
-    (
-        "T2",
-        T2 + f"{SEQUENCES[0]},,9\n",
-        "line 11",
-        "label 9, one too many",
-        "each label once",
-    ),
-    (
-        "T5",
-        T5.replace(",,1\n", ",,1,0\n", 1),
-        "line 2",
-        "label 0, one too",
-        "one label per",
-    ),
-    ("T5", T5 + f"{SEQUENCES[0]},,1\n", "line 11", "label 1, one too", "one label per"),
+    ("T2", T2 + "0,x,70,500,,8\n", "line 11", "'0,x,70,500,,8'", LINE),
 ]
 
 
@@ -168,6 +156,19 @@ def test_broken_files(tmp_path, task, content, place, found, expected):
     for words in (str(tmp_path / NAMES[task]), place, found, expected, ";"):
         assert words in str(caught.value)
     assert len(list(tmp_path.iterdir())) == 6
+
+
+REPEATED = [
+    ("T2", T2 + f"{SEQUENCES[0]},,9\n", "T2: found user 0 with label 9 again, expected each user"),
+    ("T5", T5.replace(",,1\n", ",,1,0\n", 1), "T5: found user 1 with label 0 again"),
+    ("T5", T5 + f"{SEQUENCES[0]},,1\n", "T5: found user 0 with label 1 again, expected each user"),
+]
+
+
+@pytest.mark.parametrize(("task", "content", "message"), REPEATED)
+def test_repeated_labels(tmp_path, task, content, message):
+    with pytest.raises(DataError, match=message):
+        ttl.build(path=write(tmp_path, **{task: content}), length=LENGTH)
 
 
 OPTIONS = [

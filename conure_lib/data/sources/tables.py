@@ -26,7 +26,6 @@ from conure_lib.files import file_digest
 
 Table = pd.DataFrame | str | Path
 EVENTS, LABELS = ("user", "item", "time"), ("user", "label")
-KINDS = ("ranking", "classification")
 LIKELY_TIME = re.compile(r"time|date|^ts$|^day$", re.IGNORECASE)
 BLOCK_ROWS, BLOCK_BYTES = 1 << 20, 1 << 24
 
@@ -78,22 +77,15 @@ def from_tables(
         labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
     columns, notes, tables = columns or {}, [], []
     history = pd.concat(read_table(events, EVENTS, columns, f"{name}: events", notes))
-    history = in_time_order(history) if "time" in history else history
     for task in labels:
-        where = f"{name}: task {task.name}"
-        if task.kind not in KINDS:
-            raise DataError(f"{where}, kind: found {task.kind!r}, expected {' or '.join(KINDS)}")
-        named = {**columns, **task.columns}
+        named, where = {**columns, **task.columns}, f"{name}: task {task.name}"
         rows = pd.concat(read_table(task.rows, LABELS, named, where, []))
-        if task.kind == "classification" and (repeated := rows["user"].duplicated()).any():
-            found = f"found user {rows['user'][repeated].iloc[0]!r} in several rows"
-            raise DataError(f"{where}: {found}, expected one label per user; keep one row")
         tables.append(LabelTable(task.name, task.kind, task.title, rows))
     sources = [t for t in (events, *(t.rows for t in labels)) if not isinstance(t, pd.DataFrame)]
     files = {Path(file).name: file_digest(Path(file)) for file in sources}
     own = {"source": "your own tables", "licence": "your own data", "files": files}
     info = own | (info or {}) | {"notes": notes}
-    return assemble(name, history, tables, title=title, info=info, **options)
+    return assemble(name, in_time_order(history), tables, title=title, info=info, **options)
 
 
 @dataclass(frozen=True)
@@ -127,8 +119,7 @@ def latest_windows(
         rows = rows[rows["item"] > 0]
         counts = counts.add(rows.groupby("user").size(), fill_value=0)
         kept = pd.concat([kept, rows]) if len(kept) else rows
-        kept = in_time_order(kept) if "time" in kept else kept
-        kept = kept.groupby("user").tail(length)
+        kept = in_time_order(kept).groupby("user").tail(length)
     few = counts[counts < least].index
     kept = kept[~kept["user"].isin(few)]
     if kept.empty:
