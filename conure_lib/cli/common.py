@@ -13,6 +13,8 @@ MAX_CHARACTERS = 1500  # of a message
 
 AsJson = Annotated[bool, Option("--json", help="JSON on stdout, and nothing else there.")]
 Options = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
+File = Annotated[Path, Option(metavar="PATH")]
+Name = Annotated[str, Option(metavar="NAME")]
 Dataset = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
 Profile = Annotated[str, Option(metavar="NAME", help="smoke, quick or standard.")]
 Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]

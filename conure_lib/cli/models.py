@@ -5,15 +5,8 @@ from typing import Annotated, Literal
 
 from typer import Option, Typer
 
-from conure_lib.cli.common import (
-    AsJson,
-    Count,
-    Options,
-    parse_options,
-    print_json,
-    print_table,
-    print_written,
-)
+from conure_lib.cli import common
+from conure_lib.cli.common import AsJson, Count, File, Name, Options, parse_options
 from conure_lib.errors import ConfigError
 
 PLAN = """Train one user model on the tasks of your own tables, one after the other.
@@ -35,21 +28,15 @@ The plan says which table is which task (YAML or JSON; the files are Parquet or 
 found, not trained again, and stays as it was to the last bit. A stopped run continues where it was.
 """
 app = Typer()
-PlanFile = Annotated[Path, Option(metavar="FILE", help="The plan.")]
 RunFolder = Annotated[Path | None, Option(help="Unless given: ROOT/artifacts/models/NAME.")]
 Method = Annotated[str, Option(help="Another one is measured only; it leaves no model.")]
-Model = Annotated[Path, Option(metavar="FOLDER", help="What conure run wrote, or a stage.")]
-Task = Annotated[str, Option(metavar="NAME", help="One that the model has learned.")]
-Folder = Annotated[Path, Option(metavar="FOLDER", help="A new one, or an earlier export.")]
-Format = Literal["safetensors", "torch-export"]  # the latter adds program.pt2
+Format = Literal["safetensors", "torch-export"]
 Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence of the program.")]
-Events = Annotated[str, Option(metavar="FILE|NAME", help="Events, a plan, or a dataset's name.")]
-VectorFile = Annotated[Path, Option(metavar="FILE", help="Ends in .parquet.")]
 
 
 @app.command(help=PLAN)
 def run(
-    tasks: PlanFile,
+    tasks: File,
     out: RunFolder = None,
     seed: int = 1,
     workers: Count = 1,
@@ -65,14 +52,14 @@ def run(
     folder = out or train.default_folder(plan, method)
     results = train.run(plan, folder, seed, workers, method, device)
     if as_json:
-        return print_json(results | {"folder": str(folder.absolute())})
-    print_table([_row(task) for task in results["tasks"]])
+        return common.print_json(results | {"folder": str(folder.absolute())})
+    common.print_table([_row(task) for task in results["tasks"]])
     for note in results["notes"]:
         print(note)
     if results["unchanged"]:
         learned = ", ".join(results["unchanged"])
         print(f"after the last task, {learned} answer as when they were learned, to the last bit")
-    print_written(folder)
+    common.print_written(folder)
 
 
 def _row(task: dict) -> dict:
@@ -88,14 +75,17 @@ def _row(task: dict) -> dict:
 
 @app.command()
 def export(
-    model: Model,
-    task: Task,
-    out: Folder,
+    model: File,
+    task: Name,
+    out: File,
     format: Format = "safetensors",
     length: Length = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write one task's plain model (torch-export: and program.pt2) and check its outputs."""
+    """Write the plain model of one task as a folder, and check that it gives the same outputs.
+
+    --model is what conure run wrote, or a stage's folder; torch-export adds program.pt2.
+    """
     from conure_lib.training.determinism import torch_threads
     from conure_lib.user_models import export as exporting
 
@@ -103,24 +93,27 @@ def export(
         saved = exporting.open_saved(model, task)
         made = exporting.export(saved, out, format == "torch-export", length)
     if as_json:
-        return print_json(made)
+        return common.print_json(made)
     for file, difference in made["largest_difference"].items():
         equal = "equal to the last bit" if difference == 0 else f"within {difference:.1e}"
         print(f"{file}: outputs {equal}")
-    print_written(*(Path(made["folder"], file) for file in made["files"]))
+    common.print_written(*(Path(made["folder"], file) for file in made["files"]))
 
 
 @app.command()
 def embed(
-    model: Model,
-    task: Task,
-    data: Events,
-    out: VectorFile,
+    model: File,
+    task: Name,
+    data: Name,
+    out: File,
     threads: Count = 1,
     option: Options = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write one vector per user, as a task of a trained model sees them, to a Parquet file."""
+    """Write one vector per user, as a task of a trained model sees them, to a Parquet file.
+
+    --data is a table of events, a plan, or the name of a dataset, whose users are 0, 1, ...
+    """
     from conure_lib.config import DataConfig
     from conure_lib.data.registry import DATASETS, load
     from conure_lib.training.determinism import torch_threads
@@ -137,9 +130,9 @@ def embed(
     with torch_threads(threads):
         done = exporting.embed(saved, source, out)
     if as_json:
-        return print_json(done | {"file": str(out.absolute())})
+        return common.print_json(done | {"file": str(out.absolute())})
     left_out = f"{done['left_out']} users with too few events, {done['unknown_events']} events"
     print(f"{done['users']} users; left out: {left_out} of unknown items")
     for note in done["notes"]:
         print(note)
-    print_written(out)
+    common.print_written(out)

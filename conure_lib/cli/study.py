@@ -42,7 +42,7 @@ def study(
         one.require(runs)
     if asked.local:
         common.print_written(*render(asked))
-    return _execute_notebooks(dataset, profile, asked.config.seeds, results, local=True)
+    return _draw(asked, local=True)
 
 
 @app.command()
@@ -120,7 +120,7 @@ def publish(
         common.print_written(*store.publish(s for run in runs for s in run.stages.values()))
     asked = load_study(dataset, profile)
     common.print_written(*render(asked))
-    code = _execute_notebooks(dataset, profile, asked.config.seeds, "committed", local=False)
+    code = _draw(asked, local=False)
     drawn, figures = (paths.figures(profile, dataset, local) for local in (True, False))
     shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)
     return code
@@ -162,15 +162,15 @@ def clean(what: What = None, dry_run: bool = False, as_json: AsJson = False) -> 
         print(f"{verb} {folders[row['cache']]}: {row['files']} files, {size:.1f} MiB")
 
 
-def _execute_notebooks(
-    dataset: str, profile: str, seeds: tuple[int, ...], results: str, local: bool
-) -> int:
-    """Execute the notebooks; return the exit code, which is 1 if one of them failed."""
+def _draw(asked, local: bool) -> int:
+    """Execute the notebooks on a study; return the exit code, which is 1 if one of them failed."""
     from conure_lib.study.notebooks import run_all
 
-    folder = paths.results(profile, dataset, local) / "notebooks"
-    parameters = {"DATASET": dataset, "PROFILE": profile, "SEEDS": list(seeds), "RESULTS": results}
-    rows = run_all(parameters, folder)
+    config, results = asked.config, "local" if asked.local else "committed"
+    where = config.profile, config.data.dataset
+    parameters = {"DATASET": where[1], "PROFILE": where[0], "SEEDS": list(config.seeds)}
+    folder = paths.results(*where, local) / "notebooks"
+    rows = run_all(parameters | {"RESULTS": results}, folder)
     common.print_table(rows)
-    common.print_written(folder, paths.figures(profile, dataset, local=True))
+    common.print_written(folder, paths.figures(*where, local=True))
     return 1 if any(row["error"] for row in rows) else 0
