@@ -4,27 +4,16 @@
 errors, files, data, models and training.
 """
 
-from conure_lib.methods.conure import CONURE, CONURE_MINUS, NOT_RETRAINED
+from conure_lib.methods import conure, peterrec
 from conure_lib.methods.finesmax import FINESMAX
 from conure_lib.methods.method import Method
 from conure_lib.methods.mtl import MTL
-from conure_lib.methods.peterrec import PETERREC, PETERREC_PARALLEL
 from conure_lib.methods.popularity import POPULARITY
 from conure_lib.methods.sinmo import SINMO
 from conure_lib.methods.stl import STL
 
-_RECORDS = (
-    POPULARITY,
-    SINMO,
-    FINESMAX,
-    MTL,
-    STL,
-    PETERREC,
-    PETERREC_PARALLEL,
-    CONURE_MINUS,
-    NOT_RETRAINED,
-    CONURE,
-)
+_BASELINES = (POPULARITY, SINMO, FINESMAX, MTL, STL, peterrec.PETERREC, peterrec.PETERREC_PARALLEL)
+_RECORDS = (*_BASELINES, conure.CONURE_MINUS, conure.NOT_RETRAINED, conure.CONURE)
 METHODS: dict[str, Method] = {method.name: method for method in _RECORDS}
 """Every method by name, in the order of Table 2."""
 COMPARED = tuple(method.name for method in _RECORDS if method.compared)

@@ -1,32 +1,24 @@
 """Conure (section 4): train on the free weights, prune, retrain; and its states on the way."""
 
 from collections.abc import Callable
-from functools import partial
 
-from conure_lib.methods.actions import (
-    Context,
-    Outcome,
-    new_model,
-    owners_sample,
-    ranks_on_test,
-    state_notes,
-    task_logits,
-    train_task,
-)
+from conure_lib.data.stream import TEST
+from conure_lib.methods.actions import Context, Outcome, logits_digest, weights_digest
 from conure_lib.methods.method import SEARCH, Method, Order, Step
+from conure_lib.models.ownership import ContinualModel, Phase
 from conure_lib.training.determinism import seeded
-
-CHAIN = ("train", "prune", "retrain")
+from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of
+from conure_lib.training.optimizers import Trainable
 
 
 def train(c: Context) -> Outcome:
     """Train a new task on the free weights, all weights for T1 (stages 1 and 4)."""
-    learner = c.parent or new_model(c)
+    learner = c.parent or c.new_model()
     before = task_logits(c, learner)
     learner.start(c.task.name, c.task.n_labels, c.task.kind, seeded(c.seed, c.task.name, "output"))
     trainable = learner.trainable()
-    curve = train_task(c, learner.model, trainable)
-    ranks = ranks_on_test(learner.model, c.stream, c.task)
+    curve = c.train(learner.model, trainable)
+    ranks = c.test_ranks(learner.model, c.task)
     return Outcome(learner, ranks, curve, state_notes(c, learner, trainable, before))
 
 
@@ -35,8 +27,11 @@ def prune(c: Context) -> Outcome:
     learner, before = c.parent, task_logits(c, c.parent)
     learner.prune(**c.study.pruned(c.task.name))
     with learner.only_owned() as model:
-        ranks = ranks_on_test(model, c.stream, c.task)
-    notes = state_notes(c, learner, {}, before) | {"owners_sample": owners_sample(learner)}
+        ranks = c.test_ranks(model, c.task)
+    kernel = list(learner.model.kernels())[-1]  # Fig. 4: taps x 6 input x 12 output channels
+    owners = learner.owners[kernel][:, :6, :12]
+    sample = {"kernel": kernel, "shape": [*owners.shape], "owners": owners.flatten().tolist()}
+    notes = state_notes(c, learner, {}, before) | {"owners_sample": sample}
     return Outcome(learner, ranks, [], notes)
 
 
@@ -45,18 +40,46 @@ def retrain(c: Context) -> Outcome:
     learner, before = c.parent, task_logits(c, c.parent)
     trainable = learner.trainable()
     with learner.only_owned() as model:
-        curve = train_task(c, model, trainable)
-        ranks = ranks_on_test(model, c.stream, c.task)
+        curve = c.train(model, trainable)
+        ranks = c.test_ranks(model, c.task)
     learner.finish()
     return Outcome(learner, ranks, curve, state_notes(c, learner, trainable, before))
 
 
+def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
+    """Return the digest of each finished task's logits, as the model is now."""
+    finished = learner.tasks if learner.phase is Phase.READY else learner.tasks[:-1]
+    return {name: logits_digest(learner.for_task(name), c.stream, name) for name in finished}
+
+
+def state_notes(
+    c: Context, learner: ContinualModel, trained: Trainable, logits_before: dict[str, str]
+) -> dict:
+    """Return what a stage records: capacity, and evidence that nothing old has changed.
+
+    For each finished task: its test metric, and digests of the weights that it uses and of its
+    logits, these also from before the stage (``task_logits``), computed by the same process.
+    """
+    memory = {}
+    for name, logits in task_logits(c, learner).items():
+        task, model = c.stream[name], learner.for_task(name)
+        memory[name] = {
+            "metric": metric_of(task.kind, evaluate(model, c.stream, task, TEST, CUTOFF)),
+            "weights_sha256": weights_digest(model),
+            "logits_sha256": logits,
+        }
+        if name in logits_before:
+            memory[name]["logits_before_sha256"] = logits_before[name]
+    sizes = {n: p.numel() for n, p in learner.model.named_parameters()}
+    number = sum(sizes[n] if mask is None else int(mask.sum()) for n, mask in trained.items())
+    return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}
+
+
 def conure_chain(order: Order) -> dict[str, dict[str, Step]]:
     """Return Conure's steps along an order of tasks: task -> {"train", "prune", "retrain"}."""
-    chain: dict[str, dict[str, Step]] = {task: {} for task in order}
-    last = None
+    chain, last = {task: {} for task in order}, None
     for task in order:
-        for action in CHAIN:
+        for action in ("train", "prune", "retrain"):
             last = chain[task][action] = Step(action, task, last)
     return chain
 
@@ -65,27 +88,11 @@ def _after(action: str) -> Callable[[Order], dict[str, Step]]:
     return lambda order: {task: steps[action] for task, steps in conure_chain(order).items()}
 
 
-_state = partial(Method, backbone=None)
-CONURE_MINUS = _state(
-    "Conure-", _after("train"), "#D55E00", "X", (3, 2), actions={"train": train}, search=SEARCH
+_TRAINED = {"actions": {"train": train}, "search": SEARCH, "backbone": None}
+_PRUNED = {"actions": {"prune": prune}, "settings_of": "Conure-", "backbone": None}
+_RETRAINED = {"actions": {"retrain": retrain}, "settings_of": "Conure-", "backbone": "shared"}
+CONURE_MINUS = Method("Conure-", _after("train"), "#D55E00", "X", (3, 2), **_TRAINED)
+NOT_RETRAINED = Method(
+    "Conure, not retrained", _after("prune"), "#332288", "*", (1, 2), **_PRUNED, compared=False
 )
-NOT_RETRAINED = _state(
-    "Conure, not retrained",
-    _after("prune"),
-    "#332288",
-    "*",
-    (1, 2),
-    actions={"prune": prune},
-    settings_of="Conure-",
-    compared=False,
-)
-CONURE = Method(
-    "Conure",
-    _after("retrain"),
-    "#0072B2",
-    "p",
-    actions={"retrain": retrain},
-    settings_of="Conure-",
-    backbone="shared",
-    owner_maps=True,
-)
+CONURE = Method("Conure", _after("retrain"), "#0072B2", "p", **_RETRAINED, owner_maps=True)

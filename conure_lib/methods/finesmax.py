@@ -1,21 +1,13 @@
 """FineSmax: T1's backbone frozen, a new output (softmax) layer per task."""
 
-from conure_lib.methods.actions import Context, Outcome, train_new_output
+from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import SEARCH, Method, after_t1
 
 
 def output_only(c: Context) -> Outcome:
     """Train only the new output layer."""
-    return train_new_output(c, c.parent.model)
+    return c.train_new_output(c.parent.model)
 
 
-FINESMAX = Method(
-    "FineSmax",
-    after_t1("output-only"),
-    "#56B4E9",
-    "s",
-    (3, 1, 1, 1),
-    actions={"output-only": output_only},
-    search=SEARCH,
-    backbone="shared",
-)
+_PARTS = {"actions": {"output-only": output_only}, "search": SEARCH, "backbone": "shared"}
+FINESMAX = Method("FineSmax", after_t1("output-only"), "#56B4E9", "s", (3, 1, 1, 1), **_PARTS)

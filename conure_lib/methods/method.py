@@ -35,24 +35,17 @@ class Method:
 
     Parameters
     ----------
-    name
-        As in Table 2 of the paper.
     recipe
         From an order of tasks to {task: Step}: the steps whose test results are the method's.
     color, marker, dashes
-        How figures draw it; dashes are on and off lengths, () a solid line. Methods differ in all
-        three, so that they can be told apart without colours.
+        How figures draw it, different in all three; dashes are on and off lengths, () is solid.
     actions
         The actions that it adds, by name: functions from a ``Context`` to an ``Outcome``.
-    search
-        Kind of task -> {field of ``TrainConfig``: values to try}.
-    settings_of
-        The method whose settings this one takes, if nothing is searched for it.
-    backbone
-        What is stored to serve all tasks: a backbone per task ("own"), one for all ("shared"), no
-        network ("none"). None: a state on the way that serves its newest task only.
-    patches, owner_maps
-        Whether a patch per later task, or an owner per prunable weight, is stored as well.
+    search, settings_of
+        Kind of task -> {field of ``TrainConfig``: values to try}; else whose settings it takes.
+    backbone, patches, owner_maps
+        What serves all tasks: a backbone per task ("own"), one for all ("shared"), no network
+        ("none"), or None for a state on the way; and whether patches or owner maps are stored too.
     compared
         Whether it is a row of Table 2.
 
@@ -82,7 +75,7 @@ def after_t1(action: str, from_t1: bool = True) -> Callable[[Order], dict[str, S
 
     def recipe(order: Order) -> dict[str, Step]:
         first = Step("train", order[0])
-        later = {task: Step(action, task, first if from_t1 else None) for task in order[1:]}
-        return {order[0]: first} | later
+        parent = first if from_t1 else None
+        return {order[0]: first} | {task: Step(action, task, parent) for task in order[1:]}
 
     return recipe

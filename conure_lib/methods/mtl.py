@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from conure_lib.methods.actions import BACKBONE, Context, Outcome, new_model, train_new_output
+from conure_lib.methods.actions import BACKBONE, Context, Outcome
 from conure_lib.methods.method import LEARNING_RATES, Method, Order, Step
 from conure_lib.training.batches import Joint
 from conure_lib.training.determinism import seeded
@@ -13,17 +13,17 @@ def joint(c: Context) -> Outcome:
 
     T1 learns from the input sequences of the task's own users only, as in the paper (section 6.2).
     """
-    model, first = new_model(c).model, c.stream.tasks[0]
+    model, first = c.new_model().model, c.stream.tasks[0]
     model.add_output(first.name, first.n_labels, first.kind, seeded(c.seed, first.name, "output"))
-    settings = replace(c.study.training(first.name), table_updates="dense")
-    t1 = Joint(first, settings, c.settings.joint_weight)
-    return train_new_output(c, model, also=(f"outputs.{first.name}.", *BACKBONE), joint=t1)
+    config = replace(c.study.training(first.name), table_updates="dense")
+    t1 = Joint(first, config, c.study.training(c.task.name, c.action).joint_weight)
+    return c.train_new_output(model, also=(f"outputs.{first.name}.", *BACKBONE), joint=t1)
 
 
 def _recipe(order: Order) -> dict[str, Step]:
     return {task: Step("joint", task) for task in order[1:]}
 
 
-SPACE = {"learning_rate": LEARNING_RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
-SEARCH, ACTIONS = {"ranking": SPACE, "classification": SPACE}, {"joint": joint}
-MTL = Method("MTL", _recipe, "#000000", "P", (6, 2), actions=ACTIONS, search=SEARCH)
+_SPACE = {"learning_rate": LEARNING_RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
+_PARTS = {"actions": {"joint": joint}, "search": {"ranking": _SPACE, "classification": _SPACE}}
+MTL = Method("MTL", _recipe, "#000000", "P", (6, 2), **_PARTS)

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from conure_lib.methods.actions import Context, Outcome, train_new_output
+from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import SEARCH, Method, after_t1
 from conure_lib.models.layers import PatchKind
 from conure_lib.training.determinism import seeded
@@ -12,27 +12,15 @@ def patched(c: Context, kind: PatchKind) -> Outcome:
     """Train new patches, behind or beside T1's convolutions, and the output layer."""
     model = c.parent.model
     model.add_patches(kind, seeded(c.seed, c.task.name, "patches"))
-    return train_new_output(c, model, also=model.patches())
+    return c.train_new_output(model, also=model.patches())
 
 
+_SERIAL = {"actions": {"patched-serial": partial(patched, kind="serial")}, "search": SEARCH}
+_PARALLEL = {"actions": {"patched-parallel": partial(patched, kind="parallel")}}
+_PARALLEL["settings_of"] = "PeterRec"
 _STORED = {"backbone": "shared", "patches": True}
-PETERREC = Method(
-    "PeterRec",
-    after_t1("patched-serial"),
-    "#CC79A7",
-    "^",
-    (2, 1),
-    actions={"patched-serial": partial(patched, kind="serial")},
-    search=SEARCH,
-    **_STORED,
-)
+_RECIPES = after_t1("patched-serial"), after_t1("patched-parallel")
+PETERREC = Method("PeterRec", _RECIPES[0], "#CC79A7", "^", (2, 1), **_SERIAL, **_STORED)
 PETERREC_PARALLEL = Method(
-    "PeterRec-parallel",
-    after_t1("patched-parallel"),
-    "#882255",
-    "v",
-    (2, 2),
-    actions={"patched-parallel": partial(patched, kind="parallel")},
-    settings_of="PeterRec",
-    **_STORED,
+    "PeterRec-parallel", _RECIPES[1], "#882255", "v", (2, 2), **_PARALLEL, **_STORED
 )

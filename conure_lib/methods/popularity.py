@@ -15,5 +15,5 @@ def _recipe(order: Order) -> dict[str, Step]:
     return {task: Step("popularity", task) for task in order}
 
 
-ACTIONS = {"popularity": popularity}
-POPULARITY = Method("Popularity", _recipe, "#777777", "x", (1, 1), actions=ACTIONS, backbone="none")
+_PARTS = {"actions": {"popularity": popularity}, "backbone": "none"}
+POPULARITY = Method("Popularity", _recipe, "#777777", "x", (1, 1), **_PARTS)

@@ -37,15 +37,7 @@ def save_model(
     extra: dict[str, Tensor] | None = None,
     about: dict | None = None,
 ) -> None:
-    """Write a model, and what the caller adds to it, as model.safetensors and model.json.
-
-    Parameters
-    ----------
-    model, folder
-        The model, and where to; the folder is made if it does not exist.
-    extra, about
-        Further tensors, further JSON.
-    """
+    """Write a model, with further tensors and JSON, as model.safetensors and model.json."""
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {n: p.detach().cpu().contiguous() for n, p in model.named_parameters()}
     save_file(tensors | (extra or {}), folder / WEIGHTS)

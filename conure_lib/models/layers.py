@@ -91,12 +91,12 @@ class OutputLayer(nn.Module):
         """User vectors [..., k] -> scores [..., n_labels]."""
         return F.linear(vectors, self.weight, self.bias)
 
-    @torch.no_grad()
-    def into(self, scores: Tensor, vectors: Tensor) -> Tensor:
-        """Write the same scores, to the last bit, into ``scores`` [n, n_labels]."""
-        if self.bias is None:
-            return torch.mm(vectors, self.weight.t(), out=scores)
-        return torch.addmm(self.bias, vectors, self.weight.t(), out=scores)
+
+def scores_into(out: Tensor, vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Write an output layer's scores, to the last bit, into ``out`` [n, n_labels]; no gradient."""
+    if bias is None:
+        return torch.mm(vectors, weight.t(), out=out)
+    return torch.addmm(bias, vectors, weight.t(), out=out)
 
 
 def truncated_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tensor:

@@ -83,13 +83,11 @@ class ContinualModel:
     def prune(self, kernels: float, embedding: float | None = None) -> None:
         """Give each tensor's largest free weights to the current task (stages 2 and 5, Eq. 3).
 
-        The others stay free and keep their values. Of equal magnitudes the earlier is kept.
-
         Parameters
         ----------
         kernels, embedding
-            The shares of the free weights that stay free. Without a share of its own the embedding
-            belongs to the first task.
+            The shares of the free weights that stay free, with their values. Of equal magnitudes
+            the earlier is kept. Without a share the embedding belongs to the first task.
 
         Raises
         ------

@@ -15,11 +15,6 @@ class PlainNextItNet(nn.Module):
     With ``last_only`` the output layer reads the last position, as in the paper. Without, logits
     are averaged over all positions, as in the most widely used public port, which like this class
     computes everything everywhere, keeps all logits and sorts the catalogue for each rank.
-
-    Parameters
-    ----------
-    n_items, width, dilations, n_labels
-        Items (ids 1..n_items), channels, each block's first dilation, labels of the output layer.
     """
 
     def __init__(self, n_items: int, width: int, dilations: tuple[int, ...], n_labels: int) -> None:

@@ -14,14 +14,8 @@ from conure_lib.data.stream import TRAIN, VALIDATION, Task, TaskStream
 from conure_lib.models.convolution import to_device
 from conure_lib.models.nextitnet import Padding, UserModel
 from conure_lib.models.padding import Bucket, length_buckets, micro_batch_size, padding_of
+from conure_lib.training import evaluation
 from conure_lib.training.determinism import seeded
-from conure_lib.training.evaluation import (
-    CUTOFF,
-    evaluate,
-    evaluate_all_positions,
-    metric_of,
-    user_vectors,
-)
 from conure_lib.training.objectives import Objective
 
 
@@ -37,9 +31,7 @@ class Joint:
 class Batches:
     """A later task's training instances in random order, a batch's losses, the validation metric.
 
-    A batch's distinct users are computed once, in micro-batches of similar padding. What is where
-    is worked out on the host: a GPU is never waited for. A method that learns from something else
-    overrides ``losses``.
+    What is where is worked out on the host: a GPU is never waited for.
     """
 
     def __init__(
@@ -80,8 +72,7 @@ class Batches:
     def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
         """Yield the losses of the batch's micro-batches, whose sum is its mean loss.
 
-        Each forward pass runs when its loss is asked for: take the gradient of one before asking
-        for the next, and intermediate results stay in cache.
+        Take the gradient of one before asking for the next: intermediate results stay in cache.
         """
         users, index = np.unique(self.task.users[batch], return_inverse=True)
         labels = to_device(self.task.labels[batch], self.device)
@@ -112,14 +103,14 @@ class Batches:
 
     def validation(self) -> float:
         """Return the metric that stops training, on the validation part."""
-        ranks = evaluate(self.model, self.stream, self.task, VALIDATION, CUTOFF)
-        return metric_of(self.task.kind, ranks)
+        arguments = (self.model, self.stream, self.task, VALIDATION, evaluation.CUTOFF)
+        return evaluation.metric_of(self.task.kind, evaluation.evaluate(*arguments))
 
     def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator[list[Bucket]]:
         return length_buckets(padding, micro_batch_size(length, self.model.config.width))
 
     def _shared_padding(self, buckets: list[Bucket]) -> Padding | None:
-        longest = max(prefix for _, prefix in buckets)
+        longest = buckets[-1][1]
         return self.model.padding_inputs(longest) if longest else None
 
     def _items(self, rows: np.ndarray) -> Tensor:
@@ -147,8 +138,8 @@ class SequenceBatches(Batches):
 
     def validation(self) -> float:
         """Return MRR@5 over all positions, some thirty times as many as the last ones."""
-        ranks = evaluate_all_positions(self.model, self.stream, self.task, VALIDATION, CUTOFF)
-        return metric_of(self.task.kind, ranks)
+        arguments = (self.model, self.stream, self.task, VALIDATION, evaluation.CUTOFF)
+        return evaluation.metric_of("sequence", evaluation.evaluate_all_positions(*arguments))
 
 
 class OutputBatches(Batches):
@@ -157,7 +148,7 @@ class OutputBatches(Batches):
     @cached_property
     def vectors(self) -> Tensor:
         """The vectors of all users."""
-        return user_vectors(self.model, self.stream.sequences[self.stream.input_rows])
+        return evaluation.user_vectors(self.model, self.stream.sequences[self.stream.input_rows])
 
     def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
         """Yield the batch's loss."""

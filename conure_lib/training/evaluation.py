@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from conure_lib.data.stream import Kind, Task, TaskStream
-from conure_lib.models.layers import OutputLayer
+from conure_lib.models.layers import OutputLayer, scores_into
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.padding import Bucket, length_buckets, micro_batch_size, padding_of
 
@@ -31,10 +31,7 @@ def exact_ranks(
     targets: Tensor | np.ndarray,
     max_rank: int = MAX_RANK,
 ) -> np.ndarray:
-    """Return the rank of each instance's label among all labels.
-
-    With one target per vector, scores of at least its own are counted. Else a vector's
-    ``max_rank`` + 1 best scores are enough.
+    """Return the rank of each instance's label among all labels: uint8 [n], 0 beyond ``max_rank``.
 
     Parameters
     ----------
@@ -44,11 +41,6 @@ def exact_ranks(
         Each instance's row of ``vectors`` and its label, int64 [n].
     max_rank
         At most 255; small ones are faster to compute.
-
-    Returns
-    -------
-    ndarray
-        uint8 [n]: 1..max_rank, or 0 for any rank beyond.
 
     Raises
     ------
@@ -63,12 +55,14 @@ def exact_ranks(
     buffer = vectors.new_empty(min(SCORED_VECTORS, len(vectors)), n_labels)  # no page faults
     ranks = targets.new_zeros(len(targets), dtype=torch.uint8)
     finite = targets.new_ones((), dtype=torch.bool)  # read once, at the end: no wait for a GPU
+    # With one target per vector, scores of at least its own are counted; else a vector's
+    # max_rank + 1 best scores are enough.
     each_once = torch.equal(index, torch.arange(len(vectors), device=device))
     count_all = each_once and n_labels <= MAX_COUNTED
     for chunk, start in enumerate(range(0, len(vectors), SCORED_VECTORS)):
         rows = slice(bounds[chunk], bounds[chunk + 1])
         scored = vectors[start : start + SCORED_VECTORS]
-        scores = layer.into(buffer[: len(scored)], scored)
+        scores = scores_into(buffer[: len(scored)], scored, layer.weight, layer.bias)
         target_scores = scores[index[rows] - start, targets[rows]]
         if count_all:
             best = scores.amax(1)
@@ -132,10 +126,8 @@ def evaluate(
     ----------
     model, stream, task
         The model, with an output layer for the task; the stream; the task.
-    part
-        TRAIN, VALIDATION or TEST.
-    max_rank
-        As in ``exact_ranks``.
+    part, max_rank
+        TRAIN, VALIDATION or TEST; the largest rank that is kept (see ``exact_ranks``).
 
     Returns
     -------
@@ -188,8 +180,7 @@ def _buckets(padding: np.ndarray, model: UserModel, length: int) -> Iterator[Buc
 def popularity_ranks(stream: TaskStream, task: Task, part: int) -> np.ndarray:
     """Return the ranks if every user is given the labels in order of their training frequency.
 
-    The floor of every comparison; arguments and result as in ``evaluate``. T1 counts all items of
-    the training sequences, not only their last ones. Ties count against it.
+    Arguments and result as in ``evaluate``. T1 counts all items of the training sequences.
     """
     counts = stream.item_counts() if task.kind == "sequence" else task.label_counts()
     at_least = len(counts) - np.searchsorted(np.sort(counts), counts, side="left")

@@ -46,22 +46,13 @@ def fit(
     ----------
     model, stream, task
         The model, with an output layer for the task; the stream; the task.
-    config
-        Training stops after ``config.patience`` epochs without a better validation metric.
+    config, seed
+        How to train; of the order of instances and of the negatives.
     trainable
         Parameter name -> bool mask of the entries that may change (None: all of them). Everything
         else is the same afterwards, compared bit by bit.
-    seed
-        Of the order of instances and of the negatives.
-    on_epoch
-        Called with the model and the epoch's number after every epoch, 0 included.
-    joint
-        T1's loss, to be added (MTL).
-
-    Returns
-    -------
-    list of Epoch
-        Number 0 is the state before training.
+    on_epoch, joint
+        Called with the model and the epoch's number, 0 included; T1's loss, to be added (MTL).
 
     Raises
     ------

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from conure_lib.models.layers import scores_into
+
 CHUNK_ELEMENTS = 1 << 18  # logits held at a time: 1 MiB, a core's own cache
 MIN_CHUNK_ROWS = 128  # smaller matrices underuse the GEMM kernel
 LARGE_CHUNK_ROWS = 512  # where so few rows leave that cache anyway
@@ -55,23 +57,14 @@ def sampled_softmax_loss(
 def bpr_loss(vectors: Tensor, weight: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
     """Return the mean of -log sigmoid(score of the positive - score of the negative) (BPR).
 
-    Parameters
-    ----------
-    vectors, weight
-        One vector per instance [N, k]; an output layer without bias [n, k].
-    positives, negatives
-        Labels, int64 [N].
+    ``positives`` and ``negatives`` are labels, int64 [N]; the others as in ``softmax_loss``.
     """
     margin = (vectors * (weight[positives] - weight[negatives])).sum(1)
     return F.softplus(-margin).mean()
 
 
 class SoftmaxLoss(torch.autograd.Function):
-    """``softmax_loss``: probabilities exist for one chunk of rows at a time.
-
-    The gradients are computed along with the loss: each chunk is read and written as few times as
-    possible; rows are scaled after the products, on k columns instead of n.
-    """
+    """``softmax_loss``, with gradients computed along with it, chunk by chunk of rows."""
 
     @staticmethod
     def forward(ctx, vectors, weight, bias, targets) -> Tensor:
@@ -80,7 +73,7 @@ class SoftmaxLoss(torch.autograd.Function):
         grad_bias = None if bias is None else torch.zeros_like(bias)
         chance = torch.empty_like(vectors[:, 0])  # of each row's target
         for rows, logits, buffer in _chunks(vectors, len(weight)):
-            _logits(vectors[rows], weight, bias, logits)
+            scores_into(logits, vectors[rows], weight, bias)
             chances = torch.softmax(logits, 1, out=buffer)
             chance[rows] = chances.gather(1, targets[rows, None]).squeeze(1)
             if grad_bias is not None:
@@ -117,7 +110,7 @@ class SampledSoftmaxLoss(torch.autograd.Function):
         grad_vectors, grad_others = torch.empty_like(vectors), torch.zeros_like(others)
         grad_shift = torch.zeros_like(shift)
         for rows, logits, buffer in _chunks(vectors, len(negatives)):
-            _logits(vectors[rows], others, shift, logits)
+            scores_into(logits, vectors[rows], others, shift)
             at = hits[rows].clamp_min(0)
             lowest = torch.finfo(logits.dtype).min  # -inf gives nan where nothing else was drawn
             logits.scatter_(1, at, torch.where(hits[rows] < 0, logits.gather(1, at), lowest))
@@ -146,13 +139,6 @@ class SampledSoftmaxLoss(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the stored gradients times that of the loss."""
         return (*(g * grad for g in ctx.grads), None, None, None)
-
-
-def _logits(vectors: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> None:
-    if bias is None:
-        torch.mm(vectors, weight.t(), out=out)
-    else:
-        torch.addmm(bias, vectors, weight.t(), out=out)
 
 
 def _chunks(inputs: Tensor, columns: int) -> Iterator[tuple[slice, Tensor, Tensor]]:

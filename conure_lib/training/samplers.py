@@ -14,13 +14,7 @@ class LogUniformSampler:
     exponential race gives the same distribution as drawing with replacement and skipping
     repetitions, in one step. ``log_expected`` [n] is log q for the correction: q = 1 - (1 - p)^T
     with T such that the q sum to the number drawn (TensorFlow uses each draw's own tries instead).
-
-    Parameters
-    ----------
-    counts
-        Training frequency of each label, int64 [n].
-    n_draws
-        How many negatives a step shares: 1 to n, ValueError for other numbers.
+    ``counts``: training frequencies, int64 [n]; ``n_draws``: how many negatives a step shares.
     """
 
     def __init__(
@@ -61,14 +55,7 @@ class PopularitySampler:
     """LambdaFM's static sampler for BPR: p(label) proportional to exp(-(rank + 1) / (rho n)).
 
     One negative per positive, never the positive itself; other positives of the user may occur, as
-    in the authors' code.
-
-    Parameters
-    ----------
-    counts
-        Training frequency of each label, int64 [n]; ValueError for n < 2.
-    rho
-        Flatness; 0.3 in the authors' code.
+    in the authors' code, whose rho is 0.3. ``counts``: training frequencies, int64 [n].
     """
 
     def __init__(self, counts: np.ndarray, rho: float, device: torch.device | str = "cpu") -> None:

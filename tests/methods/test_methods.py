@@ -19,8 +19,9 @@ from helpers import (
 )
 
 from conure_lib.config import TrainConfig
+from conure_lib.data.stream import TEST
 from conure_lib.methods import ACTIONS, COMPARED, METHODS
-from conure_lib.methods.actions import Context, ranks_on_test
+from conure_lib.methods.actions import Context
 from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.stl import weight_change
 from conure_lib.models.layers import PATCH_REDUCTION, Patch
@@ -28,7 +29,7 @@ from conure_lib.models.ownership import ContinualModel
 from conure_lib.study.study import Study
 from conure_lib.training.batches import Batches, Joint, SequenceBatches
 from conure_lib.training.determinism import seeded
-from conure_lib.training.evaluation import metric_of, scores_of
+from conure_lib.training.evaluation import evaluate, metric_of, scores_of
 
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
@@ -168,8 +169,8 @@ def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):
         task = STREAM[name]
         trained, pruned, again = (study.stage(step, 1) for step in steps.values())
         for stage in (pruned, again):
-            ranks = ranks_on_test(stage.model().for_task(name), STREAM, task)
-            assert ranks[name].tolist() == stage.ranks(name).tolist()
+            ranks = evaluate(stage.model().for_task(name), STREAM, task, TEST)
+            assert ranks.tolist() == stage.ranks(name).tolist()
         assert pruned.record()["curve"] == []
         kind = SequenceBatches if task.kind == "sequence" else Batches
         batches = kind(pruned.model().for_task(name), STREAM, task, FAST, 1)

@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from conure_lib.config import ModelConfig
 from conure_lib.models.convolution import CausalConv, receptive_cone
+from conure_lib.models.layers import scores_into
 from conure_lib.models.nextitnet import UserModel
 
 pytestmark = pytest.mark.numerics
@@ -178,7 +179,8 @@ def test_scores_are_products_with_bias():
         layer.weight.copy_(torch.tensor([[1.0, 2.0], [0.0, -1.0], [3.0, 0.0]]))
         layer.bias.copy_(torch.tensor([0.0, 10.0, 100.0]))
     assert layer(vectors).tolist() == [[4.0, 9.0, 106.0]]
-    assert layer.into(torch.empty(1, 3), vectors).tolist() == [[4.0, 9.0, 106.0]]
+    scores = scores_into(torch.empty(1, 3), vectors, layer.weight.detach(), layer.bias.detach())
+    assert scores.tolist() == [[4.0, 9.0, 106.0]]
 
 
 def test_the_separator_is_one_more_input_for_later_tasks_only():
