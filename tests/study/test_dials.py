@@ -7,7 +7,7 @@ from helpers import small_study
 
 from conure_lib.config import DataConfig
 from conure_lib.errors import ConureError
-from conure_lib.study.experiments import AGAINST_NOISE, EXPERIMENTS, dial_runs, dials, all_runs
+from conure_lib.study.experiments import AGAINST_NOISE, EXPERIMENTS, all_runs, dial_runs, dials
 from conure_lib.study.study import Study
 
 NAMES = [f"relatedness {share}" for share in ("0", "0.25", "0.5", "0.75", "1")]
