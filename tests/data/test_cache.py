@@ -106,18 +106,6 @@ def test_a_damaged_stream_is_named(tmp_path, damage, named):
         load_stream(folder)
 
 
-def test_a_stream_is_prepared_once(tmp_path):
-    calls = []
-
-    def build():
-        calls.append(1)
-        return small_stream()
-
-    one, other = (prepared(tmp_path / "s", build) for _ in range(2))
-    assert calls == [1]
-    assert one.digest() == other.digest() == small_stream().digest()
-
-
 def test_a_damaged_stream_is_named_and_prepared_anew(tmp_path, capsys):
     save_stream(small_stream(), tmp_path / "s")
     before = files_below(tmp_path / "s")

@@ -1,21 +1,16 @@
 """MovieLens: small files worked out by hand, both ways to ml-100k, every kind of broken file."""
 
-import functools
 import hashlib
-import http.server
 import random
-import threading
 import zipfile
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from conure_lib import paths
 from conure_lib.data import download as fetch
 from conure_lib.data.sources import movielens
-from conure_lib.errors import DataError
+from conure_lib.errors import DataError, TransferError
 
 SMALL = dict(length=3, min_events=2)
 ML_25M, ML_32M = movielens.ratings_builder("ml-25m"), movielens.ratings_builder("ml-32m")
@@ -129,71 +124,39 @@ def official_zip(folder):
     return archive
 
 
-def test_both_routes_give_the_identical_stream(tmp_path):
-    official = movielens.build_ml_100k(path=official_zip(tmp_path), **SMALL)
-    wheel = movielens.build_ml_100k(path=wheel_files(tmp_path / "wheel"), **SMALL)
-    assert official.digest() == wheel.digest()
-    assert official.info["files"].keys() == {"u.data", "u.user"}
-    assert wheel.info["files"].keys() == {"ml-100k.inter", "ml-100k.user"}
-
-
-def test_the_wheel_is_taken_with_consent_only(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", tmp_path / "root")
-    monkeypatch.setattr(movielens, "URL", "http://127.0.0.1:1/{}.zip")
+def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monkeypatch):
+    archive, asked = official_zip(root), []
     monkeypatch.delenv("CONURE_ALLOW_WHEEL", raising=False)
-    asked = []
+
+    def download(*arguments):
+        asked.append(arguments)
+        return archive
+
+    def unreachable(*arguments):
+        raise TransferError("no answer")
 
     def from_wheel(requirement, inside, files, folder):
-        asked.append((requirement, inside, sorted(files)))
+        assert (requirement, inside) == ("recbole==1.2.1", "recbole/dataset_example/ml-100k")
+        asked.append(sorted(files))
         wheel_files(folder)
 
-    monkeypatch.setattr(fetch, "from_wheel", from_wheel)
-    with pytest.raises(DataError) as caught:
-        movielens.build_ml_100k(**SMALL)
+    monkeypatch.setattr(fetch, "download", download)
+    official = movielens.build_ml_100k(**SMALL)
     target = paths.downloads() / "ml-100k" / "ml-100k.zip"
-    for words in (":1/ml-100k.zip", str(target), "allow_wheel=True", "CONURE_ALLOW_WHEEL=1"):
-        assert words in str(caught.value)
-    assert asked == []
-    assert not list(target.parent.iterdir())
+    url = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+    checksum = "md5:0e33842e24a9c977be4e0107933c0723"
+    assert asked == [(url, target, checksum, movielens.PRIVATE)]
 
+    monkeypatch.setattr(fetch, "download", unreachable)
+    monkeypatch.setattr(fetch, "from_wheel", from_wheel)
+    with pytest.raises(TransferError, match=r"no answer.*allow_wheel=True.*CONURE_ALLOW_WHEEL=1"):
+        movielens.build_ml_100k(**SMALL)
+    assert len(asked) == 1
     by_argument = movielens.build_ml_100k(allow_wheel=True, **SMALL)
     monkeypatch.setenv("CONURE_ALLOW_WHEEL", "1")
     by_variable = movielens.build_ml_100k(**SMALL)
-    assert by_argument.digest() == by_variable.digest()
-    inside = "recbole/dataset_example/ml-100k"
-    assert asked == [("recbole==1.2.1", inside, ["ml-100k.inter", "ml-100k.user"])] * 2
-
-
-def test_an_altered_copy_of_the_wheels_files_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    wheel_files(paths.downloads() / "ml-100k")
-    with pytest.raises(DataError, match=r"ml-100k\.inter: found sha256 .* expected 4edb74e2"):
-        movielens.build_ml_100k(**SMALL)
-
-
-def test_the_official_zip_is_downloaded_once_and_verified_each_time(tmp_path, monkeypatch):
-    archive = official_zip(tmp_path)
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
-    monkeypatch.setattr(http.server.SimpleHTTPRequestHandler, "log_message", lambda *_: None)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    monkeypatch.setattr(paths, "ROOT", tmp_path / "root")
-    monkeypatch.setattr(movielens, "URL", f"http://127.0.0.1:{server.server_port}/{{}}.zip")
-    try:
-        with pytest.raises(DataError, match=r"expected md5:0e33842e.* yourself"):
-            movielens.build_ml_100k(allow_wheel=True, **SMALL)  # damaged is not unreachable
-        md5 = hashlib.md5(archive.read_bytes()).hexdigest()
-        monkeypatch.setitem(movielens.CHECKSUMS, "ml-100k", f"md5:{md5}")
-        first = movielens.build_ml_100k(**SMALL)
-    finally:
-        server.shutdown()
-        server.server_close()
-    assert movielens.build_ml_100k(**SMALL).digest() == first.digest()
-    stored = paths.downloads() / "ml-100k" / "ml-100k.zip"
-    assert list(stored.parent.iterdir()) == [stored]
-    stored.write_bytes(b"altered")
-    with pytest.raises(DataError, match=r"ml-100k\.zip: found .*try again"):  # no server any more
-        movielens.build_ml_100k(**SMALL)
+    assert official.digest() == by_argument.digest() == by_variable.digest()
+    assert asked[1:] == [["ml-100k.inter", "ml-100k.user"]] * 2
 
 
 READINGS = [  # of the items 200, 201, 210, 211, or 210, 211 only
@@ -308,19 +271,3 @@ def test_the_digests_are_the_same_everywhere(tmp_path):
     other = movielens.build_ml_1m(path=ml_1m(tmp_path), **SMALL)
     built = (one, other, ML_25M(path=tmp_path, **SMALL))
     assert [stream.digest() for stream in built] == DIGESTS.split()
-
-
-def test_the_real_small_release():
-    file = Path(__file__).parents[2] / ".." / "shared" / "data" / "ml-latest-small" / "ratings.csv"
-    if not file.is_file():
-        pytest.skip("no copy of ml-latest-small beside the repository")
-    stream = LATEST(path=file)
-    table = pd.read_csv(file)
-    below = table[table["rating"] < 4]
-    users = below["userId"].value_counts()
-    users = users.index[users >= 5]
-    assert stream.n_users == len(users)
-    assert stream.n_items == below["movieId"][below["userId"].isin(users)].nunique()
-    known = table[table["userId"].isin(users)]
-    assert len(stream["T2"].users) == known["rating"].isin([4, 4.5]).sum()
-    assert len(stream["T3"].users) == (known["rating"] == 5).sum()
