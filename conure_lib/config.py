@@ -42,7 +42,7 @@ def explain(error: ValidationError, where: str) -> str:
     place = f"{where}, {path.removeprefix('.')}:" if path else f"{where},"
     said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     match first["type"]:
-        case "missing" | "missing_argument":
+        case "missing" | "missing_argument" | "missing_keyword_only_argument":
             said = "found nothing, expected a value"
         case "extra_forbidden" | "unexpected_keyword_argument":
             said = "found an unknown field, expected only known ones; check its name"

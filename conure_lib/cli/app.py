@@ -18,14 +18,12 @@ committed results. ROOT is the environment variable CONURE_ROOT, else the checko
 lies in, else the current folder: now {paths.ROOT}."""
 EXAMPLES = """\b
 examples:
-  conure data describe synthetic --option n_users=500 --json
   conure run --tasks my_stream.yaml
   conure export --model artifacts/models/my_stream --task T2 --out t2
   conure embed --model artifacts/models/my_stream --task T2 --data plays.csv --out vectors.parquet
   conure study  # complete-journey, one seed: a quarter of an hour
   conure study --dataset ml-100k --profile standard --seed 1 --seed 2 --workers 2
-  conure study --profile standard --results committed  # draws the reported results, trains nothing
-  conure clean --what streams --dry-run
+  conure study --profile standard --results committed  # draws the reported results
 
 exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was
 asked for, said in one line; 130 stopped, and the same command continues where it was"""

@@ -29,7 +29,6 @@ from conure_lib.training.evaluation import last_vectors
 STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
 OURS = re.compile(r"(model|stream|metrics)\.json|.*\.safetensors|.*\.pt2|names\.\w+\.parquet")
 MAX_DIFFERENCE = {"model.safetensors": 0.0, "program.pt2": 1e-5}  # from the model's outputs
-USERS_AT_ONCE = 4096  # whose vectors are in memory
 
 
 class StreamFacts(BaseModel, strict=True):
@@ -45,10 +44,9 @@ class TaskModel(nn.Module):
 
     Parameters
     ----------
-    model, task, is_first
-        The task's plain model; its name; whether it is T1, which has no separator.
-    folder, facts
-        Where it was saved, and what is known of its stream if ``conure run`` saved it.
+    model, task, is_first, folder, facts
+        The task's plain model; its name; whether it is T1, which has no separator; where it was
+        saved; what is known of its stream if ``conure run`` saved it.
     """
 
     def __init__(
@@ -159,7 +157,7 @@ def largest_difference(model: TaskModel, other: nn.Module, length: int) -> float
 
 
 def embed(
-    saved: TaskModel, data: TaskStream | str | Path, out: str | Path, batch: int = USERS_AT_ONCE
+    saved: TaskModel, data: TaskStream | str | Path, out: str | Path, batch: int = 4096
 ) -> dict:
     """Write a vector per user, as the task sees them, to a Parquet file.
 

@@ -24,7 +24,7 @@ from conure_lib.data.options import AssemblyOptions
 from conure_lib.data.sources.tables import from_tables
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError
-from conure_lib.files import path_problem, read_json, read_text
+from conure_lib.files import read_json, read_text
 from conure_lib.models.ownership import MAX_TASKS
 
 PLAN_IN_FOLDER = "tasks.json"
@@ -171,12 +171,9 @@ def read_plan(path: str | Path) -> Plan:
         field, what was found and what is expected.
     """
     file = Path(path)
-    if problem := path_problem(file):
-        raise DataError(f"{str(file)[:80]!r}: found {problem}, expected the path of a plan")
-    if file.is_dir():
-        file /= PLAN_IN_FOLDER
-    name = file.resolve().parent.name if file.name == PLAN_IN_FOLDER else file.stem
     try:
+        file = file / PLAN_IN_FOLDER if file.is_dir() else file
+        name = file.resolve().parent.name if file.name == PLAN_IN_FOLDER else file.stem
         if file.suffix not in SUFFIXES:
             raise ValueError("another kind of file")
         yaml = YAML(typ="safe", pure=True)
@@ -186,10 +183,10 @@ def read_plan(path: str | Path) -> Plan:
         )
     except ValidationError as error:
         raise DataError(explain(error, str(file))) from error
-    except (OSError, ValueError, YAMLError, RecursionError) as error:
+    except (OSError, ValueError, YAMLError, RuntimeError) as error:
         found = " ".join(str(getattr(error, "strerror", None) or error).split())
         expected = f"expected a plan in UTF-8 ({', '.join(SUFFIXES)})"
-        raise DataError(f"{file}: found {found}, {expected}") from error
+        raise DataError(f"{str(file)[:200]}: found {found}, {expected}") from error
     plan._file = file
     plan.study_config()
     return plan

@@ -45,7 +45,7 @@ def test_every_command_says_what_it_does(words, capsys):
 def test_the_examples_can_be_parsed(capsys):
     assert main(["--help"]) == 0
     examples = re.findall(r"conure ([^>#\n]+)", capsys.readouterr().out.partition("examples:\n")[2])
-    assert len(examples) == 8
+    assert len(examples) == 6
     for example in examples:
         arguments = shlex.split(example)
         (name,) = (words for words in COMMANDS if words == tuple(arguments[: len(words)]))
