@@ -14,17 +14,9 @@ def draw_curves(
 ) -> Figure:
     """Draw a line per method (or per column line) over epochs, one panel per task.
 
-    Parameters
-    ----------
-    curves : DataFrame
-        panel, method, seed, epoch, value; line where a method has several (one shade each).
-    label : str
-        Of the vertical axes.
-    levels : DataFrame, optional
-        panel, method, line (its name), value: horizontal lines.
-    kept : {"last", "best"}
-        What a seed goes on with that stopped before the others: the value of its last epoch, or
-        of its best one (whose weights its stage keeps).
+    curves: panel, method, seed, epoch, value, and line where a method has several (one shade each).
+    levels: panel, method, line (its name), value of horizontal lines. kept: what a seed goes on
+    with that stopped before the others, its "last" value or its "best" (whose weights are kept).
     """
     curves = curves if "line" in curves else curves.assign(line=curves["method"])
     titles = curves["panel"].unique()

@@ -14,11 +14,7 @@ def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
     """Draw a piece of the last kernel and a hidden vector before and after T2 (Fig. 2).
 
     Each panel has its own scale. Returns the figure and what it shows as a tidy table.
-
-    Parameters
-    ----------
-    notes : dict
-        What a finetune stage recorded under "forgetting".
+    notes: what a finetune stage recorded under "forgetting".
     """
     parts, frames = {"kernel": "weights", "hidden": "hidden vector"}, []
     states = ("before T2", "after T2", "change")
@@ -43,12 +39,8 @@ def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
 def draw_no_forgetting(memory: pd.DataFrame, unprotected: pd.DataFrame) -> Figure:
     """Draw in how many seeds each task is unchanged, to the last bit, after each later task.
 
-    Parameters
-    ----------
-    memory : DataFrame
-        As `tables.no_forgetting` gives it for Conure's runs, with their seed.
-    unprotected : DataFrame
-        before, after: T1's test metric around T2 where nothing is protected, one row per seed.
+    memory: `tables.no_forgetting` of Conure's runs, with their seed. unprotected: before, after;
+    T1's test metric around T2 where nothing is protected, one row per seed.
     """
     memory = memory.assign(after=memory["after"].str.split().str[0])  # "T2 train" -> "T2"
     tasks, seeds = list(memory["after"].unique()), memory["seed"].nunique()

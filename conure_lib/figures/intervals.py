@@ -19,14 +19,9 @@ POINTS = {  # kind of a single point -> marker, size, fill, distance below the r
 def draw_estimates(table: pd.DataFrame, label: str = "") -> Figure:
     """Draw test metrics, one panel per task and one row per method and variant.
 
-    Parameters
-    ----------
-    table : DataFrame
-        method, value, low, high; and either task, metric, n, variant, as `tables.overall` gives
-        them, or the names of its panel and row. Optional columns: filled (false: drawn hollow),
-        chance and best (levels of a panel: vertical lines).
-    label : str
-        Of the horizontal axes.
+    table: method, value, low, high; and either task, metric, n, variant, as `tables.overall` gives
+    them, or the names of its panel and row. Optional columns: filled (false: drawn hollow), chance
+    and best (levels of a panel: vertical lines). label: of the horizontal axes.
     """
     if "panel" not in table:
         titles = [f"{r.task}: {r.metric}, n = {r.n:,}" for r in table.itertuples()]
@@ -49,17 +44,9 @@ def draw_effects(
 ) -> Figure:
     """Draw relative differences as a forest plot, in percent.
 
-    Parameters
-    ----------
-    table : DataFrame
-        row, method, relative, low, high (shares), and panel where there are several.
-    label : str
-        What is compared, for the horizontal axes.
-    points : DataFrame, optional
-        row, kind ("single seed", "paper, TTL", "paper, ML"), relative, and panel where there are
-        several; method where a point belongs to one.
-    margin : float
-        Differences up to this share are shaded.
+    table: row, method, relative, low, high (shares), and panel where there are several. points:
+    row, kind (a key of `POINTS`), relative, panel, and method where a point belongs to one.
+    margin: differences up to this share are shaded.
     """
     points = pd.DataFrame(columns=["row", "kind", "relative"]) if points is None else points
     table, points = (t if "panel" in t else t.assign(panel="") for t in (table, points))

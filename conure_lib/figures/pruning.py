@@ -12,10 +12,7 @@ from conure_lib.methods import METHODS
 def draw_sweep(table: pd.DataFrame) -> Figure:
     """Draw the test metric against the share that was pruned, one panel per task.
 
-    Parameters
-    ----------
-    table : DataFrame
-        task, metric, method, ratio (nan for Conure-: a line with a band), value, low, high, n.
+    table: task, metric, method, ratio (nan for Conure-: a line with a band), value, low, high, n.
     """
     titles = {task: f"{task}, n = {n:,}" for task, n in table.groupby("task")["n"].first().items()}
     figure, axes = panels(titles.values(), 2.1)
@@ -38,14 +35,9 @@ def draw_sweep(table: pd.DataFrame) -> Figure:
 def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figure, pd.DataFrame]:
     """Draw who owns a corner of the last kernel after each task was pruned (Fig. 4).
 
-    Returns the figure and its cells as a tidy table.
-
-    Parameters
-    ----------
-    samples : dict
-        Task -> what its prune stage recorded as "owners_sample", in the order of learning.
-    free : dict
-        Task -> the share of all kernel weights that is free after it.
+    samples: task -> what its prune stage recorded as "owners_sample", in the order of learning.
+    free: task -> the share of all kernel weights that is free after it. Returns the figure and its
+    cells as a tidy table.
     """
     tasks, frames = list(samples), []
     figure, axes = panels([f"after {task}" for task in tasks], 1.3, columns=6)
@@ -71,13 +63,7 @@ def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figur
 
 
 def draw_capacity(table: pd.DataFrame) -> Figure:
-    """Draw which task owns how much of each part of the network.
-
-    Parameters
-    ----------
-    table : DataFrame
-        part, owner (a task or "free"), share.
-    """
+    """Draw which task owns how much of the network; table: part, owner (or "free"), share."""
     figure, axes = panels([""], 0.3 * table["part"].nunique() + 0.4)
     wide = 100 * table.pivot(index="part", columns="owner", values="share")
     wide = wide.loc[table["part"].unique()[::-1], sorted(wide.columns, key="free".__eq__)]

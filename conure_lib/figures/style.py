@@ -74,21 +74,8 @@ def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "
 def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> Path:
     """Save a figure and the data behind it below figures/local.
 
-    Parameters
-    ----------
-    figure : Figure
-        The study's dataset and number of seeds are added to its note.
-    study : Study
-        Of a study on committed results PNG and CSV are saved, of one's own runs a PDF as well.
-    name : str
-        File name without its ending.
-    data : DataFrame
-        What is drawn, as a tidy table.
-
-    Returns
-    -------
-    Path
-        Of the PNG.
+    The study's dataset and seeds are added to the figure's note. Returns the path of the PNG; of
+    one's own runs there is a PDF as well.
     """
     seeds, note = len(study.config.seeds), figure.get_suptitle()
     head = f"{study.stream.name}, {seeds} seed{'s' * (seeds > 1)}"

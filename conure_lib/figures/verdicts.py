@@ -13,13 +13,7 @@ FILLS = dict(zip(VERDICTS, ("#A6CBE3", "#FBE9B7", "#F2B48F", "#EEEEEE"), strict=
 
 
 def draw_verdicts(table: pd.DataFrame) -> Figure:
-    """Draw one row per claim and one column per dataset.
-
-    Parameters
-    ----------
-    table : DataFrame
-        claim, title (of the claim, a few words), dataset, verdict.
-    """
+    """Draw a row per claim and a column per dataset; table: claim, title, dataset, verdict."""
     set_style()
     table = table.assign(row=table["claim"] + "  " + table["title"])
     wide = table.pivot(index="row", columns="dataset", values="verdict").fillna(VERDICTS[-1])
