@@ -14,6 +14,7 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims, tables
+from conure_lib.analysis.stats import with_interval
 from conure_lib.data import registry
 from conure_lib.errors import ConureError
 
@@ -42,7 +43,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
     return {
         "README.md": {"verdicts": verdicts(ledger)},
         "docs/results.md": {
-            "ledger": claims.markdown(ledger),
+            "ledger": effects(ledger),
             **{f"table 2 {name}": side_by_side(table) for name, table in tables_2.items()},
             "dials": transfer_by_dial(dials),
             "cost": cost(),
@@ -88,6 +89,20 @@ def verdicts(ledger: pd.DataFrame) -> str:
     wide = wide.pivot(index="claim", columns="dataset", values="verdict").reset_index()
     wide["claim"] = [f"{name}: {claims.CLAIMS[name].statement}" for name in wide["claim"]]
     return markdown(wide)
+
+
+def effects(ledger: pd.DataFrame) -> str:
+    """Return the verdicts with their effects: one row per claim, one column per dataset."""
+    cells = []
+    for row in ledger.itertuples():
+        effect = with_interval(row.effect, row.ci_low, row.ci_high, row.unit)
+        unit = "" if row.unit == "relative" or not effect else row.unit
+        cells.append(f"**{row.verdict.lower()}** {effect} {unit}".strip())
+    says = [f"{name}: {claims.CLAIMS[name].statement}" for name in ledger["claim"]]
+    wide = ledger.assign(claim=says, cell=cells).pivot(
+        index="claim", columns="dataset", values="cell"
+    )
+    return wide[ledger["dataset"].unique()].fillna("").to_markdown()
 
 
 def side_by_side(table: pd.DataFrame) -> str:

@@ -85,8 +85,7 @@ def overall(
     Returns
     -------
     DataFrame
-        One row per method, variant and task; ``low`` to ``high`` is the 95% interval of ``value``
-        over users.
+        One row per method, variant and task; the 95% interval of ``value`` is over users.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:

@@ -28,11 +28,7 @@ def baselines(study: Study) -> list[Run]:
 def overparameterization(study: Study) -> list[Run]:
     """Return the runs of Fig. 3: T1 as trained, pruned by several ratios, retrained after the last.
 
-    Returns
-    -------
-    list of Run
-        "Conure-" (as trained), "Conure, not retrained" and "Conure" in variants "normal pr30" and
-        so on, and "small pr30" and so on of a network of half the width and half the blocks.
+    Variants are "normal pr30" and so on, and "small pr30" and so on for ``smaller`` networks.
     """
     runs, first = [], study.order[:1]
     for name, model in (("normal", study.config.model), ("small", smaller(study.config.model))):
@@ -53,11 +49,7 @@ def smaller(model: ModelConfig) -> ModelConfig:
 def transfer(study: Study) -> list[Run]:
     """Return the runs of Table 3: T3 after T1 and T2, and right after T1.
 
-    Returns
-    -------
-    list of Run
-        "Conure-" and "Conure" in variants "T2 all", "noT2 all" (all training data of T3),
-        "T2 20%" and "noT2 20%".
+    Variants are "T2 all", "noT2 all" (with all training data of T3), "T2 20%" and "noT2 20%".
     """
     few = {**study.config.train, "T3.train": replace(study.config.training("T3"), share=FEW)}
     runs = []
@@ -68,13 +60,7 @@ def transfer(study: Study) -> list[Run]:
 
 
 def task_orders(study: Study) -> list[Run]:
-    """Return the runs of Table 4; none for a stream without T3 or T6.
-
-    Returns
-    -------
-    list of Run
-        "Conure-" and "Conure" in variants "Order1", "Order2", "Order3".
-    """
+    """Return the runs of Table 4, with variants "Order1" to "Order3"; none without T3 or T6."""
     if not set(ORDERS["Order2"]) <= set(study.order):
         return []
     runs = (study.changed(n).runs(CONURE, order or study.order) for n, order in ORDERS.items())
@@ -84,11 +70,7 @@ def task_orders(study: Study) -> list[Run]:
 def pruning_ratios(study: Study) -> list[Run]:
     """Return the runs of Fig. 7: T2 and T6, each pruned by many ratios, after the same training.
 
-    Returns
-    -------
-    list of Run
-        "Conure-", "Conure" and "Conure, not retrained" in variants "pr10" and so on, each run with
-        the stage of T2 or of T6 alone.
+    Variants are "pr10" and so on; each run has the stage of T2 or of T6 alone.
     """
     runs = []
     for task in (task for task in ("T2", "T6") if task in study.order):
@@ -101,13 +83,7 @@ def pruning_ratios(study: Study) -> list[Run]:
 
 
 def embedding_pruning(study: Study) -> list[Run]:
-    """Return the runs of Table 5, over T1 to T3.
-
-    Returns
-    -------
-    list of Run
-        "Conure-" and "Conure" in variants "kernels" and "kernels and embedding" (what is pruned).
-    """
+    """Return the runs of Table 5, with variants "kernels" and "kernels and embedding"."""
     order = ("T1", "T2", "T3")
     both = study.changed("kernels and embedding", prune_embedding=EMBEDDING_RATIOS)
     return study.changed("kernels").runs(CONURE, order) + both.runs(CONURE, order)

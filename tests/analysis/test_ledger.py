@@ -77,23 +77,3 @@ def test_a_finding_is_the_first_condition_that_holds_and_its_effect():
     once = Estimate(0.5, 0.25, 0.75, 9, 9, p=0.01)
     expected = Finding("REPRODUCED", 0.5, 0.25, 0.75, 0.01, 0.01, 9, runs[0].id)
     assert decided(True, True, once, [*runs, *runs]) == expected
-
-
-def test_the_ledger_as_markdown(two_claims):
-    table = claims.ledger(Study(small_study()))
-    nan = float("nan")
-    other = table.assign(dataset="ml-100k", verdict="NOT REPRODUCED", ci_low=nan, ci_high=nan)
-    table.loc[1, ["effect", "ci_low", "ci_high"]] = -0.0335, -0.0811, 0.0142
-    head, _, first, second = claims.markdown(pd.concat([table, other])).splitlines()
-    cells = [
-        [cell.strip() for cell in line.strip("|").split("|")] for line in (head, first, second)
-    ]
-    assert cells == [
-        ["claim", "synthetic", "ml-100k"],
-        [
-            "C01: Faster.",
-            "**reproduced** 0.250 [0.125, 0.375] epochs",
-            "**not reproduced** 0.250 epochs",
-        ],
-        ["C02: Better.", "**not tested** -3.4% [-8.1%, +1.4%]", "**not reproduced**"],
-    ]

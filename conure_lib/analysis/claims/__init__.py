@@ -13,9 +13,8 @@ from conure_lib.analysis.claims.registry import (
     claim,
     for_notebook,
     ledger,
-    markdown,
     save,
 )
 
 __all__ = ["CLAIMS", "VERDICTS", "Claim", "Finding", "claim", "for_notebook"]
-__all__ += ["ledger", "markdown", "memory", "methods", "orders", "pruning", "save"]
+__all__ += ["ledger", "memory", "methods", "orders", "pruning", "save"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from conure_lib.analysis.stats import NAN, VERDICTS, Estimate, with_interval
+from conure_lib.analysis.stats import NAN, VERDICTS, Estimate
 from conure_lib.files import atomic_file
 from conure_lib.study.study import Run, Study
 
@@ -103,20 +103,6 @@ def save(table: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part:
         table.sort_values([*keys, "claim"]).to_csv(part, index=False, float_format="%.6g")
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Return a ledger as Markdown: one row per claim, one column per dataset."""
-    cells = []
-    for row in table.itertuples():
-        effect = with_interval(row.effect, row.ci_low, row.ci_high, row.unit)
-        unit = "" if row.unit == "relative" or not effect else row.unit
-        cells.append(f"**{row.verdict.lower()}** {effect} {unit}".strip())
-    says = [f"{name}: {CLAIMS[name].statement}" for name in table["claim"]]
-    wide = table.assign(claim=says, cell=cells).pivot(
-        index="claim", columns="dataset", values="cell"
-    )
-    return wide[table["dataset"].unique()].fillna("").to_markdown()
 
 
 def decided(
