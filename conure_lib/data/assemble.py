@@ -142,6 +142,8 @@ def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:
     """
     if "time" not in events:
         return events
+    if events["time"].dtype == object:
+        raise DataError("column 'time': found numbers and dates, expected the one or the other")
     keys = [events[column].to_numpy() for column in (*reversed(ties), "time")]
     return events.iloc[np.lexsort([*keys, pd.factorize(events["user"], sort=True)[0]])]
 

@@ -209,6 +209,13 @@ def test_a_large_csv_is_read_in_blocks_whatever_its_other_columns_hold(tmp_path,
     assert latest_windows(tmp_path / "events.csv", ["a", "b", "c"], 3, 2).users.tolist() == USERS
 
 
+def test_times_that_are_numbers_in_one_block_and_dates_in_another(tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "BLOCK_ROWS", 15)
+    times = ["1"] * 15 + ["2024-01-31"] * 15
+    with pytest.raises(DataError, match="column 'time': found numbers and dates"):
+        build(write(tmp_path / "events.parquet", events().assign(time=times)))
+
+
 # --- each user's latest events
 
 ITEMS = ["a", "b", "c"]
