@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import PAD, TEST, TRAIN, Kind, Task, TaskStream
@@ -20,13 +21,52 @@ from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.models.reference import PlainNextItNet
 from conure_lib.study.profiles import study_config
+from conure_lib.training.batches import Trainable, kind_of
 from conure_lib.training.evaluation import evaluate
-from conure_lib.training.loop import batches_of, epochs
-from conure_lib.training.optimizers import Trainable
+from conure_lib.training.loop import epochs
 
 Call = Callable[[], object]
 DENSE = TrainConfig(epochs=1 << 30)
 SAMPLED = replace(DENSE, loss="sampled-softmax", negatives=0.2, table_updates="rows")
+
+
+class Reference(PlainNextItNet):
+    """The plain network with its training and evaluation: every logit kept, every rank sorted.
+
+    With ``last_only`` the output layer reads the last position; else logits are averaged over all.
+    """
+
+    def __init__(self, *sizes) -> None:
+        super().__init__(*sizes)
+        self.adam = torch.optim.Adam(self.parameters())
+
+    def scores(self, sequences: Tensor, last_only: bool) -> Tensor:
+        """Return the scores of all labels for each sequence, [B, n_labels]."""
+        hidden = self(sequences)
+        return self.output(hidden[:, -1]) if last_only else self.output(hidden).mean(1)
+
+    def next_item_loss(self, sequences: Tensor) -> Tensor:
+        """Return the mean cross-entropy over all items that follow an item (T1's loss)."""
+        inputs = sequences[:, :-1]
+        targets = (sequences[:, 1:] - 1).masked_fill(inputs == PAD, -1)
+        logits = self.output(self(inputs))
+        return F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-1)
+
+    def label_loss(self, sequences: Tensor, labels: Tensor, last_only: bool) -> Tensor:
+        """Return the mean cross-entropy of one label [B] per sequence."""
+        return F.cross_entropy(self.scores(sequences, last_only), labels)
+
+    def learn(self, loss: Tensor) -> None:
+        """Take one step of default Adam on every parameter."""
+        self.adam.zero_grad()
+        loss.backward()
+        self.adam.step()
+
+    @torch.no_grad()
+    def ranks(self, sequences: Tensor, labels: Tensor, last_only: bool) -> Tensor:
+        """Return each label's rank (1 is the best) in a sort of all scores: int64 [B]."""
+        order = self.scores(sequences, last_only).argsort(1, descending=True)
+        return (order == labels[:, None]).nonzero()[:, 1] + 1
 
 
 @dataclass(frozen=True)
@@ -172,7 +212,7 @@ def trainer(
     model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, trainable: Trainable
 ) -> Call:
     """Return a call that trains one more epoch by the library's loop; the first one sets it up."""
-    batches = batches_of(model, stream, task, config, trainable, seed=0)
+    batches = kind_of(task, trainable)(model, stream, task, config, 0)
     return partial(next, epochs(batches, trainable))
 
 
@@ -185,7 +225,7 @@ def t1_step(size: Size, batch: int, sampled: bool = False, half_full: bool = Fal
     ours = trainer(
         model, stream, stream["T1"], config, dict.fromkeys(dict(model.named_parameters()))
     )
-    plain = PlainNextItNet(size.items, size.width, size.dilations, size.items)
+    plain = Reference(size.items, size.width, size.dilations, size.items)
     batches = torch.from_numpy(stream.sequences).long().split(batch)
 
     def port() -> None:
@@ -207,7 +247,7 @@ def later_step(size: Size, batch: int, per_user: int = 1, half_full: bool = Fals
     learner.start("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
     config = replace(DENSE, batch_size=batch, labels_per_user=per_user)
     ours = trainer(learner.model, stream, stream["T2"], config, learner.trainable())
-    plain = PlainNextItNet(size.items, size.width, size.dilations, size.labels)
+    plain = Reference(size.items, size.width, size.dilations, size.labels)
     batches = _batches(stream, batch)
 
     def learn(lean: bool) -> None:
@@ -221,7 +261,7 @@ def evaluation(size: Size, per_user: int = 1) -> Work:
     """Build the ranking of ``per_user`` labels per user, among as many labels as items."""
     stream = random_stream(size.users, size.length, size.items, size.items, per_user, part=TEST)
     model = new_model(size, "T2", "ranking", size.items).requires_grad_(False)
-    plain = PlainNextItNet(size.items, size.width, size.dilations, size.items)
+    plain = Reference(size.items, size.width, size.dilations, size.items)
     batches = _batches(stream, size.users)
 
     def rank(lean: bool) -> None:
@@ -235,7 +275,7 @@ def evaluation(size: Size, per_user: int = 1) -> Work:
 def backbone(size: Size, batch: int) -> Work:
     """Build a forward and a backward pass at all positions, without output layer or optimiser."""
     model = new_model(size, "T1", "ranking", 2)
-    plain = PlainNextItNet(size.items, size.width, size.dilations, 2)
+    plain = Reference(size.items, size.width, size.dilations, 2)
     items = torch.from_numpy(random_stream(batch, size.length, size.items, 2).sequences).long()
     slope = torch.randn(size.length, batch, size.width)
     turned = slope.transpose(0, 1).contiguous()

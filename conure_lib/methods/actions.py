@@ -11,10 +11,10 @@ from conure_lib.config import StudyConfig
 from conure_lib.data.stream import TEST, Task, TaskStream
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
+from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import evaluate, evaluate_all_positions
 from conure_lib.training.loop import Epoch, fit
-from conure_lib.training.optimizers import Trainable
 
 BACKBONE = ("embedding", "blocks.")
 PROBE_USERS = 256  # users whose logits are compared bit by bit after every later stage

@@ -6,9 +6,9 @@ from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import Context, Outcome, logits_digest, weights_digest
 from conure_lib.methods.method import SEARCH, Method, Order, Step
 from conure_lib.models.ownership import ContinualModel, Phase
+from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of
-from conure_lib.training.optimizers import Trainable
 
 
 def train(c: Context) -> Outcome:

@@ -1,7 +1,7 @@
 """FineSmax: T1's backbone frozen, a new output (softmax) layer per task."""
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, after_t1
+from conure_lib.methods.method import SEARCH, Method, recipe
 
 
 def output_only(c: Context) -> Outcome:
@@ -10,4 +10,4 @@ def output_only(c: Context) -> Outcome:
 
 
 _PARTS = {"actions": {"output-only": output_only}, "search": SEARCH, "backbone": "shared"}
-FINESMAX = Method("FineSmax", after_t1("output-only"), "#56B4E9", "s", (3, 1, 1, 1), **_PARTS)
+FINESMAX = Method("FineSmax", recipe("output-only"), "#56B4E9", "s", (3, 1, 1, 1), **_PARTS)

@@ -48,12 +48,6 @@ class Method:
         ("none"), or None for a state on the way; and whether patches or owner maps are stored too.
     compared
         Whether it is a row of Table 2.
-
-    Examples
-    --------
-    >>> from conure_lib.methods import METHODS
-    >>> METHODS["STL"].recipe(("T1", "T2"))["T2"].action
-    'finetune'
     """
 
     name: str
@@ -70,12 +64,17 @@ class Method:
     compared: bool = True
 
 
-def after_t1(action: str, from_t1: bool = True) -> Callable[[Order], dict[str, Step]]:
-    """Return the recipe: train T1, then the action on each later task, from T1's model or anew."""
+def recipe(
+    action: str, t1: str | None = "train", from_t1: bool = True
+) -> Callable[[Order], dict[str, Step]]:
+    """Return a recipe: an action on T1 (None: no result of T1), then one on each later task.
 
-    def recipe(order: Order) -> dict[str, Step]:
-        first = Step("train", order[0])
-        parent = first if from_t1 else None
-        return {order[0]: first} | {task: Step(action, task, parent) for task in order[1:]}
+    ``from_t1``: whether this one starts from T1's model, or from random weights.
+    """
 
-    return recipe
+    def steps(order: Order) -> dict[str, Step]:
+        first = {order[0]: Step(t1, order[0])} if t1 else {}
+        parent = first[order[0]] if from_t1 else None
+        return first | {task: Step(action, task, parent) for task in order[1:]}
+
+    return steps

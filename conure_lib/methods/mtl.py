@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from conure_lib.methods.actions import BACKBONE, Context, Outcome
-from conure_lib.methods.method import LEARNING_RATES, Method, Order, Step
+from conure_lib.methods.method import LEARNING_RATES, Method, recipe
 from conure_lib.training.batches import Joint
 from conure_lib.training.determinism import seeded
 
@@ -20,10 +20,6 @@ def joint(c: Context) -> Outcome:
     return c.train_new_output(model, also=(f"outputs.{first.name}.", *BACKBONE), joint=t1)
 
 
-def _recipe(order: Order) -> dict[str, Step]:
-    return {task: Step("joint", task) for task in order[1:]}
-
-
 _SPACE = {"learning_rate": LEARNING_RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
 _PARTS = {"actions": {"joint": joint}, "search": {"ranking": _SPACE, "classification": _SPACE}}
-MTL = Method("MTL", _recipe, "#000000", "P", (6, 2), **_PARTS)
+MTL = Method("MTL", recipe("joint", t1=None, from_t1=False), "#000000", "P", (6, 2), **_PARTS)

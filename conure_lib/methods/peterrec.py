@@ -3,7 +3,7 @@
 from functools import partial
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, after_t1
+from conure_lib.methods.method import SEARCH, Method, recipe
 from conure_lib.models.layers import PatchKind
 from conure_lib.training.determinism import seeded
 
@@ -19,7 +19,7 @@ _SERIAL = {"actions": {"patched-serial": partial(patched, kind="serial")}, "sear
 _PARALLEL = {"actions": {"patched-parallel": partial(patched, kind="parallel")}}
 _PARALLEL["settings_of"] = "PeterRec"
 _STORED = {"backbone": "shared", "patches": True}
-_RECIPES = after_t1("patched-serial"), after_t1("patched-parallel")
+_RECIPES = recipe("patched-serial"), recipe("patched-parallel")
 PETERREC = Method("PeterRec", _RECIPES[0], "#CC79A7", "^", (2, 1), **_SERIAL, **_STORED)
 PETERREC_PARALLEL = Method(
     "PeterRec-parallel", _RECIPES[1], "#882255", "v", (2, 2), **_PARALLEL, **_STORED

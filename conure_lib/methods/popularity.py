@@ -2,7 +2,7 @@
 
 from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import Method, Order, Step
+from conure_lib.methods.method import Method, recipe
 from conure_lib.training.evaluation import popularity_ranks
 
 
@@ -11,9 +11,6 @@ def popularity(c: Context) -> Outcome:
     return Outcome(None, {c.task.name: popularity_ranks(c.stream, c.task, TEST)})
 
 
-def _recipe(order: Order) -> dict[str, Step]:
-    return {task: Step("popularity", task) for task in order}
-
-
+_RECIPE = recipe("popularity", t1="popularity", from_t1=False)
 _PARTS = {"actions": {"popularity": popularity}, "backbone": "none"}
-POPULARITY = Method("Popularity", _recipe, "#777777", "x", (1, 1), **_PARTS)
+POPULARITY = Method("Popularity", _RECIPE, "#777777", "x", (1, 1), **_PARTS)

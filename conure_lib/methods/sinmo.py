@@ -1,7 +1,7 @@
 """SinMo: a single model per task, from random weights."""
 
 from conure_lib.methods.actions import BACKBONE, Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, after_t1
+from conure_lib.methods.method import SEARCH, Method, recipe
 
 
 def scratch(c: Context) -> Outcome:
@@ -10,4 +10,4 @@ def scratch(c: Context) -> Outcome:
 
 
 _PARTS = {"actions": {"scratch": scratch}, "search": SEARCH}
-SINMO = Method("SinMo", after_t1("scratch", from_t1=False), "#E69F00", "o", (4, 1), **_PARTS)
+SINMO = Method("SinMo", recipe("scratch", from_t1=False), "#E69F00", "o", (4, 1), **_PARTS)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import BACKBONE, PROBE_USERS, Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, after_t1
+from conure_lib.methods.method import SEARCH, Method, recipe
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of, user_vectors
 
@@ -60,4 +60,4 @@ def vector_change(before: Tensor, after: Tensor) -> dict:
 
 
 _PARTS = {"actions": {"finetune": finetune}, "search": SEARCH}
-STL = Method("STL", after_t1("finetune"), "#009E73", "D", (5, 1, 1, 1, 1, 1), **_PARTS)
+STL = Method("STL", recipe("finetune"), "#009E73", "D", (5, 1, 1, 1, 1, 1), **_PARTS)

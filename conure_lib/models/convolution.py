@@ -45,9 +45,8 @@ class CausalConv(torch.autograd.Function):
     """y[t] = x[t] Z[2] + x[t - d] Z[1] + x[t - 2d] Z[0], with zeros before the first position.
 
     Time-major, x is [positions, batch, k]: each tap is one product of contiguous matrices, added
-    in place, with neither padding nor im2col. What the taps read decides which positions are
-    computed. Where all sequences of a batch begin with padding, the inputs there depend on the
-    position only and are stored once: ``padding`` [P, k].
+    in place. Where all sequences begin with padding, inputs depend on the position only and are
+    stored once: ``padding`` [P, k].
     """
 
     @staticmethod
@@ -99,9 +98,8 @@ def receptive_cone(
 ) -> tuple[Rows, tuple[BlockPlan, ...]]:
     """Return which positions of the input are read and, per block, what its convolutions compute.
 
-    Worked out backwards from the outputs: all positions, or with ``last_only`` the last one, whose
-    receptive field is a cone with gaps. The first ``prefix`` positions are padding in all
-    sequences and never computed; input positions are counted without them.
+    Worked out backwards from the outputs: all positions, or the last one, whose receptive field is
+    a cone with gaps. The first ``prefix`` positions are padding and never computed.
     """
     needed = [length - 1] if last_only else list(range(prefix, length))
     blocks = []

@@ -18,14 +18,6 @@ class UserModel(nn.Module):
 
     ``PlainNextItNet`` is the same network in few lines; this one skips padding and what nothing
     depends on. Items have ids 1..n_items, 0 is padding; another id is PyTorch's IndexError.
-
-    Examples
-    --------
-    >>> from conure_lib.config import ModelConfig
-    >>> rng = torch.Generator().manual_seed(0)
-    >>> model = UserModel(ModelConfig(width=8, dilations=(1,)), n_items=9, generator=rng)
-    >>> model.hidden(torch.tensor([[0, 3, 1], [2, 5, 9]])).shape  # positions, batch, width
-    torch.Size([3, 2, 8])
     """
 
     def __init__(self, config: ModelConfig, n_items: int, generator: torch.Generator) -> None:

@@ -123,9 +123,8 @@ class ContinualModel:
     def trainable(self) -> dict[str, Tensor | None]:
         """Return which entries may change now (Eq. 4): by parameter name a mask, or None for all.
 
-        Training T1: everything. Training a later task: free weights. Retraining: the task's own
-        weights. In each case the task's output layer too; LayerNorms and embedding are frozen.
-        PhaseError between tasks.
+        Training T1: everything; a later task: free weights; retraining: the task's own weights. In
+        each case the task's output layer too; LayerNorms and embedding are frozen.
         """
         if self.phase is Phase.READY:
             raise PhaseError("no task is in training; start one first")

@@ -18,6 +18,9 @@ from conure_lib.training import evaluation
 from conure_lib.training.determinism import seeded
 from conure_lib.training.objectives import Objective
 
+Trainable = dict[str, Tensor | None]
+"""Parameter name -> mask of the entries that may change (None: all of them)."""
+
 
 @dataclass(frozen=True)
 class Joint:
@@ -28,30 +31,29 @@ class Joint:
     weight: float
 
 
+@dataclass(eq=False)
 class Batches:
     """A later task's training instances in random order, a batch's losses, the validation metric.
 
     What is where is worked out on the host: a GPU is never waited for.
     """
 
-    def __init__(
-        self,
-        model: UserModel,
-        stream: TaskStream,
-        task: Task,
-        config: TrainConfig,
-        seed: int,
-        joint: Joint | None = None,
-    ) -> None:
-        self.model, self.stream, self.task = model, stream, task
-        self.config, self.seed, self.joint = config, seed, joint
-        self.device, self.rows = model.embedding.device, task.rows(TRAIN)
-        self.noise = seeded(seed, task.name, "negatives", device=self.device)
-        self.loss = self._objective(task, config)
-        self.t1_loss = joint and self._objective(joint.task, joint.config)
-        self.sequences = torch.from_numpy(stream.sequences).to(self.device)
-        self.padding = padding_of(stream.sequences)
-        self.last = stream.sequences.shape[1] - 1
+    model: UserModel
+    stream: TaskStream
+    task: Task
+    config: TrainConfig
+    seed: int
+    joint: Joint | None = None
+
+    def __post_init__(self) -> None:
+        """Derive the loss, the negatives' generator and the padding."""
+        self.device, self.rows = self.model.embedding.device, self.task.rows(TRAIN)
+        self.noise = seeded(self.seed, self.task.name, "negatives", device=self.device)
+        self.loss = self._objective(self.task, self.config)
+        self.t1_loss = self.joint and self._objective(self.joint.task, self.joint.config)
+        self.sequences = torch.from_numpy(self.stream.sequences).to(self.device)
+        self.padding = padding_of(self.stream.sequences)
+        self.last = self.sequences.shape[1] - 1
 
     def _objective(self, task: Task, config: TrainConfig) -> Objective:
         layer = self.model.outputs[task.name]
@@ -156,6 +158,14 @@ class OutputBatches(Batches):
         users = to_device(self.task.users[batch], self.device)
         negatives = self.loss.draw(labels)
         yield self.loss(self.vectors[users], labels, negatives)
+
+
+def kind_of(task: Task, trainable: Trainable) -> type[Batches]:
+    """Return the class of a task's batches; a method that learns from something else adds one."""
+    if task.kind == "sequence":
+        return SequenceBatches
+    only_output = all(name.startswith(f"outputs.{task.name}.") for name in trainable)
+    return OutputBatches if only_output else Batches
 
 
 def next_items(

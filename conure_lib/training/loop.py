@@ -13,8 +13,8 @@ from conure_lib.config import TrainConfig
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import VerificationError
 from conure_lib.models.nextitnet import UserModel
-from conure_lib.training.batches import Batches, Joint, OutputBatches, SequenceBatches
-from conure_lib.training.optimizers import Trainable, fresh_optimizers, row_tables
+from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
+from conure_lib.training.optimizers import fresh_optimizers
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ def fit(
     FloatingPointError
         If the loss is not finite.
     """
-    batches = batches_of(model, stream, task.thinned(config.share), config, trainable, seed, joint)
+    task = task.thinned(config.share)
+    batches = kind_of(task, trainable)(model, stream, task, config, seed, joint)
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
     history, best, kept = [Epoch(0, float("nan"), batches.validation(), best=False)], 0, before
@@ -82,22 +83,6 @@ def fit(
     return history
 
 
-def batches_of(
-    model: UserModel,
-    stream: TaskStream,
-    task: Task,
-    config: TrainConfig,
-    trainable: Trainable,
-    seed: int,
-    joint: Joint | None = None,
-) -> Batches:
-    """Return the batches of a task: here a method that learns from something else has its own."""
-    only_output = all(name.startswith(f"outputs.{task.name}.") for name in trainable)
-    kind = OutputBatches if only_output else Batches
-    kind = SequenceBatches if task.kind == "sequence" else kind
-    return kind(model, stream, task, config, seed, joint)
-
-
 def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
     """Train epoch by epoch with one fresh optimiser; yield each epoch's mean loss."""
     model, task, config = batches.model, batches.task, batches.config
@@ -105,7 +90,9 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
     model.requires_grad_(False)
     trained = [parameters[name].requires_grad_() for name in trainable]
     frozen = [(parameters[name], ~mask) for name, mask in trainable.items() if mask is not None]
-    tables = row_tables(parameters, task, config, trainable)
+    by_rows = config.table_updates == "rows" and task.kind == "sequence"
+    names = ("embedding", f"outputs.{task.name}.weight") if by_rows else ()
+    tables = [parameters[name] for name in names if trainable.get(name, ...) is None]
     optimizers = fresh_optimizers(config, trained, tables)
     model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight

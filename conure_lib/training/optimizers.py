@@ -4,21 +4,8 @@ import torch
 from torch import Tensor
 
 from conure_lib.config import TrainConfig
-from conure_lib.data.stream import Task
 
 MOMENTUM = 0.9  # of plain SGD
-Trainable = dict[str, Tensor | None]
-"""Parameter name -> mask of the entries that may change (None: all of them)."""
-
-
-def row_tables(
-    parameters: dict[str, Tensor], task: Task, config: TrainConfig, trainable: Trainable
-) -> list[Tensor]:
-    """Return the tables that are updated by rows: all entries may change, a step uses few rows."""
-    if config.table_updates == "dense" or task.kind != "sequence":
-        return []
-    names = ("embedding", f"outputs.{task.name}.weight")
-    return [parameters[name] for name in names if name in trainable and trainable[name] is None]
 
 
 def fresh_optimizers(

@@ -4,10 +4,6 @@ import pytest
 import torch
 from helpers import lively, plain_copy, random_sequences, rng, small_model
 
-from conure_lib.data.stream import PAD
-from conure_lib.training.evaluation import exact_ranks
-from conure_lib.training.losses import softmax_loss
-
 pytestmark = pytest.mark.numerics
 ITEMS, LABELS = 64, 20
 
@@ -52,42 +48,3 @@ def test_hidden_vectors_are_those_of_the_plain_network(pair, dilations, length):
     hidden = model.hidden(sequences).transpose(0, 1)
     torch.testing.assert_close(hidden, expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(model.last_hidden(sequences), expected[:, -1], rtol=0, atol=1e-10)
-
-
-def test_the_loss_of_t1_leaves_padding_out(pair):
-    model, plain = pair("T1", "sequence", ITEMS)
-    sequences = random_sequences(10, 12, ITEMS)
-    known = (sequences[:, :-1] != PAD).t()
-    assert not known.all()
-    layer, vectors = model.outputs["T1"], model.hidden(sequences[:, :-1])[known]
-    ours = softmax_loss(vectors, layer.weight, layer.bias, sequences[:, 1:].t()[known] - 1)
-    torch.testing.assert_close(plain.next_item_loss(sequences), ours)
-
-
-def test_scores_are_averaged_over_positions_or_those_of_the_last(pair):
-    _, plain = pair("T2", "ranking", LABELS)
-    sequences = random_sequences(10, 12, ITEMS)
-    labels = torch.randint(LABELS, (10,), generator=rng())
-    every = torch.stack([plain.output(h) for h in plain(sequences).unbind(1)])
-    for last_only, expected in ((False, every.mean(0)), (True, every[-1])):
-        torch.testing.assert_close(plain.scores(sequences, last_only), expected)
-        chance = expected.softmax(1)[torch.arange(10), labels]
-        loss = plain.label_loss(sequences, labels, last_only)
-        torch.testing.assert_close(loss, -chance.log().mean())
-
-
-def test_ranks_are_those_of_the_fast_evaluation(pair):
-    model, plain = pair("T2", "ranking", LABELS)
-    sequences = random_sequences(10, 12, ITEMS)
-    labels = torch.randint(LABELS, (10,), generator=rng())
-    vectors = model.user_vectors(sequences)
-    ours = exact_ranks(model.outputs["T2"], vectors, torch.arange(10), labels)
-    assert plain.ranks(sequences, labels, last_only=True).tolist() == ours.tolist()
-
-
-def test_a_step_changes_every_parameter(pair):
-    _, plain = pair("T2", "classification", LABELS)
-    before = {name: p.detach().clone() for name, p in plain.named_parameters()}
-    labels = torch.zeros(10, dtype=torch.long)
-    plain.learn(plain.label_loss(random_sequences(10, 12, ITEMS), labels, last_only=False))
-    assert not [n for n, p in plain.named_parameters() if torch.equal(p, before[n])]

@@ -14,7 +14,7 @@ from conure_lib.methods import METHODS
 from conure_lib.pipeline import stage as stages
 from conure_lib.study.study import Study
 from conure_lib.training import loop
-from conure_lib.training.batches import Batches
+from conure_lib.training.batches import Batches, kind_of
 from conure_lib.training.determinism import WORKSPACE, WORKSPACES, repeatable
 
 STREAM = small_stream(half_full=0.8, length=9)
@@ -101,7 +101,8 @@ def training(kind, device="cpu"):
     mask = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5
     trainable = {n: mask.to(device) if n.endswith("kernel1") else None for n in trainable}
     config = replace(config, epochs=9, l2=0.0 if kind == "by rows" else 0.02)
-    batches = loop.batches_of(model, STREAM, STREAM[name], config, trainable, 1, joint)
+    task = STREAM[name]
+    batches = kind_of(task, trainable)(model, STREAM, task, config, 1, joint)
     return loop.epochs(batches, trainable)
 
 

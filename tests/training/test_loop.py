@@ -17,7 +17,7 @@ from conure_lib.errors import VerificationError
 from conure_lib.models import padding
 from conure_lib.training import batches as batches_module
 from conure_lib.training import loop, objectives
-from conure_lib.training.batches import Batches, Joint, SequenceBatches, shuffled
+from conure_lib.training.batches import Batches, Joint, SequenceBatches, kind_of, shuffled
 from conure_lib.training.determinism import seeded
 from conure_lib.training.loop import fit
 
@@ -282,7 +282,7 @@ def test_vectors_of_a_frozen_backbone_may_be_kept(task, monkeypatch):
     """FineSmax computes each user's vector once: the same as computing it at every step."""
     own = {n: None for n, _ in fresh(task).named_parameters() if n.startswith("outputs.")}
     quick, history = fitted(task, trainable=own)
-    monkeypatch.setattr(loop, "OutputBatches", Batches)
+    monkeypatch.setattr(loop, "kind_of", lambda *_: Batches)
     slow, again = fitted(task, trainable=own)
     for one, other in zip(quick.parameters(), slow.parameters(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
@@ -386,7 +386,7 @@ def test_micro_batches_and_buckets_change_nothing(kind, separator, monkeypatch):
     trainable, seen = dict.fromkeys(n for n, _ in model.named_parameters()), []
 
     def steps():
-        batches = loop.batches_of(model, stream, stream[name], config, trainable, 1, joint)
+        batches = kind_of(stream[name], trainable)(model, stream, stream[name], config, 1, joint)
         for batch in batches.epoch(1):
             model.zero_grad(set_to_none=True)
             losses = []
