@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 DATASET ?= complete-journey
 PROFILE ?= quick
-# Seeds to run (1,2,3); empty: those of the profile.
+# Seeds to run (1,2,3 or "1 2 3"); empty: those of the profile.
 SEEDS ?=
 # The committed seed that `make reproduce` computes again.
 SEED ?= 1
@@ -16,6 +16,7 @@ CLUSTER ?=
 # Installed first and by itself, so that its build suits the machine; the rest follows the lock.
 TORCH := torch==2.13.0
 BIN = $(VENV)/bin
+comma := ,
 
 # The same results in every run, and no chatter.
 export PYTHONHASHSEED := 0
@@ -70,7 +71,7 @@ setup: ## build the environment in VENV from requirements.lock; nothing to do if
 
 study: setup ## run the study: data, training, tables, figures, notebooks (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --workers "$(WORKERS)" \
-		$(SEEDS:%=--seed %) $(if $(strip $(CLUSTER)),--cluster "$(CLUSTER)")
+		$(foreach seed,$(subst $(comma), ,$(SEEDS)),--seed $(seed)) $(if $(strip $(CLUSTER)),--cluster "$(CLUSTER)")
 
 test: lint ## check style, run the tests (numbers also on a lowered instruction set), then every notebook
 	"$(BIN)/python" -m pytest tests -n 2 --dist loadfile
