@@ -1,20 +1,16 @@
 """Strict reading of official text formats, out of a zip, a folder or a file.
 
-A regular expression checks every line, and the first bad one is named; then pyarrow parses.
+A regular expression checks every line, and the first bad one is named.
 """
 
 import hashlib
 import lzma
-import re
 import zipfile
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
 
 from conure_lib.errors import DataError
 
@@ -85,32 +81,3 @@ def demand_pattern(lines: pa.Array, pattern: str, file: str, expected: str, firs
     bad = pc.index(pc.match_substring_regex(lines, f"^(?:{pattern})$"), False).as_py()
     if bad >= 0:
         raise bad_line(file, first + bad, lines[bad].as_py().decode("latin-1"), expected)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """A text format: what separates the fields, and the header line ("" = none).
-
-    fields: name -> a regular expression of valid values.
-    """
-
-    separator: str
-    fields: Mapping[str, str]
-    header: str = ""
-
-    def read(self, text: bytes, file: str, types: Mapping[str, pa.DataType]) -> pa.Table:
-        """Return the columns, text unless in ``types``; raise DataError at the first bad line."""
-        header, _, text = text.partition(b"\n") if self.header else (b"", b"", text)
-        if header != self.header.encode():
-            raise bad_line(file, 1, header.decode("latin-1"), repr(self.header))
-        pattern = re.escape(self.separator).join(f"(?:{one})" for one in self.fields.values())
-        expected = f"valid values of {self.separator.join(self.fields)!r}"
-        demand_pattern(lines_of(text), pattern, file, expected, 2 if self.header else 1)
-        one = self.separator if len(self.separator) == 1 else "\t"
-        types = {name: types.get(name, pa.string()) for name in self.fields}
-        return csv.read_csv(
-            pa.BufferReader(text.replace(self.separator.encode(), one.encode())),
-            csv.ReadOptions(column_names=list(types)),
-            csv.ParseOptions(delimiter=one, quote_char=False),
-            csv.ConvertOptions(column_types=types),
-        )

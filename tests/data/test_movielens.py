@@ -199,7 +199,7 @@ def replaced(line, new):
     )
 
 
-CSV_FIELDS = "valid values of 'user,item,rating,time'"
+CSV_FIELDS = "values of 'user,item,rating,time'"
 CSV_LINES = (
     "1,2,3.0",
     "",

@@ -4,6 +4,7 @@ Data: Harper and Konstan 2015, "The MovieLens Datasets". Reading of the stars: p
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, Unpack
@@ -11,13 +12,14 @@ from typing import Literal, Unpack
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from pyarrow import csv
 
 from conure_lib import paths
 from conure_lib.data import download as fetch
 from conure_lib.data.assemble import LabelTable, assemble, in_time_order
 from conure_lib.data.options import AssemblyOptions, SourcePath, checked_options
 from conure_lib.data.stream import TaskStream
-from conure_lib.data.text_tables import Layout, bad_line, read_source
+from conure_lib.data.text_tables import bad_line, demand_pattern, lines_of, read_source
 from conure_lib.errors import DataError, TransferError
 
 SOURCE = "MovieLens, https://grouplens.org/datasets/movielens/"
@@ -59,14 +61,14 @@ PERSON = USER | {"age": r"[1-9]\d?|1[01]\d", "gender": "[FM]", "job": "[a-z]+", 
 CODED = USER | {"gender": "[FM]", "age": "1|18|25|35|45|50|56", "job": r"1?\d|20", "zip code": ANY}
 INTER_100K = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 USER_100K = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
-LAYOUTS = {
-    "u.data": Layout("\t", RATING),
-    "u.user": Layout("|", PERSON),
-    "ml-100k.inter": Layout("\t", RATING, INTER_100K),
-    "ml-100k.user": Layout("\t", PERSON, USER_100K),
-    "ratings.dat": Layout("::", RATING),
-    "users.dat": Layout("::", CODED),
-    "ratings.csv": Layout(",", RATING | {"rating": HALVES}, "userId,movieId,rating,timestamp"),
+LAYOUTS = {  # file -> separator, field -> expression of valid values, header line
+    "u.data": ("\t", RATING, ""),
+    "u.user": ("|", PERSON, ""),
+    "ml-100k.inter": ("\t", RATING, INTER_100K),
+    "ml-100k.user": ("\t", PERSON, USER_100K),
+    "ratings.dat": ("::", RATING, ""),
+    "users.dat": ("::", CODED, ""),
+    "ratings.csv": (",", RATING | {"rating": HALVES}, "userId,movieId,rating,timestamp"),
 }
 
 
@@ -178,10 +180,23 @@ def _stream(name: str, where: Path, files: tuple, options: dict, liked=(4.0,)) -
 def _read(where: Path, member: str, key: list[str]) -> tuple[pd.DataFrame, str]:
     """Read a file of ``LAYOUTS``, in which each key occurs once; and its sha256."""
     text, file, digest = read_source(where, member)
-    layout = LAYOUTS[member.rpartition("/")[2]]
-    table = layout.read(text, file, TYPES).to_pandas()
+    separator, fields, expected = LAYOUTS[member.rpartition("/")[2]]
+    header, _, text = text.partition(b"\n") if expected else (b"", b"", text)
+    if header != expected.encode():
+        raise bad_line(file, 1, header.decode("latin-1"), repr(expected))
+    pattern = re.escape(separator).join(f"(?:{field})" for field in fields.values())
+    first = 2 if expected else 1
+    demand_pattern(lines_of(text), pattern, file, f"values of {separator.join(fields)!r}", first)
+    one = separator if len(separator) == 1 else "\t"
+    types = {name: TYPES.get(name, pa.string()) for name in fields}
+    table = csv.read_csv(
+        pa.BufferReader(text.replace(separator.encode(), one.encode())),
+        csv.ReadOptions(column_names=list(types)),
+        csv.ParseOptions(delimiter=one, quote_char=False),
+        csv.ConvertOptions(column_types=types),
+    ).to_pandas()
     if (repeated := table.duplicated(key)).any():
         row = int(repeated.to_numpy().argmax())
         found = ", ".join(f"{name} {table[name][row]}" for name in key)
-        raise bad_line(file, row + 1 + bool(layout.header), found, "it once")
+        raise bad_line(file, row + first, found, "it once")
     return table, digest

@@ -64,11 +64,6 @@ def from_tables(
     TaskStream
         Its ``names`` are the tables' ids; ``notes()`` says what was dropped or is doubtful.
 
-    Raises
-    ------
-    DataError
-        Names table, column, row (from 0), what was found and how to fix it.
-
     Examples
     --------
     >>> from_tables("plays.csv", {"T2": ("ranking", "likes.csv")})  # doctest: +SKIP
