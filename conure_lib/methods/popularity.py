@@ -13,4 +13,4 @@ def popularity(c: Context) -> Outcome:
 
 _RECIPE = recipe("popularity", t1="popularity", from_t1=False)
 _PARTS = {"actions": {"popularity": popularity}, "backbone": "none"}
-POPULARITY = Method("Popularity", _RECIPE, "#777777", "x", (1, 1), **_PARTS)
+POPULARITY = Method("Popularity", _RECIPE, "#9A9A9A", "x", (1, 1), **_PARTS)

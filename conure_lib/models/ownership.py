@@ -33,10 +33,9 @@ class Phase(Enum):
 class ContinualModel:
     """A user model that learns one task after the other: start, (train), prune, (retrain), finish.
 
-    The stored weights include the free ones, whose values the next task starts from; only
-    ``only_owned`` and ``for_task`` give views without them. Any module with ``kernels``,
-    ``outputs`` and ``add_output`` will do. ``prunable``: names of the tensors with an owner map,
-    the kernels by default; the first ``prune`` can add the embedding (Table 5).
+    The stored weights include the free ones, whose values the next task starts from. ``prunable``:
+    names of the tensors with an owner map, the kernels by default; the first ``prune`` can add the
+    embedding (Table 5). Any module with ``kernels``, ``outputs`` and ``add_output`` will do.
 
     Examples
     --------

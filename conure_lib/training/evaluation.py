@@ -148,10 +148,7 @@ def evaluate(
 def evaluate_all_positions(
     model: UserModel, stream: TaskStream, task: Task, part: int, max_rank: int = MAX_RANK
 ) -> np.ndarray:
-    """Return T1's ranks of all items that follow an item, by sequence, then by position.
-
-    Arguments and result as in ``evaluate``.
-    """
+    """Return T1's ranks of all items that follow an item, by sequence and position."""
     sequences = stream.sequences[task.rows(part)]
     padding, last = padding_of(sequences), sequences.shape[1] - 1
     n_targets = last - padding  # of each sequence

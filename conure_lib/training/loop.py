@@ -19,10 +19,7 @@ from conure_lib.training.optimizers import fresh_optimizers
 
 @dataclass(frozen=True)
 class Epoch:
-    """An epoch's mean loss and validation metric (MRR@5 or accuracy).
-
-    Number 0 is the state before training, whose loss is nan. ``best``: better than all before.
-    """
+    """An epoch's results; number 0 is before training, its loss nan; best: than all before."""
 
     number: int
     loss: float

@@ -141,24 +141,3 @@ def test_the_digest_of_a_tasks_weights_covers_all_that_it_uses(name):
         assert weights_digest(learner.for_task("T1")) == before
         parameter[tuple(used.nonzero()[-1])] *= -1.5
         assert weights_digest(learner.for_task("T1")) != before
-
-
-def test_a_pruned_embedding_has_its_share_and_is_retrained(root):
-    """Through actions and stages: exact counts, free rows kept, only the task's entries learn."""
-    study = Study(small_study(prune_embedding=EMBEDDING_RATIOS), STREAM)
-    study.compute([study.run("Conure", 1, ("T1", "T2"))])
-    chain, free = conure_chain(("T1", "T2")), 65 * 8
-    for number, (task, ratio) in enumerate([("T1", 0.3), ("T2", 0.8)], start=1):
-        trained, pruned, again = (study.stage(step, 1).model() for step in chain[task].values())
-        left = round(ratio * free)
-        owner = pruned.owners["embedding"]
-        assert int((owner == number).sum()) == free - left
-        assert torch.equal(again.owners["embedding"], owner)
-        before, after, end = (one.model.embedding for one in (trained, pruned, again))
-        assert torch.equal(before, after)
-        assert torch.equal(end[owner != number], after[owner != number])
-        assert not torch.equal(end[owner == number], after[owner == number])
-        notes = study.stage(chain[task]["prune"], 1).record()["notes"]["owned"]
-        (row,) = (row for row in notes if (row["tensor"], row["owner"]) == ("embedding", task))
-        assert row["weights"] == free - left
-        free = left

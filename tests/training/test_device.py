@@ -61,15 +61,9 @@ class NoWaiting(TorchDispatchMode):
 WAITS = {
     "item": lambda x: x.sum().item(),
     "cpu": lambda x: x.cpu(),
-    "list": lambda x: x.tolist(),
-    "numpy": lambda x: x.numpy(),
-    "truth": lambda x: bool(x.any()),
-    "number": lambda x: float(x[0]),
     "nonzero": lambda x: x.nonzero(),
     "read by a mask": lambda x: x[x > 0],
     "written by a mask": lambda x: x.index_put_((x > 0,), x[0]),
-    "selected": lambda x: x.masked_select(x > 0),
-    "distinct": lambda x: x.unique(),
     "all equal": lambda x: torch.equal(x, x + 1),
     "an if": lambda x: 1 if x[1] > 0 else 0,
 }

@@ -146,17 +146,6 @@ def test_a_target_without_a_finite_score_raises(index, place, value):
         exact_ranks(layer, torch.ones(1, 20), np.array(index), np.full(len(index), 3))
 
 
-@pytest.mark.parametrize("vectors", [1, 2, 3, 128])
-def test_chunks_do_not_matter(vectors, monkeypatch):
-    scores = torch.randint(0, 6, (11, 8), generator=rng()).float()
-    index = torch.tensor([0, 0, 0, 2, 3, 3, 7, 8, 10, 10])  # rows without instances between them
-    targets = torch.randint(0, 8, (10,), generator=rng(1))
-    monkeypatch.setattr(module, "SCORED_VECTORS", vectors)
-    ranks = exact_ranks(saying(8), scores, index, targets)
-    assert ranks.tolist() == brute(scores.numpy(), index.numpy(), targets.numpy())
-    assert len(set(ranks)) > 3
-
-
 @pytest.mark.parametrize("together", [1, 3, 100])
 @pytest.mark.parametrize("sorted_among", [1, 7, 100])
 def test_user_vectors_in_any_batches(together, sorted_among, monkeypatch):

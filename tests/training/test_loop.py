@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from conure_lib.config import OPTIMIZERS, T1_LOSSES, TrainConfig
-from conure_lib.data.stream import PAD, TRAIN, UNUSED, VALIDATION
+from conure_lib.data.stream import PAD, TRAIN, UNUSED
 from conure_lib.errors import VerificationError
 from conure_lib.models import padding
-from conure_lib.training import batches as batches_module
 from conure_lib.training import loop, objectives
 from conure_lib.training.batches import Batches, Joint, SequenceBatches, kind_of, shuffled
 from conure_lib.training.determinism import seeded
@@ -80,27 +79,6 @@ def test_seeds_for_different_purposes_are_independent():
     states = [seeded(*p).initial_seed() for p in purposes]
     assert len(set(states)) == 5
     assert seeded(1, "T1", 2).initial_seed() == states[-1]
-
-
-@TASKS
-def test_a_share_of_the_training_data_is_all_that_is_seen(task, monkeypatch):
-    """Every epoch visits the same rows; validation is that of the whole task."""
-    seen, validated, own = [], {}, STREAM[task]
-
-    def spy(rows, *rest):
-        seen.append(shuffled(rows, *rest))
-        return seen[-1]
-
-    monkeypatch.setattr(batches_module, "shuffled", spy)
-    for kind in (Batches, SequenceBatches):
-        monkeypatch.setattr(
-            kind, "validation", lambda made: validated.update(rows=made.task.rows(VALIDATION)) or 0
-        )
-    fitted(task, replace(FAST, share=0.25))
-    expected = own.thinned(0.25).rows(TRAIN)
-    assert len(seen) == FAST.epochs
-    assert all(sorted(rows.tolist()) == expected.tolist() for rows in seen)
-    assert validated["rows"].tolist() == own.rows(VALIDATION).tolist()
 
 
 def mirrored(stream, task, share):
