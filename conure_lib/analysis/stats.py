@@ -16,9 +16,8 @@ NAN = float("nan")
 class Estimate:
     """A mean with its 95% interval and the p value of a t-test against 0.
 
-    ``n`` counts test instances, ``users`` the clusters that interval and p are based on (both count
-    seeds in ``over_seeds``); ``p_plain`` is the paper's test, over instances as if each were a
-    user of its own.
+    ``n`` counts test instances, ``users`` the clusters that interval and p are based on;
+    ``p_plain`` is the paper's test, over instances as if each were a user of its own.
     """
 
     mean: float

@@ -128,11 +128,9 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
     Returns
     -------
     DataFrame
-        One row per pair and measure: ``effect`` with its 95% interval and ``p``, clustered by user
-        over scores averaged over seeds; ``p_holm``, corrected over all rows; ``p_plain``, the
-        paper's test over instances; ``p_seeds``, a paired t-test over the means of seeds (nan for
-        one seed); ``relative`` with its interval, the effect over the mean of theirs; ``clear``,
-        see ``is_clear``.
+        One row per pair and measure. ``effect``, its 95% interval and ``p`` are clustered by user;
+        ``p_holm`` is corrected over all rows, ``p_plain`` the paper's test over instances,
+        ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs.
     """
     rows = []
     for ours, theirs, measure in _measured(pairs, measures):
@@ -179,27 +177,20 @@ def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = No
 
 
 def is_clear(p_holm: float, p_seeds: float) -> bool:
-    """Return whether neither the choice of users nor the chance of training explains a difference.
-
-    Over users, after Holm's correction, and over seeds p is below 0.05; a single seed has no p and
-    is not asked.
-    """
+    """Return whether p < 0.05 over users (after Holm's correction) and over seeds (if several)."""
     return bool(p_holm < ALPHA and not p_seeds >= ALPHA)
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
     """Return what later stages of a run of Conure did to each task that was learned before.
 
-    A task changed if its visible weights are not bit by bit those that it was finished with, or if
-    its logits before and after a stage differ within one process. Records of protocol 2 hold logits
-    alone: compared between stages, they say nothing across kinds of processors (``changed`` is
-    missing).
-
     Returns
     -------
     DataFrame
-        One row per stage (``after``) and per ``task`` that is finished by then: ``metric``, digests
-        of weights and logits, ``changed``, ``stage_id``.
+        One row per stage (``after``) and per ``task`` that is finished by then. It ``changed`` if
+        its visible weights are not bit by bit those that it was finished with, or if its logits
+        before and after the stage differ within one process. Records of protocol 2 hold logits
+        alone; between stages of several kinds of processors these say nothing (missing).
     """
     rows, finished = [], {}
     one_kind = len({provenance.kind(stage.environment()) for stage in lineage(run)}) == 1
@@ -217,21 +208,14 @@ def no_forgetting(run: Run) -> pd.DataFrame:
 
 
 def capacity(run: Run) -> pd.DataFrame:
-    """Return ``weights`` and ``share`` that each ``owner`` has after the last task.
-
-    Owners are the tasks, and "free" for what is left.
-    """
+    """Return ``weights`` and ``share`` of each ``owner`` (task, or "free") after the last task."""
     owned = pd.DataFrame(list(run.stages.values())[-1].record()["notes"]["owned"])
     weights = owned.groupby("owner", sort=False)["weights"].sum()
     return pd.DataFrame({"weights": weights, "share": weights / weights.sum()}).reset_index()
 
 
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
-    """Return tidy learning curves: one row per run, task and ``epoch`` (0: before training).
-
-    ``validation`` is the ``metric`` on the validation part, T1's at all positions; ``best`` marks
-    the epoch that is kept.
-    """
+    """Return learning curves on validation data: one row per run, task and epoch (0: untrained)."""
     rows = []
     for run in runs:
         for task, stage in run.stages.items():
@@ -264,11 +248,10 @@ NAMES = {
 def show(
     table: pd.DataFrame, columns: Mapping[str, str] | None = None, percent: Iterable[str] = ()
 ) -> pd.DataFrame:
-    """Return a table as a reader wants to see it; every cell is text.
+    """Return a table as text for a reader.
 
     Three significant digits, shares in per cent, "< 0.001" for small p values, an interval beside
-    its value, thousands separated; the first column is the index. Ids and columns without any
-    content are left out.
+    its value; the first column is the index. Ids and columns without any content are left out.
 
     Parameters
     ----------
