@@ -6,9 +6,15 @@ something that failed although it was asked for correctly.
 
 
 class ConureError(Exception):
-    """Base class of all errors that this library raises on purpose."""
+    """Base class of all errors that this library raises on purpose; by default a mistake."""
 
     exit_code = 2
+
+
+class FailureError(ConureError):
+    """Something that failed although it was asked for correctly."""
+
+    exit_code = 1
 
 
 class ConfigError(ConureError, ValueError):
@@ -39,25 +45,17 @@ class NotebookError(ConureError, ValueError):
     """A notebook or a parameter that does not exist, or a value that it does not take."""
 
 
-class DamagedResultError(ConureError, ValueError):
+class DamagedResultError(FailureError, ValueError):
     """A stored result whose content is not what was written."""
 
-    exit_code = 1
 
-
-class StorageError(ConureError, OSError):
+class StorageError(FailureError, OSError):
     """Something cannot be written: a full disk, a read-only folder."""
 
-    exit_code = 1
 
-
-class ClusterError(ConureError, RuntimeError):
+class ClusterError(FailureError, RuntimeError):
     """Workers that cannot be reached, do not fit, or died too often."""
 
-    exit_code = 1
 
-
-class VerificationError(ConureError, RuntimeError):
+class VerificationError(FailureError, RuntimeError):
     """Something that must hold does not: a defect, not a mistake of the user's."""
-
-    exit_code = 1

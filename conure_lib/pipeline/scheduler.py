@@ -25,7 +25,7 @@ from conure_lib import paths
 from conure_lib.data.cache import load_stream, save_stream
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ClusterError, ConfigError, DamagedResultError
-from conure_lib.files import path_problem, read_json, remove_leftovers, temporary_folder
+from conure_lib.files import read_json, remove_leftovers, temporary_folder
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
 
@@ -60,7 +60,7 @@ def compute(
         remove_leftovers(folder)
     device = stages[0].config.device if stages else "cpu"
     with ExitStack() as stack:
-        client = stack.enter_context(_connected(scheduler_address(cluster))) if cluster else None
+        client = stack.enter_context(_connected(cluster)) if cluster else None
         kind = _kind_of_workers(client, device) if client else provenance.kind_here(device)
         todo = missing(stages, kind)
         if todo and workers > 1 and client is None:
@@ -124,24 +124,16 @@ class Progress:
         return any(one.id in self.errors for one in stage.lineage()[:-1])
 
 
-def scheduler_address(where: str) -> str:
-    """Return a Dask scheduler's address; ``where`` is that, or its file. Raises ConfigError."""
-    if not path_problem(where) and Path(where).is_file():
-        try:
-            return str(read_json(Path(where))["address"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{where}: found no scheduler file ({error!r})") from error
-    if not re.search(r":\d+$", where):
-        expected = "tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
-        raise ConfigError(f"cluster: found {where!r}, expected {expected}")
-    return where
-
-
-def _connected(address: str) -> Client:
+def _connected(where: str) -> Client:
+    """Connect to a Dask scheduler by its address or file."""
     try:
+        address = read_json(Path(where))["address"] if Path(where).is_file() else where
+        if not re.search(r":\d+$", str(address)):
+            raise ValueError("no port")
         return Client(address, timeout=CONNECT, set_as_default=False)
-    except (OSError, ValueError) as error:
-        said = f"no Dask scheduler answered at {address} in {CONNECT:g} s ({error})"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        expected = "tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
+        said = f"cluster: found no Dask scheduler at {where} ({error!r}), expected {expected}"
         raise ConfigError(said) from error
 
 

@@ -337,20 +337,21 @@ def test_a_scheduler_that_is_killed_is_named(root, python):
 
 def test_a_scheduler_that_does_not_answer_is_named(root, monkeypatch):
     monkeypatch.setattr(scheduler, "CONNECT", 1.0)
-    study = Study(small_study(), STREAM)
-    for address in ("tcp://127.0.0.1:9", "nonsense://x:9"):
-        with pytest.raises(ConfigError, match=f"no Dask scheduler answered at {address} in 1 s"):
-            study.compute(runs_of(study), cluster=address)
+    study, address = Study(small_study(), STREAM), "tcp://127.0.0.1:9"
+    with pytest.raises(ConfigError, match=rf"^cluster: found no Dask scheduler at {address} "):
+        study.compute(runs_of(study), cluster=address)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]"])
 def test_what_is_no_scheduler_file_or_address_is_named(root, content):
     file = root / "scheduler.json"
     file.write_text(content)
-    with pytest.raises(ConfigError, match=rf"{file}: found no scheduler file"):
-        scheduler.scheduler_address(str(file))
-    with pytest.raises(ConfigError, match=r"cluster: found 'nowhere\.json', expected tcp"):
-        scheduler.scheduler_address("nowhere.json")
+    study = Study(small_study(), STREAM)
+    for where in (file, "nowhere.json"):
+        with pytest.raises(
+            ConfigError, match=rf"found no Dask scheduler at {where} .*expected tcp"
+        ):
+            study.compute(runs_of(study), cluster=str(where))
 
 
 # --- killing -------------------------------------------------------------------------------------
