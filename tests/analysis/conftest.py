@@ -7,20 +7,19 @@ from conure_lib import paths
 from conure_lib.methods import METHODS
 from conure_lib.study.study import Study
 
-SEEDS = (1, 2)
-
 
 @pytest.fixture(scope="session")
 def computed(tmp_path_factory):
+    root = tmp_path_factory.mktemp("analysis")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("analysis"))
-        study = Study(small_study(seeds=SEEDS), small_stream())
+        patch.setattr(paths, "ROOT", root)
+        study = Study(small_study(seeds=(1, 2)), small_stream())
         study.compute(study.runs(METHODS))
-        yield study
+    return study, root
 
 
 @pytest.fixture
 def study(computed, monkeypatch):
     """Give the computed study, with the root that its results are in."""
-    monkeypatch.setattr(paths, "ROOT", paths.ROOT)
-    return computed
+    monkeypatch.setattr(paths, "ROOT", computed[1])
+    return computed[0]
