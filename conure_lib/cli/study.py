@@ -33,8 +33,10 @@ def study(
     """
     from conure_lib.analysis.render import render
     from conure_lib.study.experiments import all_runs
+    from conure_lib.study.notebooks import all_notebooks
     from conure_lib.study.study import load_study
 
+    all_notebooks()  # where there are none, nothing is trained in vain
     asked = load_study(dataset, profile, seeds or None, results)
     for one, runs in all_runs(asked):
         if asked.local:

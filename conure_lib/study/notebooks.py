@@ -25,8 +25,11 @@ ONLY_FOR = {"09_synthetic_truth": "synthetic"}
 
 
 def all_notebooks() -> list[Path]:
-    """Return the study's notebooks in the order of their numbers."""
-    return sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))
+    """Return the study's notebooks in the order of their numbers; raises NotebookError without."""
+    if not (found := sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))):
+        expected = "expected those of a checkout; run this there, or set CONURE_ROOT to one"
+        raise NotebookError(f"{paths.NOTEBOOKS}: found no notebooks, {expected}")
+    return found
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:

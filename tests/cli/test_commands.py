@@ -215,6 +215,15 @@ def test_cleaning_takes_caches_and_nothing_else(root, capsys):
     assert all(file.is_file() for file in kept)
 
 
+def test_a_study_away_from_a_checkout_trains_nothing_and_says_what_it_needs(
+    root, monkeypatch, capsys
+):
+    monkeypatch.setattr(paths, "NOTEBOOKS", root / "notebooks")
+    assert main(["study", "--dataset", "synthetic", "--profile", "smoke"]) == 2
+    assert "found no notebooks, expected those of a checkout; run this" in capsys.readouterr().err
+    assert list(root.iterdir()) == []
+
+
 def test_cleaning_leaves_a_linked_folder_alone(root, tmp_path, capsys):
     (tmp_path / "big disk").mkdir()
     paths.artifacts().mkdir()
