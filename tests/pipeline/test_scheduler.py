@@ -328,7 +328,7 @@ def test_a_scheduler_that_is_killed_is_named(root, python):
         killer = threading.Thread(target=kill)
         killer.start()
         study = Study(small_study(), STREAM)
-        with pytest.raises(ClusterError, match="^lost the Dask scheduler; the same command"):
+        with pytest.raises(ClusterError, match=r"^lost the Dask scheduler; the same command"):
             study.compute(runs_of(study), cluster=str(processes.file))
         killer.join()
     finally:
