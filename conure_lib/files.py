@@ -1,5 +1,6 @@
 """Small text within bounds, digests, locks, and files and folders written in one step."""
 
+import errno
 import hashlib
 import json
 import os
@@ -61,9 +62,14 @@ def path_problem(path: str | Path) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 (hex) of a file, read block by block."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the SHA-256 (hex) of a file, read block by block. Raises OSError that names it."""
+    if path.exists() and not path.is_file():  # a pipe would make us wait for its writer
+        raise OSError(errno.EINVAL, "a folder, a pipe or a device", str(path))
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:  # a failed read does not say of what
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 @contextmanager

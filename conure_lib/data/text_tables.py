@@ -50,17 +50,19 @@ def read_source(where: Path, member: str) -> tuple[bytes, str, str]:
     base = PurePosixPath(member).name
     file = where / base if where.is_dir() else where
     try:
-        if file.suffix == ".zip":
-            raw, name = read_member(file, member), f"{file}: {base}"
-        elif not file.is_file():
+        if not file.is_file():
             beside = sorted(path.name for path in file.parent.glob("*"))[:8]
             raise DataError(f"{file}: found no such file beside {beside}; put it there")
+        elif file.suffix == ".zip":
+            raw, name = read_member(file, member), f"{file}: {base}"
         elif (size := file.stat().st_size) > MAX_BYTES:
             raise DataError(f"{file}: found {size} bytes, expected at most {MAX_BYTES}")
         else:
             raw, name = file.read_bytes(), str(file)
     except OSError as error:
         raise DataError(f"{file}: found {error.strerror}, expected a readable file") from error
+    if (at := raw.find(0)) >= 0:  # UTF-16, or no text at all: given up before copies are made
+        raise bad_line(name, raw.count(b"\n", 0, at) + 1, "text", "a NUL byte", "UTF-8 text")
     text = raw.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     return text.removesuffix(b"\n") + b"\n", name, hashlib.sha256(raw).hexdigest()
 

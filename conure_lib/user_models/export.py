@@ -86,9 +86,11 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
         raise ConfigError(f"{folder}: found no task {task!r}, expected one of {known} (--task)")
     if file.is_file():
         try:
-            facts = StreamFacts.model_validate_json(file.read_bytes())
+            facts = StreamFacts.model_validate(read_json(file))
         except ValidationError as error:
             raise DataError(f"{explain(error, str(file))}; run conure run again") from error
+        except (OSError, ValueError) as error:
+            raise DataError(f"{file}: found {error}, expected what conure run wrote") from error
     return TaskModel(learner.for_task(task), task, task == learner.tasks[0], Path(folder), facts)
 
 

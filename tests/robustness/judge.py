@@ -17,7 +17,7 @@ from conure_lib.errors import ConureError
 Attempt = Callable[[], object] | list[str]
 """What meets the input: a call of the library, or the arguments of the command ``conure``."""
 
-HELPFUL = re.compile(r"expected|See: conure|; run |; delete |; put it there|restore it with|wanted")
+HELPFUL = re.compile(r"expected|See: conure|; run |; delete |; put it there|; keep |; drop |restore it with|wanted")
 """Every refusal says in one of these ways what would be right, or what to do."""
 MAX_MESSAGE = 2000  # characters
 MAX_MEMORY = 512 << 20  # bytes on top of what the process holds, whatever the size of the input
@@ -88,6 +88,10 @@ def answer(attempt: Attempt) -> Answer:
             code = main(attempt)
         except ConureError as error:
             return Answer(True, str(error))
+        except OSError as error:
+            if error.filename is None:
+                raise Fault(f"an error of no file: {error}") from error
+            return Answer(True, f"{error.filename}: {error.strerror}, expected a usable path")
         except KeyboardInterrupt:
             raise
         except BaseException as error:
