@@ -42,14 +42,15 @@ def study_config(
     _demand_known("profile", profile, PROFILES)
     _demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
     path = settings_file(dataset, profile)
-    settings = read_json(path)
-    fields, chosen = (
-        settings["base"],
-        settings.get("chosen") if tuned and profile != "smoke" else None,
-    )
-    if chosen:
-        fields = {**fields, **chosen, "train": {**fields["train"], **chosen["train"]}}
-    fields = {**fields, "profile": profile, "seeds": settings["seeds"][profile]}
+    try:
+        settings = read_json(path)
+        chosen = settings.get("chosen") if tuned and profile != "smoke" else None
+        fields = settings["base"]
+        if chosen:
+            fields = {**fields, **chosen, "train": {**fields["train"], **chosen["train"]}}
+        fields = {**fields, "profile": profile, "seeds": settings["seeds"][profile]}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: found {error!r}, expected what conure tune wrote") from error
     try:
         config = TypeAdapter(StudyConfig).validate_json(json.dumps(fields))
     except ValidationError as error:

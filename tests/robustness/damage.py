@@ -95,7 +95,12 @@ HARMLESS: dict[str, Damage] = {
 """What every text may have: it is read as if it were not there."""
 
 TOKENS = "|0|-1|nan|inf|1e9|0x10| 1|+1|1.5|'|\"|\0|\t|::|,|,,|\r|\n|é|١|[|{|: |- |&a |*a |!!int |null|true|T1|u1|012|"
-TOKENS = [token.encode() for token in TOKENS.split("|")] + [b"|", b"9" * 25, b"\xff", b"\xef\xbb\xbf"]
+TOKENS = [token.encode() for token in TOKENS.split("|")] + [
+    b"|",
+    b"9" * 25,
+    b"\xff",
+    b"\xef\xbb\xbf",
+]
 NUMBERS = [-(10**30), -1, 0, 1, 2, 3, 5, 8, 64, 2**16 + 1, 2**31, 2**63, 10**30]
 FLOATS = [float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 1e-9, 0.5, 1.0, 1.5, 1e300]
 WORDS = "|T1|T2|*|ranking|softmax|adam|synthetic|smoke|80/5/15|\0|é|../x|12".split("|")
@@ -118,7 +123,11 @@ def mutated(data: st.DataObject, raw: bytes, is_text: bool) -> bytes:
         at, way = data.draw(st.integers(0, len(raw) - 1)), data.draw(st.sampled_from(ways))
         match way:
             case "flip":
-                raw = raw[:at] + bytes([raw[at] ^ (1 << data.draw(st.integers(0, 7)))]) + raw[at + 1 :]
+                raw = (
+                    raw[:at]
+                    + bytes([raw[at] ^ (1 << data.draw(st.integers(0, 7)))])
+                    + raw[at + 1 :]
+                )
             case "cut":
                 raw = raw[:at]
             case "double":
@@ -168,7 +177,13 @@ def grafted(data: st.DataObject, content: object) -> object:
 
 def hostile_zip(data: st.DataObject, file: Path, member: str, content: bytes) -> None:
     """Write a zip with an unusual name, packing, repetition, size or header; maybe a bomb."""
-    names = [member, f"../../{member}", f"/{member}", member.replace("/", "\\"), member.split("/")[1]]
+    names = [
+        member,
+        f"../../{member}",
+        f"/{member}",
+        member.replace("/", "\\"),
+        member.split("/")[1],
+    ]
     names += [f"{member}/", "\x1b[2Jratings.csv", member.upper()]
     info = zipfile.ZipInfo(data.draw(st.sampled_from(names)))
     info.external_attr = data.draw(st.sampled_from([0, 0o120777 << 16, 0o040777 << 16]))
@@ -180,7 +195,9 @@ def hostile_zip(data: st.DataObject, file: Path, member: str, content: bytes) ->
             pack.writestr(info, filling, how)
     raw = bytearray(file.read_bytes())
     central, fields = raw.rfind(b"PK\x01\x02"), [(6, 8, "<H"), (8, 10, "<H"), (14, 16, "<I")]
-    if central > 0 and data.draw(st.booleans()):  # flags, method, checksum, sizes of the two headers
+    if central > 0 and data.draw(
+        st.booleans()
+    ):  # flags, method, checksum, sizes of the two headers
         local, other, form = data.draw(st.sampled_from([*fields, (18, 20, "<I"), (22, 24, "<I")]))
         value = data.draw(st.sampled_from([0, 1, 7, 99, 0xFFFE if form == "<H" else 0xFFFFFFFE]))
         struct.pack_into(form, raw, local, value)

@@ -21,16 +21,14 @@ import pyarrow as pa
 import torch
 import typer
 import yaml
-from helpers import small_stream, small_study
+from helpers import small_study
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from conure_lib import paths
 from conure_lib.cli import app
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
-from conure_lib.data.cache import load_stream, save_stream
 from conure_lib.data.options import DEFAULTS
 from conure_lib.data.registry import DATASETS, load
 from conure_lib.data.sources.tables import from_tables
@@ -50,8 +48,12 @@ FIELDS = [(kind, field.name) for kind in CONFIGS for field in fields(kind)]
 QUICK = ("data", "embed", "export", "clean", "verdicts", "reproduce")
 """Commands that neither train nor run notebooks nor publish, however they are completed."""
 FLAGS = "option json model task data out format length threads seed dataset profile what datasets"
-WRONG = "|-|--|synthetic|ml-1m|run|mine/plan.yaml|mine/plays.csv|mine|full|nowhere|loop|T2|T9|-1|0|nan"
-WRONG += "|n_users=60|n_users=-1|n_users=[[|path=nowhere|v.parquet|\x1b[2J|\udcff|a\nb|../x|1e999|paper"
+WRONG = (
+    "|-|--|synthetic|ml-1m|run|mine/plan.yaml|mine/plays.csv|mine|full|nowhere|loop|T2|T9|-1|0|nan"
+)
+WRONG += (
+    "|n_users=60|n_users=-1|n_users=[[|path=nowhere|v.parquet|\x1b[2J|\udcff|a\nb|../x|1e999|paper"
+)
 
 
 def damage_file(name: str, damage: str) -> bool:
@@ -121,7 +123,9 @@ COLUMNS = {
 
 def tables(data: st.DataObject) -> bool:
     """Try own tables with columns of other types, twice, gone or renamed; and other options."""
-    events = pd.DataFrame({"user": [f"u{n % 10}" for n in range(30)], "item": [*range(30)], "time": 1})
+    events = pd.DataFrame(
+        {"user": [f"u{n % 10}" for n in range(30)], "item": [*range(30)], "time": 1}
+    )
     labels = pd.DataFrame({"user": [f"u{n}" for n in range(10)], "label": [*"ab"] * 5})
     table = data.draw(st.sampled_from([events, labels]))
     column = data.draw(st.sampled_from([*table.columns]))
@@ -135,7 +139,10 @@ def tables(data: st.DataObject) -> bool:
         options[data.draw(st.sampled_from(sorted(DEFAULTS)))] = data.draw(VALUES)
     elif way == "renamed":
         options["columns"] = {column: data.draw(st.sampled_from(["user", "item", "nowhere", 5]))}
-    changed = {"twice": pd.concat([table, table[[column]]], axis=1), "gone": table.drop(columns=column)}
+    changed = {
+        "twice": pd.concat([table, table[[column]]], axis=1),
+        "gone": table.drop(columns=column),
+    }
     table = changed.get(way, table)
     events, labels = (table, labels) if "item" in table or "time" in table else (events, table)
     with sandbox():
@@ -150,12 +157,17 @@ def tensors(data: st.DataObject) -> bool:
         file = root / "run" / "model.safetensors"
         held = load_file(file)
         name = data.draw(st.sampled_from(sorted(held)))
-        one, kinds = held.pop(name), (torch.float16, torch.float64, torch.int64, torch.uint8, torch.bool)
+        one, kinds = (
+            held.pop(name),
+            (torch.float16, torch.float64, torch.int64, torch.uint8, torch.bool),
+        )
         other = [one[:-1], one.flatten(), one[None], one.mT if one.ndim > 1 else one[:0]]
         other += [one.to(kind) for kind in kinds] + [torch.full_like(one, 255), torch.zeros(3)]
         if one.is_floating_point():
             other += [torch.full_like(one, value) for value in (float("nan"), float("inf"), -1e30)]
-        place = data.draw(st.sampled_from([name, name, name, "owner.nobody", "stray", "outputs.T9.bias"]))
+        place = data.draw(
+            st.sampled_from([name, name, name, "owner.nobody", "stray", "outputs.T9.bias"])
+        )
         change = data.draw(st.sampled_from([None, *other]))
         save_file(held if change is None else held | {place: change.contiguous()}, file)
         return judge(EXPORT, ("run",)).refused
@@ -179,24 +191,14 @@ def headers(data: st.DataObject) -> bool:
         return judge(sample.attempt, (), sample.is_valid).refused
 
 
-def streams(data: st.DataObject) -> bool:
-    """Try a prepared stream that no source makes, with a manifest that has its digest."""
-    stream = small_stream()
-    arrays = [stream.sequences[0], stream.input_rows]
-    arrays += [getattr(task, name) for task in stream.tasks for name in ("users", "labels", "split")]
-    array = data.draw(st.sampled_from(arrays))
-    value = data.draw(st.sampled_from([-1, 0, 1, 10**6] if array.itemsize > 1 else [0, 2, 3, 255]))
-    array[slice(None) if data.draw(st.booleans()) else 0] = value
-    with sandbox() as root:
-        save_stream(stream, root / "stream")
-        return judge(lambda: load_stream(root / "stream"), (), is_stream).refused
-
-
 def configs(data: st.DataObject) -> bool:
     """Try a field of the configuration with any value."""
     kind, name = data.draw(st.sampled_from(FIELDS))
     value = {name: data.draw(VALUES | st.tuples(VALUES, VALUES))}
-    make = {StudyConfig: small_study, DataConfig: lambda **given: DataConfig(**{"dataset": "x"} | given)}
+    make = {
+        StudyConfig: small_study,
+        DataConfig: lambda **given: DataConfig(**{"dataset": "x"} | given),
+    }
     with sandbox():
         return judge(lambda: make.get(kind, kind)(**value), (kind.__name__, *CONFIG_NAMES)).refused
 
@@ -212,13 +214,19 @@ def options(data: st.DataObject) -> bool:
     small = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
     given = small if dataset == "synthetic" else {"path": dataset.replace("32m", "25m")}
     name = data.draw(st.sampled_from(known))
-    value = data.draw(VALUES | st.sampled_from(PLACES)) if name != "path" else data.draw(st.sampled_from(PLACES))
+    value = (
+        data.draw(VALUES | st.sampled_from(PLACES))
+        if name != "path"
+        else data.draw(st.sampled_from(PLACES))
+    )
     if dataset == "complete-journey":  # of full size: only what cannot be right
         name, given = ("nothing", {})
     with sandbox() as root:
         write_samples(root)
         (root / "loop").symlink_to("loop")
-        return judge(lambda: load(DataConfig(dataset, given | {name: value})), (), is_stream).refused
+        return judge(
+            lambda: load(DataConfig(dataset, given | {name: value})), (), is_stream
+        ).refused
 
 
 def parameters(data: st.DataObject) -> bool:
@@ -237,9 +245,30 @@ def arguments(data: st.DataObject) -> bool:
     words = st.sampled_from([f"--{flag}" for flag in FLAGS.split()]) | st.sampled_from(
         [*WRONG.split("|"), "x" * 5000, "9" * 30, "path=loop"]
     )
-    starts = [[], ["nope"], ["data"], ["data", "describe"], ["data", "fetch"], ["embed"], ["export"]]
-    starts += [EMBED, EXPORT, EMBED[:-2], EXPORT[:-2], ["run"], ["run", "--tasks"], ["study", "--seeds"]]
-    starts += [["clean", "--dry-run"], ["verdicts", "--profile"], ["tune", "--dataset"], ["run", "--seed"]]
+    starts = [
+        [],
+        ["nope"],
+        ["data"],
+        ["data", "describe"],
+        ["data", "fetch"],
+        ["embed"],
+        ["export"],
+    ]
+    starts += [
+        EMBED,
+        EXPORT,
+        EMBED[:-2],
+        EXPORT[:-2],
+        ["run"],
+        ["run", "--tasks"],
+        ["study", "--seeds"],
+    ]
+    starts += [
+        ["clean", "--dry-run"],
+        ["verdicts", "--profile"],
+        ["tune", "--dataset"],
+        ["run", "--seed"],
+    ]
     start = data.draw(st.sampled_from(starts))
     attempt = [*start, *data.draw(st.lists(words, max_size=3))]
     if start[:1] in (["run"], ["study"], ["tune"], ["verdicts"]):
@@ -255,8 +284,11 @@ def places(data: st.DataObject) -> bool:
     """Try every option of a command that takes a path with a place that cannot be used."""
     plan, place = "mine/plan.yaml", data.draw(st.sampled_from(PLACES + ["mine/plays.csv"]))
     run = ["run", "--tasks", plan, "--out", place]
-    put = [["run", "--tasks", place], ["study", "--profile", "smoke", "--dataset", "synthetic", "--cluster", place]]
-    put += [[*EXPORT[:-1], place], [*EMBED[:-1], place], ["data", "describe", place]] + ([run] if place else [])
+    smoke = ["study", "--profile", "smoke", "--dataset", "synthetic", "--cluster", place or "-"]
+    put = [["run", "--tasks", place], smoke]
+    put += [[*EXPORT[:-1], place], [*EMBED[:-1], place], ["data", "describe", place]] + (
+        [run] if place not in ("", "nowhere") else []
+    )
     put += [[*EMBED[:5], "--data", place, *EMBED[7:]], ["export", "--model", place, *EXPORT[3:]]]
     attempt = data.draw(st.sampled_from(put))
     with sandbox() as root:
@@ -267,7 +299,7 @@ def places(data: st.DataObject) -> bool:
 
 PROPERTIES: dict[str, Callable[[st.DataObject], bool]] = {
     one.__name__.replace("_", " "): one
-    for one in (bytes_of_files, values_in_files, zips, tables, tensors, headers, streams, configs)
+    for one in (bytes_of_files, values_in_files, zips, tables, tensors, headers, configs)
     + (options, parameters, arguments, places)
 }
 """What is tried by chance; each takes its input from ``data`` and returns whether it was refused."""

@@ -17,7 +17,9 @@ from conure_lib.errors import ConureError
 Attempt = Callable[[], object] | list[str]
 """What meets the input: a call of the library, or the arguments of the command ``conure``."""
 
-HELPFUL = re.compile(r"expected|See: conure|; run |; delete |; put it there|; keep |; drop |restore it with|wanted")
+HELPFUL = re.compile(
+    r"expected|See: conure|(; |restore it with )(run|delete|put|keep|drop|check|correct|git|rename|use) "
+)
 """Every refusal says in one of these ways what would be right, or what to do."""
 MAX_MESSAGE = 2000  # characters
 MAX_MEMORY = 512 << 20  # bytes on top of what the process holds, whatever the size of the input

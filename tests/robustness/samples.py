@@ -42,7 +42,17 @@ CSV = "userId,movieId,rating,timestamp"
 SEQUENCES = ["0,0,70,500", "0,70,500,3", *(f"{n},3,70,500" for n in range(1001, 1009))]
 TAILS = {"T1": [""] * 10, "T2": [",,9,8", ",,9", *[",,8"] * 8], "T4": [f",,{n}" for n in range(10)]}
 PLAN = plan_of(prune={"T1": 0.5}, retrain_rate=0.5)
-EMBED = ["embed", "--model", "run", "--task", "T2", "--data", "mine/plays.csv", "--out", "v.parquet"]
+EMBED = [
+    "embed",
+    "--model",
+    "run",
+    "--task",
+    "T2",
+    "--data",
+    "mine/plays.csv",
+    "--out",
+    "v.parquet",
+]
 EXPORT = ["export", "--model", "run", "--task", "T2", "--out", "t2"]
 
 
@@ -89,7 +99,10 @@ def ratings(separator: str, stars: Callable[[float], str] = "{:.0f}".format) -> 
 
 def texts() -> dict[str, str]:
     """Return the official text formats: file -> content."""
-    users, found = range(1, 11), {"ml-100k/u.data": ratings("\t"), "ml-1m/ratings.dat": ratings("::")}
+    users, found = (
+        range(1, 11),
+        {"ml-100k/u.data": ratings("\t"), "ml-1m/ratings.dat": ratings("::")},
+    )
     jobs = [(u, 15 + 5 * u, "FM"[u % 2], "writer" if u > 5 else "none", "T8H1N") for u in users]
     found["ml-100k/u.user"] = "".join("|".join(map(str, row)) + "\n" for row in jobs)
     ages = [(u, "FM"[u % 2], (1, 18, 25)[u % 3], u % 3 + 18, "55455") for u in users]
@@ -148,7 +161,9 @@ def samples() -> dict[str, Sample]:
     for dataset in ("ml-25m", "ml-100k"):
         file, read = f"{dataset}.zip", partial(loaded, dataset, f"{dataset}.zip", **SMALL)
         found[file] = Sample(file, read, is_text=False)
-    found = {name: Sample(s.file, s.attempt, s.place, is_stream, s.is_text) for name, s in found.items()}
+    found = {
+        name: Sample(s.file, s.attempt, s.place, is_stream, s.is_text) for name, s in found.items()
+    }
     for plan, tables in (("plan.yaml", ("plays.csv", "likes.csv", "ages.parquet")),):
         for table in (*tables, "plays.parquet"):
             used = "columns.json" if table == "plays.parquet" else plan
@@ -170,7 +185,10 @@ def samples() -> dict[str, Sample]:
         found[f"stage {file}"] = Sample(path, partial(read, stage), (stage,), is_text=is_text)
     evidence = "results/smoke/own/seed-1.parquet"
     found["evidence"] = Sample(
-        evidence, lambda: CommittedStore("smoke", "own").read(stage), ("results/smoke/own",), is_text=False
+        evidence,
+        lambda: CommittedStore("smoke", "own").read(stage),
+        ("results/smoke/own",),
+        is_text=False,
     )
     for file in (MANIFEST, STORED):
         read = partial(load_stream, Path("stream"))
