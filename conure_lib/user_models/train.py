@@ -165,7 +165,7 @@ def _check_disk(study: Study, chosen: Run) -> None:
     labels = study.stream.n_items + sum(task.n_labels for task in study.stream.tasks)
     weights = labels * (width + 1) + blocks * 6 * width * (width + 1)
     stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}
-    missing = sum(not stage.is_done() for stage in stages.values())
+    missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages.values())
     needed = (5 * weights + 2**20) * (missing + 1) >> 20  # four bytes and an owner per weight
     folder = next(path for path in paths.stages().parents if path.exists())
     if (free := shutil.disk_usage(folder).free >> 20) < needed:
