@@ -224,7 +224,6 @@ def arguments(data: st.DataObject, root: Path) -> bool:
     open_at_a_place = [
         RUN[:2],
         [*RUN, "--out"],
-        SMOKE,
         EXPORT[:-1],
         EMBED[:-1],
         ["data", "describe"],

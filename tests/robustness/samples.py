@@ -22,7 +22,6 @@ from conure_lib.data.registry import load
 from conure_lib.data.sources.ttl import TASKS
 from conure_lib.data.stream import TaskStream, check
 from conure_lib.pipeline import store
-from conure_lib.pipeline.scheduler import scheduler_address
 from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study
 from conure_lib.user_models.plan import read_plan
@@ -121,7 +120,6 @@ def _template() -> tuple[tempfile.TemporaryDirectory, str]:
         store.write_evidence("smoke", "own", 1, stages)
         save_stream(small_stream(), root / "stream")
         shutil.copy(paths.settings("ml-100k"), root / "settings.json")
-        (root / "scheduler.json").write_text('{"address": "tcp://127.0.0.1:8786"}')
         (root / "full").mkdir()
         (root / "full" / "thesis.txt").write_text("mine")
         (root / "loop").symlink_to("loop")
@@ -165,5 +163,4 @@ def samples() -> dict[str, Sample]:
         read = partial(load_stream, Path("stream"))
         found.append(Sample(f"stream/{file}", read, ("stream",), is_stream))
     found.append(Sample("settings.json", partial(read_settings, "settings.json")))
-    found.append(Sample("scheduler.json", partial(scheduler_address, "scheduler.json")))
     return {sample.file: sample for sample in found}
