@@ -1,13 +1,12 @@
 """Tidy tables of results: scores averaged over seeds, intervals over users, paired comparisons."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import stats
-from conure_lib.analysis.stats import Estimate, with_interval
 from conure_lib.data.stream import PAD, TEST, TaskStream
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
@@ -20,7 +19,7 @@ Pairs = Iterable[tuple[list[Run], list[Run]]]
 
 def paper_table(number: int) -> pd.DataFrame:
     """Return a table of the paper as text and numbers; ``?`` marks a digit that the scan lost."""
-    found = sorted((paths.NOTEBOOKS.parent / "results" / "paper").glob(f"table{number}_*.csv"))
+    found = list((paths.NOTEBOOKS.parent / "results" / "paper").glob(f"table{number}_*.csv"))
     if not found:
         raise FileNotFoundError(f"results/paper has no table{number}_*.csv")
     return pd.read_csv(found[0])
@@ -34,9 +33,10 @@ def pick(runs: Iterable[Run], method: str, variant: str | None = None) -> list[R
     return found
 
 
-def lineage(run: Run) -> Iterable[Stage]:
+def lineage(run: Run) -> list[Stage]:
     """Return every stage that the run's results need, once, in the order of training."""
-    return {one.id: one for stage in run.stages.values() for one in stage.lineage()}.values()
+    stages = (one for last in run.stages.values() for one in last.lineage())
+    return list({stage.id: stage for stage in stages}.values())
 
 
 def seed_scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
@@ -58,9 +58,8 @@ def test_users(stream: TaskStream, measure: str) -> np.ndarray:
     """Return the user of each test instance of a measure, in the order of its ranks."""
     task = stream[measure.removesuffix("-all")]
     rows = task.rows(TEST)
-    if measure == task.name:
-        return task.users[rows]
-    return np.repeat(task.users[rows], (stream.sequences[rows, :-1] != PAD).sum(1))
+    positions = (stream.sequences[rows, :-1] != PAD).sum(1) if measure != task.name else 1
+    return np.repeat(task.users[rows], positions)
 
 
 test_users.__test__ = False  # its name looks like a test to pytest
@@ -103,16 +102,11 @@ def overall(
 
 def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     """Return ``overall`` as text: one row per method, one column per task, with intervals."""
-    rows = list(table.fillna({"variant": ""}).itertuples())
-    text = pd.DataFrame(
-        {
-            "method": [_name(r) for r in rows],
-            "task": [f"{r.task} ({r.metric}, n = {r.n:,})" for r in rows],
-            "cell": [with_interval(r.value, r.low, r.high) for r in rows],
-        }
-    )
-    wide = text.pivot(index="method", columns="task", values="cell").rename_axis(columns=None)
-    return wide.loc[text["method"].unique(), text["task"].unique()].fillna("")
+    cells: dict[str, dict[str, str]] = {}
+    for r in table.fillna({"variant": ""}).itertuples():
+        row = cells.setdefault(_name(r), {})
+        row[f"{r.task} ({r.metric}, n = {r.n:,})"] = stats.with_interval(r.value, r.low, r.high)
+    return pd.DataFrame.from_dict(cells, orient="index").rename_axis("method").fillna("")
 
 
 def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
@@ -132,24 +126,22 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
         ``p_holm`` is corrected over all rows, ``p_plain`` the paper's test over instances,
         ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs.
     """
-    rows = []
+    rows, scales = [], []
     for ours, theirs, measure in _measured(pairs, measures):
         mine, other = (seed_scores(study, runs, measure) for runs in (ours, theirs))
         users = test_users(study.stream, measure)
         effect = stats.paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
-        p_seeds = stats.over_seeds(mine.mean(axis=1) - other.mean(axis=1)).p
-        row = _comparison(ours, theirs, measure, _unit(study, measure), effect, p_seeds)
-        scale = float(other.mean(axis=0).mean()) or np.nan
-        relative = {"": effect.mean, "_low": effect.low, "_high": effect.high}
-        rows.append(row | {f"relative{end}": value / scale for end, value in relative.items()})
-    return _corrected(rows)
+        of_seeds = mine.mean(axis=1) - other.mean(axis=1)
+        rows.append(_row(ours, theirs, measure, _unit(study, measure), effect, of_seeds))
+        scales.append(other.mean() or np.nan)
+    table = _family(rows)
+    columns = ["relative", "relative_low", "relative_high"]
+    table[columns] = table[["effect", "low", "high"]].div(scales, axis=0)
+    return table
 
 
 def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFrame:
-    """Return the mean over tasks of relative differences, one row per pair, as ``compare`` does.
-
-    ``effect`` is relative to theirs, its ``unit`` is "relative".
-    """
+    """Return, as ``compare``, one row per pair: the mean over tasks of relative differences."""
     rows, tasks = [], list(tasks)
     for ours, theirs in pairs:
         per_task = [[seed_scores(study, runs, task) for runs in (ours, theirs)] for task in tasks]
@@ -157,10 +149,9 @@ def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFr
             (mine.mean(axis=0), other.mean(axis=0), test_users(study.stream, task))
             for task, (mine, other) in zip(tasks, per_task, strict=True)
         )
-        relative = [(m.mean(axis=1) - o.mean(axis=1)) / o.mean() for m, o in per_task]
-        p_seeds = stats.over_seeds(np.mean(relative, axis=0)).p
-        rows.append(_comparison(ours, theirs, " ".join(tasks), "relative", effect, p_seeds))
-    return _corrected(rows)
+        of_seeds = np.mean([(m.mean(1) - o.mean(1)) / o.mean() for m, o in per_task], axis=0)
+        rows.append(_row(ours, theirs, " ".join(tasks), "relative", effect, of_seeds))
+    return _family(rows)
 
 
 def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
@@ -176,9 +167,9 @@ def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = No
     return pd.DataFrame(rows)
 
 
-def is_clear(p_holm: float, p_seeds: float) -> bool:
+def is_clear(p_holm: float | pd.Series, p_seeds: float | pd.Series) -> bool | pd.Series:
     """Return whether p < 0.05 over users (after Holm's correction) and over seeds (if several)."""
-    return bool(p_holm < ALPHA and not p_seeds >= ALPHA)
+    return np.less(p_holm, ALPHA) & ~np.greater_equal(p_seeds, ALPHA)
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
@@ -192,9 +183,9 @@ def no_forgetting(run: Run) -> pd.DataFrame:
         before and after the stage differ within one process. Records of protocol 2 hold logits
         alone; between stages of several kinds of processors these say nothing (missing).
     """
-    rows, finished = [], {}
-    one_kind = len({provenance.kind(stage.environment()) for stage in lineage(run)}) == 1
-    for stage in lineage(run):
+    rows, finished, stages = [], {}, lineage(run)
+    one_kind = len({provenance.kind(stage.environment()) for stage in stages}) == 1
+    for stage in stages:
         for task, memory in stage.record()["notes"].get("memory", {}).items():
             first, logits = finished.setdefault(task, memory), memory["logits_sha256"]
             if "weights_sha256" in memory:
@@ -210,8 +201,8 @@ def no_forgetting(run: Run) -> pd.DataFrame:
 def capacity(run: Run) -> pd.DataFrame:
     """Return ``weights`` and ``share`` of each ``owner`` (task, or "free") after the last task."""
     owned = pd.DataFrame(list(run.stages.values())[-1].record()["notes"]["owned"])
-    weights = owned.groupby("owner", sort=False)["weights"].sum()
-    return pd.DataFrame({"weights": weights, "share": weights / weights.sum()}).reset_index()
+    table = owned.groupby("owner", sort=False)["weights"].sum().reset_index()
+    return table.assign(share=table["weights"] / table["weights"].sum())
 
 
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
@@ -228,7 +219,6 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
 
 
 HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit", "relative_low", "relative_high"}
-CONSTANTS = {"dataset", "profile"}  # shown where a table has several of them
 NAMES = {
     "value": "value [95% interval]",
     "effect": "difference [95% interval]",
@@ -260,18 +250,17 @@ def show(
     percent : iterable of str, optional
         Columns to show in per cent, beside "share" and "relative".
     """
-    units = table.get("unit", pd.Series("", table.index))
-    ends = next((e for e in (("low", "high"), ("ci_low", "ci_high")) if e[0] in table), ())
+    ends = [end for end in ("low", "high", "ci_low", "ci_high") if end in table]
+    constant = {
+        name for name in ("dataset", "profile") if name in table and table[name].nunique() == 1
+    }
     shown = {}
-    for name in table.columns:
-        constant = name in CONSTANTS and table[name].nunique() == 1
-        if constant or name in {*HIDDEN, *ends} or str(name).endswith("_sha256"):
-            continue
+    for name in table.columns.difference({*HIDDEN, *ends, *constant}, sort=False):
         if ends and name in ("value", "effect"):
+            units = table.get("unit", pd.Series("", table.index))
             cells = zip(table[name], *(table[end] for end in ends), units, strict=True)
-            said = {"relative": ""}  # per cent say so themselves
-            shown[name] = [f"{with_interval(*c)} {said.get(c[-1], c[-1])}".strip() for c in cells]
-        else:
+            shown[name] = [stats.with_interval(*cell) for cell in cells]
+        elif not str(name).endswith("_sha256"):
             shown[name] = [_cell(x, str(name), name in {"share", *percent}) for x in table[name]]
     text = pd.DataFrame(shown, index=table.index).loc[:, lambda t: (t != "").any()]
     text = text.rename(columns=NAMES | dict(columns or {}))
@@ -279,19 +268,17 @@ def show(
 
 
 def _cell(value: object, column: str, share: bool) -> str:
-    """Return one value as text."""
-    if pd.api.types.is_scalar(value) and pd.isna(value):
-        return ""
+    if isinstance(value, str) or pd.isna(value):
+        return value if isinstance(value, str) else ""
     if isinstance(value, bool | np.bool_):
         return "yes" if value else "no"
-    if isinstance(value, int | np.integer) and not share:
+    if share:
+        return f"{value:.1%}"
+    if isinstance(value, int | np.integer):
         return str(value) if column in ("seed", "epoch") else f"{value:,}"
-    if not isinstance(value, int | float | np.number):
-        return str(value)
     if column == "p" or column.startswith("p_"):
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
-    unit = "relative" if column == "relative" else ""
-    return f"{value:.1%}" if share else with_interval(float(value), unit=unit)
+    return stats.with_interval(float(value), unit=column)
 
 
 def _unit(study: Study, measure: str) -> str:
@@ -306,28 +293,24 @@ def _ids(runs: Iterable[Run]) -> str:
     return " ".join(run.id for run in runs)
 
 
-def _measured(
-    pairs: Pairs, measures: Iterable[str] | None
-) -> Iterator[tuple[list[Run], list[Run], str]]:
-    """Yield each pair with each measure that is asked for, or that both have."""
-    for ours, theirs in pairs:
-        for measure in measures or [task for task in ours[0].stages if task in theirs[0].stages]:
-            yield ours, theirs, measure
+def _measured(pairs: Pairs, measures: Iterable[str] | None) -> list[tuple]:
+    """Return each pair with each measure that is asked for, or that both have."""
+    return [
+        (ours, theirs, measure)
+        for ours, theirs in pairs
+        for measure in measures or [task for task in ours[0].stages if task in theirs[0].stages]
+    ]
 
 
-def _comparison(
-    ours: list[Run], theirs: list[Run], task: str, unit: str, effect: Estimate, p_seeds: float
-) -> dict[str, object]:
-    """Return one row of ``compare`` or ``compare_means``."""
-    names = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
-    found = {name: getattr(effect, name) for name in ("low", "high", "p", "p_plain", "n")}
-    found |= {"p_seeds": p_seeds, "seeds": len(ours), "run_ids": _ids([*ours, *theirs])}
-    return names | {"effect": effect.mean} | found
+def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, of_seeds) -> dict:
+    row = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
+    row |= {"effect": effect.mean, "low": effect.low, "high": effect.high, "p": effect.p}
+    row |= {"p_plain": effect.p_plain, "p_seeds": stats.over_seeds(of_seeds).p, "n": effect.n}
+    return row | {"seeds": len(ours), "run_ids": _ids([*ours, *theirs])}
 
 
-def _corrected(rows: list[dict[str, object]]) -> pd.DataFrame:
+def _family(rows: list[dict]) -> pd.DataFrame:
     """Return comparisons as one family of tests."""
     table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", stats.holm(table["p"].to_numpy()))
-    table["clear"] = [is_clear(r.p_holm, r.p_seeds) for r in table.itertuples()]
-    return table
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", stats.holm(table["p"]))
+    return table.assign(clear=is_clear(table["p_holm"], table["p_seeds"]))
