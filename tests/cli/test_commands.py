@@ -198,7 +198,7 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
     assert main(command) == 1
 
 
-def test_cleaning_takes_caches_and_nothing_else(root, capsys):
+def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys):
     kept = [root / "results" / "standard" / "a", paths.models() / "mine" / "model.json"]
     caches = {"stages": paths.stages(), "streams": paths.streams(), "downloads": paths.downloads()}
     for file in (*kept, *(folder / "one" / "file" for folder in caches.values())):
@@ -213,6 +213,10 @@ def test_cleaning_takes_caches_and_nothing_else(root, capsys):
     assert main(["clean", "--what", "stages", "--what", "downloads"]) == 0
     assert [folder.is_dir() for folder in caches.values()] == [False, False, False]
     assert all(file.is_file() for file in kept)
+    paths.stages().symlink_to(root / "results")
+    assert main(["clean"]) == 2
+    assert "found a link, expected a folder" in capsys.readouterr().err
+    assert (root / "results").is_dir()
 
 
 def test_a_study_away_from_a_checkout_trains_nothing_and_says_what_it_needs(
@@ -222,15 +226,6 @@ def test_a_study_away_from_a_checkout_trains_nothing_and_says_what_it_needs(
     assert main(["study", "--dataset", "synthetic", "--profile", "smoke"]) == 2
     assert "found no notebooks, expected those of a checkout; run this" in capsys.readouterr().err
     assert list(root.iterdir()) == []
-
-
-def test_cleaning_leaves_a_linked_folder_alone(root, tmp_path, capsys):
-    (tmp_path / "big disk").mkdir()
-    paths.artifacts().mkdir()
-    paths.stages().symlink_to(tmp_path / "big disk")
-    assert main(["clean"]) == 2
-    assert "found a link, expected a folder" in capsys.readouterr().err
-    assert (tmp_path / "big disk").is_dir()
 
 
 @pytest.mark.parametrize(
