@@ -55,10 +55,9 @@ def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
 def state_notes(
     c: Context, learner: ContinualModel, trained: Trainable, logits_before: dict[str, str]
 ) -> dict:
-    """Return what a stage records: capacity, and evidence that nothing old has changed.
+    """Return what a stage records: capacity, and evidence that no finished task has changed.
 
-    For each finished task: its test metric, and digests of the weights that it uses and of its
-    logits, these also from before the stage (``task_logits``), computed by the same process.
+    ``logits_before``: from ``task_logits``, computed by the same process before the stage.
     """
     memory = {}
     for name, logits in task_logits(c, learner).items():

@@ -19,10 +19,7 @@ SEARCH: Mapping[Kind, SearchSpace] = {
 
 @dataclass(frozen=True)
 class Step:
-    """One node of the graph of stages: an action on a task, after a parent (None: from scratch).
-
-    Equal steps are one stage: methods that begin alike share what they have in common.
-    """
+    """An action on a task, after a parent or from scratch; equal steps are one stage."""
 
     action: str
     task: str
@@ -31,46 +28,26 @@ class Step:
 
 @dataclass(frozen=True)
 class Method:
-    """A compared method. One file makes the record, ``conure_lib.methods`` registers it.
+    """A compared method. One file makes the record, ``conure_lib.methods`` registers it."""
 
-    Parameters
-    ----------
-    recipe
-        From an order of tasks to {task: Step}: the steps whose test results are the method's.
-    color, marker, dashes
-        How figures draw it, different in all three; dashes are on and off lengths, () is solid.
-    actions
-        The actions that it adds, by name: functions from a ``Context`` to an ``Outcome``.
-    search, settings_of
-        Kind of task -> {field of ``TrainConfig``: values to try}; else whose settings it takes.
-    backbone, patches, owner_maps
-        What serves all tasks: a backbone per task ("own"), one for all ("shared"), no network
-        ("none"), or None for a state on the way; and whether patches or owner maps are stored too.
-    compared
-        Whether it is a row of Table 2.
-    """
-
-    name: str
-    recipe: Callable[[Order], dict[str, Step]]
-    color: str
+    name: str  # as in Table 2
+    recipe: Callable[[Order], dict[str, Step]]  # the steps whose test results are the method's
+    color: str  # this and the next two: in figures; methods differ in all three
     marker: str
-    dashes: tuple[float, ...] = ()
-    actions: Mapping[str, Callable] = field(default_factory=dict)
+    dashes: tuple[float, ...] = ()  # lengths on and off; () is solid
+    actions: Mapping[str, Callable] = field(default_factory=dict)  # Context -> Outcome, by name
     search: Mapping[Kind, SearchSpace] = field(default_factory=dict)
-    settings_of: str = ""
-    backbone: Literal["own", "shared", "none"] | None = "own"
-    patches: bool = False
-    owner_maps: bool = False
-    compared: bool = True
+    settings_of: str = ""  # without a search: the method whose settings are taken
+    backbone: Literal["own", "shared", "none"] | None = "own"  # stored; None: a passing state
+    patches: bool = False  # stored per later task
+    owner_maps: bool = False  # stored for all tasks
+    compared: bool = True  # a row of Table 2
 
 
 def recipe(
     action: str, t1: str | None = "train", from_t1: bool = True
 ) -> Callable[[Order], dict[str, Step]]:
-    """Return a recipe: an action on T1 (None: no result of T1), then one on each later task.
-
-    ``from_t1``: whether this one starts from T1's model, or from random weights.
-    """
+    """Return a recipe: an action on T1 (or none), then one on each later task, maybe from T1's."""
 
     def steps(order: Order) -> dict[str, Step]:
         first = {order[0]: Step(t1, order[0])} if t1 else {}

@@ -48,10 +48,7 @@ def save_model(
 def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
     """Read what ``save_model`` wrote: the model, the extra tensors, and all of model.json.
 
-    Raises
-    ------
-    ModelFileError
-        For files that are missing, damaged, or do not fit together.
+    ModelFileError for files that are missing, damaged, or do not fit together.
     """
     try:
         about, tensors = read_json(folder / DESCRIPTION), load_file(folder / WEIGHTS)

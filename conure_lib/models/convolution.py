@@ -15,30 +15,23 @@ Rows = slice | Tensor
 
 @dataclass(frozen=True)
 class Tap:
-    """What one tap of a kernel reads.
+    """What one tap of a kernel reads; outputs that it has no input for read zeros."""
 
-    Outputs from number ``first`` on read the input ``rows``. The outputs ``pad_outputs`` before
-    them read shared padding at ``pad_rows``; those before these read zeros.
-    """
-
-    first: int
-    rows: Rows
-    pad_outputs: slice | None
-    pad_rows: Rows | None
+    first: int  # the first output that reads an input
+    rows: Rows  # these inputs
+    pad_outputs: slice | None  # the outputs that read shared padding instead
+    pad_rows: Rows | None  # at these positions
 
 
 @dataclass(frozen=True)
 class BlockPlan:
-    """Taps (2, 1, 0) and number of outputs of a block's two convolutions.
-
-    ``skip``: the input rows that the residual connection adds.
-    """
+    """Taps (2, 1, 0) and number of outputs of a block's two convolutions."""
 
     taps1: tuple[Tap, ...]
     n_out1: int
     taps2: tuple[Tap, ...]
     n_out2: int
-    skip: Rows
+    skip: Rows  # the inputs that the residual connection adds
 
 
 class CausalConv(torch.autograd.Function):
@@ -50,9 +43,7 @@ class CausalConv(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
-        ctx, x: Tensor, kernel: Tensor, padding: Tensor | None, taps: tuple[Tap, ...], n_out: int
-    ) -> Tensor:
+    def forward(ctx, x, kernel, padding, taps, n_out) -> Tensor:
         """Return y [n_out, batch, k] from x [positions, batch, k] and kernel [3, k, k]."""
         inputs = [take(x, tap.rows).flatten(0, 1) for tap in taps]
         ctx.save_for_backward(kernel, padding, *inputs)
@@ -101,22 +92,22 @@ def receptive_cone(
     Worked out backwards from the outputs: all positions, or the last one, whose receptive field is
     a cone with gaps. The first ``prefix`` positions are padding and never computed.
     """
+
+    def positions_read(outputs: list[int], dilation: int) -> set[int]:
+        read = {p - back * dilation for p in outputs for back in range(KERNEL_SIZE)}
+        return {p for p in read if p >= prefix}
+
     needed = [length - 1] if last_only else list(range(prefix, length))
     blocks = []
     for d in reversed(dilations):
-        middle = _positions_read(needed, 2 * d, prefix)
-        first = sorted({*_positions_read(middle, d, prefix), *needed})
+        middle = sorted(positions_read(needed, 2 * d))
+        first = sorted(positions_read(middle, d) | set(needed))
         taps1 = _taps(first, middle, d, prefix, device)
         taps2 = _taps(middle, needed, 2 * d, prefix, device)
         skip = _rows(needed, first, device)
         blocks.append(BlockPlan(taps1, len(middle), taps2, len(needed), skip))
         needed = first
     return _rows(needed, range(prefix, length), device), tuple(reversed(blocks))
-
-
-def _positions_read(outputs: list[int], dilation: int, prefix: int) -> list[int]:
-    read = {p - back * dilation for p in outputs for back in range(KERNEL_SIZE)}
-    return sorted(p for p in read if p >= prefix)
 
 
 def _taps(

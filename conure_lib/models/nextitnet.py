@@ -9,7 +9,7 @@ from conure_lib.data.stream import Kind
 from conure_lib.models.convolution import receptive_cone
 from conure_lib.models.layers import Block, BlockInputs, OutputLayer, Patch, PatchKind
 
-Padding = list[BlockInputs]
+Padding = list[BlockInputs] | None
 """Per block, what its convolutions read at positions of padding."""
 
 
@@ -54,61 +54,46 @@ class UserModel(nn.Module):
         """Return the convolution kernels by parameter name, in order of depth."""
         return {n: p for n, p in self.named_parameters() if ".kernel" in n}
 
-    def hidden(self, sequences: Tensor, prefix: int = 0, padding: Padding | None = None) -> Tensor:
-        """Return the hidden vectors (E, section 3.2), time-major: float32 [L - prefix, B, k].
+    def hidden(self, sequences: Tensor, prefix: int = 0, padding: Padding = None) -> Tensor:
+        """Return the hidden vectors of item ids [B, L], time-major: [L - prefix, B, k] (E, 3.2).
 
-        Parameters
-        ----------
-        sequences
-            Item ids, int64 [B, L], padded with 0 on the left.
-        prefix
-            How many positions are padding in every sequence; nothing is computed for them.
-        padding
-            What ``padding_inputs`` returned for at least as many, if several calls share it.
+        ``prefix``: how many positions are padding in every sequence; nothing is computed for them.
+        ``padding``: from ``padding_inputs`` of at least as many, if several calls share it.
         """
-        return self._run(sequences, False, prefix, padding)
+        return self._run(sequences, False, prefix, padding)[0]
 
-    def last_hidden(
-        self, sequences: Tensor, prefix: int = 0, padding: Padding | None = None
-    ) -> Tensor:
+    def last_hidden(self, sequences: Tensor, prefix: int = 0, padding: Padding = None) -> Tensor:
         """Return the last position of ``hidden``, [B, k], at the cost of its receptive cone."""
-        return self._run(sequences, True, prefix, padding)[0]
+        return self._run(sequences, True, prefix, padding)[0][0]
 
-    def user_vectors(
-        self, sequences: Tensor, prefix: int = 0, padding: Padding | None = None
-    ) -> Tensor:
+    def user_vectors(self, sequences: Tensor, prefix: int = 0, padding: Padding = None) -> Tensor:
         """Return the vectors g [B, k] that tasks after T1 read: the last position (section 3.2).
 
         With ``config.separator`` an id 0 is appended and read instead. Arguments as in ``hidden``.
         """
-        if self.config.separator:
-            sequences = F.pad(sequences, (0, 1))
-        return self.last_hidden(sequences, prefix, padding)
+        read = F.pad(sequences, (0, 1)) if self.config.separator else sequences
+        return self.last_hidden(read, prefix, padding)
 
-    def padding_inputs(self, prefix: int) -> Padding:
+    def padding_inputs(self, prefix: int) -> list[BlockInputs]:
         """Return what each convolution reads at ``prefix`` positions of padding, [prefix, k] each.
 
         There hidden vectors depend on the position only: one row serves all sequences.
         """
-        _, plans = receptive_cone(self.config.dilations, prefix, False, 0, self.embedding.device)
-        zeros = torch.zeros(prefix, 1, dtype=torch.long, device=self.embedding.device)
-        h = F.embedding(zeros, self.embedding, sparse=self.sparse_embedding)
-        padding = []
-        for block, plan in zip(self.blocks, plans, strict=True):
-            h, (x1, x2) = block(h, plan, None)
-            padding.append((x1[:, 0], x2[:, 0]))
-        return padding
+        zeros = torch.zeros(1, prefix, dtype=torch.long, device=self.embedding.device)
+        return [(x1[:, 0], x2[:, 0]) for x1, x2 in self._run(zeros, False, 0, None)[1]]
 
     def _run(
-        self, sequences: Tensor, last_only: bool, prefix: int, padding: Padding | None
-    ) -> Tensor:
+        self, sequences: Tensor, last_only: bool, prefix: int, padding: Padding
+    ) -> tuple[Tensor, list[BlockInputs]]:
+        """Return the outputs of the last block, and what the convolutions of every block read."""
         dilations, length, device = self.config.dilations, sequences.shape[1], sequences.device
         rows, plans = receptive_cone(dilations, length, last_only, prefix, device)
         if prefix and padding is None:
             padding = self.padding_inputs(prefix)
         items = sequences[:, prefix:].t()[rows].contiguous()
-        h = F.embedding(items, self.embedding, sparse=self.sparse_embedding)
+        h, inputs = F.embedding(items, self.embedding, sparse=self.sparse_embedding), []
         for number, (block, plan) in enumerate(zip(self.blocks, plans, strict=True)):
             shared = (padding[number][0][:prefix], padding[number][1][:prefix]) if prefix else None
-            h, _ = block(h, plan, shared)
-        return h
+            h, read = block(h, plan, shared)
+            inputs.append(read)
+        return h, inputs

@@ -64,10 +64,7 @@ class ContinualModel:
         return self
 
     def start(self, task: str, n_labels: int, kind: Kind, generator: torch.Generator) -> None:
-        """Begin a task with a new output layer; free weights become trainable (stages 1 and 4).
-
-        PhaseError if another task is unfinished, the task is known, or no weight is free.
-        """
+        """Begin a task with a new output layer; free weights become trainable (stages 1 and 4)."""
         self._require(Phase.READY, f"start {task}")
         if task in self.tasks:
             raise PhaseError(f"{task} is learned already; tasks are learned once")
@@ -82,16 +79,9 @@ class ContinualModel:
     def prune(self, kernels: float, embedding: float | None = None) -> None:
         """Give each tensor's largest free weights to the current task (stages 2 and 5, Eq. 3).
 
-        Parameters
-        ----------
-        kernels, embedding
-            The shares of the free weights that stay free, with their values. Of equal magnitudes
-            the earlier is kept. Without a share the embedding belongs to the first task.
-
-        Raises
-        ------
-        ValueError
-            For a share outside (0, 1), or one of the embedding that is missing or comes too late.
+        ``kernels``, ``embedding``: the shares of the free weights that stay free, with their
+        values; without one the embedding belongs to the first task. ValueError for a share outside
+        (0, 1), or one of the embedding that is missing or comes too late.
         """
         self._require(Phase.TRAIN, "prune")
         weights, owners = dict(self.model.named_parameters()), self.owners
@@ -110,7 +100,7 @@ class ContinualModel:
             free = (owner.flatten() == 0).nonzero().squeeze(1)
             n_kept = len(free) - round(ratios[name] * len(free))
             magnitude = weights[name].detach().flatten()[free].abs()
-            kept = magnitude.argsort(descending=True, stable=True)[:n_kept]
+            kept = magnitude.argsort(descending=True, stable=True)[:n_kept]  # ties: the earlier
             owner.view(-1)[free[kept]] = len(self.tasks)
         self.phase = Phase.RETRAIN
 
@@ -122,8 +112,7 @@ class ContinualModel:
     def trainable(self) -> dict[str, Tensor | None]:
         """Return which entries may change now (Eq. 4): by parameter name a mask, or None for all.
 
-        Training T1: everything; a later task: free weights; retraining: the task's own weights. In
-        each case the task's output layer too; LayerNorms and embedding are frozen.
+        Training T1: everything; a later task: free weights; retraining: the task's own weights.
         """
         if self.phase is Phase.READY:
             raise PhaseError("no task is in training; start one first")
@@ -138,20 +127,14 @@ class ContinualModel:
         return masks
 
     def visible(self, name: str, task: str) -> Tensor:
-        """Return the mask of the entries that a task's forward pass uses: owners 1..t.
-
-        While the last task trains, it uses free entries as well. ``name``: a key of ``owners``.
-        """
+        """Return the mask of a tensor's entries that a task uses: owners 1..t, in training all."""
         owner, number = self.owners[name], self._number(task)
         if task == self.tasks[-1] and self.phase is Phase.TRAIN:
             return torch.ones_like(owner, dtype=torch.bool)
         return (owner > 0) & (owner <= number)
 
     def for_task(self, task: str) -> UserModel:
-        """Return a plain copy for one task: its weights, zeros elsewhere, its output layer only.
-
-        KeyError for a task that is not learned.
-        """
+        """Return a plain copy for one task: its weights, zeros elsewhere, its output layer."""
         self._number(task)
         model = copy.deepcopy(self.model)
         with torch.no_grad():

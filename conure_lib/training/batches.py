@@ -67,12 +67,8 @@ class Batches:
         self.noise.manual_seed(seeded(self.seed, name, "negatives", number).initial_seed())
         return np.split(order, range(size, len(order), size))
 
-    def size(self, batch: np.ndarray) -> int:
-        """Return how many terms a batch's loss is the mean of."""
-        return len(batch)
-
-    def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
-        """Yield the losses of the batch's micro-batches, whose sum is its mean loss.
+    def losses(self, batch: np.ndarray) -> Iterator[tuple[Tensor, int]]:
+        """Yield the losses of a batch's micro-batches, whose sum is its mean loss, and their terms.
 
         Take the gradient of one before asking for the next: intermediate results stay in cache.
         """
@@ -81,8 +77,8 @@ class Batches:
         negatives, t1_negatives = self.loss.draw(labels), self.t1_loss and self.t1_loss.draw()
         rows = self.stream.input_rows[users]
         padding, separator = self.padding[rows], int(self.model.config.separator)
-        for buckets in self._micro_batches(padding, self.last + 1 + separator):
-            shared, vectors, parts = self._shared_padding(buckets), [], []
+        for buckets, shared in self._micro_batches(padding, self.last + 1 + separator):
+            vectors, parts = [], []
             for numbers, prefix in buckets:
                 items = self._items(rows[numbers])
                 if self.t1_loss is None:
@@ -101,19 +97,20 @@ class Batches:
                 n_targets = int((self.last - padding).sum())
                 weight = self.joint.weight * len(targets) / n_targets
                 total = total + self.t1_loss(hidden, targets, t1_negatives) * weight
-            yield total
+            yield total, len(at)
 
     def validation(self) -> float:
         """Return the metric that stops training, on the validation part."""
         arguments = (self.model, self.stream, self.task, VALIDATION, evaluation.CUTOFF)
         return evaluation.metric_of(self.task.kind, evaluation.evaluate(*arguments))
 
-    def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator[list[Bucket]]:
-        return length_buckets(padding, micro_batch_size(length, self.model.config.width))
-
-    def _shared_padding(self, buckets: list[Bucket]) -> Padding | None:
-        longest = buckets[-1][1]
-        return self.model.padding_inputs(longest) if longest else None
+    def _micro_batches(
+        self, padding: np.ndarray, length: int
+    ) -> Iterator[tuple[list[Bucket], Padding]]:
+        size = micro_batch_size(length, self.model.config.width)
+        for buckets in length_buckets(padding, size):
+            longest = buckets[-1][1]
+            yield buckets, self.model.padding_inputs(longest) if longest else None
 
     def _items(self, rows: np.ndarray) -> Tensor:
         return self.sequences[to_device(rows, self.device)].long()
@@ -122,21 +119,19 @@ class Batches:
 class SequenceBatches(Batches):
     """T1: every item that follows an item is a target."""
 
-    def size(self, batch: np.ndarray) -> int:
-        """Return the number of items that follow an item."""
-        return int((self.last - self.padding[batch]).sum())
-
-    def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
-        """Yield the losses of the batch's micro-batches, which share their negatives."""
-        negatives, size, padding = self.loss.draw(), self.size(batch), self.padding[batch]
-        for buckets in self._micro_batches(padding, self.last):
-            shared, parts = self._shared_padding(buckets), []
+    def losses(self, batch: np.ndarray) -> Iterator[tuple[Tensor, int]]:
+        """Yield the losses of a batch's micro-batches, which share their negatives."""
+        negatives, padding = self.loss.draw(), self.padding[batch]
+        n_targets = int((self.last - padding).sum())
+        for buckets, shared in self._micro_batches(padding, self.last):
+            parts = []
             for numbers, prefix in buckets:
                 items = self._items(batch[numbers])
                 hidden = self.model.hidden(items[:, :-1], prefix, shared)
                 parts.append(next_items(hidden, items, padding[numbers], prefix))
             vectors, targets = (torch.cat(part) for part in zip(*parts, strict=True))
-            yield self.loss(vectors, targets, negatives) * (len(targets) / size)
+            loss = self.loss(vectors, targets, negatives)
+            yield loss * (len(targets) / n_targets), len(targets)
 
     def validation(self) -> float:
         """Return MRR@5 over all positions, some thirty times as many as the last ones."""
@@ -152,12 +147,12 @@ class OutputBatches(Batches):
         """The vectors of all users."""
         return evaluation.user_vectors(self.model, self.stream.sequences[self.stream.input_rows])
 
-    def losses(self, batch: np.ndarray) -> Iterator[Tensor]:
+    def losses(self, batch: np.ndarray) -> Iterator[tuple[Tensor, int]]:
         """Yield the batch's loss."""
         labels = to_device(self.task.labels[batch], self.device)
         users = to_device(self.task.users[batch], self.device)
         negatives = self.loss.draw(labels)
-        yield self.loss(self.vectors[users], labels, negatives)
+        yield self.loss(self.vectors[users], labels, negatives), len(batch)
 
 
 def kind_of(task: Task, trainable: Trainable) -> type[Batches]:

@@ -41,11 +41,6 @@ def exact_ranks(
         Each instance's row of ``vectors`` and its label, int64 [n].
     max_rank
         At most 255; small ones are faster to compute.
-
-    Raises
-    ------
-    FloatingPointError
-        If a score is not a finite number.
     """
     n_labels, device = len(layer.weight), vectors.device
     index, order = torch.as_tensor(index, device=device).sort(stable=True)
@@ -85,9 +80,7 @@ def reciprocal_ranks(ranks: np.ndarray, cutoff: int = CUTOFF) -> np.ndarray:
 
 def scores_of(kind: Kind, ranks: np.ndarray, cutoff: int = CUTOFF) -> np.ndarray:
     """Return the metric per instance: reciprocal rank, or whether the right class is first."""
-    if kind == "classification":
-        return (ranks == 1).astype(np.float64)
-    return reciprocal_ranks(ranks, cutoff)
+    return reciprocal_ranks(ranks, 1 if kind == "classification" else cutoff)
 
 
 def metric_of(kind: Kind, ranks: np.ndarray) -> float:
@@ -106,9 +99,7 @@ def user_vectors(model: UserModel, sequences: np.ndarray) -> Tensor:
 
 
 @torch.no_grad()
-def last_vectors(
-    model: UserModel, forward: Callable[[Tensor, int], Tensor], sequences: np.ndarray
-) -> Tensor:
+def last_vectors(model: UserModel, forward: Callable, sequences: np.ndarray) -> Tensor:
     """Return one vector per sequence, by ``model.user_vectors`` or ``model.last_hidden``."""
     vectors = model.embedding.new_empty(len(sequences), model.config.width)
     for numbers, prefix in _buckets(padding_of(sequences), model, sequences.shape[1]):
@@ -120,19 +111,10 @@ def last_vectors(
 def evaluate(
     model: UserModel, stream: TaskStream, task: Task, part: int, max_rank: int = MAX_RANK
 ) -> np.ndarray:
-    """Return the ranks of a task's instances; T1: of each sequence's last item after all others.
+    """Return the ranks of a task's instances: uint8 [n], in the order of ``task.rows(part)``.
 
-    Parameters
-    ----------
-    model, stream, task
-        The model, with an output layer for the task; the stream; the task.
-    part, max_rank
-        TRAIN, VALIDATION or TEST; the largest rank that is kept (see ``exact_ranks``).
-
-    Returns
-    -------
-    ndarray
-        uint8 [n], in the order of ``task.rows(part)``.
+    T1's are those of each sequence's last item, after all items before it. ``max_rank``: the
+    largest rank that is kept (see ``exact_ranks``).
     """
     rows = task.rows(part)
     if task.kind == "sequence":
@@ -175,10 +157,7 @@ def _buckets(padding: np.ndarray, model: UserModel, length: int) -> Iterator[Buc
 
 
 def popularity_ranks(stream: TaskStream, task: Task, part: int) -> np.ndarray:
-    """Return the ranks if every user is given the labels in order of their training frequency.
-
-    Arguments and result as in ``evaluate``. T1 counts all items of the training sequences.
-    """
+    """Return the ranks if every user is given the labels by frequency in the training part."""
     counts = stream.item_counts() if task.kind == "sequence" else task.label_counts()
     at_least = len(counts) - np.searchsorted(np.sort(counts), counts, side="left")
     rank = at_least[task.labels[task.rows(part)]]

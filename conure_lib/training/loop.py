@@ -14,7 +14,6 @@ from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import VerificationError
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
-from conure_lib.training.optimizers import fresh_optimizers
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ def fit(
     config: TrainConfig,
     trainable: Trainable,
     seed: int,
-    on_epoch: Callable[[UserModel, int], None] | None = None,
+    on_epoch: Callable[[UserModel, int], object] = lambda *_: None,
     joint: Joint | None = None,
 ) -> list[Epoch]:
     """Train one task in place and keep the parameters of the best validation epoch (section 6.1).
@@ -46,37 +45,33 @@ def fit(
     config, seed
         How to train; of the order of instances and of the negatives.
     trainable
-        Parameter name -> bool mask of the entries that may change (None: all of them). Everything
-        else is the same afterwards, compared bit by bit.
+        Which entries may change; everything else is the same afterwards, compared bit by bit.
     on_epoch, joint
         Called with the model and the epoch's number, 0 included; T1's loss, to be added (MTL).
-
-    Raises
-    ------
-    FloatingPointError
-        If the loss is not finite.
     """
     task = task.thinned(config.share)
     batches = kind_of(task, trainable)(model, stream, task, config, seed, joint)
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
     history, best, kept = [Epoch(0, float("nan"), batches.validation(), best=False)], 0, before
-    if on_epoch:
-        on_epoch(model, 0)
+    on_epoch(model, 0)
     for number, loss in enumerate(epochs(batches, trainable), start=1):
         value = batches.validation()
         improved = best == 0 or value > history[best].validation
         history.append(Epoch(number, loss, value, improved))
         if improved:
             best, kept = number, {n: parameters[n].detach().clone() for n in trainable}
-        if on_epoch:
-            on_epoch(model, number)
+        on_epoch(model, number)
         if number - best >= config.patience:
             break
     with torch.no_grad():
         for name in trainable:
             parameters[name].copy_(kept[name])
-    _check_frozen(before, parameters, trainable)
+    for name, parameter in parameters.items():  # compared bit by bit
+        moved = before[name].view(torch.int32) != parameter.detach().view(torch.int32)
+        mask = trainable.get(name, torch.zeros_like(moved))
+        if mask is not None and (moved & ~mask).any():
+            raise VerificationError(f"training changed frozen entries of {name}")
     return history
 
 
@@ -102,10 +97,11 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
             for batch in tqdm(batches.epoch(number), desc=label, **bar):
                 for parameter in trained:
                     parameter.grad = None
-                total = torch.zeros((), device=weight.device)
-                for loss in batches.losses(batch):
+                total, size = torch.zeros((), device=weight.device), 0
+                for loss, n_terms in batches.losses(batch):
                     loss.backward()
                     total += loss.detach()
+                    size += n_terms
                 for parameter, mask in frozen:  # a product would make some gradients minus zero
                     parameter.grad.masked_fill_(mask, 0.0)
                 if config.l2:
@@ -113,7 +109,7 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
                 for optimizer in optimizers:
                     optimizer.step()
                 means.append(total)
-                sizes.append(batches.size(batch))
+                sizes.append(size)
             mean = float(np.average(torch.stack(means).cpu().numpy(), weights=sizes))
             if not np.isfinite(mean):
                 raise FloatingPointError(f"{task.name}: the loss is {mean}; lower learning_rate")
@@ -123,12 +119,13 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
         model.requires_grad_(False)
 
 
-def _check_frozen(
-    before: dict[str, Tensor], after: dict[str, Tensor], trainable: Trainable
-) -> None:
-    """Compare frozen entries bit by bit: a single changed bit is a defect of the optimiser."""
-    for name, parameter in after.items():
-        moved = before[name].view(torch.int32) != parameter.detach().view(torch.int32)
-        mask = trainable.get(name, torch.zeros_like(moved))
-        if mask is not None and (moved & ~mask).any():
-            raise VerificationError(f"training changed frozen entries of {name}")
+def fresh_optimizers(
+    config: TrainConfig, parameters: list[Tensor], tables: list[Tensor]
+) -> list[torch.optim.Optimizer]:
+    """Return new optimisers: state kept from before, or weight decay, would move frozen weights."""
+    rate = config.learning_rate
+    dense = [p for p in parameters if not any(p is table for table in tables)]
+    if config.optimizer == "sgd":
+        return [torch.optim.SGD(dense, lr=rate, momentum=0.9, fused=True)]
+    adam = torch.optim.Adam(dense, lr=rate, fused=True)
+    return [adam, torch.optim.SparseAdam(tables, lr=rate)] if tables else [adam]

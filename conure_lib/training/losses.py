@@ -15,14 +15,9 @@ MAX_CHUNK_ELEMENTS = 1 << 26  # 256 MiB: bounds memory at catalogues of up to mi
 
 
 def softmax_loss(vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
-    """Return the exact softmax cross-entropy, mean over rows.
+    """Return the mean softmax cross-entropy of the logits vectors weight^T + bias.
 
-    Parameters
-    ----------
-    vectors, weight, bias
-        float [N, k], [n, k], [n] or None: the logits are vectors weight^T + bias.
-    targets
-        Labels in 0..n-1, int64 [N].
+    Shapes: [N, k], [n, k], [n] (or None); ``targets`` are labels, int64 [N].
     """
     return SoftmaxLoss.apply(vectors, weight, bias, targets)
 
@@ -36,19 +31,11 @@ def sampled_softmax_loss(
     log_expected: Tensor,
     rows_only: bool = False,
 ) -> Tensor:
-    """Return the sampled softmax loss with negatives that all rows share (section 6.1).
+    """Return the sampled softmax loss with negatives (int64 [S]) that all rows share (section 6.1).
 
-    Negatives that are a row's own target (accidental hits) do not count.
-
-    Parameters
-    ----------
-    vectors, weight, bias, targets
-        As in ``softmax_loss``.
-    negatives, log_expected
-        Labels, int64 [S]; the log of each label's expected count, float [n], which is subtracted
-        from its logits (``LogUniformSampler.log_expected``).
-    rows_only
-        The gradient of ``weight`` is a sparse tensor of the rows that were used.
+    ``log_expected`` [n], the log of each label's expected count, is subtracted from its logits;
+    negatives that are a row's own target (accidental hits) do not count. ``rows_only``: the
+    gradient of ``weight`` is a sparse tensor of the rows that were used.
     """
     corrected = bias - log_expected
     return SampledSoftmaxLoss.apply(vectors, weight, corrected, targets, negatives, rows_only)

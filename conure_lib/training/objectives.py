@@ -1,5 +1,8 @@
 """What a task learns from: its loss, and the negatives that belong to it."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -10,26 +13,26 @@ from conure_lib.training.losses import bpr_loss, sampled_softmax_loss, softmax_l
 from conure_lib.training.samplers import LogUniformSampler, PopularitySampler
 
 
+@dataclass(eq=False)
 class Objective:
     """Softmax for T1 (maybe sampled) and for classification, BPR for ranking (Eq. 1 and 2)."""
 
-    def __init__(
-        self,
-        layer: OutputLayer,
-        stream: TaskStream,
-        task: Task,
-        config: TrainConfig,
-        noise: torch.Generator,
-    ) -> None:
-        self.layer, self.noise, self.kind = layer, noise, task.kind
-        self.rows_only = config.table_updates == "rows"
-        self.sampler: LogUniformSampler | PopularitySampler | None = None
-        device = layer.weight.device
-        if task.kind == "ranking":
-            self.sampler = PopularitySampler(task.label_counts(), config.rho, device)
-        elif task.kind == "sequence" and config.loss == "sampled-softmax":
-            n_draws = max(1, round(config.negatives * stream.n_items))
-            self.sampler = LogUniformSampler(stream.item_counts(), n_draws, device)
+    layer: OutputLayer
+    stream: TaskStream
+    task: Task
+    config: TrainConfig
+    noise: torch.Generator
+
+    @cached_property
+    def sampler(self) -> LogUniformSampler | PopularitySampler | None:
+        """What draws the negatives, if there are any."""
+        config, device = self.config, self.layer.weight.device
+        if self.task.kind == "ranking":
+            return PopularitySampler(self.task.label_counts(), config.rho, device)
+        if self.task.kind == "classification" or config.loss == "softmax":
+            return None
+        n_draws = max(1, round(config.negatives * self.stream.n_items))
+        return LogUniformSampler(self.stream.item_counts(), n_draws, device)
 
     def draw(self, labels: Tensor | None = None) -> Tensor | None:
         """Draw a batch's negatives: for BPR one per label, else shared ones; None without."""
@@ -42,9 +45,7 @@ class Objective:
         weight, bias = self.layer.weight, self.layer.bias
         if negatives is None:
             return softmax_loss(vectors, weight, bias, labels)
-        if self.kind == "ranking":
+        if self.task.kind == "ranking":
             return bpr_loss(vectors, weight, labels, negatives)
-        log_expected = self.sampler.log_expected
-        return sampled_softmax_loss(
-            vectors, weight, bias, labels, negatives, log_expected, self.rows_only
-        )
+        by_rows, log_expected = self.config.table_updates == "rows", self.sampler.log_expected
+        return sampled_softmax_loss(vectors, weight, bias, labels, negatives, log_expected, by_rows)

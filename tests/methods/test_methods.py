@@ -246,7 +246,7 @@ def test_the_joint_loss_is_the_sum_of_its_parts(task):
         joint = None if weight is None else Joint(STREAM["T1"], FAST, weight)
         batches = Batches(model, STREAM, STREAM[task], config, 1, joint)
         (batch,) = batches.epoch(1)
-        return sum(batches.losses(batch))
+        return sum(loss for loss, _ in batches.losses(batch))
 
     for weight in (0.1, 1.0):
         torch.testing.assert_close(loss(weight), loss(None) + weight * t1)

@@ -119,7 +119,9 @@ def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, monkeypatch):
 
 def test_a_step_that_waits_is_found(monkeypatch):
     losses = Batches.losses
-    monkeypatch.setattr(Batches, "losses", lambda *a: (x + x.item() * 0 for x in losses(*a)))
+    monkeypatch.setattr(
+        Batches, "losses", lambda *a: ((x + x.item() * 0, n) for x, n in losses(*a))
+    )
     during_steps(monkeypatch, NoWaiting)
     with pytest.raises(HostWaitsError, match="item"):
         next(training("ranking"))
