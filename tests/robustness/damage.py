@@ -1,4 +1,4 @@
-"""What can be wrong with a file whatever is in it, and changes by chance: of bytes, values, zips."""
+"""What can be wrong with a file whatever is in it; changes by chance of bytes, values, zips."""
 
 import os
 import struct
@@ -75,61 +75,48 @@ HARMLESS: dict[str, Damage] = {
 }
 """What every text may have: it is read as if it were not there."""
 
-TOKENS = (
-    "|0|-1|nan|inf|1e9|0x10| 1|+1|1.5|'|\"|\0|\t|::|,|,,|\r|\n|é|١|[|{|: |- |&a |*a |!!int |null|T1"
-)
-TOKENS = [
-    *(token.encode() for token in TOKENS.split("|")),
-    b"|",
-    b"9" * 25,
-    b"\xff",
-    b"\xef\xbb\xbf",
-]
-WORDS = ["", "T1", "T2", "*", "ranking", "softmax", "adam", "synthetic", "smoke", "80/5/15", "\x00", "é", "../x", "12"]
+TOKENS = "|0|-1|nan|inf|1e9|0x10| 1|+1|1.5|'|\"|\0|\t|::|,|,,|\r|\n|é|١|[|{|: |- |&a |*a |!!int |T1"
+TOKENS = [*TOKENS.encode().split(b"|"), b"|", b"9" * 25, b"\xff", b"\xef\xbb\xbf"]
+WORDS = "|T1|T2|*|ranking|softmax|adam|synthetic|smoke|80/5/15|\0|é|../x|12".split("|")  # noqa: SIM905
 NUMBERS = [-(10**30), -1, 0, 1, 2, 3, 5, 8, 64, 2**16 + 1, 2**31, 2**63, 10**30]
 NUMBERS += [float("nan"), float("inf"), -float("inf"), -1.0, 0.0, 1e-9, 0.5, 1.0, 1.5, 1e300]
+KEYS = st.sampled_from(WORDS)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.sampled_from([*NUMBERS, *WORDS]) | st.text(max_size=4),
-    lambda one: (
-        st.lists(one, max_size=3) | st.dictionaries(st.sampled_from(WORDS), one, max_size=3)
-    ),
+    st.none() | st.booleans() | st.sampled_from(NUMBERS) | KEYS | st.text(max_size=4),
+    lambda one: st.lists(one, max_size=3) | st.dictionaries(KEYS, one, max_size=3),
     max_leaves=5,
 )
-"""What JSON and YAML hold; no number is so near the right ones that it is right and takes much memory."""
+"""What JSON and YAML hold; no number is right and takes much memory."""
+
+
+def pick(data: st.DataObject, *values: object) -> object:
+    return data.draw(st.sampled_from(values))
 
 
 def mutated(data: st.DataObject, raw: bytes) -> bytes:
-    """Return a content with a few bytes, lines or fields that are flipped, cut, twice or foreign."""
-    for _ in range(data.draw(st.integers(1, 3))):
-        mark = data.draw(st.sampled_from([b"", b"", b"\n", b"::", b",", b"\t", b": "]))
+    """Return a content with some bytes, lines or fields that are flipped, cut, twice or foreign."""
+    for _ in range(pick(data, 1, 2, 3)):
+        mark = pick(data, b"", b"", b"\n", b"::", b",", b"\t", b": ")
         parts = raw.split(mark) if mark else [raw[n : n + 1] for n in range(len(raw))] or [b""]
         at, other = (data.draw(st.integers(0, len(parts) - 1)) for _ in range(2))
-        token, one = data.draw(st.sampled_from(TOKENS)), parts[at]
-        flipped = bytes([one[0] ^ (1 << data.draw(st.integers(0, 7)))]) + one[1:] if one else b"x"
-        ways = [
-            [],
-            [one, one],
-            [token],
-            [token, one],
-            [flipped],
-            [parts[other]],
-            [one, *parts[at:]],
-        ]
-        raw = mark.join([*parts[:at], *data.draw(st.sampled_from(ways)), *parts[at + 1 :]])
-        raw = data.draw(st.sampled_from([raw] * 9 + [raw[: len(raw) * at // len(parts)]]))
+        token, one = pick(data, *TOKENS), parts[at]
+        flipped = bytes([one[0] ^ (1 << pick(data, *range(8)))]) + one[1:] if one else b"x"
+        ways = [], [one] * 2, [token], [token, one], [flipped], [parts[other]], [one, *parts[at:]]
+        raw = mark.join([*parts[:at], *pick(data, *ways), *parts[at + 1 :]])
+        raw = pick(data, *[raw] * 9, raw[: len(raw) * at // len(parts)])
     return raw
 
 
 def grafted(data: st.DataObject, content: object) -> object:
     """Return JSON with another value, another key or one key less somewhere in it."""
-    if not isinstance(content, dict | list) or not content or not data.draw(st.integers(0, 3)):
+    if not isinstance(content, dict | list) or not content or not pick(data, *range(4)):
         return data.draw(VALUES)
     keys = list(content) if isinstance(content, dict) else range(len(content))
-    key, copy, way = data.draw(st.sampled_from(keys)), content.copy(), data.draw(st.integers(0, 8))
+    key, copy, way = pick(data, *keys), content.copy(), pick(data, *range(9))
     if way == 0:
         del copy[key]
     elif way == 1 and isinstance(copy, dict):
-        copy[data.draw(st.sampled_from(WORDS))] = data.draw(VALUES)
+        copy[pick(data, *WORDS)] = data.draw(VALUES)
     else:
         copy[key] = grafted(data, copy[key])
     return copy
@@ -137,27 +124,20 @@ def grafted(data: st.DataObject, content: object) -> object:
 
 def hostile_zip(data: st.DataObject, file: Path, member: str, content: bytes) -> None:
     """Write a zip with an unusual name, packing, repetition, size or header; maybe a bomb."""
-    names = [member] * 3 + [
-        f"../../{member}",
-        f"/{member}",
-        member.replace("/", "\\"),
-        f"{member}/",
-    ]
-    info = zipfile.ZipInfo(data.draw(st.sampled_from([*names, "\x1b[2J", member.upper()])))
-    info.external_attr = data.draw(st.sampled_from([0, 0o120777 << 16, 0o040777 << 16]))
-    how = data.draw(st.sampled_from([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, 12, 14]))
+    names = [member] * 3 + [f"../../{member}", f"/{member}", f"{member}/", member.upper()]
+    info = zipfile.ZipInfo(pick(data, *names, member.replace("/", "\\"), "\x1b[2J"))
+    info.external_attr = pick(data, 0, 0o120777 << 16, 0o040777 << 16)  # a link, a folder
+    how = pick(data, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     bombs = [b"\n" * (1 << 26), bytes(1 << 26), b"/etc/passwd", b"PK\x03\x04" + content]
-    filling = data.draw(st.sampled_from([content] * 4 + bombs))
+    filling = pick(data, *[content] * 4, *bombs)
     with zipfile.ZipFile(file, "w") as pack:
-        for _ in range(data.draw(st.sampled_from([1, 1, 1, 0, 2]))):
+        for _ in range(pick(data, 1, 1, 1, 0, 2)):
             pack.writestr(info, filling, how)
     raw = bytearray(file.read_bytes())
     central, fields = raw.rfind(b"PK\x01\x02"), [(6, 8, "<H"), (8, 10, "<H"), (14, 16, "<I")]
-    if central > 0 and data.draw(
-        st.booleans()
-    ):  # flags, method, checksum, sizes of the two headers
-        local, other, form = data.draw(st.sampled_from([*fields, (18, 20, "<I"), (22, 24, "<I")]))
-        value = data.draw(st.sampled_from([0, 1, 7, 99, 0xFFFE if form == "<H" else 0xFFFFFFFE]))
+    if central > 0 and pick(data, True, False):  # flags, method, checksum, sizes in both headers
+        local, other, form = pick(data, *fields, (18, 20, "<I"), (22, 24, "<I"))
+        value = pick(data, 0, 1, 7, 99, 0xFFFE if form == "<H" else 0xFFFFFFFE)
         struct.pack_into(form, raw, local, value)
         struct.pack_into(form, raw, central + other, value)
         file.write_bytes(raw)

@@ -3,10 +3,10 @@
     PYTHONPATH=tests python -m robustness.faults [--short] [--seed N] [--out FILE]
 
 A study here is ``conure study`` of the profile smoke with smaller settings, out of a copy of the
-checkout that has two notebooks. SIGKILL hits it at random moments of every phase: everything at
+checkout that has three notebooks. SIGKILL hits it at random moments of every phase: everything at
 once, the study alone, a worker, or a notebook's kernel. Then a start that is left alone must end
 well, and *every* file below artifacts/, results/ and figures/ must be, byte for byte, that of an
-undisturbed study; of environment.json, which holds times, the digests of the files beside it.
+undisturbed study; of what holds times, the digests of the files beside it.
 """
 
 import argparse
@@ -34,17 +34,24 @@ from .judge import Fault
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 OUT = Path("artifacts/robustness/faults.json")
-IGNORED = shutil.ignore_patterns("__pycache__")
 NOTEBOOKS = ("00_data", "01_forgetting", "02_overparameterization")
 STUDY = ("study", "--dataset", "synthetic", "--profile", "smoke", "--workers", "2")
 PUBLISH = ("publish", "--dataset", "synthetic", "--profile", "smoke")
+STAGES, LOCAL = "artifacts/stages", "results/local/smoke/synthetic"
+EVIDENCE = "results/smoke/synthetic"
 PATIENCE = 900  # seconds for one start; a busy machine is slow
 NO_ROOM, ROOM = (0.2, 1.0, 3.0), 300  # MiB of the small disk, start after start, and at last
-STAGES, LOCAL = "artifacts/stages", "results/local/smoke/synthetic"
-WORD_OF = {"worker": "spawn_main", "kernel": "ipykernel_launcher"}  # in a command line
-PHASES = {"start": "artifacts", "data": "artifacts/streams", "training": STAGES}
-PHASES |= {"tables": LOCAL, "notebooks": f"{LOCAL}/notebooks"}
-"""Phase -> the folder in which something new shows that it has begun."""
+SEED, MAX_LATE = 1, 20
+PHASES = {
+    "start": ("artifacts", 0.5),
+    "data": ("artifacts/streams", 0.05),
+    "training": (STAGES, 0.5),
+    "tables": (LOCAL, 0.05),
+    "notebooks": (f"{LOCAL}/notebooks", 3.0),
+    "publishing": (EVIDENCE, 3.0),
+}
+"""Phase -> the folder in which something new shows that it has begun; how long to wait then (s)."""
+WORDS = {"worker": "spawn_main", "kernel": "ipykernel_launcher"}  # in a process's command line
 KILLS = (
     *[("start", "study"), ("data", "group"), ("data", "study")],
     *[("training", victim) for victim in ("group", "worker", "study", "group", "worker") * 3],
@@ -52,7 +59,6 @@ KILLS = (
     *[("notebooks", victim) for victim in ("group", "kernel", "study", "kernel") * 2],
 )
 SHORT_KILLS = (("training", "group"),)
-SEED, MAX_LATE = 1, 20
 
 
 class NotPossibleError(Exception):
@@ -60,14 +66,14 @@ class NotPossibleError(Exception):
 
 
 def check(holds: bool, promise: str, found: object = "") -> None:
-    """Raise Fault that says which promise was not kept, and what was found."""
     if not holds:
         raise Fault(f"{promise}; found: {str(found)[-3000:]}")
 
 
 def write_checkout(folder: Path) -> Path:
     """Copy what a study needs, make its settings small, and commit it."""
-    shutil.copytree(REPOSITORY / "conure_lib", folder / "conure_lib", ignore=IGNORED)
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(REPOSITORY / "conure_lib", folder / "conure_lib", ignore=ignored)
     (folder / "notebooks").mkdir()
     for name in NOTEBOOKS:
         shutil.copy(REPOSITORY / "notebooks" / f"{name}.ipynb", folder / "notebooks")
@@ -84,27 +90,23 @@ def write_checkout(folder: Path) -> Path:
 
 @dataclass
 class Place:
-    """A folder (CONURE_ROOT) and the starts of ``conure`` in it."""
+    """A folder (CONURE_ROOT) and the starts of ``conure`` in it, out of a checkout."""
 
     root: Path
     checkout: Path
     command: tuple[str, ...] = STUDY
 
-    @property
-    def said(self) -> Path:
-        """The file of what the last start printed."""
-        return self.root.with_name(f"{self.root.name}.said")
-
     def begin(self, *command: str) -> subprocess.Popen:
-        """Start ``conure`` in a process group of its own."""
-        environment = os.environ | {"CONURE_ROOT": str(self.root), "OMP_NUM_THREADS": "1"}
-        environment |= {"PYTHONPATH": str(self.checkout), "PYTHONHASHSEED": "0"}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
-        environment |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "JUPYTER_PLATFORM_DIRS": "1"}
+        """Start ``conure`` in a process group of its own; what it prints goes to a file."""
+        environment = os.environ | {"CONURE_ROOT": str(self.root), "PYTHONPATH": str(self.checkout)}
+        environment |= {"OMP_NUM_THREADS": "1", "PYTHONHASHSEED": "0", "JUPYTER_PLATFORM_DIRS": "1"}
+        environment |= {"PYDEVD_DISABLE_FILE_VALIDATION": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         argv = [sys.executable, "-m", "conure_lib.cli", *(command or self.command)]
-        with self.said.open("w") as said:
-            streams = {"stdout": said, "stderr": said, "cwd": self.checkout}
-            return subprocess.Popen(argv, env=environment, start_new_session=True, **streams)
+        options = {"env": environment, "cwd": self.checkout, "start_new_session": True}
+        with tempfile.TemporaryFile("w+", dir=self.root.parent) as said:
+            process = subprocess.Popen(argv, stdout=said, stderr=said, **options)
+            process.said = os.fdopen(os.dup(said.fileno()), "r")
+        return process
 
     def end(self, process: subprocess.Popen) -> tuple[int, str]:
         """Wait for the end; return the exit code and what was printed."""
@@ -112,26 +114,24 @@ class Place:
             code = process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            raise Fault(f"no end within {PATIENCE} s: {self.said.read_text()[-2000:]}") from None
-        return code, self.said.read_text()
+            code = f"none within {PATIENCE} s"
+        with process.said as said:
+            said.seek(0)
+            return code, said.read()
 
-    def run(self, *command: str) -> tuple[int, str]:
-        """Start and wait."""
-        return self.end(self.begin(*command))
-
-    def complete(self) -> str:
+    def run(self, *command: str) -> str:
         """Start once more, which must end well; return what was printed."""
-        code, said = self.run()
-        check(code == 0, "one more start finishes the study", f"exit {code}: {said}")
+        code, said = self.end(self.begin(*command))
+        check(code == 0, "one more start ends well", f"exit code {code}: {said}")
         return said
 
-    def refused(self, *words: str, code: int = 1, command: tuple[str, ...] = ()) -> None:
-        """Start, which must end in one line that has all the words."""
-        found, said = self.run(*command)
+    def fail(self, *words: str, command: tuple[str, ...] = ()) -> None:
+        """Start, which must end with exit code 1 or 2 and a line that has all the words."""
+        code, said = self.end(self.begin(*command))
         lines = [line.partition("conure: ")[2] for line in said.splitlines()]
         named = any(all(word in line for word in words) for line in lines)
-        is_clear = found == code and named and "Traceback" not in said
-        check(is_clear, f"exit code {code} and one line with {words}", f"exit {found}: {said}")
+        is_clear = code in (1, 2) and named and "Traceback" not in said
+        check(is_clear, f"a failure is said in a line with {words}", f"exit code {code}: {said}")
 
     def entries(self, folder: str) -> set[str]:
         """Return what lies in a folder, temporary names too."""
@@ -141,27 +141,26 @@ class Place:
 
     def finished(self) -> dict[str, int]:
         """Return the finished stages and when each was written."""
-        names = (name for name in self.entries(STAGES) if not name.startswith("."))
-        return {
-            name: (self.root / STAGES / name / "record.json").stat().st_mtime_ns for name in names
-        }
+        files = {name: self.root / STAGES / name / "record.json" for name in self.entries(STAGES)}
+        return {name: f.stat().st_mtime_ns for name, f in files.items() if not name.startswith(".")}
 
-    def copy_of(self, other: "Place", *parts: str) -> "Place":
-        """Take parts of another place."""
+    def beside(self, name: str, other: "Place | None" = None, *parts: str) -> "Place":
+        """Return a new place with parts of another one."""
+        place = Place(self.root.with_name(name), self.checkout, self.command)
         for part in parts:
-            shutil.copytree(other.root / part, self.root / part, dirs_exist_ok=True)
-        return self
+            shutil.copytree(other.root / part, place.root / part)
+        return place
 
 
 def digests(place: Place, *parts: str) -> dict[str, str]:
-    """Return the digest of each file by path; of environment.json that of its digests."""
+    """Return the digest of each file by path; of what holds times, that of its other content."""
     found = {}
-    for path in (p for part in parts for p in sorted((place.root / part).rglob("*"))):
+    for path in (p for part in parts for p in (place.root / part).rglob("*")):
         if path.is_file() and ".locks" not in path.parts:
             content = path.read_bytes()
-            if path.name in ("environment.json", "metrics.json"):  # hold times
-                facts = json.loads(content)
-                content = json.dumps(facts.get("digests", facts.get("tasks"))).encode()
+            if path.name in ("environment.json", "metrics.json"):
+                about = json.loads(content)
+                content = json.dumps(about.get("digests", about.get("tasks"))).encode()
             found[str(path.relative_to(place.root))] = hashlib.sha256(content).hexdigest()
     return found
 
@@ -176,70 +175,44 @@ def compare(place: Place, wanted: Place, *parts: str) -> int:
 
 
 def kill(place: Place, phase: str, victim: str, chance: random.Random) -> bool:
-    """Start the study and kill at a random moment of a phase; return False if that was too late."""
-    before, seen, more = place.finished(), place.entries(PHASES[phase]), chance.randint(1, 3)
-    wait = chance.uniform(0, {"notebooks": 3, "data": 0.05, "tables": 0.05}.get(phase, 0.5))
-    process = place.begin()
+    """Start and kill at a random moment of a phase; return False if that was too late."""
+    (folder, most), before = PHASES[phase], place.finished()
+    seen, more = place.entries(folder), chance.randint(1, 3) if phase == "training" else 1
+    process = place.begin(*(PUBLISH if phase == "publishing" else ()))
     family, hit = [], []
-    try:
-        while process.poll() is None and len(place.entries(PHASES[phase]) - seen) < more:
-            time.sleep(0.002)
-            more = more if phase == "training" else 1
-        time.sleep(wait)
+    while process.poll() is None and len(place.entries(folder) - seen) < more:
+        time.sleep(0.002)
+    time.sleep(chance.uniform(0, most))
+    with contextlib.suppress(psutil.Error, ProcessLookupError):  # it was quicker
         while process.poll() is None and not hit:
             family = psutil.Process(process.pid).children(recursive=True)
-            hit = [process.pid] if victim in ("group", "study") else _with(family, WORD_OF[victim])
+            word = WORDS.get(victim)
+            hit = [p.pid for p in family if word in str(p.cmdline())] if word else [process.pid]
         if hit and process.poll() is None:
-            target = chance.choice(hit)
-            os.killpg(target, signal.SIGKILL) if victim == "group" else os.kill(
-                target, signal.SIGKILL
-            )
-    except (psutil.Error, ProcessLookupError):
-        hit = []
-    except BaseException:
-        os.killpg(process.pid, signal.SIGKILL)
-        raise
+            (os.killpg if victim == "group" else os.kill)(chance.choice(hit), signal.SIGKILL)
     code, said = place.end(process)
-    allowed = {"worker": (0,), "kernel": (0, 1)}.get(
-        victim, (0, -signal.SIGKILL)
-    )  # Dask tries again
+    allowed = {"worker": (0,), "kernel": (0, 1)}.get(victim, (0, -signal.SIGKILL))  # Dask goes on
     is_clear = code in allowed and "Traceback" not in said
-    check(is_clear, f"a killed {victim} ends as it should", f"exit {code}: {said}")
+    check(is_clear, f"a killed {victim} ends as it should", f"exit code {code}: {said}")
     left = psutil.wait_procs(family, timeout=60)[1]
     check(not left, "no process is left behind", left)
-    after = place.finished()
-    kept = all(after.get(name) == written for name, written in before.items())
+    kept = before.items() <= place.finished().items()
     check(kept, "what was finished before a kill is there, and not computed again", before)
     return bool(hit) and (code != 0 or victim == "worker")
 
 
-def _with(family: list[psutil.Process], word: str) -> list[int]:
-    """Return the processes whose command line has a word."""
-    found = []
-    for process in family:
-        with contextlib.suppress(psutil.Error):
-            found += [process.pid] if any(word in one for one in process.cmdline()) else []
-    return found
-
-
 def survive_kills(place: Place, wanted: Place, kills: tuple, chance: random.Random) -> dict:
     """Kill at each moment in one folder after the other, then start once more and compare."""
-    hits, late, compared, first = Counter(), 0, 0, place.root
-    with tqdm(total=len(kills), desc="kills") as bar:
-        for phase, victim in kills:
-            bar.set_postfix_str(f"{phase}, {victim}")
-            while not kill(place, phase, victim, chance):  # too late: all is there
-                place.complete()
-                compared, late = compared + compare(place, wanted), late + 1
-                check(late <= MAX_LATE, "kills come in time", f"{late} too late, last {phase}")
-                place = Place(
-                    first.with_name(f"{first.name}-{late}"), place.checkout, place.command
-                )
-                if phase in ("tables", "notebooks"):
-                    place.copy_of(wanted, "artifacts")
-            hits[f"{phase}, {victim}"] += 1
-            bar.update()
-    place.complete()
+    hits, late, compared = Counter(), 0, 0
+    for phase, victim in tqdm(kills, desc="kills"):
+        while not kill(place, phase, victim, chance):  # too late: all is there
+            place.run()
+            compared, late = compared + compare(place, wanted), late + 1
+            check(late <= MAX_LATE, "kills come in time", f"{late} too late, last in {phase}")
+            parts = ["artifacts"] if phase in ("tables", "notebooks") else []
+            place = place.beside(f"killed-{late}", wanted, *parts)
+        hits[f"{phase}, {victim}"] += 1
+    place.run()
     return {"kills": dict(hits), "too late": late, "compared": compared + compare(place, wanted)}
 
 
@@ -251,11 +224,9 @@ def small_disk(folder: Path, mib: float) -> Iterator[Callable[[str], None]]:
     def mount(*options: str) -> None:
         command = ["mount", *options, str(folder)]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-        except FileNotFoundError as error:
-            raise NotPossibleError("there is no command mount") from error
-        if done.returncode:
-            raise NotPossibleError(f"mount: {done.stderr.strip()}")
+            subprocess.run(command, capture_output=True, text=True, check=True)
+        except (FileNotFoundError, subprocess.CalledProcessError) as error:
+            raise NotPossibleError(getattr(error, "stderr", str(error))) from error
 
     mount("-t", "tmpfs", "-o", f"size={int(mib * 1024)}k", "tmpfs")
     try:
@@ -264,90 +235,76 @@ def small_disk(folder: Path, mib: float) -> Iterator[Callable[[str], None]]:
         subprocess.run(["umount", str(folder)], check=True)
 
 
-def full_disk(place: Place, wanted: Place, chance: random.Random) -> int:
+def full_disk(wanted: Place, chance: random.Random) -> int:
     """A disk that is full sooner or later is said in one line each time; what is there is kept."""
+    place = wanted.beside("full")
     with small_disk(place.root, NO_ROOM[0]) as remount:
         for mib in NO_ROOM:
             remount(f"size={int(mib * 1024)}k")
-            place.refused("MiB free" if place.command[0] == "run" else "cannot be written")
+            place.fail("cannot be written", "No space left")
         remount(f"size={ROOM}m")
-        place.complete()
-        return compare(place, wanted, STAGES)
+        place.run()
+        return compare(place, wanted)
 
 
-def read_only_folder(place: Place, wanted: Place, chance: random.Random) -> int:
+def read_only_folder(wanted: Place, chance: random.Random) -> int:
     """A folder that can only be read is named in one line; what was computed is used later."""
-    place.copy_of(wanted, STAGES)
+    place = wanted.beside("read-only", wanted, STAGES)
     written = "artifacts/models" if place.command[0] == "run" else "results"
     with small_disk(place.root / written, ROOM) as remount:
         remount("ro")
         before = place.finished()
-        code, said = place.run()
-        check(code in (1, 2) and str(place.root / written) in said, "it is named", said)
-        check("Traceback" not in said, "no traceback", said)
+        place.fail(str(place.root / written))
         remount("rw")
-        place.complete()
+        place.run()
         check(place.finished() == before, "nothing is computed again", before)
-        return compare(place, wanted, STAGES, written)
+        return compare(place, wanted)
 
 
-def damaged_cache(place: Place, wanted: Place, chance: random.Random) -> int:
+def damaged_cache(wanted: Place, chance: random.Random) -> int:
     """Files of stages and streams, cut or with a flipped bit, are named and computed again."""
-    place.copy_of(wanted, "artifacts")
+    place = wanted.beside("damaged", wanted, "artifacts")
     models = sorted(path.parent for path in (place.root / STAGES).glob("*/model.json"))
     names = ("model.safetensors", "record.json", "ranks.parquet", "environment.json", "model.json")
     chosen = [(chance.choice(models) / name, damage) for name in names for damage in (cut, flip)]
     chosen += [(path, flip) for path in place.root.glob("artifacts/streams/*/stream.safetensors")]
     for path, damage in chosen:
         damage(path, chance)
-    said = place.complete()
+    said = place.run()
     missing = [path for path, _ in chosen if str(path.parent) not in said]
     check(not missing, "each damaged folder is named", f"{missing} in {said}")
     return compare(place, wanted)
 
 
 def cut(path: Path, chance: random.Random) -> None:
-    """Cut a file at a random place."""
     os.truncate(path, chance.randrange(path.stat().st_size))
 
 
 def flip(path: Path, chance: random.Random) -> None:
-    """Flip one bit of a file, which may be cut to nothing already."""
-    if content := bytearray(path.read_bytes()):
+    if content := bytearray(path.read_bytes()):  # it may be cut to nothing already
         content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
         path.write_bytes(content)
 
 
-def two_at_once(place: Place, wanted: Place, chance: random.Random) -> int:
+def two_at_once(wanted: Place, chance: random.Random) -> int:
     """Two starts in one folder both end well, and no file is torn."""
-    other = Place(place.root, place.checkout, place.command)
+    place = wanted.beside("two")
     first = place.begin()
     time.sleep(chance.uniform(0, 2))
-    second = other.begin()
-    ends = [place.end(process) for process in (first, second)]
+    ends = [place.end(process) for process in (place.begin(), first)]
     check([code for code, _ in ends] == [0, 0], "both end well", ends)
     return compare(place, wanted)
 
 
-def publishing(place: Place, wanted: Place, chance: random.Random) -> int:
-    """A killed publication is repeated; damaged evidence is named with how to restore it."""
-    place.copy_of(wanted, "artifacts", "results", "figures")
-    process = place.begin(*PUBLISH)
-    while process.poll() is None and not place.entries("results/smoke/synthetic"):
-        time.sleep(0.002)
-    time.sleep(chance.uniform(0, 5))
-    os.killpg(process.pid, signal.SIGKILL)
-    place.end(process)
-    code, said = place.run(*PUBLISH)
-    check(code == 0, "what was killed can be published again", said)
-    other = Place(place.root.with_name("published"), place.checkout).copy_of(wanted, "artifacts")
-    other.copy_of(wanted, "results", "figures")
-    code, said = other.run(*PUBLISH)
-    check(code == 0, "a finished study can be published", said)
+def publishing(wanted: Place, chance: random.Random) -> int:
+    """A killed publication can be repeated; damaged evidence is named with how to restore it."""
+    place, other = (wanted.beside(n, wanted, "artifacts", "results", "figures") for n in "ab")
+    kill(place, "publishing", "group", chance)
+    for one in (place, other):
+        one.run(*PUBLISH)
     compared = compare(place, other)
-    file = place.root / "results" / "smoke" / "synthetic" / "seed-1.parquet"
-    flip(file, chance)
-    place.refused(str(file), "git checkout", command=(*STUDY, "--results", "committed"))
+    flip(file := place.root / EVIDENCE / "seed-1.parquet", chance)
+    place.fail(str(file), "git checkout", command=(*STUDY, "--results", "committed"))
     return compared
 
 
@@ -361,20 +318,17 @@ def campaign(folder: Path, is_short: bool = False, seed: int = SEED) -> dict:
     is_short: ``conure run`` on own tables in place of the study, fewer kills and scenarios.
     """
     started, chance = time.monotonic(), random.Random(seed)
-    command, checkout = STUDY, REPOSITORY
     if is_short:
         plan = write_service(folder / "tables") / "plan.yaml"
-        command = ("run", "--tasks", str(plan))
+        wanted = Place(folder / "undisturbed", REPOSITORY, ("run", "--tasks", str(plan)))
     else:
-        checkout = write_checkout(folder / "checkout")
-    wanted = Place(folder / "undisturbed", checkout, command)
-    wanted.complete()
-    place = Place(folder / "killed", checkout, command)
-    found = survive_kills(place, wanted, SHORT_KILLS if is_short else KILLS, chance)
+        wanted = Place(folder / "undisturbed", write_checkout(folder / "checkout"))
+    wanted.run()
+    kills = SHORT_KILLS if is_short else KILLS
+    found = survive_kills(wanted.beside("killed"), wanted, kills, chance)
     for scenario in tqdm(SHORT_SCENARIOS if is_short else SCENARIOS, desc="scenarios"):
-        place = Place(folder / scenario.__name__, checkout, command)
         try:
-            compared = scenario(place, wanted, chance)
+            compared = scenario(wanted, chance)
         except NotPossibleError as reason:
             compared = f"not possible here: {reason}"
         found[scenario.__name__.replace("_", " ")] = compared

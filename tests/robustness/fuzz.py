@@ -6,12 +6,14 @@ Property everywhere (``judge``): one line says what is wrong and nothing is chan
 """
 
 import argparse
+import contextlib
 import json
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from inspect import signature
 from pathlib import Path
 
@@ -33,20 +35,33 @@ from conure_lib.data.sources.tables import from_tables
 from conure_lib.study.notebooks import all_notebooks, check_parameters
 from conure_lib.study.profiles import study_config
 
-from .damage import HARMLESS, HUGE, MAYBE, NEVER, VALUES, grafted, hostile_zip, mutated
+from .damage import HARMLESS, HUGE, MAYBE, NEVER, VALUES, grafted, hostile_zip, mutated, pick
 from .judge import Fault, judge, sandbox
 from .samples import EMBED, EXPORT, SMALL, is_stream, loaded, samples, write_samples
 
 EXAMPLES = 3000
 OUT = Path("artifacts/robustness/fuzz.json")
-PLACES = ["nowhere", "x" * 5000, "a\0b", "full/thesis.txt/below", "loop", "", "full", "/dev/zero"]
+PLACES = "nowhere", "x" * 5000, "a\0b", "full/thesis.txt/below", "loop", "full", "/dev/zero"
 CONFIGS = (DataConfig, ModelConfig, TrainConfig, StudyConfig)
 FIELDS = [(kind, field.name) for kind in CONFIGS for field in fields(kind)]
-WORDS = "|-|--|synthetic|ml-1m|run|mine/plan.yaml|mine/plays.csv|mine|T2|T9|-1|0|nan|n_users=60"
-WORDS += "|n_users=-1|n_users=[[|path=nowhere|path=loop|v.parquet|\x1b[2J|\udcff|a\nb|../x|1e999"
-WORDS += "".join(f"|--{flag}" for flag in ["option", "json", "model", "task", "data", "out", "format", "length"])
-WORDS += "|--threads|--seed|--dataset|--profile|--what|--datasets|--nope"
-RUN = ["run", "--tasks", "mine/plan.yaml"]
+WORDS = (
+    "|-|--|synthetic|run|mine/plan.yaml|mine/plays.csv|mine|T2|T9|-1|0|nan|n_users=60|n_users=-1"
+)
+WORDS += (
+    "|n_users=[[|path=nowhere|path=loop|v.parquet|\x1b[2J|\udcff|a\nb|../x|1e999|--option|--json"
+)
+WORDS += "|--model|--task|--data|--out|--format|--length|--threads|--seed|--dataset|--what|--nope"
+STARTS = "|nope|data|data describe|data fetch|embed|export|clean --dry-run"
+UNFINISHED = "run|run --tasks mine/plan.yaml --seed|study --seeds|tune --dataset|verdicts"
+"""Commands that would begin to work if they were right."""
+OPEN = (
+    "run --tasks|run --tasks mine/plan.yaml --out|data describe|export --task T2 --out t2 --model"
+)
+OPEN += (
+    "|export --model run --task T2 --out|embed --model run --task T2 --data mine/plays.csv --out"
+)
+OPEN += "|embed --model run --task T2 --out v.parquet --data"
+"""Commands that lack a place at the end."""
 
 
 def damages() -> list[tuple[str, str]]:
@@ -75,9 +90,9 @@ def damage_file(name: str, damage: str) -> bool:
 
 def files(data: st.DataObject, root: Path) -> bool:
     """A sample with a few other bytes; or, in JSON or YAML, other values, more keys or fewer."""
-    sample = samples()[data.draw(st.sampled_from(sorted(samples())))]
+    sample = samples()[pick(data, *sorted(samples()))]
     raw = (root / sample.file).read_bytes()
-    if sample.file.endswith(("json", "yaml")) and data.draw(st.booleans()):
+    if sample.file.endswith(("json", "yaml")) and pick(data, True, False):
         write = yaml.safe_dump if sample.file.endswith("yaml") else json.dumps
         raw = write(grafted(data, yaml.safe_load(raw))).encode("utf-8", "surrogatepass")
     else:
@@ -88,7 +103,7 @@ def files(data: st.DataObject, root: Path) -> bool:
 
 def zips(data: st.DataObject, root: Path) -> bool:
     """A hostile zip in place of the official one."""
-    dataset, file = data.draw(st.sampled_from([("ml-25m", "ratings.csv"), ("ml-100k", "u.data")]))
+    dataset, file = pick(data, ("ml-25m", "ratings.csv"), ("ml-100k", "u.data"))
     content = (root / dataset / file).read_bytes()
     hostile_zip(data, root / f"{dataset}.zip", f"{dataset}/{file}", content)
     return judge(lambda: loaded(dataset, f"{dataset}.zip", **SMALL), (), is_stream).refused
@@ -96,38 +111,31 @@ def zips(data: st.DataObject, root: Path) -> bool:
 
 def tables(data: st.DataObject, root: Path) -> bool:
     """Own tables with a column of another type, twice, gone or renamed; other options and kinds."""
-    rows, chosen = range(30), lambda values: data.draw(st.sampled_from(list(values)))
+    rows, options, kind = range(30), dict(SMALL), "classification"
     events = pd.DataFrame({"user": [f"u{n % 10}" for n in rows], "item": [*rows], "time": 1})
     labels = pd.DataFrame({"user": [f"u{n}" for n in range(10)], "label": [*"ab"] * 5})
-    is_events, options, kind = chosen([True, False]), dict(SMALL), "classification"
-    table = events if is_events else labels
-    column, way = (
-        chosen(table.columns),
-        chosen(["type", "twice", "gone", "renamed", "option", "kind"]),
-    )
-    values = [[[1]], [{"a": 1}], [None], [b"\xff"], [True], [np.inf], [2**63], ["x"], [object()]]
-    values += [[1, "a"], [None, 1], [pd.Timestamp("2024")], [pd.NaT], [""], [np.nan, "a"]]
-    match way:
+    table = pick(data, events, labels)
+    is_events, column = table is events, pick(data, *table.columns)
+    match pick(data, "type", "type", "twice", "gone", "renamed", "option", "kind"):
         case "type":
-            one = chosen(values)
-            table = table.assign(**{column: pd.Series((one * len(table))[: len(table)])})
+            one = pick(data, [[1]], [{"a": 1}], [None], [b"\xff"], [True], [np.inf], [2**63], ["x"])
+            other = pick(data, [1, "a"], [None, 1], [pd.Timestamp("2024")], [""], [np.nan, "a"])
+            values = pick(data, one, other, [object()]) * len(table)
+            table = table.assign(**{column: pd.Series(values[: len(table)])})
         case "twice":
             table = pd.concat([table, table[[column]]], axis=1)
         case "gone":
             table = table.drop(columns=column)
         case "renamed":
-            options["columns"] = {column: chosen(["user", "item", "nowhere", 5])}
+            options["columns"] = {column: pick(data, "user", "item", "nowhere", 5)}
         case "option":
-            options[chosen(DEFAULTS)] = data.draw(VALUES)
+            options[pick(data, *DEFAULTS)] = data.draw(VALUES)
         case "kind":
-            kind = chosen(["ranking", "sequence", 5, None])
-    if chosen([True, False]):
-        try:
-            pa.Table.from_pandas(table)
+            kind = pick(data, "ranking", "sequence", 5, None)
+    if pick(data, True, False):
+        with contextlib.suppress(pa.ArrowException, ValueError):  # no Parquet file can hold it
             table.to_parquet(root / "own.parquet")
             table = root / "own.parquet"
-        except (pa.ArrowException, ValueError):  # no Parquet file can hold it
-            pass
     given = (table, {"T2": (kind, labels)}) if is_events else (events, {"T2": (kind, table)})
     return judge(lambda: from_tables(*given, **options), (), is_stream).refused
 
@@ -135,45 +143,40 @@ def tables(data: st.DataObject, root: Path) -> bool:
 def tensors(data: st.DataObject, root: Path) -> bool:
     """A saved model with a tensor that is gone, strange, of another shape, type or content."""
     held = load_file(file := root / "run" / "model.safetensors")
-    one = held.pop(name := data.draw(st.sampled_from(sorted(held))))
+    one = held.pop(name := pick(data, *sorted(held)))
     kinds = (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
     other = [
         one[:-1],
         one.flatten(),
         one[None],
-        one.T if one.ndim == 2 else one[:0],
         torch.zeros(()),
+        one.T if one.ndim == 2 else one[:0],
     ]
     other += [torch.full_like(one, 255), *(one.to(kind) for kind in kinds)]
     if one.is_floating_point():
         other += [torch.full_like(one, value) for value in (float("nan"), float("inf"), -1e30)]
     place = data.draw(st.sampled_from([name] * 3 + ["owner.nobody", "stray", "outputs.T9.bias"]))
-    change = data.draw(st.sampled_from([None, *other]))
+    change = pick(data, None, *other)
     save_file(held if change is None else held | {place: change.clone().contiguous()}, file)
     return judge(EXPORT, ("run",)).refused
 
 
 def headers(data: st.DataObject, root: Path) -> bool:
     """A safetensors file whose header, or its declared length, says something else."""
-    sample = samples()[
-        data.draw(st.sampled_from(["run/model.safetensors", "stream/stream.safetensors"]))
-    ]
+    sample = samples()[pick(data, "run/model.safetensors", "stream/stream.safetensors")]
     raw = (root / sample.file).read_bytes()
     size = int.from_bytes(raw[:8], "little")
     text = json.dumps(grafted(data, json.loads(raw[8 : 8 + size]))).encode()
     lengths = [len(text)] * 5 + [0, 20, 10**7, HUGE, 2**63, 2**64 - 1]
-    length = data.draw(st.sampled_from(lengths)).to_bytes(8, "little")
+    length = pick(data, *lengths).to_bytes(8, "little")
     (root / sample.file).write_bytes(length + text + raw[8 + size :])
     return judge(sample.attempt, sample.place, sample.is_valid).refused
 
 
 def configs(data: st.DataObject, root: Path) -> bool:
     """A field of the configuration with any value."""
-    kind, name = data.draw(st.sampled_from(FIELDS))
-    make = {
-        StudyConfig: small_study,
-        DataConfig: lambda **one: DataConfig(**{"dataset": "x"} | one),
-    }
+    kind, name = pick(data, *FIELDS)
+    make = {StudyConfig: small_study, DataConfig: partial(DataConfig, dataset="x")}
     value = {name: data.draw(VALUES | st.tuples(VALUES, VALUES))}
     names = tuple(kind.__name__ for kind in CONFIGS)
     return judge(lambda: make.get(kind, kind)(**value), names).refused
@@ -181,64 +184,37 @@ def configs(data: st.DataObject, root: Path) -> bool:
 
 def options(data: st.DataObject, root: Path) -> bool:
     """An option of a dataset with any value; sizes of synthetic that are right are small."""
-    dataset = data.draw(
-        st.sampled_from(["synthetic"] * 3 + [*DATASETS.keys() - {"complete-journey"}])
-    )
+    dataset = pick(data, "synthetic", "synthetic", *(DATASETS.keys() - {"complete-journey"}))
     known = [*signature(DATASETS[dataset].build).parameters, *DEFAULTS, "nothing"]
     given = {"path": dataset.replace("32m", "25m")}
     if dataset == "synthetic":
         given = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
-    name = data.draw(st.sampled_from(known))
+    name = pick(data, *known)
     given[name] = data.draw(st.sampled_from(PLACES) if name == "path" else VALUES)
     return judge(lambda: load(DataConfig(dataset, given)), (), is_stream).refused
 
 
 def parameters(data: st.DataObject, root: Path) -> bool:
     """Parameters of notebooks and profiles with any value."""
-    notebook = data.draw(st.sampled_from(all_notebooks()))
+    notebook = pick(data, *all_notebooks())
     given = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": [1, 2], "RESULTS": "local"}
-    given[data.draw(st.sampled_from([*given, "SEED", "dataset", ""]))] = data.draw(VALUES)
+    given[pick(data, *given, "SEED", "dataset", "")] = data.draw(VALUES)
     judge(lambda: study_config(*(given[name] for name in ("DATASET", "PROFILE", "SEEDS"))))
     return judge(lambda: check_parameters(notebook, given), (notebook.name,)).refused
 
 
 def arguments(data: st.DataObject, root: Path) -> bool:
     """A command with any arguments, right and wrong ones, and places that cannot be used."""
-    starts = [
-        [],
-        ["nope"],
-        ["data"],
-        ["data", "describe"],
-        ["data", "fetch"],
-        ["embed"],
-        ["export"],
-    ]
-    starts += [EMBED, EXPORT, EMBED[:-2], EXPORT[:-2], ["clean", "--dry-run"]]
-    unfinished = [
-        ["run"],
-        [*RUN, "--seed"],
-        ["study", "--seeds"],
-        ["tune", "--dataset"],
-        ["verdicts"],
-    ]
-    open_at_a_place = [
-        RUN[:2],
-        [*RUN, "--out"],
-        EXPORT[:-1],
-        EMBED[:-1],
-        ["data", "describe"],
-    ]
-    open_at_a_place += [["export", *EXPORT[3:], "--model"], [*EMBED[:5], *EMBED[7:], "--data"]]
     words = st.sampled_from([*WORDS.split("|"), "x" * 5000, "9" * 30])
-    match data.draw(st.integers(0, 2)):
-        case 0:
-            attempt = [*data.draw(st.sampled_from(starts)), *data.draw(st.lists(words, max_size=3))]
-        case 1:  # would begin to work if it were right
-            attempt = [*data.draw(st.sampled_from(unfinished)), data.draw(words), "--nope"]
-        case _:
-            start, place = data.draw(st.sampled_from(open_at_a_place)), st.sampled_from(PLACES[1:])
-            attempt = [*start, data.draw(place) or "full"]
-    attempt = [word for word in attempt if word != "ml-1m" or "path=nowhere" in attempt]
+    more = data.draw(st.lists(words, max_size=3))
+    starts = [EMBED, EXPORT, EMBED[:-2], EXPORT[:-2], *map(str.split, STARTS.split("|"))]
+    attempts = (
+        [*pick(data, *starts), *more],
+        [*pick(data, *UNFINISHED.split("|")).split(), "--nope"],
+    )
+    attempt = pick(
+        data, *attempts, [*pick(data, *OPEN.split("|")).split(), pick(data, *PLACES[1:])]
+    )
     return judge(attempt).refused
 
 

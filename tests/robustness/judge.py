@@ -1,4 +1,4 @@
-"""The one property of every input: it works, or one line says what is wrong; nothing else changes."""
+"""The property of every input: it works, or one line says what is wrong and nothing is changed."""
 
 import contextlib
 import io
@@ -6,8 +6,8 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 from unittest import mock
 
 from conure_lib import paths
@@ -18,9 +18,8 @@ Attempt = Callable[[], object] | list[str]
 """What meets the input: a call of the library, or the arguments of the command ``conure``."""
 
 HELPFUL = re.compile(
-    r"expected|See: conure|(; |restore it with )(run|delete|put|keep|drop|check|correct|git|rename|use) "
+    r"expected|See: conure|(; |restore it with )(run|delete|put|keep|drop|check|correct|git) "
 )
-"""Every refusal says in one of these ways what would be right, or what to do."""
 MAX_MESSAGE = 2000  # characters
 MAX_MEMORY = 512 << 20  # bytes on top of what the process holds, whatever the size of the input
 STATUS = Path("/proc/self/status")
@@ -30,8 +29,7 @@ class Fault(AssertionError):
     """An input that was not answered as it must be, or a promise that was not kept."""
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """How an attempt ended: refused with a message, or with what it returned or printed."""
 
     refused: bool
@@ -61,7 +59,7 @@ def judge(
     Raises Fault unless it gives something valid, or is refused in one helpful line that has one
     of the names. In both cases no file that was there may change; refused, none may be added.
     """
-    before, held = files(), _memory("VmRSS", reset=True)
+    before, held = files(), _memory("VmRSS")
     got = answer(attempt)
     taken, after = _memory("VmHWM") - held, files()
     if got.refused:
@@ -81,7 +79,7 @@ def judge(
 
 
 def answer(attempt: Attempt) -> Answer:
-    """Return what comes of an attempt; raise Fault for a traceback or a command that breaks the rules."""
+    """Return what comes of an attempt; raise Fault for a traceback or a misplaced message."""
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
@@ -90,13 +88,10 @@ def answer(attempt: Attempt) -> Answer:
             code = main(attempt)
         except ConureError as error:
             return Answer(True, str(error))
-        except OSError as error:
-            if error.filename is None:
-                raise Fault(f"an error of no file: {error}") from error
-            return Answer(True, f"{error.filename}: {error.strerror}, expected a usable path")
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
+        except Exception as error:
+            name = getattr(error, "filename", None)
+            if isinstance(error, OSError) and name:  # as the command line says it
+                return Answer(True, f"{name}: found {error.strerror}, expected a usable path")
             raise Fault(f"{type(error).__name__}: {error}") from error
     if code == 0:
         return Answer(False, out.getvalue())
@@ -108,20 +103,19 @@ def answer(attempt: Attempt) -> Answer:
 
 def files() -> dict[str, tuple[int, int, int]]:
     """Return mode, size and time of every entry below the working folder but folders and locks."""
-    here, found = Path.cwd(), {}
-    for entry in here.rglob("*"):
+    found = {}
+    for entry in Path().rglob("*"):
         about = entry.lstat()
         if ".locks" not in entry.parts and (entry.is_symlink() or not entry.is_dir()):
-            key = str(entry.relative_to(here))
-            found[key] = (about.st_mode, about.st_size, about.st_mtime_ns)
+            found[str(entry)] = (about.st_mode, about.st_size, about.st_mtime_ns)
     return found
 
 
-def _memory(field: str, reset: bool = False) -> int:
-    """Return bytes as Linux tells them, else 0. reset: let the peak count from here on."""
+def _memory(field: str) -> int:
+    """Return bytes as Linux tells them, else 0; from a look at VmRSS on, the peak counts anew."""
     if not STATUS.exists():
         return 0
-    if reset:
+    if field == "VmRSS":
         with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
     return int(re.search(rf"{field}:\s*(\d+) kB", STATUS.read_text())[1]) * 1024
