@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conure_lib.data.stream import Kind
-from conure_lib.models.convolution import KERNEL_SIZE, BlockPlan, CausalConv, Rows, take
+from conure_lib.models.convolution import KERNEL_SIZE, BlockPlan, CausalConv, take
 
 LAYER_NORM_EPS = 1e-8
 PATCH_REDUCTION = 8  # a patch's bottleneck has k / 8 channels: 8% of a kernel's weights
@@ -41,12 +41,12 @@ class Block(nn.Module):
         """
         padding1, padding2 = padding or (None, None)
         x1 = F.relu(self.norm1(h), inplace=True)
-        inner = CausalConv.apply(x1, self.kernel1, padding1, plan.taps1, plan.n_out1)
-        inner = _patched(self.patch1, x1, inner, plan.taps1[0].rows)
-        x2 = F.relu(self.norm2(inner), inplace=True)
-        outer = CausalConv.apply(x2, self.kernel2, padding2, plan.taps2, plan.n_out2)
-        outer = _patched(self.patch2, x2, outer, plan.taps2[0].rows)
-        return take(h, plan.skip) + outer, (x1, x2)
+        y = CausalConv.apply(x1, self.kernel1, padding1, plan.taps1, plan.n_out1)
+        y = y if self.patch1 is None else self.patch1(y, take(x1, plan.taps1[0].rows))
+        x2 = F.relu(self.norm2(y), inplace=True)
+        y = CausalConv.apply(x2, self.kernel2, padding2, plan.taps2, plan.n_out2)
+        y = y if self.patch2 is None else self.patch2(y, take(x2, plan.taps2[0].rows))
+        return take(h, plan.skip) + y, (x1, x2)
 
 
 class Patch(nn.Module):
@@ -65,16 +65,10 @@ class Patch(nn.Module):
         self.down_bias = nn.Parameter(torch.zeros(narrow))
         self.up_bias = nn.Parameter(torch.zeros(width))
 
-    def forward(self, z: Tensor) -> Tensor:
-        """Return what the patch adds to z [positions, batch, k]."""
-        return F.relu(z @ self.down + self.down_bias) @ self.up + self.up_bias
-
-
-def _patched(patch: Patch | None, x: Tensor, y: Tensor, rows: Rows) -> Tensor:
-    """Return a convolution's outputs y with its patch; x: its inputs, ``rows``: those beside y."""
-    if patch is None:
-        return y
-    return y + patch(y if patch.kind == "serial" else take(x, rows))
+    def forward(self, y: Tensor, x: Tensor) -> Tensor:
+        """Add the patch to a convolution's outputs y; x: its inputs at the same positions."""
+        z = y if self.kind == "serial" else x
+        return y + (F.relu(z @ self.down + self.down_bias) @ self.up + self.up_bias)
 
 
 class OutputLayer(nn.Module):

@@ -36,17 +36,6 @@ class ContinualModel:
     The stored weights include the free ones, whose values the next task starts from. ``prunable``:
     names of the tensors with an owner map, the kernels by default; the first ``prune`` can add the
     embedding (Table 5). Any module with ``kernels``, ``outputs`` and ``add_output`` will do.
-
-    Examples
-    --------
-    >>> from conure_lib.config import ModelConfig
-    >>> rng = torch.Generator().manual_seed(0)
-    >>> learner = ContinualModel(UserModel(ModelConfig(width=8, dilations=(1,)), 9, rng))
-    >>> learner.start("T1", 9, "sequence", rng)
-    >>> learner.prune(kernels=0.75)
-    >>> learner.finish()
-    >>> [(row["owner"], row["share"]) for row in learner.owned_shares()][:2]
-    [('free', 0.75), ('T1', 0.25)]
     """
 
     def __init__(self, model: UserModel, prunable: tuple[str, ...] | None = None) -> None:

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TRAIN, VALIDATION, Task, TaskStream
 from conure_lib.models.convolution import to_device
-from conure_lib.models.nextitnet import Padding, UserModel
-from conure_lib.models.padding import Bucket, length_buckets, micro_batch_size, padding_of
+from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.padding import length_buckets, micro_batch_size, padding_of
 from conure_lib.training import evaluation
 from conure_lib.training.determinism import seeded
 from conure_lib.training.objectives import Objective
@@ -87,9 +87,12 @@ class Batches:
                 hidden = self.model.hidden(F.pad(items, (0, separator)), prefix, shared)
                 vectors.append(hidden[-1])
                 parts.append(next_items(hidden, items, padding[numbers], prefix))
-            at, vector_rows = _instances_of(buckets, index)
+            vectors = torch.cat(vectors)
+            row_of = np.full(len(users), -1)  # among the vectors
+            row_of[np.concatenate([numbers for numbers, _ in buckets])] = np.arange(len(vectors))
+            at = np.flatnonzero(row_of[index] >= 0)  # the instances of these users
             chosen = to_device(at, self.device)
-            of_instances = torch.cat(vectors)[to_device(vector_rows, self.device)]
+            of_instances = vectors[to_device(row_of[index[at]], self.device)]
             of_negatives = None if negatives is None else negatives[chosen]
             total = self.loss(of_instances, labels[chosen], of_negatives) * (len(at) / len(batch))
             if self.t1_loss is not None:
@@ -104,9 +107,7 @@ class Batches:
         arguments = (self.model, self.stream, self.task, VALIDATION, evaluation.CUTOFF)
         return evaluation.metric_of(self.task.kind, evaluation.evaluate(*arguments))
 
-    def _micro_batches(
-        self, padding: np.ndarray, length: int
-    ) -> Iterator[tuple[list[Bucket], Padding]]:
+    def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator:
         size = micro_batch_size(length, self.model.config.width)
         for buckets in length_buckets(padding, size):
             longest = buckets[-1][1]
@@ -178,15 +179,6 @@ def next_items(
         return vectors, targets
     at = to_device(np.flatnonzero(known), hidden.device)
     return vectors[at], targets[at]
-
-
-def _instances_of(buckets: list[Bucket], index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the instances whose users are in the buckets, and their users' rows there."""
-    row = np.full(index.max() + 1, -1)
-    numbers = np.concatenate([group for group, _ in buckets])
-    row[numbers] = np.arange(len(numbers))
-    at = np.flatnonzero(row[index] >= 0)
-    return at, row[index[at]]
 
 
 def shuffled(

@@ -32,11 +32,7 @@ def torch_threads(number: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def repeatable(device: str) -> Iterator[None]:
-    """Make CUDA compute the same bits again for a while; the CPU does so anyway.
-
-    Kernels are deterministic or refused, and products of float32 are not computed in TF32.
-    Raises ConfigError unless CUBLAS_WORKSPACE_CONFIG is set, which cuBLAS reads when first used.
-    """
+    """Make CUDA compute the same bits again, and no TF32, for a while; the CPU does so anyway."""
     if device != "cuda":
         yield
         return

@@ -17,13 +17,8 @@ class LogUniformSampler:
     ``counts``: training frequencies, int64 [n]; ``n_draws``: how many negatives a step shares.
     """
 
-    def __init__(
-        self, counts: np.ndarray, n_draws: int, device: torch.device | str = "cpu"
-    ) -> None:
-        n = len(counts)
-        if not 1 <= n_draws <= n:
-            raise ValueError(f"negatives: found {n_draws}, expected 1 to {n} (all labels)")
-        rank = popularity_rank(counts).astype(np.float64)
+    def __init__(self, counts: np.ndarray, n_draws: int, device: str = "cpu") -> None:
+        n, rank = len(counts), popularity_rank(counts).astype(np.float64)
         self.p = np.log((rank + 2) / (rank + 1)) / math.log(n + 1)
         self.n_draws = n_draws
         q = np.ones(n) if n_draws == n else -np.expm1(_tries(self.p, n_draws) * np.log1p(-self.p))
@@ -44,10 +39,8 @@ def _tries(p: np.ndarray, n_draws: int) -> float:
         high *= 2
     for _ in range(100):  # bisection
         middle = (low + high) / 2
-        if -np.expm1(middle * log_miss).sum() < n_draws:
-            low = middle
-        else:
-            high = middle
+        too_few = -np.expm1(middle * log_miss).sum() < n_draws
+        low, high = (middle, high) if too_few else (low, middle)
     return high
 
 
@@ -58,9 +51,7 @@ class PopularitySampler:
     in the authors' code, whose rho is 0.3. ``counts``: training frequencies, int64 [n].
     """
 
-    def __init__(self, counts: np.ndarray, rho: float, device: torch.device | str = "cpu") -> None:
-        if len(counts) < 2:
-            raise ValueError(f"labels: found {len(counts)}, expected at least 2 for a negative")
+    def __init__(self, counts: np.ndarray, rho: float, device: str = "cpu") -> None:
         self.p = np.exp(-(popularity_rank(counts) + 1.0) / (rho * len(counts)))
         self.p /= self.p.sum()
         above = np.cumsum(self.p)
