@@ -61,14 +61,13 @@ def ledger() -> str:
         page = f"../results/{row.profile}/{row.dataset}/notebooks/{claim.notebook}.html"
         kind = row.verdict.lower().replace(" ", "-")
         effect = with_interval(row.effect, row.ci_low, row.ci_high, claim.unit)
-        unit = "" if claim.unit == "relative" or not effect else f" {claim.unit}"
         p = "" if pd.isna(row.p_corrected) else f"{row.p_corrected:.3f}".replace("0.000", "< 0.001")
         about = f'<span class="statement">{escape(claim.statement)}</span>'
         cells = (
             ("claim", row.claim, f'<a href="{page}">{row.claim} {escape(claim.title)}</a> {about}'),
             ("", row.dataset, row.dataset),
             (f"verdict {kind}", row.verdict, row.verdict.lower()),
-            ("number", row.effect, f"{effect}{unit}"),
+            ("number", row.effect, effect),
             ("number", row.p_corrected, p),
             ("number", row.n, f"{row.n:,.0f}" if row.n else ""),
         )

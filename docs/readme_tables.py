@@ -96,8 +96,7 @@ def effects(ledger: pd.DataFrame) -> str:
     cells = []
     for row in ledger.itertuples():
         effect = with_interval(row.effect, row.ci_low, row.ci_high, row.unit)
-        unit = "" if row.unit == "relative" or not effect else row.unit
-        cells.append(f"**{row.verdict.lower()}** {effect} {unit}".strip())
+        cells.append(f"**{row.verdict.lower()}** {effect}".strip())
     says = [f"{name}: {claims.CLAIMS[name].statement}" for name in ledger["claim"]]
     wide = ledger.assign(claim=says, cell=cells).pivot(
         index="claim", columns="dataset", values="cell"

@@ -34,13 +34,16 @@ class Estimate:
 def with_interval(mean: float, low: float = NAN, high: float = NAN, unit: str = "") -> str:
     """Return a mean and its interval with three significant digits of the largest of them.
 
-    The unit "relative" is shown in per cent; what is nan is left out.
+    The unit "relative" is shown in per cent, others stand behind; what is nan is left out.
     """
     known = [x for x in (mean, low, high) if not np.isnan(x)]
     largest = max(map(abs, known), default=0)
     decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 6)) if largest else 0
     texts = [f"{x:+.1%}" if unit == "relative" else f"{x:.{decimals}f}" for x in known]
-    return " ".join([*texts[:1], *([f"[{', '.join(texts[1:])}]"] if texts[1:] else [])])
+    bounds = [f"[{', '.join(texts[1:])}]"] if texts[1:] else []
+    return " ".join(
+        [*texts[:1], *bounds, *([unit] if texts and unit != "relative" else [])]
+    ).strip()
 
 
 def estimate(scores: np.ndarray, users: np.ndarray) -> Estimate:

@@ -278,7 +278,7 @@ def _cell(value: object, column: str, share: bool) -> str:
         return str(value) if column in ("seed", "epoch") else f"{value:,}"
     if column == "p" or column.startswith("p_"):
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
-    return stats.with_interval(float(value), unit=column)
+    return stats.with_interval(float(value), unit="relative" if column == "relative" else "")
 
 
 def _unit(study: Study, measure: str) -> str:
