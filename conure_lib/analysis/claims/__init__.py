@@ -1,4 +1,4 @@
-"""The paper's claims: texts in ``claims.yaml``, the deciding functions in one module per group.
+"""The paper's claims: texts in ``claims.yaml``, one module per group of deciding functions.
 
 A new claim is one entry there and one function with ``@claim(id)``; a new module is imported here.
 May import the rest of ``analysis``, and what that may.

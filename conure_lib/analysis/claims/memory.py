@@ -1,19 +1,14 @@
 """Claims on forgetting, ownership and cost: C01, C02, C13, C19, C20 (sections 3.3 and 4)."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import tables
-from conure_lib.analysis.claims.registry import (
-    NOT_TESTED,
-    Finding,
-    claim,
-    decided,
-    ids_of,
-    verdict_of,
-)
-from conure_lib.analysis.stats import estimate, over_seeds, paired_effect
+from conure_lib.analysis.claims.registry import NOT_TESTED, Finding, claim, decided
+from conure_lib.analysis.stats import NAN, Estimate, estimate, over_seeds, paired_effect
 from conure_lib.files import read_json
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import reciprocal_ranks
@@ -36,11 +31,9 @@ def weights_move_little_vectors_much(study: Study) -> Finding:
     """Measure how far kernel weights and user vectors moved during T2 (section 3.3, Fig. 2)."""
     runs = study.runs(["STL"])
     notes = pd.DataFrame([r.stages["T2"].record()["notes"]["forgetting"] for r in runs])
-    cosine = over_seeds(notes["hidden_cosine"].to_numpy())
+    cosine = over_seeds(notes["hidden_cosine"])
     halves = (notes["share_moved_over_20_percent"].mean() < 0.5, cosine.mean < 0.5)
-    numbers = (cosine.mean, cosine.low, cosine.high)
-    verdict = verdict_of(all(halves), any(halves))
-    return Finding(verdict, *numbers, n=len(runs), run_ids=ids_of(runs))
+    return decided(all(halves), any(halves), replace(cosine, p=NAN), runs)
 
 
 @claim("C13")
@@ -54,8 +47,7 @@ def nothing_is_forgotten(study: Study) -> Finding:
     changed = memory.groupby(["seed", "task"])["changed"].any(skipna=False)
     if changed.isna().any():
         return Finding(NOT_TESTED)
-    number = int(changed.sum())
-    return Finding(verdict_of(number == 0), float(number), n=len(changed), run_ids=ids_of(runs))
+    return decided(not changed.any(), False, Estimate(float(changed.sum()), n=len(changed)), runs)
 
 
 @claim("C19")
@@ -68,9 +60,9 @@ def masks_never_exceed_the_weights(study: Study) -> Finding:
             ratio = study.config.pruned(task)["kernels"]
             as_predicted.append(abs(table.loc[task, "share"] - free * (1 - ratio)) <= 0.001)
             free *= ratio
-        weights, owned = int(table["weights"].sum()), 1 - float(table.loc["free", "share"])
-        as_predicted.append(table.drop(index="free")["weights"].sum() <= weights)
-    return Finding(verdict_of(all(as_predicted)), owned, n=weights, run_ids=ids_of(runs))
+        owned, weights = 1 - float(table.loc["free", "share"]), int(table["weights"].sum())
+        as_predicted.append(owned <= 1)
+    return decided(all(as_predicted), False, Estimate(owned, n=weights), runs)
 
 
 @claim("C20")
@@ -80,7 +72,6 @@ def inference_costs_only_the_masking(study: Study) -> Finding:
     if not path.is_file():
         return Finding(NOT_TESTED)
     found = read_json(path)
-    materialised, masked = found["materialised"], found["masked"]["median"]
-    as_fast = materialised["median"] <= 1.05
-    numbers = (materialised[name] - 1 for name in ("median", "low", "high"))
-    return Finding(verdict_of(as_fast and masked <= 1.1, as_fast), *numbers, n=found["rounds"])
+    time, as_fast = found["materialised"], found["materialised"]["median"] <= 1.05
+    effect = Estimate(*(time[x] - 1 for x in ("median", "low", "high")), n=found["rounds"])
+    return decided(as_fast and found["masked"]["median"] <= 1.1, as_fast, effect)

@@ -22,9 +22,9 @@ Rule = Callable[[Study], "Finding"]
 class Finding:
     """What the rule of a claim found: the columns of the ledger that follow from results.
 
-    ``effect`` is what the rule calls so, ``ci_low`` to ``ci_high`` its 95% interval, ``p`` of its
-    test against 0, ``p_corrected`` after Holm's correction over the rule's tests; ``n`` counts
-    test instances, or what the rule counts; ``run_ids`` are separated by spaces.
+    ``effect`` is what the rule calls so, with its 95% interval and p of its test against 0, also
+    after Holm's correction over the rule's tests; ``n`` counts test instances, or what the rule
+    counts; ``run_ids`` are separated by spaces.
     """
 
     verdict: str
@@ -41,9 +41,8 @@ class Finding:
 class Claim:
     """One claim of the paper: its entry in ``claims.yaml``, and the function that decides it.
 
-    ``title`` and ``statement`` are the claim in a few words and in a sentence, ``notebook`` argues
-    it, ``rule`` says when it counts as reproduced and was fixed before any result of it was seen.
-    ``unit`` is that of the effect; "relative" is a share of the reference, shown in per cent.
+    ``rule`` says when it counts as reproduced, fixed before any result of it was seen; ``unit`` is
+    that of the effect, "relative" being a share of the reference.
     """
 
     id: str
@@ -58,7 +57,6 @@ class Claim:
 TEXTS: Mapping[str, Mapping[str, str]] = yaml.safe_load(
     (files(__package__) / "claims.yaml").read_text(encoding="utf-8")
 )
-"""Claim id -> title, notebook, statement, rule and unit."""
 CLAIMS: dict[str, Claim] = {}
 """All claims by id; the modules of this package fill it."""
 
@@ -79,18 +77,15 @@ def for_notebook(notebook: str) -> list[str]:
 
 
 def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
-    """Return one row per claim (all unless named), as in results/claims.csv, ordered by id.
-
-    Raises MissingResultError if a result that a rule needs is not there.
-    """
-    head = {"dataset": study.stream.name, "profile": study.config.profile}
+    """Return one row per claim (all unless named), as in results/claims.csv, ordered by id."""
     rows = []
-    for name in sorted(names or CLAIMS):
-        one = CLAIMS[name]
-        row = {"claim": name, **head, "unit": one.unit, "rule": one.rule}
-        rows.append(row | vars(one.decide(study)))
-    columns = ["verdict", "effect", "ci_low", "ci_high", "unit", "p", "p_corrected", "n"]
-    return pd.DataFrame(rows)[["claim", *head, *columns, "rule", "run_ids"]]
+    for one in (CLAIMS[name] for name in sorted(names or CLAIMS)):
+        head = {"claim": one.id, "dataset": study.stream.name, "profile": study.config.profile}
+        rows.append(head | vars(one.decide(study)) | {"unit": one.unit, "rule": one.rule})
+    table = pd.DataFrame(rows)
+    table.insert(7, "unit", table.pop("unit"))
+    table.insert(11, "rule", table.pop("rule"))
+    return table
 
 
 def save(table: pd.DataFrame, path: Path) -> None:
@@ -110,22 +105,13 @@ def decided(
 ) -> Finding:
     """Return the finding of a rule with two conditions, of which the first that holds counts.
 
-    ``effect`` is a row of ``tables.compare`` or ``compare_means``, or the estimate of ``runs`` that
-    is tested once, so that there is nothing to correct.
+    ``effect`` is a row of ``tables.compare`` or ``compare_means``, or an estimate over ``runs``
+    that is tested once, so that there is nothing to correct.
     """
-    verdict = verdict_of(reproduced, partly)
-    if isinstance(effect, Estimate):
+    verdict = REPRODUCED if reproduced else PARTLY if partly else NOT_REPRODUCED
+    if isinstance(effect, pd.Series):
+        numbers, ids = effect[["effect", "low", "high", "p", "p_holm", "n"]], effect["run_ids"]
+    else:
         numbers = (effect.mean, effect.low, effect.high, effect.p, effect.p, effect.n)
-        return Finding(verdict, *numbers, ids_of(runs))
-    numbers = effect[["effect", "low", "high", "p", "p_holm", "n"]]
-    return Finding(verdict, *numbers, " ".join(dict.fromkeys(effect["run_ids"].split())))
-
-
-def verdict_of(reproduced: object, partly: object = False) -> str:
-    """Return the verdict of a rule with two conditions."""
-    return REPRODUCED if reproduced else PARTLY if partly else NOT_REPRODUCED
-
-
-def ids_of(runs: Iterable[Run]) -> str:
-    """Return the runs' ids, each once."""
-    return " ".join(dict.fromkeys(run.id for run in runs))
+        ids = " ".join(run.id for run in runs)
+    return Finding(verdict, *numbers, " ".join(dict.fromkeys(ids.split())))
