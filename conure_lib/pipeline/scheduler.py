@@ -11,14 +11,15 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
-from distributed import CancelledError, Client, Future, KilledWorker, LocalCluster, get_worker, wait
+import distributed as dask
 from tqdm.auto import tqdm
 
 from conure_lib import paths
@@ -33,8 +34,11 @@ CONNECT = 10.0  # seconds to wait for the scheduler's answer
 SEEN_LATE = 60.0  # seconds after which a network file system shows a new file by its defaults
 SOURCE = hashlib.sha256(
     b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.parent.rglob("*.py")))
-).hexdigest()[:12]
+).hexdigest()
 """Digest of the library's code when it was imported: workers may have started before a change."""
+
+Finished = tuple[Stage, BaseException | None]
+load_once = lru_cache(maxsize=1)(load_stream)
 
 
 def compute(
@@ -46,49 +50,45 @@ def compute(
     except where the stream grows. A killed computation continues where it stopped. A stage that
     fails does not stop those that do not need it; the first error is raised at the end.
 
-    Parameters
-    ----------
-    stages, stream
-        What is asked for, and the data of all of it.
-    workers, cluster
-        Processes of this machine (one computes in this process), or instead a running Dask
-        cluster: its address (tcp://host:8786) or scheduler file. Its workers see the same
-        CONURE_ROOT and have one thread each; ClusterError says what does not fit.
+    workers: processes of this machine; one computes in this process. cluster: instead of them the
+    address (tcp://host:8786) or scheduler file of a running Dask cluster whose workers see the same
+    CONURE_ROOT and have one thread each; ClusterError says what does not fit.
     """
-    stages = list(stages)
+    stages, failed = list(stages), dict[str, BaseException]()
     for folder in (paths.artifacts(), paths.stages()):
         remove_leftovers(folder)
     device = stages[0].config.device if stages else "cpu"
+
+    def is_blocked(stage: Stage) -> bool:
+        return any(one.id in failed for one in stage.lineage()[:-1])
+
     with ExitStack() as stack:
         client = stack.enter_context(_connected(cluster)) if cluster else None
         kind = _kind_of_workers(client, device) if client else provenance.kind_here(device)
-        todo = missing(stages, kind)
-        if todo and workers > 1 and client is None:
-            address = stack.enter_context(_local_cluster(min(workers, len(todo))))
-            client = stack.enter_context(_connected(address))
-        bar = tqdm(total=len(todo), desc="stages", unit="stage", disable=not todo)
-        progress = Progress(todo, stack.enter_context(bar))
-        if client and todo:
-            stack.enter_context(client.as_current())
-            _compute_by_dask(client, stream, kind, progress)
-        for stage in [] if client else todo:
-            if not progress.blocked(stage):
-                try:
-                    compute_stage(stage, stream)
-                    progress.finished(stage)
-                except Exception as error:
-                    progress.finished(stage, error)
-    for name, error in progress.errors.items():
-        left = sum(map(progress.blocked, todo))
-        counts = f"{len(progress.errors)} failed, {left} that need them not started"
-        error.add_note(f"stage {name} failed ({counts})")
-        raise error
+        if not (todo := missing(stages, kind)):
+            return
+        if workers > 1 and client is None:
+            local = stack.enter_context(_local_cluster(min(workers, len(todo))))
+            client = stack.enter_context(_connected(local.scheduler_address))
+        bar = stack.enter_context(tqdm(total=len(todo), desc="stages", unit="stage"))
+        by_dask = client and _by_dask(client, todo, stream, kind)
+        for stage, error in by_dask or _here(todo, stream, is_blocked):
+            if error is None:
+                bar.update()
+            else:
+                failed[stage.id] = error
+                bar.set_postfix_str("some failed")
+    causes = [one.id for one in todo if one.id in failed and not is_blocked(one)]
+    if causes:
+        counts = f"{len(causes)} failed, {sum(map(is_blocked, todo))} that need them not started"
+        failed[causes[0]].add_note(f"stage {causes[0]} failed ({counts})")
+        raise failed[causes[0]]
 
 
 def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
     """Return which of these stages and their ancestors are not usable, parents first.
 
-    Says in a line on stderr what is damaged, and that another kind of processor computed some.
+    Says on stderr what is damaged, and that another kind of processor computed some.
     """
     todo, other = [], 0
     for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
@@ -105,126 +105,112 @@ def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
     return todo
 
 
-class Progress:
-    """Stages done and failed. Errors wait for the end; what needs a failed stage is not started."""
-
-    def __init__(self, todo: list[Stage], bar: tqdm) -> None:
-        self.todo, self.bar, self.errors = todo, bar, dict[str, BaseException]()
-
-    def finished(self, stage: Stage, error: BaseException | None = None, running: int = 1) -> None:
-        """Count a stage or keep its error; running: how many are being computed now."""
-        if error is None:
-            self.bar.update()
-        elif not self.blocked(stage):
-            self.errors[stage.id] = error
-        self.bar.set_postfix_str(f"{running} running, {len(self.errors)} failed")
-
-    def blocked(self, stage: Stage) -> bool:
-        """Return whether the stage needs one that failed."""
-        return any(one.id in self.errors for one in stage.lineage()[:-1])
+def _here(
+    todo: list[Stage], stream: TaskStream, is_blocked: Callable[[Stage], bool]
+) -> Iterator[Finished]:
+    for stage in todo:
+        if not is_blocked(stage):
+            try:
+                compute_stage(stage, stream)
+                error = None
+            except Exception as failure:
+                error = failure
+            yield stage, error
 
 
-def _connected(where: str) -> Client:
+def _by_dask(
+    client: dask.Client, todo: list[Stage], stream: TaskStream, kind: str
+) -> Iterator[Finished]:
+    """Hand all stages to the scheduler, each to start after its parent, long chains first."""
+    needed_by = Counter(one.id for stage in todo for one in stage.lineage())
+    shared, token = temporary_folder("stream", paths.artifacts()), uuid4().hex
+    folder = str(shared.relative_to(paths.artifacts()) / "stream")
+    futures: dict[str, dask.Future] = {}
+    try:
+        save_stream(stream, shared / "stream")
+        for stage in todo:
+            parent = futures.get(stage.parent.id) if stage.parent else None
+            order = {"key": f"{stage.id}-{token}", "priority": needed_by[stage.id]}
+            given = (stage, folder, _setup(kind), parent)
+            futures[stage.id] = client.submit(_compute_there, *given, **order)
+        stages = {futures[stage.id].key: stage for stage in todo}
+        with client.as_current():
+            for future in dask.as_completed(futures.values()):
+                if future.status not in ("finished", "error"):
+                    raise dask.CancelledError(future.key)
+                stage, error = stages[future.key], future.exception()
+                if isinstance(error, ClusterError):
+                    raise error
+                if isinstance(error, dask.KilledWorker):
+                    error = ClusterError("workers died at it repeatedly, maybe for lack of memory")
+                elif error is None and not _appears(stage.store.folder(stage.id)):
+                    raise ClusterError(f"{paths.stages()} does not show {stage.id} of a worker")
+                yield stage, error
+    except (dask.CancelledError, OSError) as error:
+        said = "lost the Dask scheduler; the same command continues where it stopped"
+        raise ClusterError(said) from error
+    finally:
+        if client.status == "running":
+            client.cancel(list(futures.values()))
+        shutil.rmtree(shared, ignore_errors=True)
+
+
+def _compute_there(stage: Stage, folder: str, expected: dict[str, Any], _parent: None) -> None:
+    """In a worker. _parent: the parent stage's result, there so that Dask waits for it."""
+    worker, stream = dask.get_worker(), paths.artifacts() / folder
+    found = _setup(provenance.kind_here(stage.config.device))
+    found |= {"threads": worker.state.nthreads, "sees the stream": _appears(stream)}
+    said = [
+        f"{n}: found {found[n]}, expected {expected[n]}" for n in found if found[n] != expected[n]
+    ]
+    if said:
+        where = f"worker {worker.address} on {platform.node()} with CONURE_ROOT {paths.ROOT}"
+        raise ClusterError(f"{where}, {'; '.join(said)}")
+    if stage.parent:
+        _appears(stage.parent.store.folder(stage.parent.id))
+    compute_stage(stage, load_once(stream))
+
+
+def _setup(kind: str) -> dict[str, Any]:
+    """Return what must be the same in every process for the same bytes."""
+    versions = {name: version(name) for name in provenance.PACKAGES}
+    python = platform.python_version()
+    code = {"conure_lib": SOURCE, "Python": python, **versions, "processor": kind}
+    return code | {"threads": 1, "sees the stream": True}
+
+
+def _connected(where: str) -> dask.Client:
     """Connect to a Dask scheduler by its address or file."""
     try:
         address = read_json(Path(where))["address"] if Path(where).is_file() else where
         if not re.search(r":\d+$", str(address)):
             raise ValueError("no port")
-        return Client(address, timeout=CONNECT, set_as_default=False)
+        return dask.Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         expected = "tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
         said = f"cluster: found no Dask scheduler at {where} ({error!r}), expected {expected}"
         raise ConfigError(said) from error
 
 
-@contextmanager
-def _local_cluster(workers: int) -> Iterator[str]:
+def _local_cluster(workers: int) -> dask.LocalCluster:
     """Start workers of one thread each on this machine; Dask replaces one that dies."""
-    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": None}
-    root = {"CONURE_ROOT": str(paths.ROOT)}
+    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
+    options |= {"env": {"CONURE_ROOT": str(paths.ROOT)}, "silence_logs": "CRITICAL"}
     try:
-        local = LocalCluster(n_workers=workers, silence_logs="CRITICAL", env=root, **options)
+        return dask.LocalCluster(n_workers=workers, **options)
     except (OSError, RuntimeError) as error:
         remedy = "allow shared memory (/dev/shm) and local connections, or use one worker"
         raise ClusterError(f"{workers} workers cannot start here ({error}); {remedy}") from error
-    with local:
-        yield local.scheduler_address
 
 
-def _kind_of_workers(client: Client, device: str) -> str:
-    """Return the kind of processor that all workers have. Raises ClusterError."""
+def _kind_of_workers(client: dask.Client, device: str) -> str:
+    """Return the first worker's kind of processor; each stage then refuses another one."""
     try:
-        kinds = set(client.run(provenance.kind_here, device).values())
+        kinds = client.run(provenance.kind_here, device)
     except Exception as error:
         remedy = "they need the same packages as this process"
         raise ClusterError(f"the workers cannot be used ({error}); {remedy}") from error
-    if len(kinds) > 1:
-        raise ClusterError(f"found workers of several kinds, use one: {', '.join(sorted(kinds))}")
-    return kinds.pop() if kinds else provenance.kind_here(device)
-
-
-def _software() -> dict[str, str]:
-    packages = {name: version(name) for name in provenance.PACKAGES}
-    return {"conure_lib": SOURCE, "Python": platform.python_version(), **packages}
-
-
-def _compute_by_dask(client: Client, stream: TaskStream, kind: str, progress: Progress) -> None:
-    """Hand all stages to the scheduler, each to start after its parent, long chains first."""
-    needed_by = Counter(one.id for stage in progress.todo for one in stage.lineage())
-    expected = _software() | {"processor": kind, "threads": "1", "sees the stream": "True"}
-    shared = temporary_folder("stream", paths.artifacts())
-    folder, token = str(shared.relative_to(paths.artifacts()) / "stream"), uuid4().hex
-    futures: dict[str, Future] = {}
-    try:
-        save_stream(stream, shared / "stream")
-        for stage in progress.todo:
-            parent = futures.get(stage.parent.id) if stage.parent else None
-            names = {"key": f"{stage.id}-{token}", "priority": needed_by[stage.id]}
-            futures[stage.id] = client.submit(
-                _compute_there, stage, folder, expected, parent, **names
-            )
-        _follow(client, {futures[stage.id]: stage for stage in progress.todo}, progress)
-    except (CancelledError, OSError) as error:
-        said = "lost the Dask scheduler; the same command continues where it stopped"
-        raise ClusterError(said) from error
-    finally:
-        client.cancel(list(futures.values()))
-        shutil.rmtree(shared, ignore_errors=True)
-
-
-def _follow(client: Client, left: dict[Future, Stage], progress: Progress) -> None:
-    """Return when every stage is done or has failed."""
-    while left:
-        finished = wait(list(left), return_when="FIRST_COMPLETED").done
-        for future in [future for future in left if future in finished]:  # parents first
-            stage, error = left.pop(future), future.exception()
-            if isinstance(error, KilledWorker):
-                error = ClusterError("workers died at it again and again, maybe for lack of memory")
-            elif isinstance(error, ClusterError):
-                raise error
-            elif error is None and not _appears(stage.store.folder(stage.id)):
-                raise ClusterError(f"{paths.stages()} does not show {stage.id} of a worker")
-            progress.finished(stage, error, sum(map(bool, client.processing().values())))
-
-
-def _compute_there(stage: Stage, folder: str, expected: dict[str, str], _parent: None) -> None:
-    """In a worker. _parent: the parent stage's result, there so that Dask waits for it."""
-    worker, stream = get_worker(), paths.artifacts() / folder
-    found = _software() | {"processor": provenance.kind_here(stage.config.device)}
-    found |= {"threads": str(worker.state.nthreads), "sees the stream": str(_appears(stream))}
-    differing = [name for name in expected if found[name] != expected[name]]
-    if differing:
-        said = (f"{name}: found {found[name]}, expected {expected[name]}" for name in differing)
-        where = f"worker {worker.address} on {platform.node()} with CONURE_ROOT {paths.ROOT}"
-        raise ClusterError(f"{where}, {'; '.join(said)}")
-    if stage.parent:
-        _appears(stage.parent.store.folder(stage.parent.id))
-    compute_stage(stage, _shared_stream(stream))
-
-
-@lru_cache(maxsize=1)
-def _shared_stream(folder: Path) -> TaskStream:
-    return load_stream(folder)
+    return next(iter(kinds.values()), provenance.kind_here(device))
 
 
 def _appears(path: Path) -> bool:

@@ -85,37 +85,31 @@ class Stage:
         return self.store.read(self.id) is not None
 
     def record(self) -> dict[str, Any]:
-        """Return what the stage measured: ``metrics``, ``curve``, ``notes`` and ``spec``.
-
-        Raises MissingResultError with the command that computes it, or DamagedResultError.
-        """
-        return self._stored().record
+        """Return ``metrics``, ``curve``, ``notes``, ``spec``. Raises MissingResultError."""
+        return self._read().record
 
     def ranks(self, measure: str) -> np.ndarray:
-        """Return ranks (uint8, 0 = beyond the record's ``cutoff``) in the order of the test rows.
-
-        measure: a task, or "T1-all" (every position).
-        """
-        return self._stored().ranks[measure]
+        """Return a measure's ranks (uint8; 0: beyond the record's "cutoff") by test instance."""
+        return self._read().ranks[measure]
 
     def environment(self) -> dict[str, Any]:
         """Return where and when it was computed (see ``provenance``)."""
-        return self._stored().environment
+        return self._read().environment
 
     def model(self) -> ContinualModel:
         """Return the checkpoint. Raises MissingResultError, for committed results always."""
         return self._found("checkpoint", self.store.model(self.id))
 
-    def _stored(self) -> Stored:
+    def _read(self) -> Stored:
         return self._found("result", self.store.read(self.id))
 
     def _found(self, what: str, found: Any) -> Any:
         if found is not None:
             return found
-        dataset, profile = self.config.data.dataset, self.config.profile
-        command = f"make study DATASET={dataset} PROFILE={profile} SEEDS={self.seed}"
+        command = f"DATASET={self.config.data.dataset} PROFILE={self.config.profile}"
         reading = "" if isinstance(self.store, LocalStore) else ' and read results="local"'
-        raise MissingResultError(f"there is no {what} of {self.id}; run: {command}{reading}")
+        said = f"there is no {what} of {self.id}; run: make study {command} SEEDS={self.seed}"
+        raise MissingResultError(said + reading)
 
 
 def compute_stage(stage: Stage, stream: TaskStream) -> None:

@@ -43,10 +43,7 @@ class Stored(NamedTuple):
 
 
 class LocalStore:
-    """One's own results: one folder per stage, written in one step.
-
-    ``environment.json`` holds the digests of all other files and of itself.
-    """
+    """One's own results: a folder per stage; environment.json holds the digests of its files."""
 
     def folder(self, stage_id: str) -> Path:
         """Return the folder of a stage."""
@@ -58,9 +55,9 @@ class LocalStore:
         if not folder.is_dir():
             return None
         environment = _verified(folder, RECORD, RANKS)
-        columns = pq.read_table(folder / RANKS).to_pydict()
-        ranks = zip(columns["measure"], columns["ranks"], strict=True)
-        return Stored(read_json(folder / RECORD), environment, _arrays(ranks))
+        rows = pq.read_table(folder / RANKS).to_pylist()
+        ranks = {row["measure"]: np.frombuffer(row["ranks"], np.uint8) for row in rows}
+        return Stored(read_json(folder / RECORD), environment, ranks)
 
     def model(self, stage_id: str) -> ContinualModel | None:
         """Return the verified checkpoint, None where there is none. Raises DamagedResultError."""
@@ -70,10 +67,7 @@ class LocalStore:
         return ContinualModel.load(folder)
 
     def is_usable(self, stage_id: str, kind: str | None) -> bool:
-        """Return whether a stage is here, of this kind of processor if given.
-
-        Raises DamagedResultError if any of its files is not what was written.
-        """
+        """Return whether an undamaged stage is here, of this kind of processor if given."""
         folder = self.folder(stage_id)
         return folder.is_dir() and kind in (None, provenance.kind(_verified(folder)))
 
@@ -84,9 +78,8 @@ class LocalStore:
         with atomic_folder(folder) as part:
             if outcome.model is not None:
                 outcome.model.save(part)
-            names, values = zip(*outcome.ranks.items(), strict=True)
-            ranks = pa.array([np.asarray(v, np.uint8).tobytes() for v in values], pa.binary())
-            pq.write_table(pa.table({"measure": names, "ranks": ranks}), part / RANKS)
+            rows = [{"measure": n, "ranks": r.tobytes()} for n, r in outcome.ranks.items()]
+            pq.write_table(pa.Table.from_pylist(rows), part / RANKS)
             write_json(part / RECORD, record)
             digests = {file.name: file_digest(file) for file in sorted(part.iterdir())}
             about = environment | {"digests": digests}
@@ -94,10 +87,7 @@ class LocalStore:
 
 
 class CommittedStore:
-    """The committed evidence of a profile on a dataset: one Parquet file per seed, no checkpoints.
-
-    Raises MissingResultError if there is none.
-    """
+    """The committed evidence of a profile on a dataset: one Parquet file per seed."""
 
     def __init__(self, profile: str, dataset: str) -> None:
         self.folder = paths.results(profile, dataset, local=False)
@@ -118,8 +108,7 @@ class CommittedStore:
             if stage_id in self._rows[seed] and stage_id not in self._stored:
                 self._stored[stage_id] = _checked(self._rows[seed][stage_id])
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            remedy = f"restore it with git checkout -- {file}"
-            said = f"{file} is damaged at {stage_id} ({error}); {remedy}"
+            said = f"{file} is damaged at {stage_id} ({error}); run: git checkout -- {file}"
             raise DamagedResultError(said) from error
         return self._stored.get(stage_id)
 
@@ -146,21 +135,9 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
 def publish(stages: Iterable[Any]) -> list[Path]:
     """Turn one's own results into committed evidence: the maintainer's step before a commit.
 
-    Parameters
-    ----------
-    stages
-        What a profile's tables, figures and verdicts rest on; their ancestors are added.
-
-    Returns
-    -------
-    list of Path
-        One file per seed, which takes the place of what is there.
-
-    Raises
-    ------
-    ConfigError, MissingResultError
-        Before anything is written: for uncommitted changes of the library now or when a stage was
-        computed, stages of several kinds of processors, or a stage that is not computed.
+    stages: all that a profile's tables, figures and verdicts rest on; their ancestors are added.
+    Each seed's file takes the place of what is there. Before anything is written, refuses a stage
+    that is not computed, code that is not committed (now or then), and several kinds of processors.
     """
     if provenance.environment()["dirty"] is not False:
         raise ConfigError("conure_lib has uncommitted changes or no commit; commit, then publish")
@@ -199,17 +176,14 @@ def _checked(row: dict) -> Stored:
     """Return a committed row's content; raises ValueError unless metrics follow from the ranks."""
     if _row_digest(row) != row["digest"]:
         raise ValueError("its content is not what was written")
-    record, ranks = json.loads(row["record"]), _arrays(row["ranks"])
+    record, environment = json.loads(row["record"]), json.loads(row["environment"])
+    ranks = {name: np.frombuffer(values, np.uint8) for name, values in row["ranks"]}
     for measured in record["metrics"]:
         values = ranks[measured["measure"]]
         expected = metric_of(_KINDS[measured["metric"]], values), len(values)
         if not np.allclose((measured["value"], measured["n"]), expected, rtol=1e-12, atol=0):
             raise ValueError(f"{measured['measure']} = {measured['value']}, {expected[0]} by ranks")
-    return Stored(record, json.loads(row["environment"]), ranks)
-
-
-def _arrays(ranks: Iterable[tuple[str, bytes]]) -> dict[str, np.ndarray]:
-    return {name: np.frombuffer(values, np.uint8) for name, values in ranks}
+    return Stored(record, environment, ranks)
 
 
 def _row_digest(row: dict) -> str:
