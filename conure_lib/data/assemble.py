@@ -19,14 +19,12 @@ class LabelTable:
 
     Parameters
     ----------
-    name, title : str
-        T2, T3, ..., and the task in words.
-    kind : {"ranking", "classification"}
-        Whether the label is an item to recommend, or the user's class.
+    name, kind, title : str
+        T2, T3, ...; "ranking" or "classification"; the task in words.
     rows : DataFrame
-        Columns ``user`` and ``label``. ``from_tables`` also takes the path of a file.
+        Columns ``user`` and ``label``. ``from_tables`` also takes the path of a file, and ...
     columns : mapping, optional
-        For ``from_tables``: the table's own names of the columns user and label.
+        ... the table's own names of these columns.
     """
 
     name: str
@@ -64,17 +62,10 @@ def assemble(
         Users with fewer events are left out (paper, section 3.1), after the rare items.
     min_item_count, min_label_count : int, default 1
         Items with fewer events and ranking labels with fewer instances are left out.
-    split : {"80/5/15", "20/80"}
-        Shares of the training, validation and test part.
-    split_seed : int, default 0
-        Another seed gives another random split.
+    split, split_seed : {"80/5/15", "20/80"}, int
+        Shares of the training, validation and test part; another seed splits otherwise.
     unknown_users : {"error", "drop"}
         What to do with the labels of users without T1.
-
-    Returns
-    -------
-    TaskStream
-        Checked; ``info["dropped"]`` counts what was left out.
 
     Raises
     ------
@@ -92,11 +83,8 @@ def assemble(
     if events.empty:
         least = f"{o['min_events']} events of items with at least {o['min_item_count']}"
         raise DataError(f"{name}: T1 is empty: found no user with {least}; check the table")
-    users = pd.Index(np.sort(events["user"].unique()))
-    items = pd.Index(np.sort(events["item"].unique()))
-    who, what = users.get_indexer(events["user"]), items.get_indexer(events["item"]) + 1
-    order = np.argsort(who, kind="stable")
-    windows = cut_windows(who[order], what[order], len(users), o["length"], o["min_events"])
+    (who, users), (what, items) = (pd.factorize(events[c], sort=True) for c in ("user", "item"))
+    windows = cut_windows(who, what + 1, len(users), o["length"], o["min_events"])
     dropped["oldest events that fill no window"] = len(who) - np.count_nonzero(windows[0])
     info = (info or {}) | o | {"dropped": dropped}
     return add_tasks(name, title, windows, users, items, tables, info)
@@ -111,35 +99,26 @@ def add_tasks(
     tables: Sequence[LabelTable],
     info: dict,
 ) -> TaskStream:
-    """Make a stream of T1's windows (see ``cut_windows``) and the label tables.
-
-    users, items: their ids, ascending. info: with the options of ``assemble``.
-    """
+    """Make a stream of T1's windows, ids in ascending order, and label tables; info has options."""
     sequences, owners, input_rows = windows
     split = draw_split(len(owners), info["split"], info["split_seed"], "T1")
     last = sequences[:, -1].astype(np.int64) - 1
     tasks, labels = [Task("T1", "sequence", title, owners, last, len(items), split)], {}
     for table in tables:
         rows = _usable_rows(f"{name}: task {table.name}", table, users, info)
-        ids = pd.Index(np.sort(rows["label"].unique()))
-        who, what = users.get_indexer(rows["user"]), ids.get_indexer(rows["label"])
-        who, what = who.astype(np.int64), what.astype(np.int64)
+        what, ids = pd.factorize(rows["label"], sort=True)
+        who, labels[table.name] = users.get_indexer(rows["user"]), ids.to_numpy()
         split = draw_split(len(rows), info["split"], info["split_seed"], table.name)
         tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), split))
-        labels[table.name] = ids.to_numpy()
-    info["classes"] = {
-        t.name: [str(label) for label in labels[t.name]] for t in tables if t.kind != "ranking"
-    }
+    classes = {task.name: labels[task.name] for task in tasks if task.kind == "classification"}
+    info["classes"] = {task: [str(label) for label in ids] for task, ids in classes.items()}
     info["dropped"] = {what: int(count) for what, count in info["dropped"].items() if count}
     names = Names(users.to_numpy(), items.to_numpy(), labels)
     return check(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
 
 
 def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:
-    """Sort events by user and time, if they have a time: the one place that orders equal times.
-
-    They stand in the order of the columns ``ties``, then as the rows stood.
-    """
+    """Sort events by user and time, if they have one; equal times by ``ties``, then as given."""
     if "time" not in events:
         return events
     if events["time"].dtype == object:
@@ -153,10 +132,12 @@ def cut_windows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cut each user's events, counted from the latest, into left-padded windows.
 
-    who, what: [E] user rows (ascending) and item ids in time order; every user has one at least.
-    Returns sequences int32 [S, length] (a user's windows in time order), their users int64 [S], and
-    for each user the row of the latest window int64 [U].
+    who, what: [E] user rows and item ids, each user's in time order, at least one. Returns
+    sequences int32 [S, length] (a user's windows in time order), their users int64 [S], and for
+    each user the row of the latest window int64 [U].
     """
+    order = np.argsort(who, kind="stable")
+    who, what = who[order], what[order]
     counts = np.bincount(who, minlength=n_users)
     from_end = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(who))
     remainder = counts % length
@@ -164,11 +145,9 @@ def cut_windows(
     ends = np.cumsum(windows)
     window = from_end // length
     kept = window < windows[who]
-    sequences = np.zeros((int(ends[-1]), length), dtype=np.int32)
-    rows = ends[who] - 1 - window
+    sequences, rows = np.zeros((ends[-1], length), dtype=np.int32), ends[who] - 1 - window
     sequences[rows[kept], (length - 1 - from_end % length)[kept]] = what[kept]
-    owners = np.repeat(np.arange(n_users), windows).astype(np.int64)
-    return sequences, owners, ends.astype(np.int64) - 1
+    return sequences, np.repeat(np.arange(n_users), windows), ends - 1
 
 
 def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> pd.DataFrame:

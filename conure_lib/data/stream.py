@@ -11,6 +11,7 @@ import numpy as np
 from conure_lib.errors import DataError
 
 Kind = Literal["sequence", "ranking", "classification"]
+KINDS = get_args(Kind)
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 PAD = 0  # the item id that fills a sequence on its left
@@ -31,11 +32,8 @@ class Task:
     kind : {"sequence", "ranking", "classification"}
         What is predicted: the next item, items to recommend, or one class per user.
     users, labels : int64 arrays of shape (n,)
-        For each instance the row of the stream's user table, and the label, 0..n_labels-1.
-        Instance i of the sequence task is row i of ``TaskStream.sequences``; its label is that
-        sequence's last item (id - 1).
-    n_labels : int
-        Number of distinct labels.
+        For each instance the user's row and the label, 0..``n_labels``-1. Instance i of the
+        sequence task is row i of ``TaskStream.sequences``; its label is the last item (id - 1).
     split : uint8 array of shape (n,)
         TRAIN (0), VALIDATION (1), TEST (2) or UNUSED (3).
     """
@@ -69,15 +67,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Names:
-    """What a stream's numbers stand for: the ids in the tables that it was made of.
+    """What a stream's numbers stand for: the ids in the tables that it was made of."""
 
-    users: [U], by row of the user table. items: [n_items]; item id i is ``items[i - 1]``.
-    labels: task -> [n_labels], for the tasks after T1.
-    """
-
-    users: np.ndarray
-    items: np.ndarray
-    labels: dict[str, np.ndarray]
+    users: np.ndarray  # [n_users]
+    items: np.ndarray  # [n_items]; item id i is items[i - 1]
+    labels: dict[str, np.ndarray]  # task after T1 -> [n_labels]
 
 
 @dataclass(frozen=True)
@@ -112,11 +106,10 @@ class TaskStream:
 
     def __getitem__(self, name: str) -> Task:
         """Return the task of that name."""
-        for task in self.tasks:
-            if task.name == name:
-                return task
-        known = ", ".join(task.name for task in self.tasks)
-        raise KeyError(f"{self.name} has no task {name!r}; it has {known}")
+        tasks = {task.name: task for task in self.tasks}
+        if name not in tasks:
+            raise KeyError(f"{self.name} has no task {name!r}; it has {', '.join(tasks)}")
+        return tasks[name]
 
     @property
     def n_users(self) -> int:
@@ -130,9 +123,8 @@ class TaskStream:
     def item_counts(self) -> np.ndarray:
         """Count each item in T1's training sequences: int64 [n_items], by item id minus one."""
         rows, counts = self.tasks[0].rows(TRAIN), np.zeros(self.n_items + 1, dtype=np.int64)
-        for start in range(0, len(rows), BLOCK):
-            block = self.sequences[rows[start : start + BLOCK]]
-            counts += np.bincount(block.ravel(), minlength=len(counts))
+        for block in np.array_split(rows, len(rows) // BLOCK + 1):
+            counts += np.bincount(self.sequences[block].ravel(), minlength=len(counts))
         return np.delete(counts, PAD)
 
     def digest(self) -> str:
@@ -173,33 +165,18 @@ class TaskStream:
 
 
 def draw_split(n: int, shares: str, seed: int, salt: str) -> np.ndarray:
-    """Split n instances at random (paper, section 6.1): uint8 [n], repeatable.
-
-    Raises DataError when n is too small to fill every part.
-    """
+    """Split n instances at random (paper, section 6.1): uint8 [n], repeatable; else DataError."""
     train, validation = SPLITS[shares]
     n_train, n_validation = round(n * train), max(1, round(n * validation))
     if n_train < 1 or n - n_train - n_validation < 1:
-        raise DataError(
-            f"task {salt}: found {n} instances, expected some for each part of {shares}"
-        )
+        expected = f"expected some for each part of {shares}"
+        raise DataError(f"task {salt}: found {n} instances, {expected}")
     key = int.from_bytes(hashlib.sha256(f"{salt}/{shares}".encode()).digest()[:8], "big")
     order = np.random.default_rng([seed, key]).permutation(n)
     split = np.full(n, TEST, dtype=np.uint8)
     split[order[:n_train]] = TRAIN
     split[order[n_train : n_train + n_validation]] = VALIDATION
     return split
-
-
-def distinct(values: np.ndarray) -> np.ndarray:
-    """Return the distinct values, ascending; ``np.unique`` hashes: slower for millions of pairs.
-
-    Instances mostly stand in the order of their users, which a stable sort makes use of.
-    """
-    ordered = np.sort(values, kind="stable")
-    new = np.ones(len(ordered), dtype=bool)
-    new[1:] = ordered[1:] != ordered[:-1]
-    return ordered[new]
 
 
 def check(stream: TaskStream) -> TaskStream:
@@ -214,25 +191,23 @@ def _problems(stream: TaskStream) -> Iterator[tuple[bool, str]]:
     """Give what may be wrong and whether it is; each check relies on those before it."""
     sequences, tasks, rows = stream.sequences, stream.tasks, stream.input_rows
     kinds, names = [task.kind for task in tasks], [task.name for task in tasks]
-    alone = kinds[:1] == ["sequence"] and "sequence" not in kinds[1:]
-    yield not alone, "the first task, and no other, must be the sequence task"
+    first = [n for n, kind in enumerate(kinds) if kind == "sequence"]
+    yield first != [0], "the first task, and no other, must be the sequence task"
     yield len(set(names)) < len(names), f"task names repeat: {names}"
-    fits = sequences.ndim == 2 and sequences.shape[1] >= 2
-    expected = f"[{len(tasks[0].users)} instances of T1, L >= 2]"
-    found = f"sequences: found shape {sequences.shape}, expected {expected}"
-    yield not fits or len(sequences) != len(tasks[0].users), found
+    shape, n = sequences.shape, len(tasks[0].users)
+    fits = len(shape) == 2 and shape[0] == n and shape[1] >= 2
+    yield not fits, f"sequences: found shape {shape}, expected [{n} instances of T1, L >= 2]"
     for t in tasks:
         where, same = f"task {t.name}", len(t.users) == len(t.labels) == len(t.split)
-        known = get_args(Kind)
-        yield t.kind not in known, f"{where}, kind: found {t.kind!r}, expected one of {known}"
+        yield t.kind not in KINDS, f"{where}, kind: found {t.kind!r}, expected one of {KINDS}"
         yield not len(t.users) or not same, f"{where} is empty, or its arrays differ in length"
         yield not _within(t.users, stream.n_users), f"{where}: a label of an unknown user"
         yield not _within(t.labels, t.n_labels), f"{where}: a label outside 0..{t.n_labels - 1}"
         yield t.n_labels < 2, f"{where}: found {t.n_labels} distinct label, expected at least 2"
         for word, part in PARTS.items():
             yield not (t.split == part).any(), f"{where}: its {word} part is empty"
-        pairs = t.users.astype(np.int64) * t.n_labels + t.labels
-        twice = t.kind != "sequence" and len(distinct(pairs)) < len(pairs)
+        pairs = np.sort(t.users.astype(np.int64) * t.n_labels + t.labels, kind="stable")
+        twice = t.kind != "sequence" and (pairs[1:] == pairs[:-1]).any()
         yield twice, f"{where} holds a (user, label) instance twice"
     known = sequences != PAD
     padded = known[:, -2:].all() and (known[:, :-1] <= known[:, 1:]).all()

@@ -7,7 +7,6 @@ import pytest
 from helpers import a_task, small_stream
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
 
 from conure_lib.data import stream as streams
 from conure_lib.data.stream import SPLITS, TEST, TRAIN, UNUSED, VALIDATION, TaskStream, check
@@ -134,17 +133,6 @@ def test_notes_tell_what_was_dropped_and_what_cannot_be_learned():
     )
     never = with_task(stream, 2, split=np.array([1, 0, 2], np.uint8))
     assert never.notes()[-1] == "task T3: found 2 classes, 1 of them never in the training part"
-
-
-@given(
-    npst.arrays(
-        np.int64, st.integers(0, 30), elements=st.integers(-3, 9) | st.integers(-(2**63), 2**63 - 1)
-    )
-)
-def test_distinct_values_are_numpys(values):
-    found = streams.distinct(values)
-    assert found.dtype == np.int64
-    assert found.tolist() == np.unique(values).tolist()
 
 
 def test_the_digest_covers_all_that_results_depend_on():

@@ -155,8 +155,10 @@ MISTAKES = [
     (dict(table=ITEMS_TWICE), "found columns ['user', 'item', 'item'], expected 'item' once"),
     (dict(table=holed(events(), "user")), "events, column 'user', row 4: found no value"),
     (dict(table=holed(events(), "time")), "events, column 'time', row 4: found no value"),
-    (dict(table=events().assign(time="soon")), "column 'time': found str ('soon', ...), expected"),
-    (dict(table=events().assign(time=True)), "column 'time': found bool (True, ...)"),
+    (dict(table=events().assign(time="soon")), "column 'time': found 'soon' (str), expected"),
+    (dict(table=events().assign(time=True)), "column 'time': found True (bool)"),
+    (dict(table=events().assign(time=np.inf)), "column 'time': found inf (float64), expected finite"),
+    (dict(table=events().assign(item=2.0**53)), "column 'item': found ids rounded as floating"),
     (dict(table=MIXED), "column 'item': found mixed-integer ids"),
     (dict(table=events().assign(item=b"a")), "column 'item': found bytes ids"),
     (dict(T2=("ranking", likes()[["user"]])), "T2: found columns ['user'], expected 'label' once"),
@@ -164,8 +166,8 @@ MISTAKES = [
     (dict(T2=("rank", likes())), "T2, kind: found 'rank', expected one of"),
     (dict(T2=("ranking", STRANGERS)), "T2: found user '0', who has no T1"),
     (dict(T2=("classification", likes())), "task T2: found user 'u0' with label 'y' again"),
-    (dict(T2=("ranking", likes().iloc[:0])), "task T2 (T2): found no row"),
-    (dict(table=events().iloc[:0]), "own-tables: T1 is empty: found no user with 2 events"),
+    (dict(T2=("ranking", likes().iloc[:0])), "own-tables: task T2: found no row"),
+    (dict(table=events().iloc[:0]), "own-tables: events: found no row, expected some"),
 ]
 
 
@@ -253,9 +255,10 @@ def test_the_same_windows_as_the_streams_whatever_the_blocks(tmp_path, rows, mon
     np.testing.assert_array_equal(found.sequences, stream.sequences[stream.input_rows])
 
 
-@pytest.mark.parametrize("table", [HISTORY.assign(item="other"), HISTORY.iloc[:0]])
-def test_nothing_to_embed(tmp_path, table):
-    with pytest.raises(
-        DataError, match=r"events\.csv: found no user with 2 events of items of the"
-    ):
+NOTHING = [(HISTORY.assign(item="other"), "user with 2 events of items"), (HISTORY.iloc[:0], "row")]
+
+
+@pytest.mark.parametrize(("table", "missing"), NOTHING)
+def test_nothing_to_embed(tmp_path, table, missing):
+    with pytest.raises(DataError, match=rf"events\.csv: found no {missing}"):
         latest_windows(write(tmp_path / "events.csv", table), ITEMS, 2, 2)

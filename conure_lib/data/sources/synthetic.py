@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from conure_lib.data.options import MAX_LENGTH, Seed, Share, Split, checked_options
-from conure_lib.data.stream import Task, TaskStream, check, distinct, draw_split
+from conure_lib.data.stream import Task, TaskStream, check, draw_split
 
 NAME = "synthetic"
 COMMUNITIES = 8
@@ -51,19 +51,15 @@ def build(
         Sizes; labels are what is clicked and liked, length is that of a sequence.
     clicks, likes : float
         Mean number of labels per user.
-    structure : float
-        Chance that the next item is the previous one's fixed successor; the best MRR@5 that T1
-        allows is a little above it.
-    taste : float
-        How strongly sequences show the taste.
-    signal : float
-        Chance that a click or like follows the user, else it is uniform noise.
-    relatedness : float
-        Share of likes that follow the taste, as clicks do; the others follow the community.
-    contradiction : bool
-        Likes then follow the clicked taste turned upside down.
-    profile_signal : float
-        Chance that a profile follows its trait (age: community, gender: taste, status: both).
+    structure, taste : float
+        Chance that the next item is the previous one's fixed successor (the best MRR@5 that T1
+        allows is a little above it); how strongly sequences show the taste.
+    signal, profile_signal : float
+        Chance that a click or like follows the user, else it is uniform noise; that a profile
+        follows its trait (age: community, gender: taste, status: both).
+    relatedness, contradiction : float, bool
+        Share of likes that follow the taste, as clicks do, else the community; whether it is the
+        clicked taste turned upside down.
     half_full : float
         Share of users with a shorter history (left padding).
     seed, split, split_seed
@@ -85,7 +81,8 @@ def build(
         follows = rng.random(len(users)) < signal
         own += _popular(rng, block, len(users))
         labels = np.where(follows, own, rng.integers(n_labels, size=len(users)))
-        pairs = distinct(users * n_labels + labels)
+        pairs = np.sort(users * n_labels + labels, kind="stable")  # np.unique hashes: slower here
+        pairs = pairs[np.diff(pairs, prepend=-1) > 0]
         return _task(name, "ranking", title, pairs // n_labels, pairs % n_labels, n_labels)
 
     def profile(name: str, title: str, trait: np.ndarray, classes: int) -> Task:
@@ -116,11 +113,6 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
     For ranking tasks it is a bound: a label that a user draws twice counts once, which flattens
     what there is to know. Of a stream of pure noise it is the level of chance.
 
-    Parameters
-    ----------
-    stream : TaskStream
-        One made by ``build``.
-
     Returns
     -------
     dict
@@ -136,19 +128,16 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
             block = task.n_labels // FLAVOURS if task.kind == "ranking" else 1
             chances = np.full(task.n_labels, (1 - signal) / task.n_labels)
             chances[:block] += signal * _popularity(block)
-        worth = np.array([1.0]) if task.kind == "classification" else 1 / np.arange(1, 6)
-        best = np.sort(chances)[::-1][: len(worth)]
-        found[task.name] = float(best @ worth[: len(best)])
+        best = np.sort(chances)[::-1][: 1 if task.kind == "classification" else 5]
+        found[task.name] = float(best @ (1 / np.arange(1, len(best) + 1)))
     return found
 
 
 def _free_choice(taste: float, n_items: int) -> np.ndarray:
     """Return the chance of each item where no successor is forced; the user's own stand first."""
     own = 0.5 * (taste > 0)
-    topic = np.full(COMMUNITIES, (1 - own) / COMMUNITIES)
-    flavour = np.full(FLAVOURS, (1 - taste) / FLAVOURS)
-    topic[0] += own
-    flavour[0] += taste
+    topic = own * np.eye(COMMUNITIES)[0] + (1 - own) / COMMUNITIES
+    flavour = taste * np.eye(FLAVOURS)[0] + (1 - taste) / FLAVOURS
     cell = _popularity(n_items // (COMMUNITIES * FLAVOURS))
     return np.outer(np.outer(topic, flavour), cell).ravel()
 

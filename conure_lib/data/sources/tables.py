@@ -5,8 +5,7 @@ labels are text, as they stand in the table: all three forms of a table give the
 """
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -14,7 +13,7 @@ from typing import Unpack
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 from pandas.api.types import infer_dtype, is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
 from pyarrow import csv
 
@@ -107,36 +106,22 @@ def latest_windows(
     The windows are those of ``assemble``; memory grows with the users, not with the events.
     """
     known, notes, unknown = pd.Index(items), [], 0
-    kept, counts = pd.DataFrame({"user": []}), pd.Series(dtype="int64")
+    kept, counts = None, pd.Series(dtype="int64")
     for block in read_table(events, EVENTS, columns or {}, "events", notes):
         rows = block.assign(item=known.get_indexer(block["item"]) + 1)
         unknown += int((rows["item"] == 0).sum())
         rows = rows[rows["item"] > 0]
         counts = counts.add(rows.groupby("user").size(), fill_value=0)
-        kept = pd.concat([kept, rows]) if len(kept) else rows
-        kept = in_time_order(kept).groupby("user").tail(length)
+        rows = rows if kept is None else pd.concat([kept, rows])
+        kept = in_time_order(rows).groupby("user").tail(length)
     few = counts[counts < least].index
     kept = kept[~kept["user"].isin(few)]
     if kept.empty:
         where = "events" if isinstance(events, pd.DataFrame) else events
         raise DataError(f"{where}: found no user with {least} events of items of the model")
-    users = pd.Index(np.sort(kept["user"].unique()))
-    who, what = users.get_indexer(kept["user"]), kept["item"].to_numpy()
-    order = np.argsort(who, kind="stable")
-    sequences, _, _ = cut_windows(who[order], what[order], len(users), length, 1)
+    who, users = pd.factorize(kept["user"], sort=True)
+    sequences, _, _ = cut_windows(who, kept["item"].to_numpy(), len(users), length, 1)
     return Latest(users.to_numpy(), sequences, unknown, len(few), notes)
-
-
-@contextmanager
-def _readable(file: Path) -> Iterator[None]:
-    """Raise DataError that names the file for what pyarrow raises in this block."""
-    try:
-        yield
-    except DataError:
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{file}: found {found}, expected a readable table") from error
 
 
 def read_table(
@@ -148,10 +133,44 @@ def read_table(
     be missing unless named here. where: a DataFrame in messages. notes: takes a line about a time
     that is missing or not used.
     """
-    if not isinstance(table, pd.DataFrame):
-        table, where = Path(table), str(table)
-    names = _column_names(table)
     used = {role: columns.get(role, role) for role in roles}
+    if isinstance(table, pd.DataFrame):
+        yield from _checked([table], list(table.columns), used, where, notes)
+        return
+    try:
+        source = _opened(Path(table), [*used.values()])
+        names = source.schema.names
+        chosen = [name for name in names if name in used.values()]
+        batches = source.to_batches(columns=chosen, batch_size=BLOCK_ROWS, batch_readahead=2)
+        blocks = (b.to_pandas(date_as_object=False, ignore_metadata=True) for b in batches)
+        yield from _checked(blocks, names, used, str(table), notes)
+    except DataError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:
+        found = " ".join(str(error).split())
+        raise DataError(f"{table}: found {found}, expected a readable table") from error
+
+
+def _opened(file: Path, used: list[str]) -> ds.Dataset:
+    """Open a file; the columns that are used of CSV are text, where an empty field is missing."""
+    if file.suffix not in (".parquet", ".csv"):
+        raise DataError(f"{file}: found suffix {file.suffix!r}, expected .parquet or .csv")
+    if not file.is_file():
+        raise DataError(f"{file}: found no such file, expected a table; correct the name")
+    options = csv.ConvertOptions(
+        column_types=dict.fromkeys(used, pa.string()),
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+    )
+    text = ds.CsvFileFormat(None, None, options, csv.ReadOptions(block_size=BLOCK_BYTES))
+    return ds.dataset(file, format=text if file.suffix == ".csv" else "parquet")
+
+
+def _checked(
+    blocks: Iterable[pd.DataFrame], names: list, used: dict[str, str], where: str, notes: list[str]
+) -> Iterator[pd.DataFrame]:
+    """Give the blocks of a table with columns of these names in the form of ``read_table``."""
     if used.get("time") == "time" and "time" not in names:
         del used["time"]
         likely = next((name for name in names if LIKELY_TIME.search(str(name))), None)
@@ -162,7 +181,7 @@ def read_table(
             fix = f"rename it, or say in columns which one is the {role}"
             raise DataError(f"{where}: found columns {names}, expected {column!r} once; {fix}")
     row = 0
-    for raw in _raw_blocks(table, list(used.values())):
+    for raw in blocks:
         block = {}
         for role, column in used.items():
             at, values = f"{where}, column {column!r}", raw[column].reset_index(drop=True)
@@ -171,43 +190,12 @@ def read_table(
             if (missing := values.isna()).any():
                 at = f"{at}, row {row + int(missing.to_numpy().argmax())}"
                 raise DataError(f"{at}: found no value, expected one; fill it or drop the row")
-            block[role] = _as_time(values, at) if role == "time" else _as_text(values, at)
+            block[role] = (_as_time if role == "time" else _as_text)(values, at)
         row += len(raw)
-        yield pd.DataFrame(block)
-
-
-def _column_names(table: pd.DataFrame | Path) -> list[str]:
-    if isinstance(table, pd.DataFrame):
-        return list(table.columns)
-    if table.suffix not in (".parquet", ".csv"):
-        raise DataError(f"{table}: found suffix {table.suffix!r}, expected .parquet or .csv")
-    if not table.is_file():
-        raise DataError(f"{table}: found no such file, expected a table; correct the name")
-    with _readable(table):
-        is_csv = table.suffix == ".csv"
-        return (csv.open_csv(table).schema if is_csv else pq.read_schema(table)).names
-
-
-def _raw_blocks(table: pd.DataFrame | Path, used: list[str]) -> Iterator[pd.DataFrame]:
-    """Give the columns as they stand: those of CSV as text, where an empty field is missing."""
-    if isinstance(table, pd.DataFrame):
-        yield table[used]
-        return
-    with _readable(table):
-        if table.suffix == ".csv":
-            convert = csv.ConvertOptions(
-                include_columns=used,
-                column_types=dict.fromkeys(used, pa.string()),
-                null_values=[""],
-                strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-            )
-            options = csv.ReadOptions(block_size=BLOCK_BYTES)
-            batches = csv.open_csv(table, options, convert_options=convert)
-        else:
-            batches = pq.ParquetFile(table).iter_batches(BLOCK_ROWS, columns=used)
-        for batch in batches:
-            yield batch.to_pandas(date_as_object=False, ignore_metadata=True)
+        if len(raw):
+            yield pd.DataFrame(block)
+    if not row:
+        raise DataError(f"{where}: found no row, expected some")
 
 
 def _as_text(values: pd.Series, where: str) -> pd.Series:
@@ -217,18 +205,23 @@ def _as_text(values: pd.Series, where: str) -> pd.Series:
         raise DataError(f"{where}: found {kind} ids, expected text or numbers; use .astype(str)")
     if kind == "string":
         return values
+    if kind == "floating" and (values.abs() >= 2**53).any():
+        raise DataError(f"{where}: found ids rounded as floating point; expected integers or text")
     codes, distinct = pd.factorize(values)
     return pd.Series(np.array([str(value) for value in distinct.tolist()], dtype=object)[codes])
 
 
 def _as_time(values: pd.Series, where: str) -> pd.Series:
-    """Return times as numbers or dates; text is read as the one or the other."""
+    """Return times as finite numbers or dates; text is read as the one or the other."""
     if infer_dtype(values) == "string":
         numbers = pd.to_numeric(values, errors="coerce")
         dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
         values = next((read for read in (numbers, dates) if not read.isna().any()), values)
-    number = is_numeric_dtype(values) and not is_bool_dtype(values)
-    if not number and not is_datetime64_any_dtype(values) and len(values):
-        found = f"{values.dtype} ({values.tolist()[0]!r}, ...)"
-        raise DataError(f"{where}: found {found}, expected numbers or dates as 2024-01-31 18:30:00")
+    if is_numeric_dtype(values) and not is_bool_dtype(values):
+        wrong = values[np.isinf(values.to_numpy())]
+    else:
+        wrong = values[:0] if is_datetime64_any_dtype(values) else values
+    if len(wrong):
+        found, expected = wrong.tolist()[0], "finite numbers or dates as 2024-01-31 18:30:00"
+        raise DataError(f"{where}: found {found!r} ({values.dtype}), expected {expected}")
     return values
