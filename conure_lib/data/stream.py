@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
@@ -17,8 +16,7 @@ PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 PAD = 0  # the item id that fills a sequence on its left
 BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 SPLITS = {"80/5/15": (0.80, 0.05), "20/80": (0.20, 0.05)}
-"""Shares of the training and the validation part; the rest is for the test. "20/80" keeps 5 of its
-80 points for early stopping. Table 3 uses ``Task.thinned``, which leaves the test part as it is."""
+"""Shares of the training and validation part; "20/80" keeps 5 of its 80 for early stopping."""
 
 
 @dataclass(frozen=True)
@@ -181,46 +179,41 @@ def draw_split(n: int, shares: str, seed: int, salt: str) -> np.ndarray:
 
 def check(stream: TaskStream) -> TaskStream:
     """Return the stream if all holds that the library relies on, else raise DataError."""
-    for wrong, problem in _problems(stream):
-        if wrong:
+
+    def demand(holds: bool, problem: str) -> None:
+        if not holds:
             raise DataError(f"{stream.name}: {problem}; correct the data")
-    return stream
 
+    def within(values: np.ndarray, n: int) -> bool:
+        return values.min() >= 0 and values.max() < n
 
-def _problems(stream: TaskStream) -> Iterator[tuple[bool, str]]:
-    """Give what may be wrong and whether it is; each check relies on those before it."""
-    sequences, tasks, rows = stream.sequences, stream.tasks, stream.input_rows
-    kinds, names = [task.kind for task in tasks], [task.name for task in tasks]
-    first = [n for n, kind in enumerate(kinds) if kind == "sequence"]
-    yield first != [0], "the first task, and no other, must be the sequence task"
-    yield len(set(names)) < len(names), f"task names repeat: {names}"
-    shape, n = sequences.shape, len(tasks[0].users)
+    sequences, rows, n_users = stream.sequences, stream.input_rows, stream.n_users
+    tasks, first, shape = stream.tasks, stream.tasks[0], stream.sequences.shape
+    names, n = [task.name for task in tasks], len(first.users)
+    alone = [task.name for task in tasks if task.kind == "sequence"] == names[:1]
+    demand(alone, "the first task, and no other, must be the sequence task")
+    demand(len(set(names)) == len(names), f"task names repeat: {names}")
     fits = len(shape) == 2 and shape[0] == n and shape[1] >= 2
-    yield not fits, f"sequences: found shape {shape}, expected [{n} instances of T1, L >= 2]"
+    demand(fits, f"sequences: found shape {shape}, expected [{n} instances of T1, L >= 2]")
     for t in tasks:
-        where, same = f"task {t.name}", len(t.users) == len(t.labels) == len(t.split)
-        yield t.kind not in KINDS, f"{where}, kind: found {t.kind!r}, expected one of {KINDS}"
-        yield not len(t.users) or not same, f"{where} is empty, or its arrays differ in length"
-        yield not _within(t.users, stream.n_users), f"{where}: a label of an unknown user"
-        yield not _within(t.labels, t.n_labels), f"{where}: a label outside 0..{t.n_labels - 1}"
-        yield t.n_labels < 2, f"{where}: found {t.n_labels} distinct label, expected at least 2"
+        where, same = f"task {t.name}", len(t.users) == len(t.labels) == len(t.split) > 0
+        demand(t.kind in KINDS, f"{where}, kind: found {t.kind!r}, expected one of {KINDS}")
+        demand(same, f"{where} is empty, or its arrays differ in length")
+        demand(within(t.users, n_users), f"{where}: a label of an unknown user")
+        demand(within(t.labels, t.n_labels), f"{where}: a label outside 0..{t.n_labels - 1}")
+        demand(t.n_labels >= 2, f"{where}: found {t.n_labels} distinct label, expected 2 or more")
         for word, part in PARTS.items():
-            yield not (t.split == part).any(), f"{where}: its {word} part is empty"
+            demand((t.split == part).any(), f"{where}: its {word} part is empty")
         pairs = np.sort(t.users.astype(np.int64) * t.n_labels + t.labels, kind="stable")
-        twice = t.kind != "sequence" and (pairs[1:] == pairs[:-1]).any()
-        yield twice, f"{where} holds a (user, label) instance twice"
+        once = t.kind == "sequence" or (pairs[1:] > pairs[:-1]).all()
+        demand(once, f"{where} holds a (user, label) instance twice")
     known = sequences != PAD
     padded = known[:, -2:].all() and (known[:, :-1] <= known[:, 1:]).all()
-    yield not padded, "a sequence must have two items at its end, and padding on its left only"
-    yield not _within(sequences, stream.n_items + 1), f"an item id outside 1..{stream.n_items}"
-    yield not _within(rows, len(sequences)), "input_rows must hold a row of sequences per user"
-    others = (tasks[0].users[rows] != np.arange(stream.n_users)).any()
-    yield others, "input_rows gives a user somebody else's sequence"
-    last = sequences[:, -1].astype(np.int64) - 1
-    differ = tasks[0].n_labels != stream.n_items or (tasks[0].labels != last).any()
-    yield differ, "T1's labels must be its sequences' last items, out of all items"
-
-
-def _within(values: np.ndarray, n: int) -> bool:
-    """Say whether all values are in 0..n-1."""
-    return bool(values.min() >= 0 and values.max() < n)
+    demand(padded, "a sequence must have two items at its end, and padding on its left only")
+    demand(within(sequences, stream.n_items + 1), f"an item id outside 1..{stream.n_items}")
+    demand(within(rows, n), "input_rows must hold a row of sequences per user")
+    own = (first.users[rows] == np.arange(n_users)).all()
+    demand(own, "input_rows gives a user somebody else's sequence")
+    last = first.n_labels == stream.n_items and (first.labels == sequences[:, -1] - 1).all()
+    demand(last, "T1's labels must be its sequences' last items, out of all items")
+    return stream

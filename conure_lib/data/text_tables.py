@@ -12,13 +12,12 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conure_lib.config import shown
 from conure_lib.errors import DataError
 
 MAX_BYTES = 2 << 30  # the largest file read here (ratings.csv of MovieLens 32M) has 0.9e9
 MAX_RATIO = 100  # a zip member that grows more is no table: those read here shrink to a quarter
 FIX = "correct the line, or get the file again"
-BAD_ZIP = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
-"""What zipfile raises for a zip that is damaged, encrypted, or packed in an unknown way."""
 
 
 def read_member(archive: Path, member: str) -> bytes:
@@ -37,7 +36,7 @@ def read_member(archive: Path, member: str) -> bytes:
             if size > min(MAX_BYTES, max(1 << 20, MAX_RATIO * packed)):
                 raise DataError(f"{name}: found {size} bytes out of {packed}, expected a text file")
             return pack.read(entries[0])  # zipfile gives no more bytes than the entry declares
-    except BAD_ZIP as error:
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
         found = f"{type(error).__name__} ({error})"
         raise DataError(f"{name}: found {found}, expected a sound zip; get it again") from error
 
@@ -45,7 +44,7 @@ def read_member(archive: Path, member: str) -> bytes:
 def read_source(where: Path, member: str) -> tuple[bytes, str, str]:
     """Read ``member`` of a zip, its base name in a folder, or ``where`` itself if that is a file.
 
-    Returns the text (lines ended, no byte order mark), the file's name for messages, its sha256.
+    Returns the text (lines ended, no byte order mark), its name in messages, its sha256.
     """
     base = PurePosixPath(member).name
     file = where / base if where.is_dir() else where
@@ -53,7 +52,7 @@ def read_source(where: Path, member: str) -> tuple[bytes, str, str]:
         if not file.is_file():
             beside = sorted(path.name for path in file.parent.glob("*"))[:8]
             raise DataError(f"{file}: found no such file beside {beside}; put it there")
-        elif file.suffix == ".zip":
+        if file.suffix == ".zip":
             raw, name = read_member(file, member), f"{file}: {base}"
         elif (size := file.stat().st_size) > MAX_BYTES:
             raise DataError(f"{file}: found {size} bytes, expected at most {MAX_BYTES}")
@@ -62,15 +61,14 @@ def read_source(where: Path, member: str) -> tuple[bytes, str, str]:
     except OSError as error:
         raise DataError(f"{file}: found {error.strerror}, expected a readable file") from error
     if (at := raw.find(0)) >= 0:  # UTF-16, or no text at all: given up before copies are made
-        raise bad_line(name, raw.count(b"\n", 0, at) + 1, "text", "a NUL byte", "UTF-8 text")
+        raise bad_line(name, raw.count(b"\n", 0, at) + 1, "a NUL byte", "UTF-8 text")
     text = raw.removeprefix(b"\xef\xbb\xbf").replace(b"\r\n", b"\n")
     return text.removesuffix(b"\n") + b"\n", name, hashlib.sha256(raw).hexdigest()
 
 
 def bad_line(file: str, line: int, found: object, expected: str, fix: str = FIX) -> DataError:
     """Return the error for one bad line of a text file, in the form that all formats share."""
-    shown = repr(found) if len(repr(found)) <= 100 else f"{repr(found)[:100]}..."
-    return DataError(f"{file}, line {line}: found {shown}, expected {expected}; {fix}")
+    return DataError(f"{file}, line {line}: found {shown(found)}, expected {expected}; {fix}")
 
 
 def lines_of(text: bytes) -> pa.Array:

