@@ -21,13 +21,21 @@ MAX_TEXT_BYTES = 1 << 24  # plans and records have some kilobytes
 OWNER = ".of-"  # between a temporary folder's name and the process that writes it
 
 
+def regular(path: Path) -> Path:
+    """Return the path; raise OSError for a folder, pipe or device: a pipe waits for its writer."""
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "a folder, a pipe or a device", str(path))
+    return path
+
+
 def read_text(path: Path) -> str:
     """Read a small UTF-8 text file. Raises OSError, or ValueError if it is neither."""
-    if path.exists() and not path.is_file():  # a pipe would make us wait for its writer
-        raise ValueError("a folder, a pipe or a device")
-    if (size := path.stat().st_size) > MAX_TEXT_BYTES:
+    if (size := regular(path).stat().st_size) > MAX_TEXT_BYTES:
         raise ValueError(f"{size} bytes, more than {MAX_TEXT_BYTES}")
-    return path.read_text(encoding="utf-8-sig")
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:  # whose repr holds the whole file
+        raise ValueError(f"no UTF-8 text ({error.reason} at byte {error.start})") from None
 
 
 def read_json(path: Path) -> object:
@@ -63,10 +71,8 @@ def path_problem(path: str | Path) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 (hex) of a file, read block by block. Raises OSError that names it."""
-    if path.exists() and not path.is_file():  # a pipe would make us wait for its writer
-        raise OSError(errno.EINVAL, "a folder, a pipe or a device", str(path))
     try:
-        with path.open("rb") as file:
+        with regular(path).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:  # a failed read does not say of what
         raise OSError(error.errno, error.strerror, str(path)) from error

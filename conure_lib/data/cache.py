@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import DataError
-from conure_lib.files import atomic_folder, file_lock, read_json, write_json
+from conure_lib.files import atomic_folder, file_lock, read_json, regular, write_json
 
 STORED, MANIFEST = "stream.safetensors", "manifest.json"
 ARRAYS = ("users", "labels", "split")  # of each task
@@ -35,7 +35,9 @@ def load_stream(folder: Path) -> TaskStream:
     fix = f"delete the folder {folder} and it is prepared anew"
     try:
         manifest = read_json(folder / MANIFEST)
-        arrays = {n: a.numpy() for n, a in load_file(folder / STORED).items()}  # torch maps
+        arrays = {
+            n: a.numpy() for n, a in load_file(regular(folder / STORED)).items()
+        }  # torch maps
         tasks = []
         for t in manifest["tasks"]:
             own = {a: arrays[f"{t['task']}.{a}"] for a in ARRAYS}

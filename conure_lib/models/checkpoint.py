@@ -15,7 +15,7 @@ from torch import Tensor
 
 from conure_lib.config import ModelConfig, explain
 from conure_lib.errors import ModelFileError
-from conure_lib.files import read_json, write_json
+from conure_lib.files import read_json, regular, write_json
 from conure_lib.models.layers import PatchKind
 from conure_lib.models.nextitnet import UserModel
 
@@ -51,7 +51,8 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
     ModelFileError for files that are missing, damaged, or do not fit together.
     """
     try:
-        about, tensors = read_json(folder / DESCRIPTION), load_file(folder / WEIGHTS)
+        about = read_json(folder / DESCRIPTION)
+        tensors = load_file(regular(folder / WEIGHTS))
         model = _empty_model(_Description.model_validate_json(json.dumps(about)), tensors)
     except ValidationError as error:
         raise ModelFileError(explain(error, str(folder / DESCRIPTION))) from error

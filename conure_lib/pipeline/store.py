@@ -108,7 +108,8 @@ class CommittedStore:
             if stage_id in self._rows[seed] and stage_id not in self._stored:
                 self._stored[stage_id] = _checked(self._rows[seed][stage_id])
         except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            said = f"{file} is damaged at {stage_id} ({error}); run: git checkout -- {file}"
+            found = " ".join(str(error).split())
+            said = f"{file} is damaged at {stage_id} ({found}); run: git checkout -- {file}"
             raise DamagedResultError(said) from error
         return self._stored.get(stage_id)
 

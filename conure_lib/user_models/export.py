@@ -19,7 +19,7 @@ from conure_lib.data.options import Length
 from conure_lib.data.sources.tables import latest_windows
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
-from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json
+from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json, regular
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
@@ -254,7 +254,7 @@ def _check_stream(saved: TaskModel, stream: TaskStream) -> None:
 def _items(saved: TaskModel) -> list[str]:
     """Return the ids of the model's items in the order of their numbers."""
     try:
-        ids = pq.read_table(saved.folder / NAMES.format("items"))["id"].to_pylist()
+        ids = pq.read_table(regular(saved.folder / NAMES.format("items")))["id"].to_pylist()
         if saved.facts is None or len(ids) != saved.model.n_items:
             raise ValueError(f"{len(ids)} ids of items, or no {STREAM}")
     except (pa.ArrowException, OSError, ValueError, LookupError) as error:

@@ -12,6 +12,7 @@ from unittest import mock
 
 import pandas as pd
 import yaml
+from data import test_movielens, test_ttl
 from helpers import small_stream
 from small_service import plan_of, write_service
 
@@ -19,8 +20,8 @@ from conure_lib import paths
 from conure_lib.config import DataConfig
 from conure_lib.data.cache import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.data.registry import load
-from conure_lib.data.sources.ttl import TASKS
 from conure_lib.data.stream import TaskStream, check
+from conure_lib.errors import MissingResultError
 from conure_lib.pipeline import store
 from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study
@@ -30,9 +31,13 @@ from conure_lib.user_models.train import run
 from .judge import Attempt, sandbox
 
 SMALL = {"length": 3, "min_events": 2}
-SEQUENCES = ["0,0,70,500", "0,70,500,3", *(f"{n},3,70,500" for n in range(1001, 1009))]
-TAILS = {"T1": [""] * 10, "T2": [",,9,8", ",,9", *[",,8"] * 8], "T4": [f",,{n}" for n in range(10)]}
-TTL = {"length": 4, "files": {task: TASKS[task][0] for task in TAILS}}
+TEXTS = {
+    "ml-100k": (test_movielens.ml_100k, ("u.data", "u.user")),
+    "ml-1m": (test_movielens.ml_1m, ("ratings.dat", "users.dat")),
+    "ml-25m": (test_movielens.ml_csv, ("ratings.csv",)),
+    "ttl": (test_ttl.write, tuple(test_ttl.NAMES[task] for task in ("T1", "T2", "T4"))),
+}
+"""Official text formats: dataset -> what writes a small one, and the files that are damaged."""
 EMBED = [
     "embed",
     "--model",
@@ -74,28 +79,11 @@ def read_settings(file: str) -> object:
         return study_config("ml-100k", "standard")
 
 
-def ratings(separator: str, stars: Callable[[float], str] = "{:.0f}".format) -> str:
-    """Write ten users with three ratings below 4 stars, one of 4 and one of 5."""
-    rows = []
-    for user in range(1, 11):
-        pairs = [(101, 2), (103, 1), (102, 3), (200 + user % 2, 4), (300 + user % 3, 5)]
-        rows += [(user, item, stars(float(value)), item % 7) for item, value in pairs]
-    return "".join(separator.join(map(str, row)) + "\n" for row in rows)
-
-
-def texts() -> dict[str, str]:
-    """Return the official text formats: file -> content."""
-    header, users = "userId,movieId,rating,timestamp\n", range(1, 11)
-    found = {"ml-100k/u.data": ratings("\t"), "ml-1m/ratings.dat": ratings("::")}
-    found["ml-25m/ratings.csv"] = header + ratings(",", str)
-    jobs = [(u, 15 + 5 * u, "FM"[u % 2], "writer" if u > 5 else "none", "T8H1N") for u in users]
-    found["ml-100k/u.user"] = "".join("|".join(map(str, row)) + "\n" for row in jobs)
-    ages = [(u, "FM"[u % 2], (1, 18, 25)[u % 3], u % 3 + 18, "55455") for u in users]
-    found["ml-1m/users.dat"] = "".join("::".join(map(str, row)) + "\n" for row in ages)
-    for task, tails in TAILS.items():
-        lines = (f"{row}{tail}\n" for row, tail in zip(SEQUENCES, tails, strict=True))
-        found[f"ttl/{TASKS[task][0]}"] = "".join(lines)
-    return found
+def read_evidence(stage: str) -> object:
+    """Read a committed stage, which is there."""
+    if stored := store.CommittedStore("smoke", "own").read(stage):
+        return stored
+    raise MissingResultError(f"{stage}: found nothing, expected it")
 
 
 @cache
@@ -103,9 +91,9 @@ def _template() -> tuple[tempfile.TemporaryDirectory, str]:
     """Write all samples, what Conure learns from the own tables among them; and the last stage."""
     keep, content = tempfile.TemporaryDirectory(), plan_of(prune={"T1": 0.5}, retrain_rate=0.5)
     with sandbox() as root:
-        for name, text in texts().items():
-            (root / name).parent.mkdir(exist_ok=True)
-            (root / name).write_text(text)
+        for dataset, (write, _) in TEXTS.items():
+            (root / dataset).mkdir()
+            write(root / dataset)
         for dataset in ("ml-25m", "ml-100k"):
             with zipfile.ZipFile(root / f"{dataset}.zip", "w", zipfile.ZIP_DEFLATED) as pack:
                 for file in sorted((root / dataset).iterdir()):
@@ -136,10 +124,10 @@ def write_samples(root: Path) -> None:
 def samples() -> dict[str, Sample]:
     """Return every kind of file that the library reads, by name."""
     found = []
-    for file in texts():
-        dataset = file.partition("/")[0]
-        read = partial(loaded, dataset, dataset, **(TTL if dataset == "ttl" else SMALL))
-        found.append(Sample(file, read, ("task T",), is_stream))
+    for dataset, (_, files) in TEXTS.items():
+        options = {"length": test_ttl.LENGTH} if dataset == "ttl" else SMALL
+        read = partial(loaded, dataset, dataset, **options)
+        found += [Sample(f"{dataset}/{file}", read, ("task T",), is_stream) for file in files]
     for dataset in ("ml-25m", "ml-100k"):
         read = partial(loaded, dataset, f"{dataset}.zip", **SMALL)
         found.append(Sample(f"{dataset}.zip", read, (), is_stream))
@@ -157,8 +145,7 @@ def samples() -> dict[str, Sample]:
         read = local.model if file in (store.WEIGHTS, store.CHECKPOINT) else local.read
         found.append(Sample(f"artifacts/stages/{stage}/{file}", partial(read, stage), (stage,)))
     evidence = "results/smoke/own/seed-1.parquet"
-    read = lambda: store.CommittedStore("smoke", "own").read(stage)  # noqa: E731
-    found.append(Sample(evidence, read, ("results/smoke/own",)))
+    found.append(Sample(evidence, partial(read_evidence, stage), ("results/smoke/own", stage)))
     for file in (MANIFEST, STORED):
         read = partial(load_stream, Path("stream"))
         found.append(Sample(f"stream/{file}", read, ("stream",), is_stream))
