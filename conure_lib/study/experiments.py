@@ -63,8 +63,10 @@ def task_orders(study: Study) -> list[Run]:
     """Return the runs of Table 4, with variants "Order1" to "Order3"; none without T3 or T6."""
     if not set(ORDERS["Order2"]) <= set(study.order):
         return []
-    runs = (study.changed(n).runs(CONURE, order or study.order) for n, order in ORDERS.items())
-    return [run for group in runs for run in group]
+    runs = []
+    for name, order in ORDERS.items():
+        runs += study.changed(name).runs(CONURE, order or study.order)
+    return runs
 
 
 def pruning_ratios(study: Study) -> list[Run]:

@@ -1,6 +1,5 @@
 """Notebooks as products: batch execution by papermill, and clean copies for nbval."""
 
-import json
 import re
 import time
 from pathlib import Path
@@ -13,11 +12,12 @@ from tqdm.auto import tqdm
 
 from conure_lib import paths
 from conure_lib.errors import ConfigError, NotebookError
-from conure_lib.files import atomic_file, read_text
+from conure_lib.files import atomic_file
 from conure_lib.study.parameters import demand_names
 from conure_lib.study.profiles import demand_results, study_config
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
+WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TIMEOUT_S = 3600
 ONLY_FOR = {"09_synthetic_truth": "synthetic"}
@@ -59,11 +59,6 @@ def run_all(
         Where the executed copies go; the same results give the same files.
     names : list of str, optional
         Without suffix; all unless given, but for those of another dataset (``ONLY_FOR``).
-
-    Returns
-    -------
-    list of dict
-        Per notebook its name, seconds, and error ("" if there was none).
     """
     known = {notebook.stem: notebook for notebook in all_notebooks()}
     if unknown := sorted(set(names or ()) - set(known)):
@@ -105,20 +100,15 @@ def refresh(notebook: Path) -> None:
 
 def _clean(executed: Path) -> None:
     """Remove times, progress, addresses in memory and papermill's random cell id from a copy."""
-    content = json.loads(read_text(executed))
-    for key in ("papermill", "widgets"):
-        content["metadata"].pop(key, None)
-    for cell in content["cells"]:
-        for key in ("papermill", "execution"):
-            cell["metadata"].pop(key, None)
-        if INJECTED in cell["metadata"].get("tags", []):
-            cell["id"] = INJECTED
-        if cell["cell_type"] == "code":
-            cell["outputs"] = [o for o in cell["outputs"] if not _is_progress(o)]
-    text = re.sub(r" at 0x[0-9a-f]+>", ">", json.dumps(content, indent=1, ensure_ascii=False))
+    content = nbformat.read(executed, as_version=4)
+    for part in (content, *content.cells):
+        for key in ("papermill", "widgets", "execution"):
+            part.metadata.pop(key, None)
+    for cell in content.cells:
+        if INJECTED in cell.metadata.get("tags", []):
+            cell.id = INJECTED
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+    text = re.sub(r" at 0x[0-9a-f]+>", ">", nbformat.writes(content, indent=1))
     executed.write_text(text + "\n", encoding="utf-8")
-
-
-def _is_progress(output: dict[str, Any]) -> bool:
-    widget = "application/vnd.jupyter.widget-view+json" in output.get("data", {})
-    return widget or output.get("name") == "stderr"

@@ -33,28 +33,20 @@ def study_config(
         Instead of the profile's own.
     tuned : bool
         With what ``conure tune`` chose, else what the search starts from; smoke is never tuned.
-
-    Raises
-    ------
-    ConfigError
-        In one line that names the parameter, or file and field, what was found and expected.
     """
     _demand_known("profile", profile, PROFILES)
     _demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
     path = settings_file(dataset, profile)
     try:
         settings = read_json(path)
-        chosen = settings.get("chosen") if tuned and profile != "smoke" else None
-        fields = settings["base"]
-        if chosen:
-            fields = {**fields, **chosen, "train": {**fields["train"], **chosen["train"]}}
-        fields = {**fields, "profile": profile, "seeds": settings["seeds"][profile]}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: found {error!r}, expected what conure tune wrote") from error
-    try:
+        fields = settings["base"] | {"profile": profile, "seeds": settings["seeds"][profile]}
+        if tuned and profile != "smoke" and (chosen := settings.get("chosen")):
+            fields |= chosen | {"train": fields["train"] | chosen["train"]}
         config = TypeAdapter(StudyConfig).validate_json(json.dumps(fields))
     except ValidationError as error:
         raise ConfigError(explain(error, str(path))) from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path}: found {error!r}, expected what conure tune wrote") from error
     if seeds is None:
         return config
     if not isinstance(seeds, list | tuple):

@@ -38,22 +38,21 @@ class Search:
 
     def __init__(self, config: StudyConfig, workers: int = 1, cluster: str | None = None) -> None:
         self.study = Study(replace(config, seeds=(TUNING_SEED,)))
-        self.workers, self.cluster = workers, cluster
-        self.rows: list[dict[str, Any]] = []
+        self.where = (workers, cluster)
+        self.rows: dict[str, dict[str, Any]] = {}
 
     def best(self, tried: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
         """Train each step in each of its studies; return the best by validation.
 
-        ``tried`` holds per step the name of what is varied and the studies; the first one is the
-        study as it is, which stays among equals.
+        ``tried`` holds per step what is varied and the studies; the first one is the study as it
+        is, which stays among equals.
         """
         stages = {s: [one.stage(s, TUNING_SEED) for one in tried[s][1]] for s in tried}
-        all_stages = [stage for several in stages.values() for stage in several]
-        compute(all_stages, self.study.stream, self.workers, self.cluster)
-        known, best = {row["stage_id"] for row in self.rows}, {}
+        compute([s for several in stages.values() for s in several], self.study.stream, *self.where)
+        best = {}
         for step, (name, studies) in tried.items():
             rows = [_row(name, stage) for stage in stages[step]]
-            self.rows += [row for row in rows if row["stage_id"] not in known]
+            self.rows |= {r["stage_id"]: r for r in rows if r["stage_id"] not in self.rows}
             best[step] = studies[max(range(len(rows)), key=lambda i: rows[i]["validation"])]
         return best
 
@@ -61,47 +60,38 @@ class Search:
         """Search for T1: the network, the learning rate, l2; then the rate of retraining."""
         task = self.study.order[0]
         train, _, retrain = conure_chain(self.study.order)[task].values()
-        for step, name, values in (
-            (train, "model", MODELS),
-            *((train, name, values) for name, values in T1_SEARCH.items()),
-            (retrain, "retrain_rate", RETRAIN_RATES),
+        for step, key, name, values in (
+            (train, "", "model", MODELS),
+            *((train, task, name, values) for name, values in T1_SEARCH.items()),
+            (retrain, "", "retrain_rate", RETRAIN_RATES),
         ):
-            key = task if name in T1_SEARCH else ""
             self.study = self.best({step: (name, _varied(self.study, key, name, values))})[step]
 
     def later_task(self, task: str) -> None:
         """Search for every method on one task; methods do not depend on each other's settings."""
-        recipes = {name: method.recipe(self.study.order)[task] for name, method in METHODS.items()}
-        kind, best = self.study.stream[task].kind, {recipes[name]: self.study for name in TUNED}
-        spaces = [METHODS[name].search[kind].items() for name in TUNED]
-        for varied in zip_longest(*spaces):
+        steps = {name: method.recipe(self.study.order)[task] for name, method in METHODS.items()}
+        kind, best = self.study.stream[task].kind, {steps[name]: self.study for name in TUNED}
+        for varied in zip_longest(*(METHODS[name].search[kind].items() for name in TUNED)):
             pairs = [(step, one) for step, one in zip(best, varied, strict=True) if one]
             best |= self.best(
                 {s: (one[0], _varied(best[s], f"{task}.{s.action}", *one)) for s, one in pairs}
             )
         train = {f"{task}.{s.action}": b.config.training(task, s.action) for s, b in best.items()}
         for name, method in METHODS.items():
-            if method.settings_of and recipes[name].action not in ("prune", "retrain"):
-                source = f"{task}.{recipes[method.settings_of].action}"
-                train[f"{task}.{recipes[name].action}"] = train[source]
+            if method.settings_of and steps[name].action not in ("prune", "retrain"):
+                source = train[f"{task}.{steps[method.settings_of].action}"]
+                train[f"{task}.{steps[name].action}"] = source
         self.study = self.study.changed("", train={**self.study.config.train, **train})
 
     def table(self) -> pd.DataFrame:
         """Return one row per setting tried; ``chosen`` marks what the study goes on with."""
         runs = [self.study.run(method, TUNING_SEED) for method in (*TUNED, "Conure")]
         chosen = {stage.id for run in runs for stage in run.stages.values()}
-        table = pd.DataFrame(self.rows)
-        return table.assign(chosen=table["stage_id"].isin(chosen))
+        return pd.DataFrame(self.rows.values()).assign(chosen=lambda t: t["stage_id"].isin(chosen))
 
 
 def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = None) -> Search:
-    """Run the whole search, from the settings before any search on.
-
-    Returns
-    -------
-    Search
-        ``study`` has the settings chosen, ``table()`` says what was tried.
-    """
+    """Search from the settings before any search on; the result's ``study`` has those chosen."""
     found = Search(study_config(dataset, profile, tuned=False), workers, cluster)
     found.first_task()
     for task in found.study.order[1:]:
@@ -141,14 +131,8 @@ def _varied(study: Study, key: str, name: str, values: tuple[Any, ...]) -> list[
 
 def _row(name: str, stage: Stage) -> dict[str, Any]:
     curve, step, config = stage.record()["curve"], stage.step, stage.config
-    return {
-        "task": step.task,
-        "action": step.action,
-        "varied": name,
-        "width": config.model.width,
-        "blocks": len(config.model.dilations),
-        **asdict(config.training(step.task, step.action)),
-        "validation": max(epoch["validation"] for epoch in curve if epoch["epoch"] > 0),
-        "epochs_run": len(curve) - 1,
-        "stage_id": stage.id,
-    }
+    size = {"width": config.model.width, "blocks": len(config.model.dilations)}
+    row = {"task": step.task, "action": step.action, "varied": name, **size}
+    best = max(epoch["validation"] for epoch in curve if epoch["epoch"] > 0)
+    found = {"validation": best, "epochs_run": len(curve) - 1, "stage_id": stage.id}
+    return row | asdict(config.training(step.task, step.action)) | found
