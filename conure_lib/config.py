@@ -26,10 +26,8 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, lt=MAX_INT)]
 Optimizer = Literal["adam", "sgd"]
-Device = Literal["cpu", "cuda"]
 Loss = Literal["softmax", "sampled-softmax"]
-OPTIMIZERS, DEVICES, T1_LOSSES = get_args(Optimizer), get_args(Device), get_args(Loss)
-PATCHES = ("serial", "parallel")
+OPTIMIZERS, T1_LOSSES = get_args(Optimizer), get_args(Loss)
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -94,11 +92,9 @@ class ModelConfig:
 
     Parameters
     ----------
-    width
-        Channels of the embedding and of every block (k in the paper).
-    dilations
-        The first dilation d of each block, whose two convolutions have d and 2d. The paper's
-        "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``, "6 x {1,2,4,8}" (24 layers) ``(1, 4) * 6``.
+    width, dilations
+        Channels (k in the paper), and the first dilation d of each block, whose two convolutions
+        have d and 2d: the paper's "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``.
     separator
         Append id 0 to the input of tasks after T1 and use its vector, as the authors' code does.
     """
@@ -186,7 +182,7 @@ class StudyConfig:
     prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
     retrain_rate: Factor = 1.0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
-    device: Device = "cpu"
+    device: Literal["cpu", "cuda"] = "cpu"
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "StudyConfig":

@@ -8,7 +8,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import psutil
@@ -81,9 +81,9 @@ def file_digest(path: Path) -> str:
 @contextmanager
 def file_lock(target: Path) -> Iterator[None]:
     """Let one process at a time make ``target``; the lock of a dead process is free at once."""
+    lock = FileLock(target.parent / ".locks" / target.name)
     with _storing(target):
-        (target.parent / ".locks").mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.parent / ".locks" / target.name)
+        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     try:
         yield
@@ -91,30 +91,34 @@ def file_lock(target: Path) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def atomic_folder(target: Path) -> Iterator[Path]:
-    """Give a temporary folder that takes the place of ``target`` when the block ends well.
-
-    If another process finished ``target`` meanwhile, its folder stays.
-    """
-    with _filled(target) as folder:
-        yield folder
-        _share(folder)
-        try:
-            os.rename(folder, target)
-        except OSError:
-            if not target.is_dir():
-                raise
+def atomic_folder(target: Path) -> AbstractContextManager[Path]:
+    """Give a temporary folder that becomes ``target``, unless another process was quicker."""
+    return _atomic(target, "")
 
 
-@contextmanager
-def atomic_file(target: Path) -> Iterator[Path]:
+def atomic_file(target: Path) -> AbstractContextManager[Path]:
     """Give a temporary file that takes the place of ``target`` when the block ends well."""
+    return _atomic(target, target.name)
+
+
+@contextmanager
+def _atomic(target: Path, name: str) -> Iterator[Path]:
     remove_leftovers(target.parent)
-    with _filled(target) as folder:
-        yield folder / target.name
-        _share(folder)
-        os.replace(folder / target.name, target)
+    folder = temporary_folder(target.name, target.parent)
+    try:
+        with _storing(target):
+            yield folder / name
+            os.umask(mask := os.umask(0))
+            folder.chmod(0o777 & ~mask)  # mkdtemp and safetensors make files for the owner alone
+            for file in folder.iterdir():
+                file.chmod(0o666 & ~mask)
+            try:
+                os.replace(folder / name, target)
+            except OSError:
+                if name or not target.is_dir():
+                    raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def temporary_folder(name: str, parent: Path) -> Path:
@@ -134,25 +138,6 @@ def remove_leftovers(parent: Path) -> list[Path]:
             shutil.rmtree(folder, ignore_errors=True)
             gone.append(folder)
     return gone
-
-
-@contextmanager
-def _filled(target: Path) -> Iterator[Path]:
-    folder = temporary_folder(target.name, target.parent)
-    try:
-        with _storing(target):
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _share(folder: Path) -> None:
-    """Give usual permissions to what mkdtemp and safetensors made for the owner alone."""
-    mask = os.umask(0)
-    os.umask(mask)
-    folder.chmod(0o777 & ~mask)
-    for file in folder.iterdir():
-        file.chmod(0o666 & ~mask)
 
 
 @contextmanager

@@ -15,16 +15,12 @@ from conure_lib.errors import ConfigError
 
 PACKAGES = ("torch", "numpy", "pandas", "pyarrow", "scipy", "safetensors")
 LIMITS = ("ATEN_CPU_CAPABILITY", "MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA")
-"""Environment variables that choose other code paths in PyTorch, MKL and oneDNN."""
 CPUINFO = {"vendor_id": "vendor", "cpu family": "family", "model": "model", "model name": "name"}
 CPUINFO |= {"CPU implementer": "vendor", "CPU architecture": "family", "CPU part": "model"}  # Arm
 
 
 def environment(device: str = "cpu") -> dict[str, Any]:
-    """Describe where something is computed: commit, versions, processor, time; no part of any id.
-
-    ``dirty`` is whether the library differs from the commit; None, never False, if that is unknown.
-    """
+    """Describe where something is computed. ``dirty`` is None, never False, without a commit."""
     commit = _git("rev-parse", "HEAD")
     return {
         "commit": commit or "unknown",
@@ -38,7 +34,7 @@ def environment(device: str = "cpu") -> dict[str, Any]:
 
 
 def processor(device: str = "cpu") -> dict[str, Any]:
-    """Describe the processor and the code path that libraries take on it."""
+    """Describe the processor and the code paths that PyTorch, MKL and oneDNN take on it."""
     about = dict.fromkeys(CPUINFO.values(), platform.processor() or "unknown")
     file = Path("/proc/cpuinfo")
     for line in file.read_text().partition("\n\n")[0].splitlines() if file.exists() else ():
@@ -72,6 +68,6 @@ def _git(*arguments: str) -> str | None:
         return None
     try:
         command = ["git", "-C", str(paths.CHECKOUT), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
     except (OSError, subprocess.CalledProcessError):
         return None

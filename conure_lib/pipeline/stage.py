@@ -80,10 +80,6 @@ class Stage:
         """Return the stage's ancestors, eldest first, and itself."""
         return [*(self.parent.lineage() if self.parent else []), self]
 
-    def is_done(self) -> bool:
-        """Return whether its results are in the store. Raises DamagedResultError."""
-        return self.store.read(self.id) is not None
-
     def record(self) -> dict[str, Any]:
         """Return ``metrics``, ``curve``, ``notes``, ``spec``. Raises MissingResultError."""
         return self._read().record
@@ -114,27 +110,21 @@ class Stage:
 
 def compute_stage(stage: Stage, stream: TaskStream) -> None:
     """Compute one stage and write it, unless another process that computes it is quicker."""
-    device = stage.config.device
-    kind = None if stage.by_task else provenance.kind_here(device)
+    step, config = stage.step, stage.config
+    kind = None if stage.by_task else provenance.kind_here(config.device)
     with file_lock(stage.store.folder(stage.id)):
         with suppress(DamagedResultError):
             if stage.store.is_usable(stage.id, kind):
                 return
         started, cpu = time.time(), time.process_time()
-        outcome = outcome_of(stage, stream)
-        environment = provenance.environment(device)
+        with torch_threads(config.threads), repeatable(config.device):
+            parent = stage.parent.model().to(config.device) if stage.parent else None
+            context = Context(config, stream, stream[step.task], stage.seed, parent, step.action)
+            outcome = ACTIONS[step.action](context)
+        environment = provenance.environment(config.device)
         environment["wall_s"] = round(time.time() - started, 2)
         environment["cpu_s"] = round(time.process_time() - cpu, 2)
         stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
-
-
-def outcome_of(stage: Stage, stream: TaskStream) -> Outcome:
-    """Return what ``compute_stage`` computes, without writing it."""
-    step, config = stage.step, stage.config
-    with torch_threads(config.threads), repeatable(config.device):
-        parent = stage.parent.model().to(config.device) if stage.parent else None
-        context = Context(config, stream, stream[step.task], stage.seed, parent, step.action)
-        return ACTIONS[step.action](context)
 
 
 def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:

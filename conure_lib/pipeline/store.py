@@ -140,17 +140,18 @@ def publish(stages: Iterable[Any]) -> list[Path]:
     Each seed's file takes the place of what is there. Before anything is written, refuses a stage
     that is not computed, code that is not committed (now or then), and several kinds of processors.
     """
-    if provenance.environment()["dirty"] is not False:
-        raise ConfigError("conure_lib has uncommitted changes or no commit; commit, then publish")
+    every = {one.id: one for stage in stages for one in stage.lineage()}
+    environments = {"this checkout": provenance.environment()}
+    environments |= {name: one.environment() for name, one in every.items()}
+    for name, about in environments.items():
+        if about["dirty"] is not False:
+            raise ConfigError(f"{name}: found code that is not committed; commit and compute again")
     files: dict[tuple, dict[str, Stored]] = defaultdict(dict)
     kinds: dict[str, str] = {}
-    for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
-        environment = one.environment()
-        if environment["dirty"] is not False:
-            raise ConfigError(f"{one.id} was computed by uncommitted code; run conure clean first")
-        kinds.setdefault(provenance.kind(environment), one.id)
+    for name, one in every.items():
+        kinds[provenance.kind(environments[name])] = name
         key = (one.config.profile, one.config.data.dataset, one.seed)
-        files[key][one.id] = one.store.read(one.id)
+        files[key][name] = one.store.read(name)
     if len(kinds) > 1:
         found = "; ".join(f"{kind} ({example})" for kind, example in kinds.items())
         raise ConfigError(f"found several kinds of processors: {found}; compute all on one")

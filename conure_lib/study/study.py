@@ -19,20 +19,12 @@ from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.study.parameters import demand_names, injected
 from conure_lib.study.profiles import demand_results, study_config
 
-COMPUTED_ON_DEMAND = ("smoke", "quick")
-"""Profiles small enough for a notebook to compute what is missing; others demand the results."""
-
 
 @dataclass(frozen=True)
 class Run:
-    """One method on one stream with one seed.
+    """One method on one stream with one seed: by task, the stage whose results are the method's.
 
-    Parameters
-    ----------
-    method, seed, variant
-        Which one, and what an experiment changed ("": nothing).
-    stages
-        By task, the stage whose results are the method's results.
+    variant: what an experiment changed, "" for the study's own settings and order of tasks.
     """
 
     method: str
@@ -95,14 +87,9 @@ class Study:
         return Stage(step, self.config, digest, seed, self.by_task, self.store)
 
     def run(self, method: str, seed: int, order: tuple[str, ...] | None = None) -> Run:
-        """Return one method with one seed; nothing is computed.
+        """Return a method (a key of ``METHODS``) with any seed; nothing is computed.
 
-        Parameters
-        ----------
-        method, seed
-            A key of ``METHODS``, and any seed.
-        order
-            Of the tasks, else the stream's: its first task, then any of the others.
+        order: of the tasks, the stream's unless given: its first task, then any of the others.
         """
         if method not in METHODS:
             raise ValueError(f"method: found {method!r}, expected one of {', '.join(METHODS)}")
@@ -135,24 +122,20 @@ class Study:
 
     def ready(self, runs: Iterable[Run], workers: int = 1) -> None:
         """Compute one's own results if the profile is small; else check that they are there."""
-        if self.local and self.config.profile in COMPUTED_ON_DEMAND:
+        if self.local and self.config.profile in ("smoke", "quick"):
             self.compute(runs, workers)
         else:
             self.require(runs)
 
     def results(self, runs: Iterable[Run]) -> pd.DataFrame:
-        """Return tidy results: one row per run, task and measure.
-
-        Columns: dataset, profile, method, variant, task, seed, measure, metric, value, n (test
-        instances), run_id, stage_id, commit.
-        """
+        """Return tidy results: one row per run, task and measure; n counts test instances."""
         rows = []
         for run in runs:
             head = {"dataset": self.stream.name, "profile": self.config.profile}
             head |= {"method": run.method, "variant": run.variant}
             for task, stage in run.stages.items():
-                ids = {"run_id": run.id, "stage_id": stage.id}
-                ids["commit"] = stage.environment()["commit"]
+                commit = stage.environment()["commit"]
+                ids = {"run_id": run.id, "stage_id": stage.id, "commit": commit}
                 metrics = stage.record()["metrics"]
                 rows += [head | {"task": task, "seed": run.seed} | row | ids for row in metrics]
         return pd.DataFrame(rows)
@@ -170,14 +153,9 @@ def load_study(
     results
         "committed" reads the evidence of a published profile and never trains. "local" reads one's
         own run; profiles smoke and quick compute what is missing (``Study.ready``).
-
-    Raises
-    ------
-    ConfigError, MissingResultError
-        For an unknown value; if there is no committed evidence of this profile.
     """
     demand_names(injected())
     demand_results(results)
-    config = study_config(dataset, profile, seeds)
     committed = results == "committed"
-    return Study(config, store=CommittedStore(profile, dataset) if committed else LocalStore())
+    store = CommittedStore(profile, dataset) if committed else LocalStore()
+    return Study(study_config(dataset, profile, seeds), store=store)

@@ -126,7 +126,7 @@ def test_what_a_killed_process_left_is_no_result_and_not_in_the_way(root, undist
     stage = study.run("STL", 1, SHORT).stages["T1"]
     finished = undisturbed / "artifacts" / "stages" / stage.id
     shutil.copytree(finished, paths.stages() / f".{stage.id}.abcd")
-    assert not stage.is_done()
+    assert stage.store.read(stage.id) is None
     shutil.copytree(finished, paths.stages() / stage.id)
     (paths.stages() / stage.id / RECORD).unlink()
     study.compute([study.run("STL", 1, ("T1",))])
@@ -135,21 +135,21 @@ def test_what_a_killed_process_left_is_no_result_and_not_in_the_way(root, undist
 
 def test_a_stage_that_another_process_computes_is_awaited_and_taken(root, monkeypatch):
     stage = Study(small_study(), STREAM).run("STL", 1, ("T1",)).stages["T1"]
-    calls, compute = [], stages.outcome_of
+    calls, record = [], stages._record
 
     def slow(*arguments):
         calls.append(1)
         time.sleep(0.2)
-        return compute(*arguments)
+        return record(*arguments)
 
-    monkeypatch.setattr(stages, "outcome_of", slow)
+    monkeypatch.setattr(stages, "_record", slow)
     both = [threading.Thread(target=stages.compute_stage, args=(stage, STREAM)) for _ in range(2)]
     for thread in both:
         thread.start()
     for thread in both:
         thread.join()
     assert calls == [1]
-    assert stage.is_done()
+    assert stage.store.read(stage.id)
 
 
 # --- failures ------------------------------------------------------------------------------------

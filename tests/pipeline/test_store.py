@@ -225,7 +225,7 @@ def test_publishing_refuses_what_is_no_evidence(study, monkeypatch):
     """Uncommitted code, now or then; an unknown commit, never called clean; a missing stage."""
     for dirty in (True, None):
         monkeypatch.setattr(provenance, "environment", lambda d=dirty: {**CLEAN, "dirty": d})
-        with pytest.raises(ConfigError, match="uncommitted changes or no commit"):
+        with pytest.raises(ConfigError, match="this checkout: found code that is not committed"):
             publish(stages_of(study))
         (stage,) = study.run("Popularity", 2, ("T1",)).stages.values()
         monkeypatch.setattr(provenance, "environment", lambda: CLEAN)
@@ -234,7 +234,7 @@ def test_publishing_refuses_what_is_no_evidence(study, monkeypatch):
         monkeypatch.setattr(provenance, "environment", lambda d, x=dirty: {**CLEAN, "dirty": x})
         study.compute([study.run("Popularity", 2, ("T1",))])
         monkeypatch.setattr(provenance, "environment", lambda: CLEAN)
-        with pytest.raises(ConfigError, match=rf"{stage.id} was computed by uncommitted code"):
+        with pytest.raises(ConfigError, match=rf"{stage.id}: found code that is not committed"):
             publish([*stages_of(study), stage])
         shutil.rmtree(LocalStore().folder(stage.id))
     assert not evidence().exists()
