@@ -6,7 +6,7 @@ from robustness.judge import Fault
 
 
 @pytest.mark.slow
-def test_a_run_survives_a_kill_a_read_only_folder_and_damage(tmp_path):
+def test_a_run_survives_a_kill_and_damage(tmp_path):
     found = faults.campaign(tmp_path, is_short=True)
     assert found["compared"] > 10
     assert sum(found["kills"].values()) == len(faults.SHORT_KILLS)
