@@ -12,7 +12,8 @@ def patched(c: Context, kind: PatchKind) -> Outcome:
     """Train new patches, behind or beside T1's convolutions, and the output layer."""
     model = c.parent.model
     model.add_patches(kind, seeded(c.seed, c.task.name, "patches"))
-    return c.train_new_output(model, also=model.patches())
+    patches = tuple(name for name, _ in model.named_parameters() if ".patch" in name)
+    return c.train_new_output(model, also=patches)
 
 
 _SERIAL = {"actions": {"patched-serial": partial(patched, kind="serial")}, "search": SEARCH}

@@ -1,34 +1,22 @@
 """Models as files: weights as safetensors, the rest as JSON; reading them runs no code."""
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from conure_lib.config import ModelConfig, explain
+from conure_lib.config import PATCHES, ModelConfig
 from conure_lib.errors import ModelFileError
 from conure_lib.files import read_json, regular, write_json
-from conure_lib.models.layers import PatchKind
 from conure_lib.models.nextitnet import UserModel
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 FORMAT = 2  # of the two files
-
-
-class _Description(BaseModel):
-    """What model.json holds at least; sizes follow from the tensors."""
-
-    format: Literal[2]
-    model: ModelConfig
-    patches: PatchKind | None
 
 
 def save_model(
@@ -53,9 +41,10 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
     try:
         about = read_json(folder / DESCRIPTION)
         tensors = load_file(regular(folder / WEIGHTS))
-        model = _empty_model(_Description.model_validate_json(json.dumps(about)), tensors)
-    except ValidationError as error:
-        raise ModelFileError(explain(error, str(folder / DESCRIPTION))) from error
+        if about["format"] != FORMAT:
+            raise ValueError(f"format {about['format']!r} instead of {FORMAT}")
+        sizes = dict(about["model"], dilations=tuple(about["model"]["dilations"]))
+        model = _empty_model(ModelConfig(**sizes), about["patches"], tensors)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         expected = f"{DESCRIPTION} and {WEIGHTS} as they were written"
         raise ModelFileError(f"{folder}: found {error}, expected {expected}") from error
@@ -73,20 +62,20 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
     return model, tensors, about
 
 
-def _empty_model(known: _Description, tensors: dict[str, Tensor]) -> UserModel:
-    """Return the model on the meta device, where no size takes memory."""
-    if (n_blocks := len(known.model.dilations)) > len(tensors):
-        raise ValueError(f"{n_blocks} blocks and {len(tensors)} tensors")
+def _empty_model(config: ModelConfig, patches: str | None, tensors: dict) -> UserModel:
+    """Return the model, its sizes from the tensors, on the meta device where none takes memory."""
+    if len(config.dilations) > len(tensors) or patches not in (None, *PATCHES):
+        raise ValueError(f"{len(config.dilations)} blocks, patches {patches!r}")
     unused = torch.Generator().manual_seed(0)
     with torch.device("meta"):
-        model = UserModel(known.model, len(tensors["embedding"]) - 1, unused)
+        model = UserModel(config, len(tensors["embedding"]) - 1, unused)
         for name, weight in tensors.items():
             if output := re.fullmatch(r"outputs\.([^.]+)\.weight", name):
                 biased = f"outputs.{output[1]}.bias" in tensors
                 kind = "classification" if biased else "ranking"
                 model.add_output(output[1], len(weight), kind, unused)
-        if known.patches is not None:
-            model.add_patches(known.patches, unused)
+        if patches:
+            model.add_patches(patches, unused)
     return model
 
 

@@ -46,10 +46,6 @@ class UserModel(nn.Module):
         """How the model is patched; None if it is not."""
         return None if self.blocks[0].patch1 is None else self.blocks[0].patch1.kind
 
-    def patches(self) -> tuple[str, ...]:
-        """Return the names of the patches' parameters."""
-        return tuple(name for name, _ in self.named_parameters() if ".patch" in name)
-
     def kernels(self) -> dict[str, nn.Parameter]:
         """Return the convolution kernels by parameter name, in order of depth."""
         return {n: p for n, p in self.named_parameters() if ".kernel" in n}

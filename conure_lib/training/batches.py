@@ -44,6 +44,7 @@ class Batches:
     config: TrainConfig
     seed: int
     joint: Joint | None = None
+    _evaluate = staticmethod(evaluation.evaluate)
 
     def __post_init__(self) -> None:
         """Derive the loss, the negatives' generator and the padding."""
@@ -103,9 +104,9 @@ class Batches:
             yield total, len(at)
 
     def validation(self) -> float:
-        """Return the metric that stops training, on the validation part."""
+        """Return the metric that stops training, on the validation part (T1: all positions)."""
         arguments = (self.model, self.stream, self.task, VALIDATION, evaluation.CUTOFF)
-        return evaluation.metric_of(self.task.kind, evaluation.evaluate(*arguments))
+        return evaluation.metric_of(self.task.kind, self._evaluate(*arguments))
 
     def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator:
         size = micro_batch_size(length, self.model.config.width)
@@ -120,6 +121,8 @@ class Batches:
 class SequenceBatches(Batches):
     """T1: every item that follows an item is a target."""
 
+    _evaluate = staticmethod(evaluation.evaluate_all_positions)
+
     def losses(self, batch: np.ndarray) -> Iterator[tuple[Tensor, int]]:
         """Yield the losses of a batch's micro-batches, which share their negatives."""
         negatives, padding = self.loss.draw(), self.padding[batch]
@@ -133,11 +136,6 @@ class SequenceBatches(Batches):
             vectors, targets = (torch.cat(part) for part in zip(*parts, strict=True))
             loss = self.loss(vectors, targets, negatives)
             yield loss * (len(targets) / n_targets), len(targets)
-
-    def validation(self) -> float:
-        """Return MRR@5 over all positions, some thirty times as many as the last ones."""
-        arguments = (self.model, self.stream, self.task, VALIDATION, evaluation.CUTOFF)
-        return evaluation.metric_of("sequence", evaluation.evaluate_all_positions(*arguments))
 
 
 class OutputBatches(Batches):

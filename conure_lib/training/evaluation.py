@@ -72,15 +72,10 @@ def exact_ranks(
     return ranks.cpu().numpy()
 
 
-def reciprocal_ranks(ranks: np.ndarray, cutoff: int = CUTOFF) -> np.ndarray:
-    """Return 1 / rank, 0 beyond the cutoff: float64 [n]."""
-    hit = (ranks > 0) & (ranks <= cutoff)
-    return np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=hit)
-
-
 def scores_of(kind: Kind, ranks: np.ndarray, cutoff: int = CUTOFF) -> np.ndarray:
-    """Return the metric per instance: reciprocal rank, or whether the right class is first."""
-    return reciprocal_ranks(ranks, 1 if kind == "classification" else cutoff)
+    """Return the metric per instance: 1 / rank up to the cutoff; classification: of rank 1 only."""
+    hit = (ranks > 0) & (ranks <= (1 if kind == "classification" else cutoff))
+    return np.divide(1.0, ranks, out=np.zeros(len(ranks)), where=hit)
 
 
 def metric_of(kind: Kind, ranks: np.ndarray) -> float:

@@ -262,20 +262,6 @@ def test_the_embedding_can_be_pruned_by_shares_of_its_own(prunable):
         assert all(torch.equal(logits(learner.for_task(t), t, sequences), known[t]) for t in known)
 
 
-def test_pruning_the_embedding_later_changes_nothing_for_the_first_task():
-    learner = learner_of(width=4)
-    begin(learner, "T1")
-    assert learner.trainable()["embedding"] is None
-    learner.prune(0.5, 0.25)
-    owned = learner.owners["embedding"] == 1
-    assert torch.equal(learner.trainable()["embedding"], owned)
-    assert torch.equal(learner.visible("embedding", "T1"), owned)
-    before = learner.model.embedding.detach().clone()
-    with learner.only_owned() as model:
-        assert not model.embedding[~owned].any()
-    assert torch.equal(learner.model.embedding, before)
-
-
 def assert_refused(learner, message, *ratios):
     before = owners_of(learner)
     with pytest.raises(ValueError, match=message):

@@ -11,7 +11,6 @@ from torch.utils._pytree import tree_leaves
 
 from conure_lib.errors import ConfigError
 from conure_lib.methods import METHODS
-from conure_lib.pipeline import stage as stages
 from conure_lib.study.study import Study
 from conure_lib.training import loop
 from conure_lib.training.batches import Batches, kind_of
@@ -195,11 +194,3 @@ def test_without_its_variable_cuda_is_refused_by_name(value, monkeypatch):
     with pytest.raises(ConfigError, match=message), repeatable("cuda"):
         pass
     assert settings() == before
-
-
-def test_a_stage_is_computed_with_them(monkeypatch, root):
-    seen = []
-    monkeypatch.setattr(stages, "repeatable", lambda d: seen.append(d) or repeatable(d))
-    study = Study(small_study(), STREAM)
-    study.compute([study.run("Popularity", 1, ("T1",))])
-    assert seen == ["cpu"]

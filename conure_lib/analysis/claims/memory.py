@@ -11,15 +11,15 @@ from conure_lib.analysis.claims.registry import NOT_TESTED, Finding, claim, deci
 from conure_lib.analysis.stats import NAN, Estimate, estimate, over_seeds, paired_effect
 from conure_lib.files import read_json
 from conure_lib.study.study import Study
-from conure_lib.training.evaluation import reciprocal_ranks
+from conure_lib.training.evaluation import scores_of
 
 
 @claim("C01")
 def unprotected_training_destroys_t1(study: Study) -> Finding:
     """Compare T1's test MRR@5 after an unprotected T2 with before (section 3.3, Fig. 2)."""
     runs = study.runs(["STL"])
-    before = np.mean([reciprocal_ranks(r.stages["T1"].ranks("T1")) for r in runs], axis=0)
-    after = np.mean([reciprocal_ranks(r.stages["T2"].ranks("T1-after")) for r in runs], axis=0)
+    before = np.mean([scores_of("sequence", r.stages["T1"].ranks("T1")) for r in runs], axis=0)
+    after = np.mean([scores_of("sequence", r.stages["T2"].ranks("T1-after")) for r in runs], axis=0)
     users = tables.test_users(study.stream, "T1")
     effect, left = paired_effect(after, before, users), estimate(after, users)
     fell = effect.mean < 0 and effect.p < tables.ALPHA
