@@ -3,6 +3,7 @@
 import re
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -10,9 +11,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from conure_lib.config import PATCHES, ModelConfig
+from conure_lib.config import ModelConfig
 from conure_lib.errors import ModelFileError
 from conure_lib.files import read_json, regular, write_json
+from conure_lib.models.layers import PatchKind
 from conure_lib.models.nextitnet import UserModel
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -64,7 +66,7 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
 
 def _empty_model(config: ModelConfig, patches: str | None, tensors: dict) -> UserModel:
     """Return the model, its sizes from the tensors, on the meta device where none takes memory."""
-    if len(config.dilations) > len(tensors) or patches not in (None, *PATCHES):
+    if len(config.dilations) > len(tensors) or patches not in (None, *get_args(PatchKind)):
         raise ValueError(f"{len(config.dilations)} blocks, patches {patches!r}")
     unused = torch.Generator().manual_seed(0)
     with torch.device("meta"):
