@@ -16,16 +16,14 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
     """Return what each method stores and trains over all tasks that it serves.
 
     What is stored follows from the method's record (``Method.backbone``, ``patches``,
-    ``owner_maps``). An owner map takes bit_length(tasks) bits per prunable weight, 32 of which
-    count as one parameter.
+    ``owner_maps``); an owner map takes bit_length(tasks) bits per prunable weight.
 
     Returns
     -------
     DataFrame
         One row per method and variant: ``backbones`` and parameters ``stored`` to serve all tasks
-        (missing for a state that serves its newest task only), ``share`` of what one network per
-        task takes, ``trained_first`` and ``trained_later``, parameters that may change, summed over
-        the trainings of T1 and of the later tasks.
+        (missing for a state that serves its newest task only), ``share`` of one network per task,
+        ``trained_first`` and ``trained_later``: summed over the trainings of T1 and later tasks.
     """
     rows = []
     for run in {(run.method, run.variant): run for run in runs}.values():

@@ -1,4 +1,7 @@
-"""Tidy tables of results: scores averaged over seeds, intervals over users, paired comparisons."""
+"""Tidy tables of results: scores averaged over seeds, intervals over users, paired comparisons.
+
+A measure is a task, or "T1-all": T1 at all positions instead of the last one.
+"""
 
 from collections.abc import Iterable, Mapping
 
@@ -14,15 +17,13 @@ from conure_lib.study.study import Run, Study
 from conure_lib.training.evaluation import metric_name, scores_of
 
 ALPHA = 0.05
-Pairs = Iterable[tuple[list[Run], list[Run]]]
+Pairs = list[tuple[list[Run], list[Run]]]
 
 
 def paper_table(number: int) -> pd.DataFrame:
     """Return a table of the paper as text and numbers; ``?`` marks a digit that the scan lost."""
-    found = list((paths.NOTEBOOKS.parent / "results" / "paper").glob(f"table{number}_*.csv"))
-    if not found:
-        raise FileNotFoundError(f"results/paper has no table{number}_*.csv")
-    return pd.read_csv(found[0])
+    (path,) = (paths.NOTEBOOKS.parent / "results" / "paper").glob(f"table{number}_*.csv")
+    return pd.read_csv(path)
 
 
 def pick(runs: Iterable[Run], method: str, variant: str | None = None) -> list[Run]:
@@ -40,17 +41,14 @@ def lineage(run: Run) -> list[Stage]:
 
 
 def seed_scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Return the metric per seed and test instance: float64 of shape (seeds, n).
-
-    ``measure`` is a task, or "T1-all": T1 at all positions instead of the last one.
-    """
+    """Return the metric per seed and test instance: float64 of shape (seeds, n)."""
     task = measure.removesuffix("-all")
     kind = study.stream[task].kind
     return np.stack([scores_of(kind, run.stages[task].ranks(measure)) for run in runs])
 
 
 def scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Return the metric per test instance, averaged over the runs' seeds: float64 of shape (n,)."""
+    """Return the metric per test instance, averaged over the runs' seeds: float64 (n,)."""
     return seed_scores(study, runs, measure).mean(axis=0)
 
 
@@ -66,7 +64,7 @@ test_users.__test__ = False  # its name looks like a test to pytest
 
 
 def metric(run: Run, measure: str) -> float:
-    """Return the run's test metric on a task (or "T1-all")."""
+    """Return the run's test metric."""
     record = run.stages[measure.removesuffix("-all")].record()
     return next(row["value"] for row in record["metrics"] if row["measure"] == measure)
 
@@ -76,15 +74,8 @@ def overall(
 ) -> pd.DataFrame:
     """Return the cells of Table 2: the mean over seeds of each run's test metric.
 
-    Parameters
-    ----------
-    measures : iterable of str, optional
-        Tasks, or "T1-all"; all tasks of the runs unless given.
-
-    Returns
-    -------
-    DataFrame
-        One row per method, variant and task; the 95% interval of ``value`` is over users.
+    One row per method, variant and measure (the tasks of the runs unless given); the 95% interval
+    of ``value`` is over users.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -114,10 +105,10 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
 
     Parameters
     ----------
-    pairs : iterable of (ours, theirs)
-        One method with all its seeds, and another one.
+    pairs : list of (ours, theirs)
+        The runs of one method with all its seeds, and those of another one.
     measures : iterable of str, optional
-        Tasks, or "T1-all"; the tasks that both have unless given.
+        The tasks that both have unless given.
 
     Returns
     -------
@@ -127,7 +118,7 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
         ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs.
     """
     rows, scales = [], []
-    for ours, theirs, measure in _measured(pairs, measures):
+    for (ours, theirs), measure in _measured(pairs, measures):
         mine, other = (seed_scores(study, runs, measure) for runs in (ours, theirs))
         users = test_users(study.stream, measure)
         effect = stats.paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
@@ -157,7 +148,7 @@ def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFr
 def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
     """Return the differences of single seeds, ``relative`` to the mean of theirs over all seeds."""
     rows = []
-    for ours, theirs, measure in _measured(pairs, measures):
+    for (ours, theirs), measure in _measured(pairs, measures):
         mine, other = (np.array([metric(r, measure) for r in runs]) for runs in (ours, theirs))
         names = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": measure}
         relative = ((mine - other) / (other.mean() or np.nan)).tolist()
@@ -213,8 +204,8 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
             record = stage.record()
             name = next(row["metric"] for row in record["metrics"] if row["measure"] == task)
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
-            ids = {"metric": name, "stage_id": stage.id}
-            rows += [head | point | ids for point in record["curve"]]
+            head |= {"metric": name, "stage_id": stage.id}
+            rows += [head | point for point in record["curve"]]
     return pd.DataFrame(rows)
 
 
@@ -294,12 +285,9 @@ def _ids(runs: Iterable[Run]) -> str:
 
 
 def _measured(pairs: Pairs, measures: Iterable[str] | None) -> list[tuple]:
-    """Return each pair with each measure that is asked for, or that both have."""
-    return [
-        (ours, theirs, measure)
-        for ours, theirs in pairs
-        for measure in measures or [task for task in ours[0].stages if task in theirs[0].stages]
-    ]
+    """Return each pair with each measure, by default the tasks that both have."""
+    tasks = [[task for task in pair[0][0].stages if task in pair[1][0].stages] for pair in pairs]
+    return [(pair, m) for pair, own in zip(pairs, tasks, strict=True) for m in measures or own]
 
 
 def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, of_seeds) -> dict:

@@ -108,10 +108,7 @@ AGAINST_NOISE = ("Popularity", "STL", "Conure")
 
 
 def dials(study: Study) -> dict[str, Study]:
-    """Return synthetic studies whose truth is known: one per setting of the generator.
-
-    How related clicks (T2) and likes (T3) are, likes that contradict clicks, and pure noise.
-    """
+    """Return studies of synthetic data whose truth is known, one per setting of the generator."""
     points = {}
     for name, dial in _DIALS.items():
         data = replace(study.config.data, options={**study.config.data.options, **dial})
@@ -121,11 +118,7 @@ def dials(study: Study) -> dict[str, Study]:
 
 
 def dial_runs(points: dict[str, Study]) -> list[Run]:
-    """Return the runs of ``dials``, each to be computed on its own stream.
-
-    Of noise, whether anything is learned; of the others T3 after T1 and T2 ("T2 NAME"), right after
-    T1, and by popularity (both "noT2 NAME").
-    """
+    """Return the runs of ``dials``: T3 after T1 and T2 ("T2 NAME"), right after T1 ("noT2 NAME")."""
     runs = []
     for name, point in points.items():
         if name == "noise":
@@ -137,10 +130,7 @@ def dial_runs(points: dict[str, Study]) -> list[Run]:
 
 
 def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:
-    """Return all runs that the notebooks need, with the study whose stream they are computed on.
-
-    The first pair holds ``EXPERIMENTS``; on synthetic data those of ``dials`` follow.
-    """
+    """Return the runs of ``EXPERIMENTS``, then of ``dials``, with the study that computes them."""
     own = [run for experiment in EXPERIMENTS.values() for run in experiment(study)]
     points = dials(study) if study.config.data.dataset == "synthetic" else {}
     return [(study, own), *((point, dial_runs({n: point})) for n, point in points.items())]
