@@ -55,17 +55,8 @@ def assemble(
         The tasks after T1, in their order.
     info : dict, optional
         JSON-able facts to keep with the stream.
-    length : int, default 30
-        Events per T1 sequence. A user's events are cut from the end into windows of this length; a
-        first window of fewer than ``min_events`` is dropped.
-    min_events : int, default 5
-        Users with fewer events are left out (paper, section 3.1), after the rare items.
-    min_item_count, min_label_count : int, default 1
-        Items with fewer events and ranking labels with fewer instances are left out.
-    split, split_seed : {"80/5/15", "20/80"}, int
-        Shares of the training, validation and test part; another seed splits otherwise.
-    unknown_users : {"error", "drop"}
-        What to do with the labels of users without T1.
+    **options
+        See ``AssemblyOptions``. Users and items with too few events are left out (paper, 3.1).
 
     Raises
     ------

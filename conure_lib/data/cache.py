@@ -1,8 +1,5 @@
 """Prepared streams on disk: arrays in one safetensors file, the rest and a digest in a manifest."""
 
-import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +9,7 @@ from safetensors.torch import load_file
 
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import DataError
-from conure_lib.files import atomic_folder, file_lock, read_json, regular, write_json
+from conure_lib.files import atomic_folder, read_json, regular, write_json
 
 STORED, MANIFEST = "stream.safetensors", "manifest.json"
 ARRAYS = ("users", "labels", "split")  # of each task
@@ -49,17 +46,3 @@ def load_stream(folder: Path) -> TaskStream:
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise DataError(f"{folder}: found {error!r}, expected a prepared stream; {fix}") from error
     return stream
-
-
-def prepared(folder: Path, build: Callable[[], TaskStream]) -> TaskStream:
-    """Load the stored stream, or build and store it; a damaged one is named and built anew."""
-    if folder.is_dir():
-        try:
-            return load_stream(folder)
-        except DataError as error:
-            print(f"conure: {error}; preparing it anew", file=sys.stderr)
-            shutil.rmtree(folder, ignore_errors=True)
-    with file_lock(folder):
-        if not folder.is_dir():
-            save_stream(build(), folder)
-        return load_stream(folder)

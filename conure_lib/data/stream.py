@@ -196,24 +196,24 @@ def check(stream: TaskStream) -> TaskStream:
     fits = len(shape) == 2 and shape[0] == n and shape[1] >= 2
     demand(fits, f"sequences: found shape {shape}, expected [{n} instances of T1, L >= 2]")
     for t in tasks:
-        where, same = f"task {t.name}", len(t.users) == len(t.labels) == len(t.split) > 0
+        where, n_labels = f"task {t.name}", t.n_labels
         demand(t.kind in KINDS, f"{where}, kind: found {t.kind!r}, expected one of {KINDS}")
+        same = len(t.users) == len(t.labels) == len(t.split) > 0
         demand(same, f"{where} is empty, or its arrays differ in length")
         demand(within(t.users, n_users), f"{where}: a label of an unknown user")
-        demand(within(t.labels, t.n_labels), f"{where}: a label outside 0..{t.n_labels - 1}")
-        demand(t.n_labels >= 2, f"{where}: found {t.n_labels} distinct label, expected 2 or more")
+        demand(within(t.labels, n_labels), f"{where}: a label outside 0..{n_labels - 1}")
+        demand(n_labels >= 2, f"{where}: found {n_labels} distinct label, expected 2 or more")
         for word, part in PARTS.items():
             demand((t.split == part).any(), f"{where}: its {word} part is empty")
-        pairs = np.sort(t.users.astype(np.int64) * t.n_labels + t.labels, kind="stable")
+        pairs = np.sort(t.users.astype(np.int64) * n_labels + t.labels, kind="stable")
         once = t.kind == "sequence" or (pairs[1:] > pairs[:-1]).all()
         demand(once, f"{where} holds a (user, label) instance twice")
-    known = sequences != PAD
+    known, last = sequences != PAD, sequences[:, -1] - 1
     padded = known[:, -2:].all() and (known[:, :-1] <= known[:, 1:]).all()
     demand(padded, "a sequence must have two items at its end, and padding on its left only")
     demand(within(sequences, stream.n_items + 1), f"an item id outside 1..{stream.n_items}")
-    demand(within(rows, n), "input_rows must hold a row of sequences per user")
-    own = (first.users[rows] == np.arange(n_users)).all()
-    demand(own, "input_rows gives a user somebody else's sequence")
-    last = first.n_labels == stream.n_items and (first.labels == sequences[:, -1] - 1).all()
-    demand(last, "T1's labels must be its sequences' last items, out of all items")
+    own = within(rows, n) and (first.users[rows] == np.arange(n_users)).all()
+    demand(own, "input_rows must hold for every user a row of sequences, the user's own")
+    follows = first.n_labels == stream.n_items and (first.labels == last).all()
+    demand(follows, "T1's labels must be its sequences' last items, out of all items")
     return stream

@@ -10,8 +10,8 @@ from safetensors.numpy import load_file, save_file
 
 from conure_lib import paths
 from conure_lib.config import DataConfig
-from conure_lib.data import cache
-from conure_lib.data.cache import MANIFEST, STORED, load_stream, prepared, save_stream
+from conure_lib.data import registry
+from conure_lib.data.cache import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.data.registry import DATASETS, at_hand, load, stored_at
 from conure_lib.data.sources import synthetic
 from conure_lib.errors import DataError
@@ -106,20 +106,15 @@ def test_a_damaged_stream_is_named(tmp_path, damage, named):
         load_stream(folder)
 
 
-def test_a_damaged_stream_is_named_and_prepared_anew(tmp_path, capsys):
-    save_stream(small_stream(), tmp_path / "s")
-    before = files_below(tmp_path / "s")
+def test_a_damaged_stream_is_named_and_prepared_anew(root, capsys):
+    config = DataConfig("synthetic", SMALL)
+    load(config)
+    folder, before = stored_at(config), files_below(stored_at(config))
     for damage in (lambda f: _flip(f / STORED, -1), lambda f: (f / MANIFEST).write_text("{")):
-        damage(tmp_path / "s")
-        assert prepared(tmp_path / "s", small_stream).digest() == small_stream().digest()
-        assert str(tmp_path / "s") in capsys.readouterr().err
-        assert files_below(tmp_path / "s") == before
-
-
-def test_a_sound_stream_is_read_where_nothing_can_be_written(tmp_path, monkeypatch):
-    save_stream(small_stream(), tmp_path / "s")
-    monkeypatch.setattr(cache, "file_lock", None)
-    assert prepared(tmp_path / "s", small_stream).digest() == small_stream().digest()
+        damage(folder)
+        assert load(config).digest() == small_stream().digest()
+        assert str(folder) in capsys.readouterr().err
+        assert files_below(folder) == before
 
 
 def test_loading_by_name(root, monkeypatch):
@@ -127,7 +122,7 @@ def test_loading_by_name(root, monkeypatch):
     assert stream.digest() == synthetic.build(**SMALL).digest()
     assert len(list(paths.streams().glob("[!.]*"))) == 1
     assert paths.streams().is_relative_to(root)
-    monkeypatch.setattr(cache, "save_stream", None)  # a second time nothing is built
+    monkeypatch.setattr(registry, "file_lock", None)  # a second time nothing is written
     again = load(DataConfig("synthetic", dict(reversed(SMALL.items()))))
     assert again.digest() == stream.digest()
     monkeypatch.undo()

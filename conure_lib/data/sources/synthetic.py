@@ -63,7 +63,7 @@ def build(
     half_full : float
         Share of users with a shorter history (left padding).
     seed, split, split_seed
-        Of the generator, and as in ``assemble``.
+        Of the generator, and as in ``AssemblyOptions``.
     """
     dials = dict(locals())
     rng = np.random.default_rng(seed)
@@ -122,7 +122,11 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
     for task in stream.tasks:
         signal = dial["profile_signal" if task.kind == "classification" else "signal"]
         if task.kind == "sequence":
-            free = (1 - dial["structure"]) * _free_choice(dial["taste"], stream.n_items)
+            own, taste = 0.5 * (dial["taste"] > 0), dial["taste"]
+            topic = own * np.eye(COMMUNITIES)[0] + (1 - own) / COMMUNITIES  # the user's own first
+            flavour = taste * np.eye(FLAVOURS)[0] + (1 - taste) / FLAVOURS
+            cell = _popularity(stream.n_items // (COMMUNITIES * FLAVOURS))
+            free = np.outer(np.outer(topic, flavour), cell) * (1 - dial["structure"])
             chances = np.append(free, dial["structure"])
         else:
             block = task.n_labels // FLAVOURS if task.kind == "ranking" else 1
@@ -131,15 +135,6 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
         best = np.sort(chances)[::-1][: 1 if task.kind == "classification" else 5]
         found[task.name] = float(best @ (1 / np.arange(1, len(best) + 1)))
     return found
-
-
-def _free_choice(taste: float, n_items: int) -> np.ndarray:
-    """Return the chance of each item where no successor is forced; the user's own stand first."""
-    own = 0.5 * (taste > 0)
-    topic = own * np.eye(COMMUNITIES)[0] + (1 - own) / COMMUNITIES
-    flavour = taste * np.eye(FLAVOURS)[0] + (1 - taste) / FLAVOURS
-    cell = _popularity(n_items // (COMMUNITIES * FLAVOURS))
-    return np.outer(np.outer(topic, flavour), cell).ravel()
 
 
 def _popularity(n: int) -> np.ndarray:

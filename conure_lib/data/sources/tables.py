@@ -56,7 +56,7 @@ def from_tables(
     info : dict, optional
         JSON-able facts to keep with the stream.
     **options
-        See ``assemble``.
+        See ``AssemblyOptions``.
 
     Examples
     --------
@@ -142,7 +142,13 @@ def read_table(
             if names.count(column) != 1:
                 fix = f"rename it, or say in columns which one is the {role}"
                 raise DataError(f"{where}: found columns {names}, expected {column!r} once; {fix}")
-        for block in [source] if is_frame else _blocks(source, [*{*used.values()}]):
+        if is_frame:
+            blocks = [source]
+        else:
+            columns = [*{*used.values()}]
+            batches = source.to_batches(columns, batch_size=BLOCK_ROWS, batch_readahead=2)
+            blocks = (b.to_pandas(date_as_object=False, ignore_metadata=True) for b in batches)
+        for block in blocks:
             if len(block):
                 yield pd.DataFrame({r: _values(block, r, c, where, row) for r, c in used.items()})
             row += len(block)
@@ -165,12 +171,6 @@ def _opened(file: Path, used: list[str]) -> ds.Dataset:
     options.strings_can_be_null, options.quoted_strings_can_be_null = True, False
     text = ds.CsvFileFormat(None, None, options, csv.ReadOptions(block_size=BLOCK_BYTES))
     return ds.dataset(file, format=text if file.suffix == ".csv" else "parquet")
-
-
-def _blocks(source: ds.Dataset, used: list[str]) -> Iterator[pd.DataFrame]:
-    """Read the columns that are used."""
-    for batch in source.to_batches(columns=used, batch_size=BLOCK_ROWS, batch_readahead=2):
-        yield batch.to_pandas(date_as_object=False, ignore_metadata=True)
 
 
 def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -> pd.Series:
@@ -199,15 +199,16 @@ def _as_text(values: pd.Series, where: str) -> pd.Series:
 
 def _as_time(values: pd.Series, where: str) -> pd.Series:
     """Return times as finite numbers or dates; text is read as the one or the other."""
+    times, wrong = values, np.ones(len(values), dtype=bool)
     if infer_dtype(values) == "string":
-        numbers = pd.to_numeric(values, errors="coerce")
-        dates = pd.to_datetime(values, format="ISO8601", errors="coerce")
-        values = next((read for read in (numbers, dates) if not read.isna().any()), values)
-    if is_numeric_dtype(values) and not is_bool_dtype(values):
-        wrong = values[np.isinf(values.to_numpy())]
-    else:
-        wrong = values[:0] if is_datetime64_any_dtype(values) else values
-    if len(wrong):
-        found, expected = wrong.tolist()[0], "finite numbers or dates as 2024-01-31 18:30:00"
+        times = pd.to_numeric(values, errors="coerce")
+        if times.isna().any():
+            times = pd.to_datetime(values, format="ISO8601", errors="coerce")
+    if is_datetime64_any_dtype(times):
+        wrong = times.isna()
+    elif is_numeric_dtype(times) and not is_bool_dtype(times):
+        wrong = np.isinf(times.to_numpy())
+    if wrong.any():
+        found, expected = values[wrong].tolist()[0], "finite numbers or dates (2024-01-31 18:30:00)"
         raise DataError(f"{where}: found {found!r} ({values.dtype}), expected {expected}")
-    return values
+    return times

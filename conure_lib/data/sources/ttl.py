@@ -55,7 +55,7 @@ def build(
     duplicates : {"error", "drop"}
         What to do about equal T1 sequences, whose users cannot be told apart.
     unknown_users, min_label_count, split, split_seed
-        See ``assemble``.
+        See ``AssemblyOptions``.
     """
     names = files or {task: name for task, (name, _, _) in TASKS.items()}
     if not names.keys() <= TASKS.keys() or "T1" not in names or len(names) < 2:
