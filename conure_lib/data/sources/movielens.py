@@ -49,14 +49,14 @@ WHEEL_FILES = {
 
 AGE_FROM = [1, 18, 25, 35, 45, 50, 56]  # the first year of each group; also the codes of ml-1m
 AGE_GROUPS = np.array(["0-17", "18-24", "25-34", "35-44", "45-49", "50-55", "56+"])
-JOBS_1M = (
+JOBS = (
     "other|academic/educator|artist|clerical/admin|college/grad student|customer service"
     "|doctor/health care|executive/managerial|farmer|homemaker|K-12 student|lawyer|programmer"
     "|retired|sales/marketing|scientist|self-employed|technician/engineer|tradesman/craftsman"
     "|unemployed|writer"
-)  # in the order of their codes 0..20
-TYPES = {"user": pa.int32(), "item": pa.int32(), "rating": pa.float32(), "time": pa.int64()}
-TYPES |= {"age": pa.int64()}
+)  # in the order of their codes 0..20 in ml-1m
+JOBS_1M = {str(code): job for code, job in enumerate(JOBS.split("|"))}
+TYPES = dict(user=pa.int32(), item=pa.int32(), rating=pa.float32(), time=pa.int64(), age=pa.int8())
 STARS, HALVES = r"[1-5]", r"0\.5|[1-4](\.[05])?|5(\.0)?"
 RATING = {"user": r"[1-9]\d{0,8}", "item": r"[1-9]\d{0,8}", "rating": STARS, "time": r"\d{1,11}"}
 USER, ANY = {"user": RATING["user"]}, r"[^\r]*"
@@ -143,19 +143,18 @@ def _stream(
     ]
     for users in tables[1:]:
         ages = AGE_GROUPS[np.searchsorted(AGE_FROM, users["age"], side="right") - 1]
-        coded, jobs = name == "ml-1m", users["job"]
-        jobs = np.array(JOBS_1M.split("|"))[jobs.astype(int)] if coded else jobs
+        jobs = users["job"].replace(JOBS_1M)
         profiles = {"age group": ages, "gender": users["gender"], "occupation": jobs}
         for number, (title, labels) in enumerate(profiles.items(), 4):
             rows = users[["user"]].assign(label=labels).sort_values("user")
             tasks.append(LabelTable(f"T{number}", "classification", title, rows))
-    files = dict(zip(files, digests, strict=True))
-    info = {"source": SOURCE, "licence": LICENCES[name], "files": files}
+    info = {
+        "source": SOURCE,
+        "licence": LICENCES[name],
+        "files": dict(zip(files, digests, strict=True)),
+    }
     info["readings"] = {"T1": "ratings below 4 stars by time; ties by item id", "T2": words}
-    title, options = (
-        "movies rated below 4 stars, in time order",
-        {"unknown_users": "drop"} | options,
-    )
+    options, title = {"unknown_users": "drop"} | options, "movies rated below 4 stars by time"
     return assemble(name, ratings[stars < 4], tasks, title=title, info=info, **options)
 
 

@@ -64,7 +64,14 @@ def build(
         raise DataError(f"{path}: found a file, expected the folder of {', '.join(names.values())}")
     text, file, digest = read_source(path, names["T1"])
     lines, digests, tables = lines_of(text), {names["T1"]: digest}, []
-    sequences = _sequences(text, lines, file, length)
+    demand_pattern(lines, SEQUENCE, file, "zeros, then two whole numbers at least, and commas")
+    bad = pc.index(pc.equal(pc.count_substring(lines, ","), length - 1), False).as_py()
+    if bad >= 0:
+        found = f"{lines[bad].as_py().count(b',') + 1} items"
+        raise bad_line(file, bad + 1, found, f"{length}, or another option length")
+    types = csv.ConvertOptions(column_types={f"f{n}": pa.int32() for n in range(length)})
+    read = csv.ReadOptions(autogenerate_column_names=True)
+    sequences = np.column_stack(csv.read_csv(pa.BufferReader(text), read, None, types).columns)
     first = pc.index_in(lines, value_set=lines).to_numpy()  # row of the first equal line
     kept = np.bincount(first)[first] == 1
     if duplicates == "error" and not kept.all():
@@ -87,18 +94,6 @@ def build(
     info["dropped"] = {"T1 sequences that occur more than once": (~kept).sum()}
     users, items = pd.Index(np.flatnonzero(kept)), pd.Index(items)
     return add_tasks("ttl", TASKS["T1"][2], windows, users, items, tables, info)
-
-
-def _sequences(text: bytes, lines: pa.Array, file: str, length: int) -> np.ndarray:
-    """Parse T1: int32 [lines, length]."""
-    demand_pattern(lines, SEQUENCE, file, "zeros, then two whole numbers at least, and commas")
-    bad = pc.index(pc.equal(pc.count_substring(lines, ","), length - 1), False).as_py()
-    if bad >= 0:
-        found = f"{lines[bad].as_py().count(b',') + 1} items"
-        raise bad_line(file, bad + 1, found, f"{length}, or another option length")
-    types = csv.ConvertOptions(column_types={f"f{n}": pa.int32() for n in range(length)})
-    names = csv.ReadOptions(autogenerate_column_names=True)
-    return np.column_stack(csv.read_csv(pa.BufferReader(text), names, None, types).columns)
 
 
 def _labels(lines: pa.Array, file: str, sequences: pa.Array, unknown_users: str) -> pd.DataFrame:
