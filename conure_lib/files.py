@@ -129,15 +129,12 @@ def temporary_folder(name: str, parent: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 
-def remove_leftovers(parent: Path) -> list[Path]:
-    """Remove temporary folders that killed processes of this machine left; return them."""
-    gone = []
-    for folder in parent.glob(f".*{OWNER}{platform.node()}@*") if parent.is_dir() else ():
+def remove_leftovers(parent: Path) -> None:
+    """Remove temporary folders that killed processes of this machine left."""
+    for folder in parent.glob(f".*{OWNER}{platform.node()}@*"):
         number = folder.name.rpartition("@")[2].partition("-")[0]
         if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
-            gone.append(folder)
-    return gone
 
 
 @contextmanager

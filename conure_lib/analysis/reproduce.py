@@ -1,7 +1,5 @@
 """Recompute one seed of the committed evidence here, and say what differs."""
 
-from collections import defaultdict
-
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -17,27 +15,16 @@ IDENTICAL, WITHIN, OUTSIDE, DIFFERENT = "identical", "within the spread", "outsi
 def reproduce(
     dataset: str, profile: str, seed: int, workers: int = 1, cluster: str | None = None
 ) -> pd.DataFrame:
-    """Recompute one committed seed and compare every measure with the evidence.
+    """Recompute one committed seed here and compare it with the evidence, measure by measure.
 
-    Parameters
-    ----------
-    dataset, profile, seed
-        Of published results.
-    workers, cluster
-        Where to compute (``conure_lib.pipeline.scheduler.compute``).
-
-    Returns
-    -------
-    DataFrame
-        One row per run, task and measure: the committed and the recomputed value, the interval
-        (low, high) in which one more seed lies with 95% probability given the committed seeds, and
-        the outcome. "identical": every rank is the same. On another kind of processor "within the
-        spread" or "outside it"; on the same kind "DIFFERENT", which must not be.
+    low and high bound where one more seed lies with 95% probability given the committed ones. The
+    outcome is "identical" if every rank is the same; else "within the spread" or "outside it" on
+    another kind of processor, and "DIFFERENT" on the same kind, which must not be.
     """
     committed = load_study(dataset, profile)
     old = load_study(dataset, profile, [seed])
     new = load_study(dataset, profile, [seed], "local")
-    rows, same_kind = [], True
+    rows, kinds = [], set()
     everything = (all_runs(study) for study in (committed, old, new))
     for (several, known), (_, old_runs), (study, new_runs) in zip(*everything, strict=True):
         study.compute(new_runs, workers, cluster)
@@ -45,21 +32,20 @@ def reproduce(
         for before, after in zip(old_runs, new_runs, strict=True):
             for task, stage in before.stages.items():
                 own = after.stages[task]
-                same_kind &= provenance.kind(stage.environment()) == provenance.kind(
-                    own.environment()
-                )
+                kinds |= {provenance.kind(one.environment()) for one in (stage, own)}
                 found = {row["measure"]: row["value"] for row in own.record()["metrics"]}
                 for row in stage.record()["metrics"]:
                     key = before.method, before.variant, task, row["measure"]
                     low, high = _interval_of_one_more(values.get_group(key).to_numpy())
-                    ranks = (one.ranks(row["measure"]) for one in (stage, own))
-                    equal = _equal(*ranks, stage.record()["cutoff"])
+                    ranks = own.ranks(row["measure"])
+                    known_ranks = np.where(ranks > stage.record()["cutoff"], 0, ranks)
+                    equal = np.array_equal(stage.ranks(row["measure"]), known_ranks)
                     value = found[row["measure"]]
                     outcome = IDENTICAL if equal else WITHIN if low <= value <= high else OUTSIDE
                     rows.append((*key, row["value"], value, low, high, outcome))
     names = "method variant task measure committed recomputed low high outcome"
     table = pd.DataFrame(rows, columns=names.split())
-    if same_kind:
+    if len(kinds) == 1:
         table.loc[table["outcome"] != IDENTICAL, "outcome"] = DIFFERENT
     return table
 
@@ -67,22 +53,16 @@ def reproduce(
 def verdicts(dataset: str, profile: str, seed: int) -> pd.DataFrame:
     """Return whether each verdict stays, once ``reproduce`` has computed the seed.
 
-    Returns
-    -------
-    DataFrame
-        One row per claim: the published verdict (all seeds), the verdicts of this seed alone by the
-        evidence and as recomputed, and whether these two are the same (``stays``).
+    "published" rests on all seeds, "committed" on this one, as "recomputed" does; ``stays`` is
+    whether these two are the same.
     """
     studies = {
         "published": load_study(dataset, profile),
         "committed": load_study(dataset, profile, [seed]),
         "recomputed": load_study(dataset, profile, [seed], "local"),
     }
-    columns = defaultdict(dict)
-    for name, study in studies.items():
-        table = ledger(study)
-        columns[name] = dict(zip(table["claim"], table["verdict"], strict=True))
-    table = pd.DataFrame(columns).rename_axis("claim").reset_index()
+    verdicts = {name: ledger(s).set_index("claim")["verdict"] for name, s in studies.items()}
+    table = pd.DataFrame(verdicts).reset_index()
     return table.assign(stays=table["committed"] == table["recomputed"])
 
 
@@ -93,8 +73,3 @@ def _interval_of_one_more(values: np.ndarray) -> tuple[float, float]:
         return -np.inf, np.inf
     half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) * np.sqrt(1 + 1 / n)
     return float(values.mean() - half), float(values.mean() + half)
-
-
-def _equal(committed: np.ndarray, recomputed: np.ndarray, cutoff: int) -> bool:
-    """Return whether ranks are the same as far as the evidence tells them apart."""
-    return np.array_equal(committed, np.where(recomputed > cutoff, 0, recomputed))
