@@ -87,7 +87,7 @@ def overall(
             row = {"dataset": study.stream.name, "method": method, "variant": variant}
             row |= {"task": measure, "metric": _unit(study, measure), "value": e.mean}
             row |= {"low": e.low, "high": e.high, "n": e.n, "users": e.users}
-            rows.append(row | {"seeds": len(group), "run_ids": _ids(group)})
+            rows.append(row | {"seeds": len(group), "run_ids": " ".join(r.id for r in group)})
     return pd.DataFrame(rows)
 
 
@@ -280,10 +280,6 @@ def _name(run: Run | tuple) -> str:
     return f"{run.method} ({run.variant})" if run.variant else run.method
 
 
-def _ids(runs: Iterable[Run]) -> str:
-    return " ".join(run.id for run in runs)
-
-
 def _measured(pairs: Pairs, measures: Iterable[str] | None) -> list[tuple]:
     """Return each pair with each measure, by default the tasks that both have."""
     tasks = [[task for task in pair[0][0].stages if task in pair[1][0].stages] for pair in pairs]
@@ -294,7 +290,7 @@ def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, of_se
     row = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
     row |= {"effect": effect.mean, "low": effect.low, "high": effect.high, "p": effect.p}
     row |= {"p_plain": effect.p_plain, "p_seeds": stats.over_seeds(of_seeds).p, "n": effect.n}
-    return row | {"seeds": len(ours), "run_ids": _ids([*ours, *theirs])}
+    return row | {"seeds": len(ours), "run_ids": " ".join(r.id for r in (*ours, *theirs))}
 
 
 def _family(rows: list[dict]) -> pd.DataFrame:

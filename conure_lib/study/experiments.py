@@ -118,7 +118,7 @@ def dials(study: Study) -> dict[str, Study]:
 
 
 def dial_runs(points: dict[str, Study]) -> list[Run]:
-    """Return the runs of ``dials``: T3 after T1 and T2 ("T2 NAME"), right after T1 ("noT2 NAME")."""
+    """Return the runs of ``dials``: T3 after T2 ("T2 NAME"), and right after T1 ("noT2 NAME")."""
     runs = []
     for name, point in points.items():
         if name == "noise":

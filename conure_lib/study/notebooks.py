@@ -13,8 +13,7 @@ from tqdm.auto import tqdm
 from conure_lib import paths
 from conure_lib.errors import ConfigError, NotebookError
 from conure_lib.files import atomic_file
-from conure_lib.study.parameters import demand_names
-from conure_lib.study.profiles import demand_results, study_config
+from conure_lib.study.profiles import demand_names, demand_results, study_config
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar

@@ -1,6 +1,8 @@
-"""Profiles, and the committed settings of each dataset (``settings/DATASET.json``)."""
+"""Profiles, the committed settings of datasets, and the parameters of notebooks."""
 
+import ast
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +20,8 @@ PROFILES = {
     "standard": ("complete-journey", "ml-100k", "synthetic"),
 }
 """Profile -> datasets. ``quick`` is ``standard`` on fewer seeds; ``smoke`` is a test."""
+PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")
+"""The parameters that every notebook takes."""
 
 
 def study_config(
@@ -63,6 +67,22 @@ def settings_file(dataset: str, profile: str) -> Path:
 def demand_results(value: object) -> None:
     """Raise ConfigError unless the value names the evidence of a profile, or one's own run."""
     _demand_known("results", value, ("committed", "local"))
+
+
+def demand_names(names: Iterable[str], known: Iterable[str] = PARAMETERS) -> None:
+    """Raise ConfigError for a parameter that there is not."""
+    if unknown := sorted(set(names) - set(known)):
+        raise ConfigError(f"found parameter {unknown[0]}, expected {', '.join(known)}")
+
+
+def injected() -> set[str]:
+    """Return the names of the parameters that papermill has put into this kernel, if it has."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    cells = shell.user_ns.get("In", ()) if shell else ()
+    trees = (ast.parse(cell) for cell in cells if cell.startswith("# Parameters\n"))
+    statements = (node for tree in trees for node in tree.body if isinstance(node, ast.Assign))
+    return {target.id for node in statements for target in node.targets}
 
 
 def _demand_known(name: str, value: object, known: Iterable[str]) -> None:

@@ -16,8 +16,7 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.pipeline.store import CommittedStore, LocalStore
-from conure_lib.study.parameters import demand_names, injected
-from conure_lib.study.profiles import demand_results, study_config
+from conure_lib.study.profiles import demand_names, demand_results, injected, study_config
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 from conure_lib import paths
 from conure_lib.errors import ConfigError, NotebookError
 from conure_lib.study import notebooks
-from conure_lib.study.parameters import PARAMETERS, demand_names
+from conure_lib.study.profiles import PARAMETERS, demand_names
 
 SMOKE = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": None, "RESULTS": "local"}
 

@@ -22,9 +22,7 @@ Rule = Callable[[Study], "Finding"]
 class Finding:
     """What the rule of a claim found: the columns of the ledger that follow from results.
 
-    ``effect`` is what the rule calls so, with its 95% interval and p of its test against 0, also
-    after Holm's correction over the rule's tests; ``n`` counts test instances, or what the rule
-    counts; ``run_ids`` are separated by spaces.
+    ``effect`` and ``n`` are what the rule calls so; ``p_corrected`` is Holm's over its tests.
     """
 
     verdict: str
@@ -39,11 +37,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim of the paper: its entry in ``claims.yaml``, and the function that decides it.
-
-    ``rule`` says when it counts as reproduced, fixed before any result of it was seen; ``unit`` is
-    that of the effect, "relative" being a share of the reference.
-    """
+    """One claim of the paper: its entry in ``claims.yaml``, and the function that decides it."""
 
     id: str
     notebook: str
