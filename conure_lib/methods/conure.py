@@ -52,12 +52,10 @@ def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
     return {name: logits_digest(learner.for_task(name), c.stream, name) for name in finished}
 
 
-def state_notes(
-    c: Context, learner: ContinualModel, trained: Trainable, logits_before: dict[str, str]
-) -> dict:
+def state_notes(c: Context, learner: ContinualModel, trained: Trainable, before: dict) -> dict:
     """Return what a stage records: capacity, and evidence that no finished task has changed.
 
-    ``logits_before``: from ``task_logits``, computed by the same process before the stage.
+    ``before``: from ``task_logits``, computed by the same process before the stage.
     """
     memory = {}
     for name, logits in task_logits(c, learner).items():
@@ -67,8 +65,8 @@ def state_notes(
             "weights_sha256": weights_digest(model),
             "logits_sha256": logits,
         }
-        if name in logits_before:
-            memory[name]["logits_before_sha256"] = logits_before[name]
+        if name in before:
+            memory[name]["logits_before_sha256"] = before[name]
     sizes = {n: p.numel() for n, p in learner.model.named_parameters()}
     number = sum(sizes[n] if mask is None else int(mask.sum()) for n, mask in trained.items())
     return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}

@@ -22,10 +22,7 @@ FORMAT = 2  # of the two files
 
 
 def save_model(
-    model: UserModel,
-    folder: Path,
-    extra: dict[str, Tensor] | None = None,
-    about: dict | None = None,
+    model: UserModel, folder: Path, extra: dict | None = None, about: dict | None = None
 ) -> None:
     """Write a model, with further tensors and JSON, as model.safetensors and model.json."""
     folder.mkdir(parents=True, exist_ok=True)

@@ -78,9 +78,7 @@ class UserModel(nn.Module):
         zeros = torch.zeros(1, prefix, dtype=torch.long, device=self.embedding.device)
         return [(x1[:, 0], x2[:, 0]) for x1, x2 in self._run(zeros, False, 0, None)[1]]
 
-    def _run(
-        self, sequences: Tensor, last_only: bool, prefix: int, padding: Padding
-    ) -> tuple[Tensor, list[BlockInputs]]:
+    def _run(self, sequences: Tensor, last_only: bool, prefix: int, padding: Padding) -> tuple:
         """Return the outputs of the last block, and what the convolutions of every block read."""
         dilations, length, device = self.config.dilations, sequences.shape[1], sequences.device
         rows, plans = receptive_cone(dilations, length, last_only, prefix, device)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from conure_lib.data.stream import Kind
 from conure_lib.errors import ModelFileError, PhaseError
-from conure_lib.models import checkpoint
+from conure_lib.models.checkpoint import from_bit_planes, load_model, save_model, to_bit_planes
 from conure_lib.models.nextitnet import UserModel
 
 EMBEDDING = "embedding"
@@ -76,9 +76,7 @@ class ContinualModel:
         weights, owners = dict(self.model.named_parameters()), self.owners
         if embedding is not None and EMBEDDING not in owners:
             if len(self.tasks) > 1:
-                raise ValueError(
-                    f"the embedding belongs to {self.tasks[0]}, which did not prune it"
-                )
+                raise ValueError(f"{self.tasks[0]} owns the embedding: it did not prune it")
             owners = {EMBEDDING: torch.zeros_like(weights[EMBEDDING], dtype=torch.uint8), **owners}
         ratios = {name: embedding if name == EMBEDDING else kernels for name in owners}
         for name, ratio in ratios.items():  # all of them before anything changes
@@ -164,14 +162,14 @@ class ContinualModel:
     def save(self, folder: Path) -> None:
         """Write weights and owner maps as safetensors, the rest as JSON."""
         bits = len(self.tasks).bit_length()
-        planes = {f"owner.{n}": checkpoint.to_bit_planes(o, bits) for n, o in self.owners.items()}
+        planes = {f"owner.{n}": to_bit_planes(o, bits) for n, o in self.owners.items()}
         state = {"tasks": self.tasks, "phase": self.phase.value}
-        checkpoint.save_model(self.model, folder, planes, {"continual": state})
+        save_model(self.model, folder, planes, {"continual": state})
 
     @classmethod
     def load(cls, folder: Path) -> "ContinualModel":
         """Read what ``save`` wrote; ModelFileError for files that do not fit together."""
-        model, planes, about = checkpoint.load_model(folder)
+        model, planes, about = load_model(folder)
         try:
             learner = cls(model, tuple(name.removeprefix("owner.") for name in planes))
             learner.tasks = [str(task) for task in about["continual"]["tasks"]]
@@ -182,9 +180,8 @@ class ContinualModel:
             if n and not model.kernels().keys() <= learner.owners.keys():
                 raise ValueError(f"owner maps of {sorted(learner.owners)} only")
             for name, owner in learner.owners.items():
-                owner.copy_(
-                    checkpoint.from_bit_planes(planes[f"owner.{name}"], n.bit_length(), owner.shape)
-                )
+                stored = planes[f"owner.{name}"]
+                owner.copy_(from_bit_planes(stored, n.bit_length(), owner.shape))
                 if owner.numel() and owner.max() > n:
                     raise ValueError(f"owner {owner.max()} in {name}, with {n} tasks")
         except (KeyError, TypeError, ValueError) as error:
@@ -194,11 +191,9 @@ class ContinualModel:
 
     def _number(self, task: str) -> int:
         if task not in self.tasks:
-            learned = ", ".join(self.tasks) or "none"
-            raise KeyError(f"{task!r} is not learned; learned are {learned}")
+            raise KeyError(f"{task!r} is not learned; learned are {', '.join(self.tasks)}")
         return self.tasks.index(task) + 1
 
     def _require(self, phase: Phase, action: str) -> None:
         if self.phase is not phase:
-            found = f"cannot {action} in phase {self.phase.value!r}"
-            raise PhaseError(f"{found}; it needs phase {phase.value!r}")
+            raise PhaseError(f"cannot {action} in phase {self.phase.value!r}, only {phase.value!r}")

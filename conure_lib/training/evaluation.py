@@ -25,11 +25,7 @@ SORTED_USERS = 512  # among which similar padding is looked for
 
 @torch.no_grad()
 def exact_ranks(
-    layer: OutputLayer,
-    vectors: Tensor,
-    index: Tensor | np.ndarray,
-    targets: Tensor | np.ndarray,
-    max_rank: int = MAX_RANK,
+    layer: OutputLayer, vectors: Tensor, index: Tensor, targets: Tensor, max_rank: int = MAX_RANK
 ) -> np.ndarray:
     """Return the rank of each instance's label among all labels: uint8 [n], 0 beyond ``max_rank``.
 
@@ -38,7 +34,7 @@ def exact_ranks(
     layer, vectors
         The task's output layer; a vector per distinct user, float [V, k].
     index, targets
-        Each instance's row of ``vectors`` and its label, int64 [n].
+        Each instance's row of ``vectors`` and its label, int64 [n] (arrays will do).
     max_rank
         At most 255; small ones are faster to compute.
     """
@@ -59,10 +55,7 @@ def exact_ranks(
         scored = vectors[start : start + SCORED_VECTORS]
         scores = scores_into(buffer[: len(scored)], scored, layer.weight, layer.bias)
         target_scores = scores[index[rows] - start, targets[rows]]
-        if count_all:
-            best = scores.amax(1)
-        else:
-            best = scores.topk(min(max_rank + 1, n_labels), dim=1).values
+        best = scores.amax(1) if count_all else scores.topk(min(max_rank + 1, n_labels)).values
         finite &= torch.isfinite(best).all() & torch.isfinite(target_scores).all()
         others = scores if count_all else best[index[rows] - start]
         rank = others.ge_(target_scores[:, None]).sum(1)

@@ -139,7 +139,6 @@ def _chunks(inputs: Tensor, columns: int) -> Iterator[tuple[slice, Tensor, Tenso
 
 def chunk_rows(columns: int) -> int:
     """Return how many rows of so many logits a softmax loss holds at a time."""
+    few = min(LARGE_CHUNK_ROWS, MAX_CHUNK_ELEMENTS // columns)
     rows = CHUNK_ELEMENTS // columns
-    if rows >= MIN_CHUNK_ROWS:
-        return rows
-    return max(MIN_CHUNK_ROWS, min(LARGE_CHUNK_ROWS, MAX_CHUNK_ELEMENTS // columns))
+    return rows if rows >= MIN_CHUNK_ROWS else max(MIN_CHUNK_ROWS, few)

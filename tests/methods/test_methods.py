@@ -142,16 +142,6 @@ def test_what_each_method_trains(study):
     assert notes["Conure"] == layer + 2 * (134 - round(0.8 * 134))
 
 
-def test_methods_share_t1_and_start_from_it(study):
-    from_t1 = ("FineSmax", "STL", "PeterRec", "PeterRec-parallel")
-    (t1,) = {study.run(m, 1).stages["T1"].id for m in ("SinMo", *from_t1, "Conure-")}
-    for method in from_t1:
-        later = [s for t, s in study.run(method, 1).stages.items() if t != "T1"]
-        assert {stage.parent.id for stage in later} == {t1}
-    for method in ("SinMo", "MTL"):
-        assert study.run(method, 1).stages["T2"].parent is None
-
-
 def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):
     """And free weights keep the values that training left, through pruning and retraining."""
     for name, steps in conure_chain(ORDER).items():

@@ -287,7 +287,7 @@ def test_a_refused_pruning_changes_nothing(ratio, prunable):
 def test_the_embedding_is_pruned_with_the_first_task_or_never():
     learner = learner_of(("T1",), width=4)
     begin(learner, "T2")
-    assert_refused(learner, "the embedding belongs to T1, which did not prune it", 0.5, 0.5)
+    assert_refused(learner, "T1 owns the embedding: it did not prune it", 0.5, 0.5)
     learner.prune(0.5)
     assert "embedding" not in learner.owners
 
