@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from importlib.metadata import version
@@ -37,7 +37,7 @@ SOURCE = hashlib.sha256(
 ).hexdigest()
 """Digest of the library's code when it was imported: workers may have started before a change."""
 
-Finished = tuple[Stage, BaseException | None]
+Finished = Iterator[tuple[Stage, BaseException | None]]
 load_once = lru_cache(maxsize=1)(load_stream)
 
 
@@ -58,10 +58,6 @@ def compute(
     for folder in (paths.artifacts(), paths.stages()):
         remove_leftovers(folder)
     device = stages[0].config.device if stages else "cpu"
-
-    def is_blocked(stage: Stage) -> bool:
-        return any(one.id in failed for one in stage.lineage()[:-1])
-
     with ExitStack() as stack:
         client = stack.enter_context(_connected(cluster)) if cluster else None
         kind = _kind_of_workers(client, device) if client else provenance.kind_here(device)
@@ -72,17 +68,22 @@ def compute(
             client = stack.enter_context(_connected(local.scheduler_address))
         bar = stack.enter_context(tqdm(total=len(todo), desc="stages", unit="stage"))
         by_dask = client and _by_dask(client, todo, stream, kind)
-        for stage, error in by_dask or _here(todo, stream, is_blocked):
+        for stage, error in by_dask or _here(todo, stream, failed):
             if error is None:
                 bar.update()
             else:
                 failed[stage.id] = error
                 bar.set_postfix_str("some failed")
-    causes = [one.id for one in todo if one.id in failed and not is_blocked(one)]
+    blocked = [one.id for one in todo if _is_blocked(one, failed)]
+    causes = [name for name in failed if name not in blocked]
     if causes:
-        counts = f"{len(causes)} failed, {sum(map(is_blocked, todo))} that need them not started"
+        counts = f"{len(causes)} failed, {len(blocked)} that need them not started"
         failed[causes[0]].add_note(f"stage {causes[0]} failed ({counts})")
         raise failed[causes[0]]
+
+
+def _is_blocked(stage: Stage, failed: Container[str]) -> bool:
+    return any(one.id in failed for one in stage.lineage()[:-1])
 
 
 def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
@@ -105,11 +106,9 @@ def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
     return todo
 
 
-def _here(
-    todo: list[Stage], stream: TaskStream, is_blocked: Callable[[Stage], bool]
-) -> Iterator[Finished]:
+def _here(todo: list[Stage], stream: TaskStream, failed: Container[str]) -> Finished:
     for stage in todo:
-        if not is_blocked(stage):
+        if not _is_blocked(stage, failed):
             try:
                 compute_stage(stage, stream)
                 error = None
@@ -118,9 +117,7 @@ def _here(
             yield stage, error
 
 
-def _by_dask(
-    client: dask.Client, todo: list[Stage], stream: TaskStream, kind: str
-) -> Iterator[Finished]:
+def _by_dask(client: dask.Client, todo: list[Stage], stream: TaskStream, kind: str) -> Finished:
     """Hand all stages to the scheduler, each to start after its parent, long chains first."""
     needed_by = Counter(one.id for stage in todo for one in stage.lineage())
     shared, token = temporary_folder("stream", paths.artifacts()), uuid4().hex
@@ -160,12 +157,10 @@ def _compute_there(stage: Stage, folder: str, expected: dict[str, Any], _parent:
     worker, stream = dask.get_worker(), paths.artifacts() / folder
     found = _setup(provenance.kind_here(stage.config.device))
     found |= {"threads": worker.state.nthreads, "sees the stream": _appears(stream)}
-    said = [
-        f"{n}: found {found[n]}, expected {expected[n]}" for n in found if found[n] != expected[n]
-    ]
-    if said:
-        where = f"worker {worker.address} on {platform.node()} with CONURE_ROOT {paths.ROOT}"
-        raise ClusterError(f"{where}, {'; '.join(said)}")
+    for name, value in found.items():
+        if value != expected[name]:
+            where = f"worker {worker.address} on {platform.node()} with CONURE_ROOT {paths.ROOT}"
+            raise ClusterError(f"{where}, {name}: found {value}, expected {expected[name]}")
     if stage.parent:
         _appears(stage.parent.store.folder(stage.parent.id))
     compute_stage(stage, load_once(stream))
