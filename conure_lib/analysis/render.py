@@ -13,17 +13,11 @@ from conure_lib.study.study import Study
 
 
 def render(study: Study) -> list[Path]:
-    """Write the tables and verdicts of a study whose runs are all there; return the files.
-
-    They go below results/local for one's own run, else (``conure publish``) beside the evidence.
-    """
+    """Write tables and verdicts, of one's own run to results/local, else beside the evidence."""
     (_, runs), *dials = all_runs(study)
-    conure = study.runs(["Conure"])
-    tables = {
-        "metrics": study.results(runs),
-        "overall": overall(study, [run for run in runs if not run.variant]),
-        "no_forgetting": pd.concat(no_forgetting(run).assign(seed=run.seed) for run in conure),
-    }
+    memory = [no_forgetting(run).assign(seed=run.seed) for run in study.runs(["Conure"])]
+    tables = {"metrics": study.results(runs), "no_forgetting": pd.concat(memory)}
+    tables["overall"] = overall(study, [run for run in runs if not run.variant])
     if dials:
         tables["dials"] = pd.concat(point.results(found) for point, found in dials)
     folder = paths.results(study.config.profile, study.stream.name, study.local)

@@ -57,7 +57,7 @@ def run_all(
     folder : Path
         Where the executed copies go; the same results give the same files.
     names : list of str, optional
-        Without suffix; all unless given, but for those of another dataset (``ONLY_FOR``).
+        Without suffix; all unless given, but for those of another dataset.
     """
     known = {notebook.stem: notebook for notebook in all_notebooks()}
     if unknown := sorted(set(names or ()) - set(known)):

@@ -42,10 +42,9 @@ class Search:
         self.rows: dict[str, dict[str, Any]] = {}
 
     def best(self, tried: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
-        """Train each step in each of its studies; return the best by validation.
+        """Train each step in each of its studies; return the best by validation, else the first.
 
-        ``tried`` holds per step what is varied and the studies; the first one is the study as it
-        is, which stays among equals.
+        ``tried`` holds per step the name of what is varied, and the studies.
         """
         stages = {s: [one.stage(s, TUNING_SEED) for one in tried[s][1]] for s in tried}
         compute([s for several in stages.values() for s in several], self.study.stream, *self.where)
@@ -100,10 +99,7 @@ def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = N
 
 
 def write(found: Search) -> list[Path]:
-    """Write what was tried (CSV) and the new settings (JSON) to results/local/tuning.
-
-    They count once the JSON file replaces the one in ``conure_lib/study/settings``.
-    """
+    """Write what was tried and the new settings, to be copied to ``study/settings``."""
     config, folder = found.study.config, paths.tuning(local=True)
     name = config.data.dataset
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,9 +112,9 @@ def write(found: Search) -> list[Path]:
 
 
 def _varied(study: Study, key: str, name: str, values: tuple[Any, ...]) -> list[Study]:
-    """Return the study as it is, then with each other value of one of its settings.
+    """Return the study as it is, then with each other value of one setting.
 
-    ``key`` is a task, or TASK.ACTION, whose training is varied; "" varies the study itself.
+    It is a setting of training a task or TASK.ACTION (``key``), or of the study itself ("").
     """
     task, _, action = key.partition(".")
     now = study.config.training(task, action or "train") if key else study.config

@@ -39,11 +39,9 @@ def as_good_as_stl(study: Study) -> Finding:
     return decided(*(table[["low", "effect"]] > -MARGIN).all(), table.iloc[0])
 
 
-@claim("C09")
+@claim("C09", "T3")
 def conure_wins_on_t3(study: Study) -> Finding:
     """Compare Conure- with STL and PeterRec on T3 (Table 2)."""
-    if "T3" not in study.order:
-        return Finding(NOT_TESTED)
     pairs = [(study.runs(["Conure-"]), study.runs([name])) for name in ("STL", "PeterRec")]
     table = tables.compare(study, pairs, ["T3"])
     ahead = table["effect"] > 0

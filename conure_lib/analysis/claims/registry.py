@@ -55,11 +55,14 @@ CLAIMS: dict[str, Claim] = {}
 """All claims by id; the modules of this package fill it."""
 
 
-def claim(name: str) -> Callable[[Rule], Rule]:
-    """Register a function as the rule of a claim, whose text is in ``claims.yaml``."""
+def claim(name: str, *tasks: str) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of a claim in ``claims.yaml``, not tested without tasks."""
 
     def register(decide: Rule) -> Rule:
-        CLAIMS[name] = Claim(name, **TEXTS[name], decide=decide)
+        def checked(study: Study) -> Finding:
+            return decide(study) if set(tasks) <= set(study.order) else Finding(NOT_TESTED)
+
+        CLAIMS[name] = Claim(name, **TEXTS[name], decide=checked)
         return decide
 
     return register
