@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 from helpers import SMALL, files_below, small_stream
@@ -29,30 +28,11 @@ def test_a_stored_stream_comes_back(tmp_path):
     assert files_below(tmp_path / "s") == files_below(tmp_path / "t")
 
 
-def arrays_of(stream):
-    yield from (stream.sequences, stream.input_rows)
-    for task in stream.tasks:
-        yield from (task.users, task.labels, task.split)
-
-
-MAPS = Path("/proc/self/maps")
-
-
-@pytest.mark.skipif(not MAPS.exists(), reason="this system does not tell what is mapped")
-def test_loaded_arrays_lie_in_the_file(tmp_path):
-    save_stream(small_stream(), tmp_path / "s")
-    stream = load_stream(tmp_path / "s")
-    lines = [line for line in MAPS.read_text().splitlines() if str(tmp_path) in line]
-    spans = [[int(end, 16) for end in line.split()[0].split("-")] for line in lines]
-    for array in arrays_of(stream):
-        at, end = array.ctypes.data, array.ctypes.data + array.nbytes
-        assert any(start <= at and end <= stop for start, stop in spans)
-
-
 def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
     save_stream(small_stream(), tmp_path / "s")
     before = files_below(tmp_path)
-    for array in arrays_of(load_stream(tmp_path / "s")):
+    stream = load_stream(tmp_path / "s")
+    for array in (stream.sequences, stream.input_rows, stream["T2"].labels, stream["T4"].split):
         array[...] = 0
     assert files_below(tmp_path) == before
     assert load_stream(tmp_path / "s").digest() == small_stream().digest()

@@ -3,6 +3,7 @@
 import hashlib
 import random
 import zipfile
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -124,36 +125,23 @@ def official_zip(folder):
 
 
 def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monkeypatch):
-    archive, asked = official_zip(root), []
     monkeypatch.delenv("CONURE_ALLOW_WHEEL", raising=False)
-
-    def download(*arguments):
-        asked.append(arguments)
-        return archive
-
-    def unreachable(*arguments):
-        raise TransferError("no answer")
-
-    def from_wheel(requirement, inside, files, folder):
-        assert (requirement, inside) == ("recbole==1.2.1", "recbole/dataset_example/ml-100k")
-        asked.append(sorted(files))
-        wheel_files(folder)
-
+    download = Mock(return_value=official_zip(root))
+    from_wheel = Mock(side_effect=lambda requirement, inside, files, folder: wheel_files(folder))
     monkeypatch.setattr(fetch, "download", download)
-    official = ML_100K(**SMALL)
-    target = paths.downloads() / "ml-100k" / "ml-100k.zip"
-    url = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
-    checksum = "md5:0e33842e24a9c977be4e0107933c0723"
-    assert asked == [(url, target, checksum, movielens.LICENCES["ml-100k"])]
-
-    monkeypatch.setattr(fetch, "download", unreachable)
     monkeypatch.setattr(fetch, "from_wheel", from_wheel)
+    official, folder = ML_100K(**SMALL), paths.downloads() / "ml-100k"
+    url = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+    checksum, licence = "md5:0e33842e24a9c977be4e0107933c0723", movielens.LICENCES["ml-100k"]
+    download.assert_called_once_with(url, folder / "ml-100k.zip", checksum, licence)
+    download.side_effect = TransferError("no answer")
     with pytest.raises(TransferError, match="no answer; or set CONURE_ALLOW_WHEEL=1"):
         ML_100K(**SMALL)
-    assert len(asked) == 1
+    from_wheel.assert_not_called()
     monkeypatch.setenv("CONURE_ALLOW_WHEEL", "1")
     assert ML_100K(**SMALL).digest() == official.digest()
-    assert asked[1:] == [["ml-100k.inter", "ml-100k.user"]]
+    inside = "recbole/dataset_example/ml-100k"
+    from_wheel.assert_called_once_with("recbole==1.2.1", inside, movielens.WHEEL_FILES, folder)
 
 
 READINGS = [  # of the items 200, 201, 210, 211, or 210, 211 only

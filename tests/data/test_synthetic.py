@@ -119,13 +119,6 @@ def test_half_full_histories_are_padded(half_full):
     assert (lengths < 12).mean() == near(half_full * 7 / 8)  # lengths 5 to 12, evenly
 
 
-@pytest.mark.parametrize(("clicks", "likes"), [(2.0, 1.0), (6.0, 0.4)])
-def test_labels_per_user(clicks, likes):
-    stream, _, _ = planted(clicks=clicks, likes=likes, signal=0.0)
-    assert len(stream["T2"].users) / 1500 == pytest.approx(clicks, rel=0.06)
-    assert len(stream["T3"].users) / 1500 == pytest.approx(likes, rel=0.1)
-
-
 def test_pure_noise_says_nothing():
     stream, community, flavour = planted(**NOISE)
     for task in stream.tasks[1:]:
@@ -157,18 +150,3 @@ def test_the_best_possible_by_hand():
     noise |= {"T4": 1 / 8, "T5": 1 / 2, "T6": 1 / 6}
     assert best_possible(build(**SMALL, **NOISE)) == pytest.approx(noise)
     assert best_possible(build(**SMALL, structure=1.0))["T1"] == 1.0
-
-
-def test_the_best_possible_is_what_an_oracle_reaches():
-    """Who knows the traits ranks the own topic and flavour first, within it by popularity."""
-    stream, community, flavour = planted(structure=0.0, taste=0.5)
-    items = stream.sequences - 1
-    own_flavour = items % BLOCK // CELL == flavour[:, None]
-    own = own_flavour & (items // BLOCK == community[:, None])
-    rank = np.where(own, items % CELL + 1, 0)  # the own cell's two items
-    other = np.array([[t for t in range(COMMUNITIES) if t != c] for c in community])
-    place = (other[:, None, :] == (items // BLOCK)[:, :, None]).argmax(2)
-    then = own_flavour & ~own & (items % CELL == 0) & (place < 3)  # first items of other topics
-    rank = np.where(then, 3 + place, rank)
-    reached = np.divide(1, rank, where=rank > 0, out=np.zeros(rank.shape)).mean()
-    assert reached == near(best_possible(stream)["T1"], 0.01)
