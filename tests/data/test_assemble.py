@@ -114,13 +114,6 @@ def test_time_order_is_by_user_time_and_ties():
     assert in_time_order(events, "item")["item"].tolist() == [6, 7, 8, 5, 9]
 
 
-def test_several_windows_and_the_latest_as_input():
-    stream = built({"length": 2, "min_events": 2})
-    assert stream.sequences.tolist() == [[3, 1]] * 9 + [[2, 3], [1, 4]]
-    assert stream.input_rows.tolist() == [*range(9), 10]
-    assert stream["T1"].users.tolist() == [*range(10), 9]
-
-
 def labelled(users, labels):
     return pd.DataFrame({"user": users, "label": labels})
 

@@ -5,7 +5,6 @@ import os
 
 import pytest
 from helpers import SMALL, files_below, small_stream
-from safetensors.numpy import load_file, save_file
 
 from conure_lib import paths
 from conure_lib.config import DataConfig
@@ -38,20 +37,10 @@ def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
     assert load_stream(tmp_path / "s").digest() == small_stream().digest()
 
 
-def _arrays(folder, change):
-    arrays = {name: array.copy() for name, array in load_file(folder / STORED).items()}
-    change(arrays)
-    save_file(arrays, folder / STORED)
-
-
 def _manifest(folder, change):
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
     (folder / MANIFEST).write_text(json.dumps(manifest))
-
-
-def _cut(path, end):
-    path.write_bytes(path.read_bytes()[:end])
 
 
 def _flip(path, at):
@@ -64,13 +53,8 @@ DAMAGES = [
     (lambda f: (f / STORED).unlink(), "No such file"),
     (lambda f: (f / MANIFEST).unlink(), "No such file"),
     (lambda f: (f / MANIFEST).write_text("{"), "expected a prepared stream"),
-    (lambda f: (f / MANIFEST).write_text("[]"), "expected a prepared stream"),
     (lambda f: (f / STORED).write_bytes(b""), "expected a prepared stream"),
-    (lambda f: _cut(f / STORED, -1), "expected a prepared stream"),
-    (lambda f: _cut(f / STORED, 200), "expected a prepared stream"),  # inside the header
     (lambda f: _flip(f / STORED, -1), f"digest .* in {STORED}, not"),
-    (lambda f: _arrays(f, lambda a: a.pop("T2.labels")), "T2.labels"),
-    (lambda f: _arrays(f, lambda a: a["T2.labels"].sort()), "digest .*, not"),
     (lambda f: _manifest(f, lambda m: m.pop("n_items")), "n_items"),
     (lambda f: _manifest(f, lambda m: m["tasks"].pop()), "digest .*, not"),
     (lambda f: _manifest(f, lambda m: m["tasks"][1].update(kind="classification")), "digest"),

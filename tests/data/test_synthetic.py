@@ -40,14 +40,6 @@ def followed(stream):
     return pairs.max(1).sum() / pairs.sum()
 
 
-def excess(task, labels, trait):
-    """Chi-square of labels against a trait, in deviations from what chance gives."""
-    table = np.histogram2d(labels, trait[task.users], bins=[labels.max() + 1, 8])[0]
-    expected = table.sum(1, keepdims=True) * table.sum(0, keepdims=True) / table.sum()
-    freedom = (table.shape[0] - 1) * 7
-    return (((table - expected) ** 2 / expected).sum() - freedom) / (2 * freedom) ** 0.5
-
-
 def test_the_same_for_the_same_seed():
     one, again, other = (build(**SMALL, seed=seed) for seed in (3, 3, 4))
     assert one.digest() == again.digest() != other.digest()
@@ -117,15 +109,6 @@ def test_half_full_histories_are_padded(half_full):
     lengths = (planted(half_full=half_full)[0].sequences > 0).sum(1)
     assert lengths.min() >= 5
     assert (lengths < 12).mean() == near(half_full * 7 / 8)  # lengths 5 to 12, evenly
-
-
-def test_pure_noise_says_nothing():
-    stream, community, flavour = planted(**NOISE)
-    for task in stream.tasks[1:]:
-        width = 1 if task.kind == "classification" else N_LABELS // FLAVOURS
-        for trait in (community, flavour):
-            assert excess(task, task.labels // width, trait) < 5, task.name
-    assert followed(stream) < 0.1
 
 
 SHARES = ("structure", "taste", "signal", "relatedness", "profile_signal", "half_full")

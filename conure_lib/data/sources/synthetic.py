@@ -108,15 +108,10 @@ def build(
 
 
 def best_possible(stream: TaskStream) -> dict[str, float]:
-    """Return the metric per task of somebody who knows every user's traits and all dials.
+    """Return MRR@5, or accuracy, per task of somebody who knows all users' traits and all dials.
 
     For ranking tasks it is a bound: a label that a user draws twice counts once, which flattens
     what there is to know. Of a stream of pure noise it is the level of chance.
-
-    Returns
-    -------
-    dict
-        Task -> MRR@5 or, of classification, accuracy.
     """
     dial, found = stream.info, {}
     for task in stream.tasks:

@@ -47,7 +47,7 @@ def from_tables(
         Columns user, item and, unless the rows stand in time order, time (numbers or dates; equal
         times keep the order of the rows).
     labels : sequence of LabelTable, or mapping
-        The tasks after T1 in order; a mapping gives name -> (kind, table of user and label).
+        The tasks after T1 in order, or their tables: ``{"T2": ("ranking", "likes.csv")}``.
     name, title : str
         Of the stream, and of T1 in words.
     columns : mapping, optional
@@ -57,10 +57,6 @@ def from_tables(
         JSON-able facts to keep with the stream.
     **options
         See ``AssemblyOptions``.
-
-    Examples
-    --------
-    >>> from_tables("plays.csv", {"T2": ("ranking", "likes.csv")})  # doctest: +SKIP
     """
     if isinstance(labels, Mapping):
         labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
@@ -95,10 +91,10 @@ def latest_windows(
     least: int,
     columns: Mapping[str, str] | None = None,
 ) -> Latest:
-    """Return the latest ``length`` known events of every user who has ``least`` of them at least.
+    """Return the latest ``length`` events of known items (id i: ``items[i - 1]``) of every user.
 
-    events, columns: as in ``from_tables``. items: item id i of the sequences is ``items[i - 1]``.
-    The windows are those of ``assemble``; memory grows with the users, not with the events.
+    At least ``least`` of them. events, columns: as in ``from_tables``; the windows are those of
+    ``assemble``; memory grows with the users, not with the events.
     """
     known, notes, unknown = pd.Index(items), [], 0
     kept, counts = None, pd.Series(dtype="int64")
@@ -122,11 +118,10 @@ def latest_windows(
 def read_table(
     table: Table, roles: Sequence[str], columns: Mapping[str, str], where: str, notes: list[str]
 ) -> Iterator[pd.DataFrame]:
-    """Give the rows block by block, a column per role, ids and labels as text.
+    """Give the rows block by block, a column per role (``EVENTS``, ``LABELS``), ids as text.
 
-    roles: ``EVENTS`` or ``LABELS``. columns: role -> the column's name where it differs; time may
-    be missing unless named here. where: a DataFrame in messages. notes: takes a line about a time
-    that is missing or not used.
+    columns: role -> the column's name where it differs; time may be missing unless named here.
+    where: a DataFrame in messages. notes: takes a line about a time missing or not used.
     """
     is_frame, used = isinstance(table, pd.DataFrame), {r: columns.get(r, r) for r in roles}
     where, row = where if is_frame else str(table), 0
