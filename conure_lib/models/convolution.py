@@ -1,8 +1,8 @@
 """Dilated causal convolutions that compute only the positions that are needed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,8 +13,7 @@ Rows = slice | Tensor
 """Row numbers: a slice where they are neighbours (a view, no copy), else an index tensor."""
 
 
-@dataclass(frozen=True)
-class Tap:
+class Tap(NamedTuple):
     """What one tap of a kernel reads; outputs that it has no input for read zeros."""
 
     first: int  # the first output that reads an input
@@ -23,8 +22,7 @@ class Tap:
     pad_rows: Rows | None  # at these positions
 
 
-@dataclass(frozen=True)
-class BlockPlan:
+class BlockPlan(NamedTuple):
     """Taps (2, 1, 0) and number of outputs of a block's two convolutions."""
 
     taps1: tuple[Tap, ...]
@@ -89,8 +87,8 @@ def receptive_cone(
 ) -> tuple[Rows, tuple[BlockPlan, ...]]:
     """Return which positions of the input are read and, per block, what its convolutions compute.
 
-    Worked out backwards from the outputs: all positions, or the last one, whose receptive field is
-    a cone with gaps. The first ``prefix`` positions are padding and never computed.
+    Worked out backwards from the outputs: all positions, or the last one only. The first
+    ``prefix`` positions are padding and never computed.
     """
 
     def positions_read(outputs: list[int], dilation: int) -> set[int]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +23,7 @@ Trainable = dict[str, Tensor | None]
 """Parameter name -> mask of the entries that may change (None: all of them)."""
 
 
-@dataclass(frozen=True)
-class Joint:
+class Joint(NamedTuple):
     """T1's loss on the same users, added to a later task's with a weight (MTL)."""
 
     task: Task
