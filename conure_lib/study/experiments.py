@@ -26,10 +26,7 @@ def baselines(study: Study) -> list[Run]:
 
 
 def overparameterization(study: Study) -> list[Run]:
-    """Return the runs of Fig. 3: T1 as trained, pruned by several ratios, retrained after the last.
-
-    Variants are "normal pr30" and so on, and "small pr30" and so on for ``smaller`` networks.
-    """
+    """Return the runs of Fig. 3: T1 in variants "normal pr30", "small pr30" and so on."""
     runs, first = [], study.order[:1]
     for name, model in (("normal", study.config.model), ("small", smaller(study.config.model))):
         for ratio in SHOWN_RATIOS:
@@ -47,10 +44,7 @@ def smaller(model: ModelConfig) -> ModelConfig:
 
 
 def transfer(study: Study) -> list[Run]:
-    """Return the runs of Table 3: T3 after T1 and T2, and right after T1.
-
-    Variants are "T2 all", "noT2 all" (with all training data of T3), "T2 20%" and "noT2 20%".
-    """
+    """Return the runs of Table 3: T3 in variants "T2 all", "noT2 all", "T2 20%" and "noT2 20%"."""
     few = {**study.config.train, "T3.train": replace(study.config.training("T3"), share=FEW)}
     runs = []
     for data, train in (("all", study.config.train), ("20%", few)):
@@ -70,10 +64,7 @@ def task_orders(study: Study) -> list[Run]:
 
 
 def pruning_ratios(study: Study) -> list[Run]:
-    """Return the runs of Fig. 7: T2 and T6, each pruned by many ratios, after the same training.
-
-    Variants are "pr10" and so on; each run has the stage of T2 or of T6 alone.
-    """
+    """Return the runs of Fig. 7: of T2 or of T6 alone, in variants "pr10" and so on."""
     runs = []
     for task in (task for task in ("T2", "T6") if task in study.order):
         order = study.order[: study.order.index(task) + 1]

@@ -31,8 +31,6 @@ def study_config(
 
     Parameters
     ----------
-    dataset, profile : str
-        From ``PROFILES``.
     seeds : list of int, optional
         Instead of the profile's own.
     tuned : bool

@@ -62,7 +62,7 @@ def claim(name: str, *tasks: str) -> Callable[[Rule], Rule]:
         def checked(study: Study) -> Finding:
             return decide(study) if set(tasks) <= set(study.order) else Finding(NOT_TESTED)
 
-        CLAIMS[name] = Claim(name, **TEXTS[name], decide=checked)
+        CLAIMS[name] = Claim(name, **TEXTS[name], decide=checked if tasks else decide)
         return decide
 
     return register
@@ -100,11 +100,7 @@ def save(table: pd.DataFrame, path: Path) -> None:
 def decided(
     reproduced: object, partly: object, effect: pd.Series | Estimate, runs: Iterable[Run] = ()
 ) -> Finding:
-    """Return the finding of a rule with two conditions, of which the first that holds counts.
-
-    ``effect`` is a row of ``tables.compare`` or ``compare_means``, or an estimate over ``runs``
-    that is tested once, so that there is nothing to correct.
-    """
+    """Return the finding of two conditions; the effect is a row of comparisons or over ``runs``."""
     verdict = REPRODUCED if reproduced else PARTLY if partly else NOT_REPRODUCED
     if isinstance(effect, pd.Series):
         numbers, ids = effect[["effect", "low", "high", "p", "p_holm", "n"]], effect["run_ids"]
