@@ -50,19 +50,16 @@ def sizes(study: Study, run: Run) -> dict[str, int]:
     generator = torch.Generator().manual_seed(0)
     config = next(iter(run.stages.values())).config
     model = UserModel(config.model, study.stream.n_items, generator)
-    counts = {
-        "backbone": _number(model.parameters()),
-        "prunable": _number(model.kernels().values()),
-    }
+    counts = {"backbone": _size(model.parameters()), "prunable": _size(model.kernels().values())}
     if config.pruned(study.order[0]).get(EMBEDDING):
         counts["prunable"] += model.embedding.numel()
     model.add_patches("serial", generator)
-    counts["patches"] = _number(model.parameters()) - counts["backbone"]
+    counts["patches"] = _size(model.parameters()) - counts["backbone"]
     for task in study.stream.tasks:
         model.add_output(task.name, task.n_labels, task.kind, generator)
-        counts[task.name] = _number(model.outputs[task.name].parameters())
+        counts[task.name] = _size(model.outputs[task.name].parameters())
     return counts
 
 
-def _number(parameters: Iterable[torch.Tensor]) -> int:
+def _size(parameters: Iterable[torch.Tensor]) -> int:
     return sum(p.numel() for p in parameters)

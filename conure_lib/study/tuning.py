@@ -1,8 +1,7 @@
 """The search for hyper-parameters: small, stated, on validation data of the tuning seed.
 
-One hyper-parameter after the other is varied, from the base settings on; a value is taken if it is
-strictly better. T1 goes first; then each later task, for every method by itself with the same
-number of settings tried (``Method.search``).
+One hyper-parameter after the other is varied, and a value taken if it is strictly better: for T1,
+then for each later task and method by itself, with as many settings tried (``Method.search``).
 """
 
 from dataclasses import asdict, replace
@@ -42,10 +41,7 @@ class Search:
         self.rows: dict[str, dict[str, Any]] = {}
 
     def best(self, tried: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
-        """Train each step in each of its studies; return the best by validation, else the first.
-
-        ``tried`` holds per step the name of what is varied, and the studies.
-        """
+        """Train each step in its studies (and what they vary); return the first of the best."""
         stages = {s: [one.stage(s, TUNING_SEED) for one in tried[s][1]] for s in tried}
         compute([s for several in stages.values() for s in several], self.study.stream, *self.where)
         best = {}
@@ -112,10 +108,7 @@ def write(found: Search) -> list[Path]:
 
 
 def _varied(study: Study, key: str, name: str, values: tuple[Any, ...]) -> list[Study]:
-    """Return the study as it is, then with each other value of one setting.
-
-    It is a setting of training a task or TASK.ACTION (``key``), or of the study itself ("").
-    """
+    """Return the study, then with each other value of a setting of its own or of TASK.ACTION."""
     task, _, action = key.partition(".")
     now = study.config.training(task, action or "train") if key else study.config
     changes = [{name: value} for value in values if value != getattr(now, name)]
