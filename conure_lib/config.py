@@ -144,10 +144,9 @@ class TrainConfig:
 
     @model_validator(mode="after")
     def _check_row_updates(self) -> "TrainConfig":
-        needed = {"loss": "sampled-softmax", "optimizer": "adam", "l2": 0.0}
-        for name, value in needed.items() if self.table_updates == "rows" else ():
-            if (given := getattr(self, name)) != value:
-                raise ValueError(f"{name}: found {given!r}, expected {value!r} with row updates")
+        given, needed = (self.loss, self.optimizer, self.l2), ("sampled-softmax", "adam", 0.0)
+        if self.table_updates == "rows" and given != needed:
+            raise ValueError(f"loss, optimizer, l2: found {given}, expected {needed} by rows")
         return self
 
 

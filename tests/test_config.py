@@ -1,7 +1,7 @@
 """Settings: bad ones are refused in one line; ids stand for content that is not default."""
 
 import json
-from dataclasses import FrozenInstanceError, fields
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -63,12 +63,6 @@ def test_a_bad_field_is_named_in_one_line(kind, name, bad):
         made(kind, **{name: bad})
 
 
-def test_every_field_that_can_be_bad_is_tried():
-    assert {k: {*by} for k, by in BAD.items()} == {
-        kind: {f.name for f in fields(kind)} - {"retrain"} for kind in BAD
-    }
-
-
 def test_messages_by_hand():
     def message(make):
         with pytest.raises(ConfigError) as caught:
@@ -107,12 +101,12 @@ def test_a_file_is_explained_by_place():
     assert line([]).startswith("plan.yaml, found [], expected an object")
 
 
-@pytest.mark.parametrize(("name", "bad"), [("loss", "softmax"), ("optimizer", "sgd"), ("l2", 0.1)])
-def test_what_row_updates_do_not_go_with(name, bad):
-    fitting = {"table_updates": "rows", "loss": "sampled-softmax", "optimizer": "adam", "l2": 0.0}
+@pytest.mark.parametrize("bad", [{"loss": "softmax"}, {"optimizer": "sgd"}, {"l2": 0.1}])
+def test_what_row_updates_do_not_go_with(bad):
+    fitting = {"table_updates": "rows", "loss": "sampled-softmax"}
     assert TrainConfig(**fitting).table_updates == "rows"
-    with pytest.raises(ConfigError, match=rf"^TrainConfig, {name}: .* with row updates"):
-        TrainConfig(**{**fitting, name: bad})
+    with pytest.raises(ConfigError, match=r"^TrainConfig, loss, optimizer, l2: found .* by rows"):
+        TrainConfig(**{**fitting, **bad})
 
 
 def test_a_bad_value_for_retraining_is_found_at_once():
@@ -124,12 +118,6 @@ def test_a_bad_value_for_retraining_is_found_at_once():
     train = {"T1": TrainConfig(), "*": TrainConfig(), "T2.train": fast}
     with pytest.raises(ConfigError, match=r"TrainConfig, learning_rate: found 18"):
         small_study(train=train, retrain_rate=2.0)
-
-
-@pytest.mark.parametrize("made", [ModelConfig(), TrainConfig(), small_study()])
-def test_settings_do_not_change(made):
-    with pytest.raises(FrozenInstanceError):
-        setattr(made, fields(made)[0].name, 1)
 
 
 def test_an_action_has_settings_of_its_own_then_its_tasks_then_the_rest():

@@ -27,12 +27,7 @@ from conure_lib.training.evaluation import MAX_RANK, metric_name, metric_of
 class Stage:
     """A step of a study with one seed; its results are read from ``store``.
 
-    Parameters
-    ----------
-    step, config, seed
-        The action with its task and the steps before it, the study's settings, and the seed.
-    stream_digest, by_task
-        Of the stream; if that grows, of its part up to the task, and up to each task.
+    by_task: if the stream grows, the digests of its parts up to each task, else empty.
     """
 
     step: Step

@@ -5,7 +5,6 @@ Both verify what they read. ``publish`` turns the first into the second.
 
 import hashlib
 import json
-import re
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -29,8 +28,7 @@ RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
 EVIDENCE = dict.fromkeys(("id", "record", "environment", "digest"), pa.string())
 EVIDENCE |= {"cutoff": pa.uint8(), "ranks": pa.map_(pa.string(), pa.binary())}
-"""Columns of committed evidence: record and environment are JSON, ranks a byte per test instance
-by measure, cutoff is theirs, and the digest is over all of a row."""
+"""Columns of committed evidence: JSON, a digest over the row, and ranks of one byte by measure."""
 _KINDS = {metric_name(kind): kind for kind in ("ranking", "classification")}
 
 
@@ -91,27 +89,23 @@ class CommittedStore:
 
     def __init__(self, profile: str, dataset: str) -> None:
         self.folder = paths.results(profile, dataset, local=False)
-        self._rows: dict[str, dict[str, dict]] = {}
-        self._stored: dict[str, Stored] = {}
+        self._files: dict[Path, dict[str, Stored]] = {}
         if not list(self.folder.glob("seed-*.parquet")):
             hint = 'results="local" (RESULTS in a notebook) reads your own run'
             raise MissingResultError(f"no committed results in {self.folder}; {hint}")
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
-        seed = re.search(r"\.s(\d+)\.[0-9a-f]+$", stage_id)[1]
-        file = self.folder / f"seed-{seed}.parquet"
-        try:
-            if seed not in self._rows:
+        file = self.folder / f"seed-{stage_id.split('.')[-2][1:]}.parquet"
+        if file not in self._files:
+            try:
                 rows = pq.read_table(file).to_pylist() if file.is_file() else []
-                self._rows[seed] = {row["id"]: row for row in rows}
-            if stage_id in self._rows[seed] and stage_id not in self._stored:
-                self._stored[stage_id] = _checked(self._rows[seed][stage_id])
-        except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-            found = " ".join(str(error).split())
-            said = f"{file} is damaged at {stage_id} ({found}); run: git checkout -- {file}"
-            raise DamagedResultError(said) from error
-        return self._stored.get(stage_id)
+                self._files[file] = {row["id"]: _checked(row) for row in rows}
+            except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
+                found = " ".join(str(error).split())
+                said = f"{file} is damaged ({found}); run: git checkout -- {file}"
+                raise DamagedResultError(said) from error
+        return self._files[file].get(stage_id)
 
     def model(self, stage_id: str) -> None:
         """Return None: checkpoints are not committed."""
@@ -177,14 +171,14 @@ def _verified(folder: Path, *names: str) -> dict[str, Any]:
 def _checked(row: dict) -> Stored:
     """Return a committed row's content; raises ValueError unless metrics follow from the ranks."""
     if _row_digest(row) != row["digest"]:
-        raise ValueError("its content is not what was written")
+        raise ValueError(f"{row['id']} is not what was written")
     record, environment = json.loads(row["record"]), json.loads(row["environment"])
     ranks = {name: np.frombuffer(values, np.uint8) for name, values in row["ranks"]}
     for measured in record["metrics"]:
         values = ranks[measured["measure"]]
         expected = metric_of(_KINDS[measured["metric"]], values), len(values)
         if not np.allclose((measured["value"], measured["n"]), expected, rtol=1e-12, atol=0):
-            raise ValueError(f"{measured['measure']} = {measured['value']}, {expected[0]} by ranks")
+            raise ValueError(f"{row['id']}: {measured['value']}, by its ranks {expected[0]}")
     return Stored(record, environment, ranks)
 
 

@@ -13,8 +13,7 @@ from dataclasses import replace
 
 import psutil
 import pytest
-import torch
-from distributed import Client
+from distributed import LocalCluster
 from helpers import files_below, small_stream, small_study
 
 from conure_lib import paths
@@ -88,12 +87,6 @@ def test_what_is_done_is_not_computed_again(study, computed):
     study.compute(runs_of(study), workers=2)
     assert computed == []
     assert {p: p.stat().st_mtime_ns for p in paths.stages().rglob("*")} == before
-
-
-def test_the_global_thread_count_is_put_back(root):
-    study = Study(small_study(threads=2), STREAM)
-    study.compute([study.run("Popularity", 1, ("T1",))])
-    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -186,24 +179,15 @@ def test_a_stage_that_fails_is_named_and_stops_only_what_needs_it(root, capsys):
 # --- Dask on this machine ------------------------------------------------------------------------
 
 
-def test_two_workers_give_the_same_bytes_and_leave_nothing_else(root, expected, capsys):
-    study = Study(small_study(), STREAM)
-    study.compute(runs_of(study), workers=2)
-    assert files_below(paths.stages()) == expected
-    assert [path.name for path in paths.artifacts().iterdir()] == ["stages"]
-    assert f"{STAGES}/{STAGES}" in capsys.readouterr().err
-
-
-def test_a_killed_local_worker_is_replaced(root, expected, monkeypatch):
+def test_two_workers_one_of_them_killed_give_the_same_bytes(root, expected, monkeypatch, capsys):
     """The first worker that computes T2 is killed; Dask runs its stage again on another."""
     monkeypatch.setattr(scheduler, "_compute_there", die_once)
     study = Study(small_study(), STREAM)
-    runs = [study.run(method, 1, SHORT) for method in ("STL", "Popularity")]
-    study.compute(runs, workers=2)
+    study.compute(runs_of(study), workers=2)
     assert (root / "died").exists()
-    found = files_below(paths.stages())
-    assert found == {name: expected[name] for name in found}
-    study.require(runs)
+    assert files_below(paths.stages()) == expected
+    assert [path.name for path in paths.artifacts().iterdir()] == ["stages"]
+    assert f"{STAGES}/{STAGES}" in capsys.readouterr().err
 
 
 COMPUTE_THERE = scheduler._compute_there
@@ -232,125 +216,67 @@ def test_workers_that_cannot_start_are_one_line(root, monkeypatch):
 # --- a cluster that runs already -----------------------------------------------------------------
 
 
-class Cluster:
-    """A scheduler and workers of real processes that share one CONURE_ROOT."""
-
-    def __init__(self, folder, python) -> None:
-        self.folder, self.root, self.python = folder, folder / "root", python
-        self.file, self.started = folder / "scheduler.json", []
-
-    def start(self, what, *arguments, root=None) -> subprocess.Popen:
-        command = self.python("", root or self.root)
-        command["args"] = [sys.executable, "-m", "dask", what, *map(str, arguments)]
-        with (self.folder / f"{len(self.started)}.log").open("w") as log:
-            self.started.append(subprocess.Popen(**command, stdout=log, stderr=log))
-        return self.started[-1]
-
-    def scheduler(self) -> None:
-        place = ("--host", "127.0.0.1", "--port", "0", "--scheduler-file", self.file)
-        self.start("scheduler", *place, "--no-dashboard")
-        self.until(self.file.is_file)
-
-    def worker(self, *arguments, root=None) -> subprocess.Popen:
-        before = self.workers()
-        plain = ("--nthreads", "1", "--no-nanny", "--no-dashboard")
-        place = ("--scheduler-file", self.file, "--local-directory", self.folder / "spill")
-        process = self.start("worker", *place, *plain, *arguments, root=root)
-        self.until(lambda: self.workers() > before)
-        return process
-
-    def workers(self) -> int:
-        with Client(scheduler_file=str(self.file), timeout=30, set_as_default=False) as client:
-            return len(client.scheduler_info(n_workers=-1)["workers"])
-
-    def until(self, ready) -> None:
-        deadline = time.monotonic() + 120
-        while not ready():
-            assert time.monotonic() < deadline, [p.read_text() for p in self.folder.glob("*.log")]
-            time.sleep(0.1)
-
-    def stop(self, processes=None) -> None:
-        for process in processes or self.started[::-1]:
-            process.kill()
-            process.wait()
-
-
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory, python):
-    """A scheduler and one worker for the whole module; the study's outputs go where theirs go."""
-    processes = Cluster(tmp_path_factory.mktemp("dask"), python)
-    try:
-        processes.scheduler()
-        processes.worker()
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(paths, "ROOT", processes.root)
-            yield processes
-    finally:
-        processes.stop()
+def cluster(tmp_path_factory):
+    """A cluster with one worker for the whole module; the study's outputs go where its go."""
+    root = tmp_path_factory.mktemp("cluster")
+    with pytest.MonkeyPatch.context() as patch, running(root) as started:
+        patch.setattr(paths, "ROOT", root)
+        yield started
 
 
-def test_a_cluster_gives_the_same_bytes(cluster, expected):
-    study = Study(small_study(), STREAM)
-    address = json.loads(cluster.file.read_text())["address"]
-    study.compute(runs_of(study)[:3], cluster=address)
-    study.compute(runs_of(study), cluster=str(cluster.file))
+def running(root, threads=1):
+    options = {"n_workers": 1, "threads_per_worker": threads, "dashboard_address": ":0"}
+    return LocalCluster(env={"CONURE_ROOT": str(root)}, **options)
+
+
+def test_a_cluster_gives_the_same_bytes(cluster, expected, tmp_path):
+    study, file = Study(small_study(), STREAM), tmp_path / "scheduler.json"
+    file.write_text(json.dumps({"address": cluster.scheduler_address}))
+    study.compute(runs_of(study)[:3], cluster=cluster.scheduler_address)
+    study.compute(runs_of(study), cluster=str(file))
     assert files_below(paths.stages()) == expected
 
 
 def test_a_stage_that_fails_on_a_cluster_is_named(cluster):
     shutil.rmtree(paths.stages(), ignore_errors=True)
-    expect_failure(cluster=str(cluster.file))
+    expect_failure(cluster=cluster.scheduler_address)
 
 
-def test_a_worker_that_does_not_fit_is_named(cluster):
+def test_a_worker_that_does_not_fit_is_named(root):
     """More than one thread here; versions, code and kind of processor are compared the same way."""
-    shutil.rmtree(paths.stages(), ignore_errors=True)
-    misfit = cluster.worker("--nthreads", "2")
-    try:
-        study = Study(small_study(), STREAM)
+    study = Study(small_study(), STREAM)
+    with running(root, threads=2) as misfit:
         message = r"worker tcp\S+ on .*, threads: found 2, expected 1"
         with pytest.raises(ClusterError, match=message):
-            study.compute(runs_of(study), cluster=str(cluster.file))
-    finally:
-        cluster.stop([misfit])
+            study.compute(runs_of(study), cluster=misfit.scheduler_address)
 
 
-def test_a_scheduler_that_is_killed_is_named(root, python):
-    """While the study waits for workers; those that come later would be welcome."""
-    processes = Cluster(root, python)
-    try:
-        processes.scheduler()
-
-        def kill():
-            processes.until(lambda: list(paths.artifacts().glob(".stream*/stream")))
-            processes.stop()
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        study = Study(small_study(), STREAM)
-        with pytest.raises(ClusterError, match=r"^lost the Dask scheduler; the same command"):
-            study.compute(runs_of(study), cluster=str(processes.file))
-        killer.join()
-    finally:
-        processes.stop()
-
-
-def test_a_scheduler_that_does_not_answer_is_named(root, monkeypatch):
-    monkeypatch.setattr(scheduler, "CONNECT", 1.0)
-    study, address = Study(small_study(), STREAM), "tcp://127.0.0.1:9"
-    with pytest.raises(ConfigError, match=rf"^cluster: found no Dask scheduler at {address} "):
-        study.compute(runs_of(study), cluster=address)
-
-
-@pytest.mark.parametrize("content", ["", "{}", "[]"])
-def test_what_is_no_scheduler_file_or_address_is_named(root, content):
-    file = root / "scheduler.json"
-    file.write_text(content)
+def test_a_scheduler_that_ends_is_named(root):
+    """While the study waits for it."""
     study = Study(small_study(), STREAM)
-    for where in (file, "nowhere.json"):
-        with pytest.raises(
-            ConfigError, match=rf"found no Dask scheduler at {where} .*expected tcp"
-        ):
+    with running(root) as ends:
+
+        def end():
+            while not list(paths.artifacts().glob(".stream*/stream")):
+                time.sleep(0.01)
+            ends.close()
+
+        thread = threading.Thread(target=end)
+        thread.start()
+        with pytest.raises(ClusterError, match=r"^lost the Dask scheduler; the same command"):
+            study.compute(runs_of(study), cluster=ends.scheduler_address)
+        thread.join()
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"address": "tcp://127.0.0.1:9"}'])
+def test_no_scheduler_is_one_line(root, monkeypatch, content):
+    monkeypatch.setattr(scheduler, "CONNECT", 1.0)
+    (root / "scheduler.json").write_text(content)
+    study = Study(small_study(), STREAM)
+    for where in (root / "scheduler.json", "nowhere.json"):
+        message = rf"^cluster: found no Dask scheduler at {where} .*expected tcp"
+        with pytest.raises(ConfigError, match=message):
             study.compute(runs_of(study), cluster=str(where))
 
 
@@ -361,7 +287,7 @@ from conure_lib.methods import METHODS
 from conure_lib.study.study import load_study
 if __name__ == "__main__":
     study = load_study("synthetic", "smoke", results="local")
-    study.compute(study.runs(METHODS), workers={workers})
+    study.compute(study.runs(METHODS), workers=2)
 """
 
 
@@ -371,24 +297,8 @@ def finished(root):
 
 
 @pytest.mark.slow
-def test_a_killed_study_continues_where_it_stopped(tmp_path, python):
-    for count in (1, 6):
-        process = subprocess.Popen(**python(STUDY.format(workers=1), tmp_path))
-        while len(finished(tmp_path)) < count and process.poll() is None:
-            time.sleep(0.002)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-    before = {p: p.stat().st_mtime_ns for folder in finished(tmp_path) for p in folder.rglob("*")}
-    subprocess.run(**python(STUDY.format(workers=1), tmp_path), check=True)
-    assert {p: p.stat().st_mtime_ns for p in before} == before
-    killed = files_below(tmp_path / "artifacts" / "stages")
-    subprocess.run(**python(STUDY.format(workers=1), tmp_path / "other"), check=True)
-    assert killed == files_below(tmp_path / "other" / "artifacts" / "stages")
-
-
-@pytest.mark.slow
 def test_workers_end_with_a_killed_study(tmp_path, python):
-    (tmp_path / "study.py").write_text(STUDY.format(workers=2))
+    (tmp_path / "study.py").write_text(STUDY)
     command = python("", tmp_path)
     command["args"] = [sys.executable, str(tmp_path / "study.py")]
     process = subprocess.Popen(**command)

@@ -19,12 +19,6 @@ ORDER = tuple(task.name for task in STREAM.tasks)
 SHORT = ("T1", "T2", "T4")
 
 
-def test_settings_of_an_action_that_does_not_exist_are_refused():
-    train = {**small_study().train, "T2.finetun": TrainConfig()}
-    with pytest.raises(ConfigError, match=r"train: found action 'finetun', expected .*finetune"):
-        Study(small_study(train=train), STREAM)
-
-
 def test_orders_share_what_they_begin_with():
     study = Study(small_study(), STREAM)
     one, other = study.run("Conure", 1), study.run("Conure", 1, ("T1", "T2", "T6", "T3"))
@@ -43,6 +37,9 @@ def test_what_is_no_method_or_order_is_named():
             study.run("Conure", 1, order)
     with pytest.raises(ValueError, match="method: found 'Magic', expected one of Popularity"):
         study.run("Magic", 1)
+    train = {**small_study().train, "T2.finetun": TrainConfig()}
+    with pytest.raises(ConfigError, match=r"train: found action 'finetun', expected .*finetune"):
+        Study(small_study(train=train), STREAM)
 
 
 def test_runs_are_every_method_with_every_seed():
