@@ -77,16 +77,6 @@ def test_the_order_of_the_files_rows_plays_no_part(stream, monkeypatch):
     assert (again["T2"].users == stream["T2"].users).all()
 
 
-def test_clicks_and_likes_are_different_products_of_a_household(stream):
-    departments = set(raw("products", ["department"])["department"])
-    bought = purchases(*departments - {"GROCERY", *complete_journey.NOT_PRODUCTS})
-    bought["day"] = bought["time"].dt.date
-    days = bought.drop_duplicates(["user", "item", "day"]).value_counts(["user", "item"])
-    few, many = len(stream["T2"].users), len(stream["T3"].users)
-    assert (days < 3).sum() == few + 161  # of households without T1
-    assert (days >= 3).sum() == many + 11
-
-
 def test_a_missing_package_is_named(monkeypatch):
     def missing(name):
         raise ModuleNotFoundError(name)
