@@ -57,11 +57,6 @@ def assemble(
         JSON-able facts to keep with the stream.
     **options
         See ``AssemblyOptions``. Users and items with too few events are left out (paper, 3.1).
-
-    Raises
-    ------
-    DataError
-        For empty tables, unknown users, repeated (user, label) pairs, tiny tasks, wrong options.
     """
     o = assembly_options(name, options)
     dropped = dict((info or {}).get("dropped", {}))

@@ -129,7 +129,6 @@ WRONG_OPTIONS = [
     ({"min_item_count": 99}, "T1 is empty"),
     ({"min_item_count": 2, "min_events": 4}, "T1 is empty"),  # u9 has four, one of a rare item
     ({"length": 1}, "toy, length: found 1, expected"),
-    ({"length": True}, "toy, length: found True, expected a valid integer"),
     ({"unknown_users": "keep"}, "unknown_users: found 'keep', expected 'error' or 'drop'"),
     ({"split": "1/1"}, "split: found '1/1', expected '80/5/15' or '20/80'"),
     ({"lenght": 3}, "toy, lenght: found an unknown field"),

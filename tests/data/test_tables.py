@@ -156,7 +156,6 @@ MISTAKES = [
     (dict(table=events().assign(item=2.0**53)), "column 'item': found ids rounded as floating"),
     (dict(table=MIXED), "column 'item': found mixed-integer ids"),
     (dict(table=events().assign(item=b"a")), "column 'item': found bytes ids"),
-    (dict(T2=("ranking", likes()[["user"]])), "T2: found columns ['user'], expected 'label' once"),
     (dict(T2=("ranking", holed(likes(), "label"))), "T2, column 'label', row 4: found no value"),
     (dict(T2=("rank", likes())), "T2, kind: found 'rank', expected one of"),
     (dict(T2=("ranking", STRANGERS)), "T2: found user '0', who has no T1"),

@@ -45,7 +45,7 @@ def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskS
     """
     files = source_files()
     columns = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}
-    read = [pd.read_parquet(file).rename(columns=columns) for file in files.values()]
+    read = (pd.read_parquet(file).rename(columns=columns) for file in files.values())
     purchases, products, people = read
     bought = purchases.merge(products[["item", "department"]], on="item", validate="many_to_one")
     grocery = bought[bought["department"] == T1_DEPARTMENT]
