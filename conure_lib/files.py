@@ -81,14 +81,10 @@ def file_digest(path: Path) -> str:
 @contextmanager
 def file_lock(target: Path) -> Iterator[None]:
     """Let one process at a time make ``target``; the lock of a dead process is free at once."""
-    lock = FileLock(target.parent / ".locks" / target.name)
     with _storing(target):
-        Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    try:
+        held = FileLock(target.parent / ".locks" / target.name).acquire()
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def atomic_folder(target: Path) -> AbstractContextManager[Path]:

@@ -168,9 +168,8 @@ def _compute_there(stage: Stage, folder: str, expected: dict[str, Any], _parent:
 
 def _setup(kind: str) -> dict[str, Any]:
     """Return what must be the same in every process for the same bytes."""
-    versions = {name: version(name) for name in provenance.PACKAGES}
-    python = platform.python_version()
-    code = {"conure_lib": SOURCE, "Python": python, **versions, "processor": kind}
+    code = {"conure_lib": SOURCE, "Python": platform.python_version(), "processor": kind}
+    code |= {name: version(name) for name in provenance.PACKAGES}
     return code | {"threads": 1, "sees the stream": True}
 
 
