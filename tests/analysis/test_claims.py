@@ -24,10 +24,10 @@ ALL = ("T1", *LATER)
 STREAM = small_stream()
 
 
-def cases(text):
-    """Return ("BBa", R) and so on of "BBa R, ...": capitals are clear, a is ahead, b behind."""
-    verdicts = {"R": R, "P": P, "N": N}
-    return [(entries, verdicts[v]) for entries, v in (pair.split() for pair in text.split(", "))]
+def cases(name, text):
+    """Return (name, "BBa", R) of "BBa R, ...": capitals are clear, a is ahead, b behind."""
+    pairs = (pair.split() for pair in text.split(", "))
+    return [(name, entries, {"R": R, "P": P, "N": N}[v]) for entries, v in pairs]
 
 
 def entry(letter, size=0.1, half=0.2):
@@ -190,29 +190,76 @@ def test_c20_follows_the_measurement(study, root, materialised, masked, verdict)
     assert numbers == pytest.approx((materialised - 1, -0.1, 0.2))
 
 
-# --- methods: C06 to C10, C12, C21 ----------------------------------------------------------------
+# --- rules over several comparisons: C06, C09, C12, C14, C16 --------------------------------------
+
+
+def of(ours, *others, task=None):
+    return [(ours, other, *([task] if task else [])) for other in others]
+
+
+SEVERAL = {
+    "C06": of("SinMo", "STL", "FineSmax", "MTL", "PeterRec", "Conure"),
+    "C09": of("Conure-", "STL", "PeterRec", task="T3"),
+    "C12": [("MTL", "SinMo"), ("STL", "MTL"), ("PeterRec", "MTL"), ("Conure", "MTL")],
+    "C14": [(f"Conure- (T2 {d})", f"Conure- (noT2 {d})", "T3") for d in ("all", "20%")],
+    "C16": of("Conure (Order1)", "Conure (Order2)", "Conure (Order3)", task="T6")
+    + [(f"Conure- (Order{other})", "Conure- (Order1)", "T3") for other in (2, 3)],
+}
+"""Claim -> what it compares, over the tasks after T1 or on one task."""
 
 
 @pytest.mark.parametrize(
-    ("entries", "verdict"),
-    cases("BBBbb R, BBbbb P, BBBBa P, BBBBA P, bbbaa P, BBaaa N, AAAAA N"),
+    ("name", "entries", "verdict"),
+    [
+        *cases("C06", "BBBbb R, BBbbb P, BBBBa P, BBBBA P, bbbaa P, BBaaa N, AAAAA N"),
+        *cases("C09", "AA R, Aa P, aA P, AB N, bA N"),
+        *cases("C12", "AAAA R, AAAa P, aAAA P, AAAB N, bAAA N"),
+        *cases("C14", "AA R, Aa P, Ab P, aa P, BA P, ab N, BB N"),
+        *cases("C16", "AAaa R, AAAA R, Aaaa P, aaAA P, AAab N, AbAA N"),
+    ],
 )
-def test_c06_how_many_are_ahead_of_sinmo(study, given, entries, verdict):
-    others = ("FineSmax", "MTL", "STL", "PeterRec", "Conure")
-    means = {("SinMo", n): entry(e) for n, e in zip(others, entries, strict=True)}
-    means["SinMo", "STL"] = entry(entries[2], size=0.2)
-    given(means=means)
-    assert decide("C06", study) == (verdict, means["SinMo", "STL"][0])
+def test_rules_over_several_comparisons(study, given, name, entries, verdict):
+    keys = SEVERAL[name]
+    sizes = (0.1 + 0.01 * number for number in range(len(keys)))
+    values = {key: entry(*one) for key, *one in zip(keys, entries, sizes, strict=True)}
+    given(**{"single" if len(keys[0]) == 3 else "means": values})
+    effects = [effect for effect, _, _ in values.values()]
+    reported = {"C09": min(effects), "C16": min(effects[:2])}.get(name, effects[0])
+    assert decide(name, study) == (verdict, reported)
+
+
+# --- rules over one comparison: C07, C10, C18; and C08, C21 ---------------------------------------
+
+ONE = {
+    "C07": (("STL", "FineSmax"), LATER),
+    "C10": (("Conure", "PeterRec"), ("T4", "T5", "T6")),
+    "C18": (("Conure (kernels and embedding)", "Conure (kernels)"), ALL[:3]),
+}
 
 
 @pytest.mark.parametrize(
-    ("effect", "clear", "verdict"),
-    [(0.05, True, R), (0.049, True, P), (0.2, False, P), (0.0, False, N), (-0.2, True, N)],
+    ("name", "values", "verdict"),
+    [
+        ("C07", (0.05, 0.1, True), R),
+        ("C07", (0.049, 0.1, True), P),
+        ("C07", (0.2, 0.1, False), P),
+        ("C07", (0.0, 0.1, False), N),
+        ("C07", (-0.2, 0.1, True), N),
+        ("C10", (0, 0.04, False), R),
+        ("C10", (-0.04, 0.04, False), P),
+        ("C10", (-0.05, 0.001, False), N),
+        ("C18", (0.01, 0.03, True), R),
+        ("C18", (0.03, 0.03, True), P),
+        ("C18", (-0.03, 0.03, True), P),
+        ("C18", (0.06, 0.001, True), N),
+        ("C18", (-0.06, 0.1, True), N),
+    ],
 )
-def test_c07_by_far_is_clear_and_five_percent(study, given, effect, clear, verdict):
-    given(means={("STL", "FineSmax"): (effect, 0.1, clear)})
-    found = CLAIMS["C07"].decide(study)
-    assert (found.verdict, found.effect) == (verdict, effect)
+def test_rules_over_one_comparison(study, given, name, values, verdict):
+    pair, tasks = ONE[name]
+    given(means={pair: values}, tasks=tasks)
+    found = CLAIMS[name].decide(study)
+    assert (found.verdict, found.effect) == (verdict, values[0])
     assert (found.p, found.p_corrected, found.n, found.run_ids) == (0.01, 0.02, 7, "a b")
 
 
@@ -228,29 +275,6 @@ def test_c07_by_far_is_clear_and_five_percent(study, given, effect, clear, verdi
 def test_c08_both_stay_within_five_percent_of_stl(study, given, conure, peterrec, verdict):
     given(means={("Conure", "STL"): (*conure, True), ("PeterRec", "STL"): (*peterrec, True)})
     assert decide("C08", study) == (verdict, conure[0])
-
-
-@pytest.mark.parametrize(("entries", "verdict"), cases("AA R, Aa P, aA P, AB N, bA N"))
-def test_c09_better_than_both_on_t3(study, given, entries, verdict):
-    stl, peterrec = entry(entries[0], size=0.02), entry(entries[1], size=0.01)
-    others = {"STL": stl, "PeterRec": peterrec}
-    given(single={("Conure-", name, "T3"): values for name, values in others.items()})
-    assert decide("C09", study) == (verdict, min(stl[0], peterrec[0]))
-
-
-@pytest.mark.parametrize(
-    ("values", "verdict"), [((0, 0.04), R), ((-0.04, 0.04), P), ((-0.05, 0.001), N)]
-)
-def test_c10_profiles_do_not_fall_behind(study, given, values, verdict):
-    given(means={("Conure", "PeterRec"): (*values, False)}, tasks=("T4", "T5", "T6"))
-    assert decide("C10", study) == (verdict, values[0])
-
-
-@pytest.mark.parametrize(("entries", "verdict"), cases("AAAA R, AAAa P, aAAA P, AAAB N, bAAA N"))
-def test_c12_mtl_stands_between(study, given, entries, verdict):
-    pairs = [("MTL", "SinMo"), ("STL", "MTL"), ("PeterRec", "MTL"), ("Conure", "MTL")]
-    given(means={pair: entry(e) for pair, e in zip(pairs, entries, strict=True)})
-    assert decide("C12", study) == (verdict, entry(entries[0])[0])
 
 
 SLOW = (0.0, 0.1, 0.2, 0.3, 0.3)  # reaches its best value after three epochs
@@ -342,13 +366,13 @@ def test_c04_c05_retraining_regains(study, given, name, network, retrained, verd
 
 
 @pytest.mark.parametrize(
-    ("entries", "verdict"),
-    cases("Abbbbb R, AaaaaB N, aaaabb P, aaabbb N, aaaaaB N, bbbbbb N"),
+    ("name", "entries", "verdict"),
+    cases("C11", "Abbbbb R, AaaaaB N, aaaabb P, aaabbb N, aaaaaB N, bbbbbb N"),
 )
-def test_c11_better_somewhere_and_worse_nowhere(study, given, entries, verdict):
+def test_c11_better_somewhere_and_worse_nowhere(study, given, name, entries, verdict):
     single = {("Conure", "Conure-", t): entry(e) for t, e in zip(ALL, entries, strict=True)}
     given(single, {("Conure", "Conure-"): (0.07, 0.1, False)}, ALL)
-    assert decide("C11", study) == (verdict, 0.07)
+    assert decide(name, study) == (verdict, 0.07)
 
 
 @pytest.mark.parametrize(
@@ -374,24 +398,7 @@ def test_c17_three_parts(study, given, usual, half, most, verdict):
     assert decide("C17", study) == (verdict, entry(half)[0])
 
 
-@pytest.mark.parametrize(
-    ("effect", "half", "verdict"),
-    [(0.01, 0.03, R), (0.03, 0.03, P), (-0.03, 0.03, P), (0.06, 0.001, N), (-0.06, 0.1, N)],
-)
-def test_c18_similar_is_within_five_percent(study, given, effect, half, verdict):
-    pair = ("Conure (kernels and embedding)", "Conure (kernels)")
-    given(means={pair: (effect, half, True)}, tasks=ALL[:3])
-    assert decide("C18", study) == (verdict, effect)
-
-
-# --- transfer and orders: C14, C15, C16 -----------------------------------------------------------
-
-
-@pytest.mark.parametrize(("entries", "verdict"), cases("AA R, Aa P, Ab P, aa P, BA P, ab N, BB N"))
-def test_c14_with_all_and_with_few_data(study, given, entries, verdict):
-    pairs = [(f"Conure- (T2 {data})", f"Conure- (noT2 {data})", "T3") for data in ("all", "20%")]
-    given({pair: entry(e) for pair, e in zip(pairs, entries, strict=True)})
-    assert decide("C14", study) == (verdict, entry(entries[0])[0])
+# --- orders: C15; missing tasks -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -410,18 +417,6 @@ def test_c15_orders_within_five_percent(study, given, second, third, clear, verd
     means = {pairs[0]: (*second, False), pairs[1]: (*third, False)}
     given(single, means, ("T2", "T3", "T6"))
     assert decide("C15", study) == (verdict, third[0])
-
-
-@pytest.mark.parametrize(
-    ("entries", "verdict"), cases("AAaa R, AAAA R, Aaaa P, aaAA P, AAab N, AbAA N")
-)
-def test_c16_last_is_best(study, given, entries, verdict):
-    t6 = [("Conure (Order1)", f"Conure (Order{other})", "T6") for other in (2, 3)]
-    t3 = [(f"Conure- (Order{other})", "Conure- (Order1)", "T3") for other in (2, 3)]
-    single = {pair: entry(e) for pair, e in zip((*t6, *t3), entries, strict=True)}
-    single[t6[1]] = entry(entries[1], size=0.07)
-    given(single)
-    assert decide("C16", study) == (verdict, min(single[pair][0] for pair in t6))
 
 
 @pytest.mark.parametrize(

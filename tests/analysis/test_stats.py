@@ -111,31 +111,6 @@ def test_the_relative_effect_over_two_tasks_by_hand():
     assert got.p == pytest.approx(2 * scipy_stats.t.sf(0.4 / error, 1))
 
 
-def test_the_relative_effect_over_tasks_agrees_with_a_bootstrap_of_users():
-    rng = np.random.default_rng(5)
-    n_users, parts = 150, []
-    taste = rng.normal(0.1, 0.2, n_users)  # ties a user's instances of both tasks
-    for n in (400, 250):
-        users = rng.integers(n_users, size=n)
-        theirs = 1 + rng.random(n)
-        parts.append((theirs + taste[users] + rng.normal(0, 0.2, n), theirs, users))
-    got = mean_relative_effect(parts)
-    references = [theirs.mean() for _, theirs, _ in parts]
-    drawn = []
-    for _ in range(2000):
-        weight = np.bincount(rng.integers(n_users, size=n_users), minlength=n_users)
-        drawn.append(
-            np.mean(
-                [
-                    np.average(ours - theirs, weights=weight[users]) / reference
-                    for (ours, theirs, users), reference in zip(parts, references, strict=True)
-                ]
-            )
-        )
-    assert got.mean == pytest.approx(np.mean(drawn), abs=0.003)
-    assert (got.high - got.low) / 2 / 1.976 == pytest.approx(np.std(drawn), rel=0.1)
-
-
 def test_over_seeds_is_scipys_test_against_zero():
     values = np.array([0.3, -0.1, 0.2, 0.4])
     got, reference = over_seeds(values), scipy_stats.ttest_1samp(values, 0)
