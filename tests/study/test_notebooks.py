@@ -8,9 +8,9 @@ import papermill
 import pytest
 
 from conure_lib import paths
-from conure_lib.errors import ConfigError, NotebookError
+from conure_lib.errors import NotebookError
 from conure_lib.study import notebooks
-from conure_lib.study.profiles import PARAMETERS, demand_names
+from conure_lib.study.profiles import PARAMETERS
 
 SMOKE = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": None, "RESULTS": "local"}
 
@@ -55,12 +55,6 @@ def test_a_value_that_cannot_be_meant_is_named(parameters, message):
     (notebook, *_) = notebooks.all_notebooks()
     with pytest.raises(NotebookError, match=rf"00_data\.ipynb: {message}"):
         notebooks.check_parameters(notebook, parameters)
-
-
-def test_an_unknown_parameter_is_named():
-    expected = "found parameter SEED, expected DATASET, PROFILE, SEEDS, RESULTS"
-    with pytest.raises(ConfigError, match=expected):
-        demand_names({"DATASET", "SEED"})
 
 
 def test_papermills_own_parameters_are_checked_in_the_kernel(shelf, root, python):
