@@ -1,9 +1,7 @@
-"""The command ``conure``, a thin layer over the library; ``main`` returns its exit code.
+"""The command ``conure``, a thin layer over the library; may import everything.
 
-Commands import what they need when they run, so that help and shell completion do not wait for
-PyTorch. May import everything.
+Commands import what they need when they run: help and completion do not wait for PyTorch.
 """
 
-from conure_lib.cli.app import app, main
-
-__all__ = ["app", "main"]
+from conure_lib.cli.app import app as app
+from conure_lib.cli.app import main as main

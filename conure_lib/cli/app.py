@@ -6,37 +6,30 @@ import sys
 import typer
 
 from conure_lib import paths
-from conure_lib.cli import datasets, models, study
-from conure_lib.cli.common import one_line
+from conure_lib.cli import data, study
 from conure_lib.errors import ConureError
 
 HELP = f"""Continual user representations: a reproducible study, and models of your own tables.
 
-Commands write below ROOT, only where git ignores it: ROOT/artifacts (stages, models, streams,
-downloads), ROOT/results/local (tables, notebooks), ROOT/figures/local; publish alone changes
-committed results. ROOT is the environment variable CONURE_ROOT, else the checkout that the package
-lies in, else the current folder: now {paths.ROOT}."""
+Commands write only where git ignores it: ROOT/artifacts (stages, models, streams, downloads),
+ROOT/results/local (tables, notebooks), ROOT/figures/local; publish alone changes committed results.
+ROOT is CONURE_ROOT, else the checkout that the package lies in, else the current folder: now
+{paths.ROOT}."""
 EXAMPLES = """\b
 examples:
   conure run --tasks my_stream.yaml
   conure export --model artifacts/models/my_stream --task T2 --out t2
   conure embed --model artifacts/models/my_stream --task T2 --data plays.csv --out vectors.parquet
   conure study  # complete-journey, one seed: a quarter of an hour
-  conure study --dataset ml-100k --profile standard --seed 1 --seed 2 --workers 2
   conure study --profile standard --results committed  # draws the reported results
 
 exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was
 asked for, said in one line; 130 stopped, and the same command continues where it was"""
 
-app = typer.Typer(
-    help=HELP,
-    epilog=EXAMPLES,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-app.add_typer(datasets.app, name="data")
-app.add_typer(models.app)
+PLAIN = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
+NAMES = {"help_option_names": ["-h", "--help"]}
+app = typer.Typer(help=HELP, epilog=EXAMPLES, context_settings=NAMES, **PLAIN)
+app.add_typer(data.app)
 app.add_typer(study.app)
 
 
@@ -64,6 +57,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _say(what: object, code: int) -> int:
-    notes = "".join(f"; {note}" for note in getattr(what, "__notes__", ()))  # e.g. in which stage
-    print(f"conure: {one_line(f'{what}{notes}')}", file=sys.stderr)
+    """Print a line that fits a terminal and does not steer it, whatever it quotes."""
+    notes = getattr(what, "__notes__", ())  # e.g. in which stage
+    line = " ".join("; ".join([str(what), *notes]).split())
+    line = line if len(line) <= 1500 else f"{line[:750]} ... {line[-750:]}"
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
+    print(f"conure: {shown}", file=sys.stderr)
     return code

@@ -2,46 +2,38 @@
 
 import contextlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option
 
+from conure_lib.config import DataConfig
 from conure_lib.errors import ConfigError
 
-MAX_CHARACTERS = 1500  # of a message
-
+JOURNEY = "complete-journey"
 AsJson = Annotated[bool, Option("--json", help="JSON on stdout, and nothing else there.")]
 Options = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
 File = Annotated[Path, Option(metavar="PATH")]
 Name = Annotated[str, Option(metavar="NAME")]
 Dataset = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
-Profile = Annotated[str, Option(metavar="NAME", help="smoke, quick or standard.")]
+Profile = Literal["smoke", "quick", "standard"]
 Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
 Count = Annotated[int, Option(min=1, max=1024)]
 Cluster = Annotated[str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler to use.")]
+Results = Annotated[Literal["local", "committed"], Option(help="Your own, or the reported ones.")]
 
 
-def one_line(message: object) -> str:
-    """Return a message that fits a terminal and does not steer it, whatever it quotes."""
-    line = " ".join(str(message).split())
-    if len(line) > MAX_CHARACTERS:
-        half = MAX_CHARACTERS // 2
-        line = f"{line[:half]} ... {line[-half:]}"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
-
-
-def parse_options(pairs: list[str] | None) -> dict:
-    """Return ``--option`` pairs; a value that reads as JSON (a number, true) is one, else text."""
+def data_config(dataset: str, pairs: list[str] | None) -> DataConfig:
+    """Return a dataset with ``--option`` pairs; a value that reads as JSON is one, else text."""
     options = {}
-    for pair in pairs or ():
-        name, found, value = pair.partition("=")
+    for name, found, value in (pair.partition("=") for pair in pairs or ()):
         if not found:
-            raise ConfigError(f"--option: found {pair!r}, expected NAME=VALUE")
+            raise ConfigError(f"--option: found {name!r}, expected NAME=VALUE")
         options[name] = value
         with contextlib.suppress(ValueError, RecursionError):
             options[name] = json.loads(value)
-    return options
+    return DataConfig(dataset, options)
 
 
 def print_json(value: object) -> None:
@@ -53,10 +45,10 @@ def print_table(rows: object) -> None:
     """Print rows (dictionaries or a DataFrame) as a table of aligned columns."""
     import pandas as pd
 
-    print(pd.DataFrame(rows).to_string(index=False))
+    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
 
 
-def print_written(*files: Path) -> None:
-    """Say what was written, with its full path."""
-    for file in files:
-        print(f"wrote {file.absolute()}")
+def print_written(*files: Path, notes: Iterable[str] = ()) -> None:
+    """Print notes, and what was written, with its full path, a line each."""
+    for line in (*notes, *(f"wrote {file.absolute()}" for file in files)):
+        print(line)

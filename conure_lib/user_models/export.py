@@ -1,5 +1,6 @@
 """What other systems take out of a trained model: a task's plain model, and vectors of users."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
-from conure_lib.training.determinism import seeded
+from conure_lib.training.determinism import seeded, torch_threads
 from conure_lib.training.evaluation import last_vectors
 
 STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
@@ -32,34 +33,26 @@ MAX_DIFFERENCE = {"model.safetensors": 0.0, "program.pt2": 1e-5}  # from the mod
 
 
 class StreamFacts(BaseModel, strict=True):
-    """What stream.json says that embedding needs: how sequences were cut, the tables' columns."""
+    """What embedding needs of a stream: how sequences were cut, columns, the ids of items."""
 
     length: Length
     min_events: int
     columns: dict[str, str]
+    items: list[str]
 
 
 class TaskModel(nn.Module):
-    """One task as a function of sequences.
+    """One task as a function of sequences; ``facts`` only of what ``conure run`` saved."""
 
-    Parameters
-    ----------
-    model, task, is_first, folder, facts
-        The task's plain model; its name; whether it is T1, which has no separator; where it was
-        saved; what is known of its stream if ``conure run`` saved it.
-    """
-
-    def __init__(
-        self, model: UserModel, task: str, is_first: bool, folder=None, facts=None
-    ) -> None:
+    def __init__(self, model: UserModel, task: str, is_first: bool, folder=None, facts=None):
         super().__init__()
         self.model, self.output = model, model.outputs[task]
         self.task, self.is_first, self.folder, self.facts = task, is_first, folder, facts
 
     def vectors(self, sequences: Tensor, prefix: int = 0) -> Tensor:
         """Return user vectors [B, k] for item ids [B, L] that begin with ``prefix`` paddings."""
-        model = self.model
-        return (model.last_hidden if self.is_first else model.user_vectors)(sequences, prefix)
+        forward = self.model.last_hidden if self.is_first else self.model.user_vectors
+        return forward(sequences, prefix)  # T1 has no separator
 
     def forward(self, sequences: Tensor) -> tuple[Tensor, Tensor]:
         """Return user vectors [B, k] and scores [B, n_labels] for item ids int64 [B, L]."""
@@ -74,54 +67,48 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
     ----------
     folder, task
         What ``conure run`` wrote, or the folder of a Conure stage; a task that it has learned.
-
-    Raises
-    ------
-    ModelFileError, DataError, ConfigError
-        For a model or a description that cannot be read, and for a task that it has not learned.
     """
-    learner, facts, file = ContinualModel.load(Path(folder)), None, Path(folder, STREAM)
+    folder, facts = Path(folder), None
+    learner = ContinualModel.load(folder)
     if task not in learner.tasks:
         known = ", ".join(learner.tasks) or "none"
         raise ConfigError(f"{folder}: found no task {task!r}, expected one of {known} (--task)")
-    if file.is_file():
+    if (folder / STREAM).is_file():
         try:
-            facts = StreamFacts.model_validate(read_json(file))
-        except ValidationError as error:
-            raise DataError(f"{explain(error, str(file))}; run conure run again") from error
-        except (OSError, ValueError) as error:
-            raise DataError(f"{file}: found {error}, expected what conure run wrote") from error
-    return TaskModel(learner.for_task(task), task, task == learner.tasks[0], Path(folder), facts)
+            ids = pq.read_table(regular(folder / NAMES.format("items")))["id"].to_pylist()
+            facts = StreamFacts.model_validate(read_json(folder / STREAM) | {"items": ids})
+            if len(ids) != learner.model.n_items:
+                raise ValueError(f"{len(ids)} ids of {learner.model.n_items} items")
+        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+            said = f"found {error}" if not isinstance(error, ValidationError) else ""
+            said = " ".join((said or explain(error, STREAM)).split())
+            raise DataError(f"{folder}: {said}; run conure run again") from error
+    return TaskModel(learner.for_task(task), task, task == learner.tasks[0], folder, facts)
 
 
+@torch_threads(1)
+@torch.no_grad()
 def export(
     saved: TaskModel, out: str | Path, program: bool = False, length: int | None = None
 ) -> dict:
     """Write a task's plain model as a folder: model.safetensors, model.json, ids of its labels.
 
-    The files are read again and must give the same outputs, bit for bit.
+    The files are read again; VerificationError unless they give the same outputs, bit for bit (a
+    program: nearly).
 
     Parameters
     ----------
     saved, out
         From ``open_saved``; a new or empty folder, or an earlier export, which is replaced.
-    program
+    program, length
         Also write program.pt2, what ``torch.export`` makes of ``TaskModel`` for any number of
-        sequences of ``length`` items, padded with 0 on the left. Its loader in PyTorch uses pickle:
-        nothing in this library reads such a file but the check here, which just wrote it.
-    length
-        Items per sequence of the program; as in training unless given.
+        sequences of ``length`` items (as in training unless given), padded with 0 on the left. Its
+        loader in PyTorch uses pickle: this library reads only the one that it just wrote.
 
     Returns
     -------
     dict
         ``folder``, ``files``, facts of the task, ``largest_difference`` of the outputs per file.
-
-    Raises
-    ------
-    ConfigError, VerificationError
-        If ``out`` holds anything but an earlier export, or no length is known; if the files do not
-        give the model's outputs (a program: within ``MAX_DIFFERENCE``).
     """
     length = length or (saved.facts.length if saved.facts else None)
     if length is None and program:
@@ -133,18 +120,20 @@ def export(
         for name in (NAMES.format("items"), NAMES.format(saved.task)):
             if (saved.folder / name).is_file():
                 shutil.copy(saved.folder / name, part)
-        again = load_model(part)[0].requires_grad_(False)
-        copies = {"model.safetensors": TaskModel(again, saved.task, saved.is_first)}
+        again = TaskModel(load_model(part)[0], saved.task, saved.is_first)
+        differences = {"model.safetensors": largest_difference(saved, again, facts["length"])}
         if program:
-            _write_program(saved, facts["length"], part / "program.pt2")
-            copies["program.pt2"] = torch.export.load(part / "program.pt2").module()
-        differences = {n: largest_difference(saved, c, facts["length"]) for n, c in copies.items()}
+            file, example = part / "program.pt2", _random(saved.model.n_items, 3, length)
+            saved(example)  # so that what the model caches is real tensors, not stand-ins
+            shapes = ({0: torch.export.Dim("batch", min=1)},)
+            traced = torch.export.export(saved.eval(), (example,), dynamic_shapes=shapes)
+            torch.export.save(traced, file)
+            again = torch.export.load(file).module()
+            differences[file.name] = largest_difference(saved, again, length)
         for name, found in differences.items():
-            if not found <= MAX_DIFFERENCE[name]:
-                expected = f"expected at most {MAX_DIFFERENCE[name]}"
-                raise VerificationError(
-                    f"{out / name}: found outputs that differ by {found}, {expected}"
-                )
+            if not found <= (most := MAX_DIFFERENCE[name]):
+                differ = f"found outputs that differ by {found}, expected at most {most}"
+                raise VerificationError(f"{out / name}: {differ}")
         files = sorted(file.name for file in part.iterdir())
         shutil.rmtree(out, ignore_errors=True)
     facts |= {"folder": str(out), "from": str(saved.folder.absolute()), "files": files}
@@ -158,6 +147,14 @@ def largest_difference(model: TaskModel, other: nn.Module, length: int) -> float
     return max(float((ours - theirs).abs().max()) for ours, theirs in pairs)
 
 
+def _random(n_items: int, size: int, length: int) -> Tensor:
+    """Return random item ids, int64 [size, length], every second sequence half padding."""
+    rng = seeded(0, "export", size)
+    items = torch.randint(1, n_items + 1, (size, length), generator=rng)
+    items[::2, : length // 2] = 0
+    return items
+
+
 def embed(
     saved: TaskModel, data: TaskStream | str | Path, out: str | Path, batch: int = 4096
 ) -> dict:
@@ -165,11 +162,9 @@ def embed(
 
     Parameters
     ----------
-    saved
-        From ``open_saved``.
-    data
-        A table of events of any length, for a model that ``conure run`` wrote (Parquet or CSV with
-        the columns that it was trained on); or the task stream that a stage was trained on.
+    saved, data
+        From ``open_saved``; for what ``conure run`` wrote a table of events of any length (Parquet
+        or CSV with the columns of training), for a stage the task stream that it was trained on.
     out
         A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table, or row of the
         stream's users: 0, 1, ...), ``vector`` (list of k float32).
@@ -181,24 +176,25 @@ def embed(
     dict
         ``users``; ``left_out``, users with fewer known events than training demanded;
         ``unknown_events``, of items that the model does not know; ``notes`` on the table.
-
-    Raises
-    ------
-    ConfigError, DataError
-        If ``out`` is anything but a new file or earlier vectors; if the data cannot be used, or as
-        far as the folder tells the model was trained on others.
     """
     out, columns = Path(out), ["user", "vector"]
     if out.suffix != ".parquet" or out.is_dir():
         raise ConfigError(f"{str(out)[:200]}: expected the name of a .parquet file (--out)")
     out = replaceable(out, lambda old: pq.read_schema(old).names == columns, "conure embed")
-    counts = {"left_out": 0, "unknown_events": 0, "notes": []}
     if isinstance(data, TaskStream):
-        _check_stream(saved, data)
+        trained_on = data.digest()
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # not a stage's
+            trained_on = read_json(saved.folder / "record.json")["spec"]["stream"]
+        if (saved.model.n_items, trained_on) != (data.n_items, data.digest()):
+            given = f"{data.name}, digest {data.digest()[:12]} (--option)"
+            found = f"found a model of another stream, expected one of {given}"
+            raise DataError(f"{saved.folder}: {found}")
         users, sequences = np.arange(data.n_users), data.sequences[data.input_rows]
+        counts = {"left_out": 0, "unknown_events": 0, "notes": []}
+    elif (facts := saved.facts) is None:
+        raise DataError(f"{saved.folder}: found no {STREAM}, expected what conure run wrote")
     else:
-        items, facts = _items(saved), saved.facts
-        found = latest_windows(data, items, facts.length, facts.min_events, facts.columns)
+        found = latest_windows(data, facts.items, facts.length, facts.min_events, facts.columns)
         users, sequences, notes = found.users, found.sequences, found.notes
         counts = {"left_out": found.few, "unknown_events": found.unknown_events, "notes": notes}
     vector = pa.list_(pa.float32(), saved.model.config.width)
@@ -216,64 +212,25 @@ def embed(
 def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) -> Path:
     """Return a path to write to, a link's target in its place, if nothing but an old copy is lost.
 
-    It is new, or an empty folder, or ``is_same`` recognises what the same command wrote (a folder:
-    with nothing else in it). So no command replaces its own input, whatever the paths look like.
+    It is new, an empty folder, or what ``is_same`` says that the same command wrote (a folder: with
+    nothing else in it): no command replaces its own input, whatever the paths look like.
     """
-    problem, path = path_problem(out), Path(out)
-    if not problem:
+    found, path = path_problem(out), Path(out)
+    if not found:
         path = path.resolve()
         above = next(parent for parent in path.parents if parent.exists())
-        names = [entry.name for entry in path.iterdir()] if path.is_dir() else []
-        if not above.is_dir() or not os.access(above, os.W_OK | os.X_OK):
-            problem = f"no folder to write to in {above}"
-        elif foreign := [name for name in sorted(names) if not OURS.fullmatch(name)]:
-            problem = repr(foreign[0])
+        names = sorted(os.listdir(path)) if path.is_dir() else []
+        if not os.access(above, os.W_OK | os.X_OK):
+            found = f"no folder to write to in {above}"
+        elif foreign := [name for name in names if not OURS.fullmatch(name)]:
+            found = repr(foreign[0])
         elif names or path.is_file():
-            try:
-                problem = "" if is_same(path) else "something else"
-            except (OSError, ValueError, LookupError, TypeError, pa.ArrowException):
-                problem = "something else"
-    if problem:
+            found = "something else"
+            with contextlib.suppress(
+                OSError, ValueError, LookupError, TypeError, pa.ArrowException
+            ):
+                found = "" if is_same(path) else found
+    if found:
         expected = f"expected a new name or what {maker} wrote there (--out)"
-        raise ConfigError(f"{str(path)[:200]}: found {problem}, {expected}")
+        raise ConfigError(f"{str(path)[:200]}: found {found}, {expected}")
     return path
-
-
-def _check_stream(saved: TaskModel, stream: TaskStream) -> None:
-    try:
-        trained_on = read_json(saved.folder / "record.json")["spec"]["stream"]
-    except (OSError, ValueError, LookupError, TypeError):
-        trained_on = stream.digest()
-    if (saved.model.n_items, trained_on) != (stream.n_items, stream.digest()):
-        expected = (
-            f"expected one trained on {stream.name}, digest {stream.digest()[:12]} (--option)"
-        )
-        raise DataError(f"{saved.folder}: found a model of another stream, {expected}")
-
-
-def _items(saved: TaskModel) -> list[str]:
-    """Return the ids of the model's items in the order of their numbers."""
-    try:
-        ids = pq.read_table(regular(saved.folder / NAMES.format("items")))["id"].to_pylist()
-        if saved.facts is None or len(ids) != saved.model.n_items:
-            raise ValueError(f"{len(ids)} ids of items, or no {STREAM}")
-    except (pa.ArrowException, OSError, ValueError, LookupError) as error:
-        found = " ".join(str(error).split())
-        raise DataError(f"{saved.folder}: found {found}; run conure run again") from error
-    return ids
-
-
-@torch.no_grad()
-def _write_program(saved: TaskModel, length: int, file: Path) -> None:
-    example = _random(saved.model.n_items, 3, length)
-    saved(example)  # so that what the model caches is real tensors, not stand-ins of the tracing
-    shapes = ({0: torch.export.Dim("batch", min=1)},)
-    torch.export.save(torch.export.export(saved.eval(), (example,), dynamic_shapes=shapes), file)
-
-
-def _random(n_items: int, size: int, length: int) -> Tensor:
-    """Return random item ids, int64 [size, length], every second sequence half padding."""
-    rng = seeded(0, "export", size)
-    items = torch.randint(1, n_items + 1, (size, length), generator=rng)
-    items[::2, : length // 2] = 0
-    return items

@@ -1,12 +1,11 @@
 """From a plan to a trained user model, with the check that nothing was forgotten.
 
-A task that is appended to the plan is learned on top of what is there: a stage of a growing stream
-depends on the stream up to its own task, so those of the earlier tasks keep their ids, are found,
-and are not trained again.
+A stage of a growing stream depends on the stream up to its own task: when a task is appended to the
+plan, the stages of the earlier ones keep their ids, are found, and are not trained again.
 """
 
-import json
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -17,7 +16,7 @@ import torch
 from conure_lib import paths
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, StorageError, VerificationError
-from conure_lib.files import atomic_folder, read_json
+from conure_lib.files import atomic_folder, read_json, write_json
 from conure_lib.methods import COMPARED
 from conure_lib.methods.actions import logits_digest, weights_digest
 from conure_lib.pipeline.provenance import kind, processor
@@ -27,14 +26,9 @@ from conure_lib.user_models.export import METRICS, NAMES, STREAM, replaceable
 from conure_lib.user_models.plan import Plan
 
 
-def default_folder(plan: Plan, method: str = "Conure") -> Path:
-    """Return where a run is written by default: artifacts/models/NAME, or NAME-METHOD."""
-    return paths.models() / (plan.name if method == "Conure" else f"{plan.name}-{method}")
-
-
 def run(
     plan: Plan,
-    folder: str | Path,
+    folder: str | Path | None = None,
     seed: int = 1,
     workers: int = 1,
     method: str = "Conure",
@@ -42,121 +36,103 @@ def run(
 ) -> dict:
     """Train what is not trained yet and write the model's folder.
 
-    The folder holds the stream in words (stream.json), the ids of items and labels
-    (names.*.parquet), metrics.json and, for Conure, the model after the last task
-    (model.safetensors, model.json). The stages stay below artifacts/stages for the next run.
+    It holds the stream in words (stream.json), the ids of items and labels (names.*.parquet),
+    metrics.json and, for Conure, the model after the last task (model.safetensors, model.json).
+    What cannot be used, or too little free disk, is said before the first stage. VerificationError
+    if owners, weights or logits of an earlier task are not what they were.
 
     Parameters
     ----------
     plan, folder
-        From ``read_plan``; new, empty, or an earlier run's of the same method, which is replaced.
-    seed, workers
-        Of initialisation, order and negatives; stages computed side by side.
-    method
-        "Conure", or another method of the study, which is measured only and leaves no model.
-    device
-        "cpu" or "cuda".
+        From ``read_plan``; new, empty, or an earlier run's of the same method, which is replaced;
+        artifacts/models/NAME unless given, or NAME-METHOD.
+    seed, workers, method, device
+        Seed of all that is random; stages computed side by side; another method of the study is
+        measured only and leaves no model; "cpu" or "cuda".
 
     Returns
     -------
     dict
-        The content of metrics.json: ``tasks`` (each with its metric on the test part, popularity's,
-        epochs, owned weights), ``unchanged`` (tasks whose weights and logits are those of when they
-        were learned, bit by bit), ``notes`` (rows dropped, warnings), ``environment``.
-
-    Raises
-    ------
-    ConfigError, DataError, StorageError, VerificationError
-        Before the first stage, for settings, folder, device, tables and free disk; the last one if
-        owners, weights or logits of an earlier task are not what they were.
+        ``tasks`` (each with its metric on the test part, popularity's, epochs, owned weights),
+        ``unchanged`` (tasks whose model is that of when they were learned, bit by bit), ``notes``
+        (rows dropped, warnings), ``environment``, ``folder``.
     """
     if method not in COMPARED:
         raise ConfigError(f"--method: found {method!r}, expected one of {', '.join(COMPARED)}")
-    config, maker = plan.study_config(seed, device), f"conure run with {method}"
+    config, is_conure = plan.study_config(seed, device), method == "Conure"
+    folder = folder or paths.models() / (plan.name if is_conure else f"{plan.name}-{method}")
+    maker = f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
     processor(device)  # raises if there is none
     study = Study(config, stream=plan.stream(), growing=True)
     chosen, popularity = study.run(method, seed), study.run("Popularity", seed)
     _check_disk(study, chosen)
     study.compute([chosen, popularity], workers)
-    stream, last = study.stream, list(chosen.stages.values())[-1]
-    results = {
-        "name": plan.name,
-        "method": method,
-        "seed": seed,
-        "tasks": [summary(stream, task, chosen, popularity) for task in chosen.stages],
-        "unchanged": unchanged(chosen, stream) if method == "Conure" else [],
-        "notes": [*stream.notes(), *processor_notes(chosen)],
-        "environment": last.environment(),
-    }
+    stream, stages = study.stream, chosen.stages
+    last = stages[study.order[-1]]
+    by_kind = groupby(stages, lambda task: kind(stages[task].environment()))
+    kinds = [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]
+    several = [f"several kinds of processors: {'; '.join(kinds)}"] if len(kinds) > 1 else []
+    results = {"name": plan.name, "method": method, "seed": seed}
+    results |= {"tasks": [_row(stream, task, chosen, popularity) for task in stages]}
+    results |= {"unchanged": unchanged(chosen, stream) if is_conure else []}
+    results |= {"notes": [*stream.notes(), *several], "environment": last.environment()}
     facts = {name: stream.info[name] for name in ("length", "min_events")}
     facts |= {"columns": plan.columns, "n_users": stream.n_users, "n_items": stream.n_items}
     facts |= {"digests": {task: stream.until(task).digest() for task in study.order}}
     facts |= {"tasks": stream.describe(), "info": stream.info}
     with atomic_folder(folder) as part:
-        if method == "Conure":
+        if is_conure:
             last.model().save(part)
         for what, ids in {"items": stream.names.items, **stream.names.labels}.items():
             pq.write_table(pa.table({"id": pa.array(ids)}), part / NAMES.format(what))
-        for name, content in {METRICS: results, STREAM: facts}.items():
-            text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-            (part / name).write_text(text, encoding="utf-8")
+        write_json(part / METRICS, results)
+        write_json(part / STREAM, facts)
         shutil.rmtree(folder, ignore_errors=True)
-    return results
+    return results | {"folder": str(folder)}
 
 
-def summary(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict:
+def _row(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict:
     """Return a task's row: its metric and popularity's, epochs, and who owns how many weights."""
-    stage = chosen.stages[task]
-    record, epochs = stage.record(), {}
-    (measured,) = (row for row in record["metrics"] if row["measure"] == task)
+    stage, epochs = chosen.stages[task], {}
+    record, first = stage.record(), popularity.stages[task].record()["metrics"][0]
     for one in stage.lineage():
         if one.step.task == task and (curve := one.record()["curve"]):
             best = [epoch for epoch in curve if epoch["best"] or epoch is curve[0]][-1]
             found = {"best": best["epoch"], "validation": best["validation"]}
             epochs[one.step.action] = found | {"of": len(curve) - 1}
-    row = {"task": task, "what": stream[task].title}
-    row |= {name: measured[name] for name in ("metric", "value", "n")}
-    row |= {"popularity": popularity.stages[task].record()["metrics"][0]["value"], "epochs": epochs}
-    row |= {"owned": None, "owned_share": None, "free_share": None, "stage": stage.id}
+    (measured,) = (row for row in record["metrics"] if row["measure"] == task)
+    row = {"task": task, "what": stream[task].title, "metric": measured["metric"]}
+    row |= {"value": measured["value"], "popularity": first["value"], "n": measured["n"]}
+    row |= {"epochs": epochs, "owned": None, "owned_share": None, "free_share": None}
     if owned := record["notes"].get("owned"):
         weights = pd.DataFrame(owned).groupby("owner")["weights"].sum()
         row |= {"owned": int(weights[task]), "owned_share": weights[task] / weights.sum()}
         row |= {"free_share": weights["free"] / weights.sum()}
-    return row
+    return row | {"stage": stage.id}
 
 
+@torch_threads(1)
 def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
-    """Return the run's tasks, for each of which the last model is the one that learned it.
+    """Return the run's tasks; raise VerificationError if the last model is another one for a task.
 
     Judged by owners and weights, bit by bit from the checkpoints, and by logits computed here by
-    one process: it does not matter where a task was learned. Raises VerificationError.
+    one process: it does not matter where a task was learned.
     """
     now = list(chosen.stages.values())[-1].model()
     for number, (task, stage) in enumerate(chosen.stages.items(), start=1):
         then = stage.model()
         old, new = then.for_task(task), now.for_task(task)
         owners = {name: o.masked_fill(o > number, 0) for name, o in now.owners.items()}
-        with torch_threads(1):
-            logits = [logits_digest(model, stream, task) for model in (old, new)]
         same = {
             "owners": all(torch.equal(owner, owners[name]) for name, owner in then.owners.items()),
             "weights": weights_digest(old) == weights_digest(new),
-            "logits": logits[0] == logits[1],
+            "logits": logits_digest(old, stream, task) == logits_digest(new, stream, task),
         }
         if changed := [what for what, is_same in same.items() if not is_same]:
             found = f"found other {' and '.join(changed)} of {task} than when it was learned"
             raise VerificationError(f"{stage.id}: {found}")
     return list(chosen.stages)
-
-
-def processor_notes(chosen: Run) -> list[str]:
-    """Return a line on which kind of processor learned which tasks, if there are several."""
-    kinds: dict[str, list[str]] = {}
-    for task, stage in chosen.stages.items():
-        kinds.setdefault(kind(stage.environment()), []).append(task)
-    each = "; ".join(f"{', '.join(tasks)} on {name}" for name, tasks in kinds.items())
-    return [f"several kinds of processors: {each}"] if len(kinds) > 1 else []
 
 
 def _check_disk(study: Study, chosen: Run) -> None:

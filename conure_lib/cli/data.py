@@ -1,0 +1,166 @@
+"""Commands on data (list, fetch, describe), and those for one's own tables (run, export, embed)."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from typer import Argument, Option, Typer
+
+from conure_lib.cli import common
+from conure_lib.cli.common import AsJson, Count, File, Name, Options
+from conure_lib.errors import ConfigError
+
+PLAN = """Train one user model on the tasks of your own tables, one after the other.
+
+The plan says which table is which task (YAML or JSON; the files are Parquet or CSV):
+
+\b
+  events: plays.parquet                # columns user, item and, unless sorted, time: task T1
+  tasks:                               # columns user, label
+    - {name: T2, kind: ranking, file: likes.csv}
+    - {name: T3, kind: classification, file: ages.csv}
+  columns: {user: customer, time: ts}  # all from here on may be left out
+  options: {length: 30, min_events: 5}
+  model: {width: 32, dilations: [1, 4]}
+  train: {T1: {epochs: 20}, "*": {learning_rate: 0.001}}
+  prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks
+
+"*" means every task that is not named. Append a task and run again: what is learned already is
+found, not trained again, and stays as it was to the last bit."""
+app, data = Typer(), Typer(help="List, fetch and describe datasets.")
+app.add_typer(data, name="data")
+Named = Annotated[str, Argument(metavar="NAME")]
+NameOrPlan = Annotated[str, Argument(metavar="NAME|PLAN")]
+RunFolder = Annotated[Path | None, Option(help="Unless given: ROOT/artifacts/models/NAME.")]
+Method = Annotated[str, Option(help="Another one is measured only; it leaves no model.")]
+Format = Literal["safetensors", "torch-export"]
+Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence of the program.")]
+
+
+@data.command("list")
+def list_datasets(as_json: AsJson = False) -> None:
+    """List the datasets: what they are, whose terms they have, and whether they are here."""
+    from conure_lib.data.registry import DATASETS, at_hand
+
+    here = {config.dataset for config in at_hand()}
+    rows = [{"name": name, "what": d.what, "from": d.origin} for name, d in DATASETS.items()]
+    for row in rows:
+        row |= {"terms": DATASETS[row["name"]].terms, "at_hand": row["name"] in here}
+        if not as_json:
+            print(*(f"{key}: {value}" for key, value in row.items()), "", sep="\n")
+    if as_json:
+        common.print_json(rows)
+
+
+@data.command()
+def fetch(dataset: Named, option: Options = None) -> None:
+    """Download and prepare a dataset below ROOT/artifacts, verify it, and show its terms."""
+    from conure_lib.data.registry import DATASETS, load, stored_at
+
+    stream, where = load(config := common.data_config(dataset, option)), stored_at(config)
+    sizes = f"{stream.n_users} users, {stream.n_items} items, {len(stream.tasks)} tasks"
+    print(f"{stream.name}: {sizes}\nterms: {DATASETS[dataset].terms}")
+    print(f"digest {stream.digest()}, in {where}")
+
+
+@data.command()
+def describe(dataset: NameOrPlan, option: Options = None, as_json: AsJson = False) -> None:
+    """Describe the tasks of a dataset (fetched where needed) or of a plan of your own tables."""
+    from conure_lib.data.registry import load
+    from conure_lib.user_models.plan import SUFFIXES, read_plan
+
+    is_plan = Path(dataset).suffix in SUFFIXES
+    stream = read_plan(dataset).stream() if is_plan else load(common.data_config(dataset, option))
+    about = {"name": stream.name, "digest": stream.digest(), "n_users": stream.n_users}
+    about |= {"n_items": stream.n_items, "tasks": stream.describe(), "info": stream.info}
+    if as_json:
+        return common.print_json(about)
+    common.print_table(about["tasks"])
+    print(*stream.notes(), f"digest {about['digest']}", sep="\n")
+
+
+@app.command(help=PLAN)
+def run(
+    tasks: File,
+    out: RunFolder = None,
+    seed: int = 1,
+    workers: Count = 1,
+    method: Method = "Conure",
+    device: str = "cpu",
+    as_json: AsJson = False,
+) -> None:
+    """Train what is new in a plan, and show each task's result beside that of popularity."""
+    import pandas as pd
+
+    from conure_lib.user_models.plan import read_plan
+    from conure_lib.user_models.train import run as train
+
+    results = train(read_plan(tasks), out, seed, workers, method, device)
+    if as_json:
+        return common.print_json(results)
+    table = pd.DataFrame(results["tasks"]).drop(columns="stage").dropna(axis="columns")
+    table["epochs"] = [
+        ", ".join(f"{action} {at['best']} of {at['of']}" for action, at in epochs.items())
+        for epochs in table["epochs"]
+    ]
+    common.print_table(table)
+    if learned := ", ".join(results["unchanged"]):
+        results["notes"] += [f"after the last task, {learned} answer as when learned, bit by bit"]
+    common.print_written(Path(results["folder"]), notes=results["notes"])
+
+
+@app.command()
+def export(
+    model: File,
+    task: Name,
+    out: File,
+    format: Format = "safetensors",
+    length: Length = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write the plain model of one task as a folder, and check that it gives the same outputs.
+
+    --model is what conure run wrote, or a stage's folder; torch-export adds program.pt2.
+    """
+    from conure_lib.user_models import export as exporting
+
+    saved = exporting.open_saved(model, task)
+    made = exporting.export(saved, out, format == "torch-export", length)
+    if as_json:
+        return common.print_json(made)
+    notes = [f"{file}: outputs differ by {d:.1e}" for file, d in made["largest_difference"].items()]
+    common.print_written(*(Path(made["folder"], file) for file in made["files"]), notes=notes)
+
+
+@app.command()
+def embed(
+    model: File,
+    task: Name,
+    data: Name,
+    out: File,
+    threads: Count = 1,
+    option: Options = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write one vector per user, as a task of a trained model sees them, to a Parquet file.
+
+    --data is a table of events, a plan, or the name of a dataset, whose users are 0, 1, ...
+    """
+    from conure_lib.data.registry import DATASETS, load
+    from conure_lib.training.determinism import torch_threads
+    from conure_lib.user_models import export as exporting
+    from conure_lib.user_models.plan import SUFFIXES, read_plan
+
+    saved, source = exporting.open_saved(model, task), Path(data)
+    if data in DATASETS:
+        source = load(common.data_config(data, option))
+    elif option:
+        raise ConfigError(f"--option: found it with {data!r}, expected the name of a dataset")
+    elif source.suffix in SUFFIXES or source.is_dir():
+        source = read_plan(source).tables()[0]
+    with torch_threads(threads):
+        done = exporting.embed(saved, source, out)
+    if as_json:
+        return common.print_json(done | {"file": str(out.absolute())})
+    left_out = f"{done['left_out']} users with too few events, {done['unknown_events']} events"
+    notes = [f"{done['users']} users; left out: {left_out} of unknown items", *done["notes"]]
+    common.print_written(out, notes=notes)
