@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +17,6 @@ File = Annotated[Path, Option(metavar="PATH")]
 Name = Annotated[str, Option(metavar="NAME")]
 Dataset = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
 Profile = Literal["smoke", "quick", "standard"]
-Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
 Count = Annotated[int, Option(min=1, max=1024)]
 Cluster = Annotated[str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler to use.")]
 Results = Annotated[Literal["local", "committed"], Option(help="Your own, or the reported ones.")]
@@ -36,19 +34,13 @@ def data_config(dataset: str, pairs: list[str] | None) -> DataConfig:
     return DataConfig(dataset, options)
 
 
-def print_json(value: object) -> None:
-    """Print a value as JSON."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
-
-
-def print_table(rows: object) -> None:
-    """Print rows (dictionaries or a DataFrame) as a table of aligned columns."""
+def report(rows=None, files=(), notes=(), content=None, as_json=False) -> None:
+    """Print all of a command's result as JSON, or its table, notes, and what was written."""
     import pandas as pd
 
-    print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
-
-
-def print_written(*files: Path, notes: Iterable[str] = ()) -> None:
-    """Print notes, and what was written, with its full path, a line each."""
-    for line in (*notes, *(f"wrote {file.absolute()}" for file in files)):
+    if as_json:
+        return print(json.dumps(content, indent=1, ensure_ascii=False))
+    if rows is not None:
+        print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
+    for line in (*notes, *(f"wrote {Path(file).absolute()}" for file in files)):
         print(line)

@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from typer import Argument, Option, Typer
+from typer import Option, Typer
 
-from conure_lib.cli import common
-from conure_lib.cli.common import AsJson, Count, File, Name, Options
+from conure_lib.cli.common import AsJson, Count, File, Name, Options, data_config, report
 from conure_lib.errors import ConfigError
 
 PLAN = """Train one user model on the tasks of your own tables, one after the other.
@@ -25,13 +24,10 @@ The plan says which table is which task (YAML or JSON; the files are Parquet or 
   prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks
 
 "*" means every task that is not named. Append a task and run again: what is learned already is
-found, not trained again, and stays as it was to the last bit."""
+found, not trained again, and stays as it was to the last bit. The model is written to
+ROOT/artifacts/models/NAME unless --out is given; another --method is only measured."""
 app, data = Typer(), Typer(help="List, fetch and describe datasets.")
 app.add_typer(data, name="data")
-Named = Annotated[str, Argument(metavar="NAME")]
-NameOrPlan = Annotated[str, Argument(metavar="NAME|PLAN")]
-RunFolder = Annotated[Path | None, Option(help="Unless given: ROOT/artifacts/models/NAME.")]
-Method = Annotated[str, Option(help="Another one is measured only; it leaves no model.")]
 Format = Literal["safetensors", "torch-export"]
 Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence of the program.")]
 
@@ -42,49 +38,48 @@ def list_datasets(as_json: AsJson = False) -> None:
     from conure_lib.data.registry import DATASETS, at_hand
 
     here = {config.dataset for config in at_hand()}
-    rows = [{"name": name, "what": d.what, "from": d.origin} for name, d in DATASETS.items()]
-    for row in rows:
-        row |= {"terms": DATASETS[row["name"]].terms, "at_hand": row["name"] in here}
-        if not as_json:
-            print(*(f"{key}: {value}" for key, value in row.items()), "", sep="\n")
-    if as_json:
-        common.print_json(rows)
+    rows = [
+        {"name": name, "what": d.what, "from": d.origin, "terms": d.terms, "at_hand": name in here}
+        for name, d in DATASETS.items()
+    ]
+    lines = "{name}: {what}\n  from: {from}\n  terms: {terms}\n  at hand: {at_hand}"
+    report(None, (), [lines.format(**row) for row in rows], rows, as_json)
 
 
 @data.command()
-def fetch(dataset: Named, option: Options = None) -> None:
+def fetch(dataset: str, option: Options = None) -> None:
     """Download and prepare a dataset below ROOT/artifacts, verify it, and show its terms."""
     from conure_lib.data.registry import DATASETS, load, stored_at
 
-    stream, where = load(config := common.data_config(dataset, option)), stored_at(config)
+    stream, where = load(config := data_config(dataset, option)), stored_at(config)
     sizes = f"{stream.n_users} users, {stream.n_items} items, {len(stream.tasks)} tasks"
     print(f"{stream.name}: {sizes}\nterms: {DATASETS[dataset].terms}")
     print(f"digest {stream.digest()}, in {where}")
 
 
 @data.command()
-def describe(dataset: NameOrPlan, option: Options = None, as_json: AsJson = False) -> None:
+def describe(name_or_plan: str, option: Options = None, as_json: AsJson = False) -> None:
     """Describe the tasks of a dataset (fetched where needed) or of a plan of your own tables."""
     from conure_lib.data.registry import load
     from conure_lib.user_models.plan import SUFFIXES, read_plan
 
-    is_plan = Path(dataset).suffix in SUFFIXES
-    stream = read_plan(dataset).stream() if is_plan else load(common.data_config(dataset, option))
+    if Path(name_or_plan).suffix in SUFFIXES:
+        stream = read_plan(name_or_plan).stream()
+    else:
+        stream = load(data_config(name_or_plan, option))
     about = {"name": stream.name, "digest": stream.digest(), "n_users": stream.n_users}
     about |= {"n_items": stream.n_items, "tasks": stream.describe(), "info": stream.info}
-    if as_json:
-        return common.print_json(about)
-    common.print_table(about["tasks"])
-    print(*stream.notes(), f"digest {about['digest']}", sep="\n")
+    notes = [*stream.notes(), f"digest {about['digest']}"]
+    report(about["tasks"], (), notes, about, as_json)
 
 
 @app.command(help=PLAN)
 def run(
     tasks: File,
-    out: RunFolder = None,
+    out: Path | None = None,
     seed: int = 1,
     workers: Count = 1,
-    method: Method = "Conure",
+    method: str = "Conure",
     device: str = "cpu",
     as_json: AsJson = False,
 ) -> None:
@@ -95,17 +90,15 @@ def run(
     from conure_lib.user_models.train import run as train
 
     results = train(read_plan(tasks), out, seed, workers, method, device)
-    if as_json:
-        return common.print_json(results)
     table = pd.DataFrame(results["tasks"]).drop(columns="stage").dropna(axis="columns")
     table["epochs"] = [
         ", ".join(f"{action} {at['best']} of {at['of']}" for action, at in epochs.items())
         for epochs in table["epochs"]
     ]
-    common.print_table(table)
-    if learned := ", ".join(results["unchanged"]):
-        results["notes"] += [f"after the last task, {learned} answer as when learned, bit by bit"]
-    common.print_written(Path(results["folder"]), notes=results["notes"])
+    notes, learned = results["notes"], ", ".join(results["unchanged"])
+    if learned:
+        notes = [*notes, f"after the last task, {learned} answer as when learned, bit by bit"]
+    report(table, [results["folder"]], notes, results, as_json)
 
 
 @app.command()
@@ -125,10 +118,8 @@ def export(
 
     saved = exporting.open_saved(model, task)
     made = exporting.export(saved, out, format == "torch-export", length)
-    if as_json:
-        return common.print_json(made)
     notes = [f"{file}: outputs differ by {d:.1e}" for file, d in made["largest_difference"].items()]
-    common.print_written(*(Path(made["folder"], file) for file in made["files"]), notes=notes)
+    report(None, [Path(made["folder"], file) for file in made["files"]], notes, made, as_json)
 
 
 @app.command()
@@ -152,15 +143,13 @@ def embed(
 
     saved, source = exporting.open_saved(model, task), Path(data)
     if data in DATASETS:
-        source = load(common.data_config(data, option))
+        source = load(data_config(data, option))
     elif option:
         raise ConfigError(f"--option: found it with {data!r}, expected the name of a dataset")
     elif source.suffix in SUFFIXES or source.is_dir():
         source = read_plan(source).tables()[0]
     with torch_threads(threads):
         done = exporting.embed(saved, source, out)
-    if as_json:
-        return common.print_json(done | {"file": str(out.absolute())})
     left_out = f"{done['left_out']} users with too few events, {done['unknown_events']} events"
     notes = [f"{done['users']} users; left out: {left_out} of unknown items", *done["notes"]]
-    common.print_written(out, notes=notes)
+    report(None, [out], notes, done | {"file": str(out.absolute())}, as_json)

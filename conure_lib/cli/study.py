@@ -7,13 +7,13 @@ from typing import Annotated
 from typer import Option, Typer
 
 from conure_lib import paths
-from conure_lib.cli import common
-from conure_lib.cli.common import JOURNEY, AsJson, Cluster, Count, Dataset, Profile, Results, Seeds
+from conure_lib.cli.common import JOURNEY, AsJson, Cluster, Count, Dataset, Profile, Results, report
 from conure_lib.errors import ConfigError
 
 app = Typer()
 Cache = StrEnum("Cache", ["stages", "streams", "downloads"])
 Caches = Annotated[list[Cache] | None, Option(help="May be repeated; else stages and streams.")]
+Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
 Datasets = Annotated[list[str] | None, Option("--dataset", help="May be repeated; else all.")]
 
 
@@ -40,7 +40,7 @@ def study(
             one.compute(runs, workers, cluster)
         one.require(runs)
     if asked.local:
-        common.print_written(*render(asked))
+        report(files=render(asked))
     return _draw(asked, local=True)
 
 
@@ -55,9 +55,8 @@ def verdicts(
     columns = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]
     for dataset in datasets or profiles.PROFILES[profile]:
         table = claims.ledger(study.load_study(dataset, profile, None, results))
-        common.print_table(table[columns])
         claims.save(table, paths.claims(local=True))
-    common.print_written(paths.claims(local=True))
+        report(table[columns], [paths.claims(local=True)])
 
 
 @app.command()
@@ -71,8 +70,8 @@ def reproduce(
     from conure_lib.analysis import reproduce as again
 
     measures = again.reproduce(dataset, profile, seed, workers)
-    common.print_table(measures)
-    common.print_table(again.verdicts(dataset, profile, seed))
+    report(measures)
+    report(again.verdicts(dataset, profile, seed))
     return int((measures["outcome"] == again.DIFFERENT).any())
 
 
@@ -87,8 +86,7 @@ def tune(
     from conure_lib.study import tuning
 
     found = tuning.search(dataset, profile, workers, cluster)
-    common.print_table(found.table().query("chosen").drop(columns="stage_id"))
-    common.print_written(*tuning.write(found))
+    report(found.table().query("chosen").drop(columns="stage_id"), tuning.write(found))
 
 
 @app.command()
@@ -106,9 +104,9 @@ def publish(
     if not render_only:
         pairs = experiments.all_runs(study.load_study(dataset, profile, None, "local"))
         runs = [run for _, group in pairs for run in group]
-        common.print_written(*store.publish(s for run in runs for s in run.stages.values()))
+        report(files=store.publish(s for run in runs for s in run.stages.values()))
     asked = study.load_study(dataset, profile)
-    common.print_written(*render(asked))
+    report(files=render(asked))
     code = _draw(asked, local=False)
     drawn, figures = (paths.figures(profile, dataset, local) for local in (True, False))
     shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)
@@ -123,8 +121,7 @@ def _draw(asked, local: bool) -> int:
     parameters = {"DATASET": dataset, "PROFILE": profile, "SEEDS": list(asked.config.seeds)}
     folder = paths.results(profile, dataset, local) / "notebooks"
     rows = run_all(parameters | {"RESULTS": "local" if asked.local else "committed"}, folder)
-    common.print_table(rows)
-    common.print_written(folder, paths.figures(profile, dataset, local=True))
+    report(rows, [folder, paths.figures(profile, dataset, local=True)])
     return int(any(row["error"] for row in rows))
 
 
@@ -135,7 +132,7 @@ def notebooks() -> None:
 
     for notebook in all_notebooks():
         refresh(notebook)
-        common.print_written(notebook)
+        report(files=[notebook])
 
 
 @app.command()
@@ -144,16 +141,14 @@ def clean(what: Caches = None, dry_run: bool = False, as_json: AsJson = False) -
 
     Not while a study or a run is at work. --dry-run only says what would go.
     """
-    rows, verb = [], "would remove" if dry_run else "removed"
     folders = {name: getattr(paths, name)() for name in what or ("stages", "streams")}
     if linked := [folder for folder in folders.values() if folder.is_symlink()]:
         raise ConfigError(f"{linked[0]}: found a link, expected a folder; empty it by hand")
+    rows = []
     for name, folder in folders.items():
         sizes = [file.lstat().st_size for file in folder.rglob("*") if not file.is_dir()]
         rows.append({"cache": name, "files": len(sizes), "bytes": sum(sizes)})
         if folder.is_dir() and not dry_run:
             shutil.rmtree(folder)
-        if not as_json:
-            print(f"{verb} {folder}: {len(sizes)} files, {sum(sizes) / 2**20:.1f} MiB")
-    if as_json:
-        common.print_json({"removed": not dry_run, "caches": rows})
+    note = f"{'would be' if dry_run else 'were'} removed below {paths.artifacts()}"
+    report(rows, (), [note], {"removed": not dry_run, "caches": rows}, as_json)

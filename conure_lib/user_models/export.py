@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from conure_lib.config import explain
 from conure_lib.data.options import Length
-from conure_lib.data.sources.tables import latest_windows
+from conure_lib.data.sources.tables import Latest, latest_windows
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
 from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json, regular
@@ -29,6 +29,8 @@ from conure_lib.training.evaluation import last_vectors
 
 STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
 OURS = re.compile(r"(model|stream|metrics)\.json|.*\.safetensors|.*\.pt2|names\.\w+\.parquet")
+UNREADABLE = (OSError, ValueError, LookupError, TypeError, pa.ArrowException)
+BATCH = 4096  # users whose vectors are in memory at a time
 MAX_DIFFERENCE = {"model.safetensors": 0.0, "program.pt2": 1e-5}  # from the model's outputs
 
 
@@ -38,7 +40,7 @@ class StreamFacts(BaseModel, strict=True):
     length: Length
     min_events: int
     columns: dict[str, str]
-    items: list[str]
+    items: list[str] = []
 
 
 class TaskModel(nn.Module):
@@ -75,14 +77,18 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
         raise ConfigError(f"{folder}: found no task {task!r}, expected one of {known} (--task)")
     if (folder / STREAM).is_file():
         try:
-            ids = pq.read_table(regular(folder / NAMES.format("items")))["id"].to_pylist()
-            facts = StreamFacts.model_validate(read_json(folder / STREAM) | {"items": ids})
-            if len(ids) != learner.model.n_items:
-                raise ValueError(f"{len(ids)} ids of {learner.model.n_items} items")
-        except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
-            said = f"found {error}" if not isinstance(error, ValidationError) else ""
-            said = " ".join((said or explain(error, STREAM)).split())
-            raise DataError(f"{folder}: {said}; run conure run again") from error
+            facts = StreamFacts.model_validate(read_json(folder / STREAM))
+            names = pq.read_table(regular(folder / NAMES.format("items")))["id"].to_pylist()
+            if len(names) != learner.model.n_items:
+                raise ValueError(f"{len(names)} ids of {learner.model.n_items} items")
+            facts.items = names
+        except ValidationError as error:
+            raise DataError(
+                f"{explain(error, str(folder / STREAM))}; run conure run again"
+            ) from error
+        except UNREADABLE as error:
+            found = " ".join(str(error).split())
+            raise DataError(f"{folder}: found {found}; run conure run again") from error
     return TaskModel(learner.for_task(task), task, task == learner.tasks[0], folder, facts)
 
 
@@ -155,9 +161,7 @@ def _random(n_items: int, size: int, length: int) -> Tensor:
     return items
 
 
-def embed(
-    saved: TaskModel, data: TaskStream | str | Path, out: str | Path, batch: int = 4096
-) -> dict:
+def embed(saved: TaskModel, data: TaskStream | str | Path, out: str | Path) -> dict:
     """Write a vector per user, as the task sees them, to a Parquet file.
 
     Parameters
@@ -168,8 +172,6 @@ def embed(
     out
         A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table, or row of the
         stream's users: 0, 1, ...), ``vector`` (list of k float32).
-    batch
-        Users whose vectors are in memory at a time.
 
     Returns
     -------
@@ -183,30 +185,27 @@ def embed(
     out = replaceable(out, lambda old: pq.read_schema(old).names == columns, "conure embed")
     if isinstance(data, TaskStream):
         trained_on = data.digest()
-        with contextlib.suppress(OSError, ValueError, LookupError, TypeError):  # not a stage's
+        with contextlib.suppress(*UNREADABLE):  # not a stage's folder
             trained_on = read_json(saved.folder / "record.json")["spec"]["stream"]
         if (saved.model.n_items, trained_on) != (data.n_items, data.digest()):
-            given = f"{data.name}, digest {data.digest()[:12]} (--option)"
-            found = f"found a model of another stream, expected one of {given}"
-            raise DataError(f"{saved.folder}: {found}")
-        users, sequences = np.arange(data.n_users), data.sequences[data.input_rows]
-        counts = {"left_out": 0, "unknown_events": 0, "notes": []}
+            expected = f"expected one of {data.name}, digest {data.digest()[:12]} (--option)"
+            raise DataError(f"{saved.folder}: found a model of another stream, {expected}")
+        found = Latest(np.arange(data.n_users), data.sequences[data.input_rows], 0, 0, [])
     elif (facts := saved.facts) is None:
         raise DataError(f"{saved.folder}: found no {STREAM}, expected what conure run wrote")
     else:
         found = latest_windows(data, facts.items, facts.length, facts.min_events, facts.columns)
-        users, sequences, notes = found.users, found.sequences, found.notes
-        counts = {"left_out": found.few, "unknown_events": found.unknown_events, "notes": notes}
     vector = pa.list_(pa.float32(), saved.model.config.width)
-    schema = pa.schema([("user", pa.array(users[:1]).type), ("vector", vector)])
+    schema = pa.schema([("user", pa.array(found.users[:1]).type), ("vector", vector)])
     with atomic_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        for start in tqdm(range(0, len(users), batch), desc="users", unit="batch"):
-            some = np.ascontiguousarray(sequences[start : start + batch])
-            vectors = last_vectors(saved.model, saved.vectors, some).numpy().ravel()
+        for start in tqdm(range(0, len(found.users), BATCH), desc="users", unit="batch"):
+            some = slice(start, start + BATCH)
+            sequences = np.ascontiguousarray(found.sequences[some])
+            vectors = last_vectors(saved.model, saved.vectors, sequences).numpy().ravel()
             rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=vector)
-            ids = pa.array(users[start : start + batch])
-            writer.write_table(pa.table([ids, rows], schema=schema))
-    return {"users": len(users)} | counts
+            writer.write_table(pa.table([pa.array(found.users[some]), rows], schema=schema))
+    counts = {"users": len(found.users), "left_out": found.few}
+    return counts | {"unknown_events": found.unknown_events, "notes": found.notes}
 
 
 def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) -> Path:
@@ -226,9 +225,7 @@ def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) ->
             found = repr(foreign[0])
         elif names or path.is_file():
             found = "something else"
-            with contextlib.suppress(
-                OSError, ValueError, LookupError, TypeError, pa.ArrowException
-            ):
+            with contextlib.suppress(*UNREADABLE):
                 found = "" if is_same(path) else found
     if found:
         expected = f"expected a new name or what {maker} wrote there (--out)"

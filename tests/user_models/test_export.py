@@ -116,7 +116,8 @@ def test_embedding_reads_blocks_of_any_size_and_leaves_out_what_is_unknown(
     saved, tables = open_saved(model, "T2"), []
     for rows, batch in ((1 << 20, 4096), (3, 4)):
         monkeypatch.setattr("conure_lib.data.sources.tables.BLOCK_ROWS", rows)
-        done = embed(saved, tmp_path / "more.parquet", tmp_path / "v.parquet", batch)
+        monkeypatch.setattr(module, "BATCH", batch)
+        done = embed(saved, tmp_path / "more.parquet", tmp_path / "v.parquet")
         assert done == {"users": 31, "left_out": 1, "unknown_events": 2, "notes": []}
         tables.append(pd.read_parquet(tmp_path / "v.parquet"))
     assert tables[0]["user"].tolist() == [*USERS, "v1"]
@@ -163,7 +164,7 @@ def test_what_cannot_be_opened_or_embedded_is_one_line(service, model, tmp_path)
         open_saved(model, "T9")
     bare = tmp_path / "bare"
     ContinualModel.load(model).save(bare)
-    with pytest.raises(DataError, match=r"found .*names.items.parquet.*; run conure run again"):
+    with pytest.raises(DataError, match=r"found no stream.json, expected what conure run wrote"):
         embed(open_saved(bare, "T2"), service / "mine" / "plays.csv", tmp_path / "v.parquet")
     with pytest.raises(ConfigError, match="found no length of sequences, expected --length N"):
         export(open_saved(bare, "T2"), tmp_path / "out", program=True)
