@@ -28,7 +28,6 @@ found, not trained again, and stays as it was to the last bit. The model is writ
 ROOT/artifacts/models/NAME unless --out is given; another --method is only measured."""
 app, data = Typer(), Typer(help="List, fetch and describe datasets.")
 app.add_typer(data, name="data")
-Format = Literal["safetensors", "torch-export"]
 Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence of the program.")]
 
 
@@ -67,10 +66,10 @@ def describe(name_or_plan: str, option: Options = None, as_json: AsJson = False)
         stream = read_plan(name_or_plan).stream()
     else:
         stream = load(data_config(name_or_plan, option))
-    about = {"name": stream.name, "digest": stream.digest(), "n_users": stream.n_users}
-    about |= {"n_items": stream.n_items, "tasks": stream.describe(), "info": stream.info}
-    notes = [*stream.notes(), f"digest {about['digest']}"]
-    report(about["tasks"], (), notes, about, as_json)
+    tasks, digest = stream.describe(), stream.digest()
+    about = {"name": stream.name, "digest": digest, "n_users": stream.n_users}
+    about |= {"n_items": stream.n_items, "tasks": tasks, "info": stream.info}
+    report(tasks, (), [*stream.notes(), f"digest {digest}"], about, as_json)
 
 
 @app.command(help=PLAN)
@@ -95,10 +94,7 @@ def run(
         ", ".join(f"{action} {at['best']} of {at['of']}" for action, at in epochs.items())
         for epochs in table["epochs"]
     ]
-    notes, learned = results["notes"], ", ".join(results["unchanged"])
-    if learned:
-        notes = [*notes, f"after the last task, {learned} answer as when learned, bit by bit"]
-    report(table, [results["folder"]], notes, results, as_json)
+    report(table, [results["folder"]], results["notes"], results, as_json)
 
 
 @app.command()
@@ -106,7 +102,7 @@ def export(
     model: File,
     task: Name,
     out: File,
-    format: Format = "safetensors",
+    format: Literal["safetensors", "torch-export"] = "safetensors",
     length: Length = None,
     as_json: AsJson = False,
 ) -> None:
@@ -114,10 +110,9 @@ def export(
 
     --model is what conure run wrote, or a stage's folder; torch-export adds program.pt2.
     """
-    from conure_lib.user_models import export as exporting
+    from conure_lib.user_models.export import export, open_saved
 
-    saved = exporting.open_saved(model, task)
-    made = exporting.export(saved, out, format == "torch-export", length)
+    made = export(open_saved(model, task), out, format == "torch-export", length)
     notes = [f"{file}: outputs differ by {d:.1e}" for file, d in made["largest_difference"].items()]
     report(None, [Path(made["folder"], file) for file in made["files"]], notes, made, as_json)
 

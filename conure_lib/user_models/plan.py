@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, Field, PrivateAttr, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from torch import nn
@@ -30,15 +30,7 @@ RANKING = replace(SEQUENCE, learning_rate=0.005, batch_size=128, labels_per_user
 CLASSIFICATION = replace(SEQUENCE, learning_rate=0.005, patience=4)
 TRAIN = {"sequence": SEQUENCE, "ranking": RANKING, "classification": CLASSIFICATION}
 RETRAIN, PRUNE = {"epochs": 5}, {"T1": 0.7, "*": 0.8}
-
-
-def _not_taken_by_torch(name: str) -> str:
-    if hasattr(nn.ModuleDict(), name):
-        raise ValueError(f"found {name!r}, which PyTorch uses itself; expected another name")
-    return name
-
-
-TaskName = Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,59}$"), AfterValidator(_not_taken_by_torch)]
+TaskName = Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,59}$")]
 PlanName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,59}$")]
 
 
@@ -84,23 +76,25 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
         kinds = {"T1": "sequence"} | {task.name: task.kind for task in self.tasks}
         train, where = {"*": RANKING}, self._file
         try:
+            if taken := [task for task in kinds if hasattr(nn.ModuleDict(), task)]:
+                raise ConfigError(f"tasks: found name {taken[0]!r}, which PyTorch uses itself")
             for name, given in {"train": self.train, "prune": self.prune}.items():
                 if unknown := given.keys() - {*kinds, "*"}:
                     expected = f"expected some of {', '.join(kinds)}, *"
                     raise ConfigError(f"{name}: found {min(unknown)!r}, {expected}")
-            where = f"{self._file}, retrain"
-            replace(RANKING, **self.retrain)
             for task, kind in kinds.items():
                 where = f"{self._file}, train of {task}"
                 given = self.train.get("*", {}) | self.train.get(task, {})
                 train[task] = replace(TRAIN[kind], **given)
+            where = f"{self._file}, retrain"
+            replace(RANKING, **self.retrain)
             where = f"{self._file}, model"
             sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in self.model.items()}
-            model, data, where = replace(MODEL, **sizes), DataConfig("own-tables"), self._file
+            model, where = replace(MODEL, **sizes), self._file
             prune = self.prune if "*" in self.prune else PRUNE | self.prune
-            more = {"retrain": RETRAIN | self.retrain, "retrain_rate": self.retrain_rate}
-            more |= {"prune": prune, "seeds": (seed,), "device": device}
-            return StudyConfig("own", data, model, train, **more)
+            given = {"retrain": RETRAIN | self.retrain, "retrain_rate": self.retrain_rate}
+            given |= {"prune": prune, "seeds": (seed,), "device": device}
+            return StudyConfig("own", DataConfig("own-tables"), model, train, **given)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
 

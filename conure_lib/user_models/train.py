@@ -1,7 +1,6 @@
 """From a plan to a trained user model, with the check that nothing was forgotten.
 
-A stage of a growing stream depends on the stream up to its own task: when a task is appended to the
-plan, the stages of the earlier ones keep their ids, are found, and are not trained again.
+A stage depends on the stream up to its own task: those of earlier tasks are found, not retrained.
 """
 
 import shutil
@@ -68,15 +67,17 @@ def run(
     chosen, popularity = study.run(method, seed), study.run("Popularity", seed)
     _check_disk(study, chosen)
     study.compute([chosen, popularity], workers)
-    stream, stages = study.stream, chosen.stages
-    last = stages[study.order[-1]]
+    stream, stages, last = study.stream, chosen.stages, chosen.stages[study.order[-1]]
+    same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
     by_kind = groupby(stages, lambda task: kind(stages[task].environment()))
     kinds = [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]
-    several = [f"several kinds of processors: {'; '.join(kinds)}"] if len(kinds) > 1 else []
-    results = {"name": plan.name, "method": method, "seed": seed}
+    if len(kinds) > 1:
+        notes += [f"several kinds of processors: {'; '.join(kinds)}"]
+    if same:
+        notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
+    results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
     results |= {"tasks": [_row(stream, task, chosen, popularity) for task in stages]}
-    results |= {"unchanged": unchanged(chosen, stream) if is_conure else []}
-    results |= {"notes": [*stream.notes(), *several], "environment": last.environment()}
+    results |= {"notes": notes, "environment": last.environment()}
     facts = {name: stream.info[name] for name in ("length", "min_events")}
     facts |= {"columns": plan.columns, "n_users": stream.n_users, "n_items": stream.n_items}
     facts |= {"digests": {task: stream.until(task).digest() for task in study.order}}
@@ -99,8 +100,8 @@ def _row(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict:
     for one in stage.lineage():
         if one.step.task == task and (curve := one.record()["curve"]):
             best = [epoch for epoch in curve if epoch["best"] or epoch is curve[0]][-1]
-            found = {"best": best["epoch"], "validation": best["validation"]}
-            epochs[one.step.action] = found | {"of": len(curve) - 1}
+            at = {"best": best["epoch"], "validation": best["validation"], "of": len(curve) - 1}
+            epochs[one.step.action] = at
     (measured,) = (row for row in record["metrics"] if row["measure"] == task)
     row = {"task": task, "what": stream[task].title, "metric": measured["metric"]}
     row |= {"value": measured["value"], "popularity": first["value"], "n": measured["n"]}

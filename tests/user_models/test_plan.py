@@ -56,15 +56,9 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_one_line(folder):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (
-            {"tasks": [{**TASKS[0], "kind": "rank"}]},
-            "tasks[0].kind: found 'rank', expected 'ranking' or",
-        ),
+        ({"tasks": [{**TASKS[0], "kind": "rank"}]}, "tasks[0].kind: found 'rank', expected 'rank"),
         ({"tasks": [{**TASKS[0], "name": "2nd"}]}, "tasks[0].name: found '2nd', expected"),
-        (
-            {"tasks": [{**TASKS[0], "name": "forward"}]},
-            "tasks[0].name: found 'forward', which PyTorch",
-        ),
+        ({"tasks": [{**TASKS[0], "name": "pop"}]}, "tasks: found name 'pop', which PyTorch uses"),
         ({"tasks": [{"name": "T2"}]}, "tasks[0].kind: found nothing, expected"),
         ({"tasks": "T"}, "tasks[0]: found 'T', expected"),
         ({"events": 3}, "events: found 3, expected"),
@@ -78,31 +72,19 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_one_line(folder):
         ({"prune": {"T1": 1.0}}, "StudyConfig, prune.T1: found 1.0, expected"),
         ({"prune": {"T9": 0.5}}, "prune: found 'T9', expected some of T1, T2, T3, *"),
         ({"train": {"T9": {}}}, "train: found 'T9', expected some of T1, T2, T3, *"),
+        ({"train": {"T2": {"epochs": 0}}}, "train of T2: TrainConfig, epochs: found 0, expected"),
+        ({"train": {"*": {"epoch": 3}}}, "train of T1: TrainConfig, epoch: found an unknown field"),
+        ({"retrain": {"epochs": "many"}}, "retrain: TrainConfig, epochs: found 'many', expected"),
+        ({"model": {"dilations": []}}, "model: ModelConfig, dilations: found too few, expected at"),
+        ({"model": {"width": 1.5}}, "model: ModelConfig, width: found 1.5, expected"),
         ("just text", "found 'just text', expected"),
         ("events: a\nevents: b\n", "found while constructing a mapping"),
         ("events: [a\n", "found "),
     ],
 )
 def test_a_bad_plan_is_one_line_that_names_file_field_found_and_expected(folder, content, said):
-    assert refused(folder, content if isinstance(content, str) else plan_of(**content)).startswith(
-        said
-    )
-
-
-@pytest.mark.parametrize(
-    ("content", "place", "said"),
-    [
-        ({"train": {"T2": {"epochs": 0}}}, "train of T2", "epochs: found 0, expected"),
-        ({"train": {"*": {"epoch": 3}}}, "train of T1", "epoch: found an unknown field"),
-        ({"retrain": {"epochs": "many"}}, "retrain", "epochs: found 'many', expected"),
-        ({"model": {"dilations": []}}, "model", "dilations: found too few, expected at least 1"),
-        ({"model": {"width": 1.5}}, "model", "width: found 1.5, expected"),
-    ],
-)
-def test_a_bad_setting_is_refused_when_the_plan_is_read(folder, content, place, said):
-    message = refused(folder, plan_of(**content))
-    assert message.startswith(place)
-    assert said in message
+    message = refused(folder, content if isinstance(content, str) else plan_of(**content))
+    assert message.startswith(said)
 
 
 @pytest.mark.parametrize("name", ["nowhere.yaml", "plan.txt", "bad\0name.yaml", "x" * 300])
