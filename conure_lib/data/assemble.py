@@ -7,8 +7,9 @@ from typing import Unpack
 
 import numpy as np
 import pandas as pd
+from pydantic import TypeAdapter
 
-from conure_lib.data.options import AssemblyOptions, assembly_options
+from conure_lib.data.options import DEFAULTS, AssemblyOptions, explained
 from conure_lib.data.stream import Kind, Names, Task, TaskStream, check, draw_split
 from conure_lib.errors import DataError
 
@@ -58,8 +59,10 @@ def assemble(
     **options
         See ``AssemblyOptions``. Users and items with too few events are left out (paper, 3.1).
     """
-    o = assembly_options(name, options)
-    dropped = dict((info or {}).get("dropped", {}))
+    with explained(name):
+        o = DEFAULTS | TypeAdapter(AssemblyOptions).validate_python(options)
+    info = info or {}
+    dropped = dict(info.get("dropped", {}))
     for column, least in (("item", o["min_item_count"]), ("user", o["min_events"])):
         frequent = events.groupby(column)[column].transform("size") >= least
         rare = events[column][~frequent]
@@ -72,8 +75,7 @@ def assemble(
     (who, users), (what, items) = (pd.factorize(events[c], sort=True) for c in ("user", "item"))
     windows = cut_windows(who, what + 1, len(users), o["length"], o["min_events"])
     dropped["oldest events that fill no window"] = len(who) - np.count_nonzero(windows[0])
-    info = (info or {}) | o | {"dropped": dropped}
-    return add_tasks(name, title, windows, users, items, tables, info)
+    return add_tasks(name, title, windows, users, items, tables, info | o | {"dropped": dropped})
 
 
 def add_tasks(

@@ -32,9 +32,8 @@ def load_stream(folder: Path) -> TaskStream:
     fix = f"delete the folder {folder} and it is prepared anew"
     try:
         manifest = read_json(folder / MANIFEST)
-        arrays = {
-            n: a.numpy() for n, a in load_file(regular(folder / STORED)).items()
-        }  # torch maps
+        mapped = load_file(regular(folder / STORED))  # torch maps the file, numpy would read it
+        arrays = {name: tensor.numpy() for name, tensor in mapped.items()}
         tasks = []
         for t in manifest["tasks"]:
             own = {a: arrays[f"{t['task']}.{a}"] for a in ARRAYS}

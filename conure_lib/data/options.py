@@ -1,11 +1,11 @@
 """Options of the builders of streams: their types and ranges, checked by pydantic."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError, validate_call
+from pydantic import AfterValidator, ConfigDict, Field, ValidationError, validate_call
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from conure_lib.config import MAX_INT, Count, Seed, explain
@@ -47,7 +47,7 @@ DEFAULTS |= {"min_label_count": 1, "split": "80/5/15", "split_seed": 0, "unknown
 
 
 @contextmanager
-def _explained(name: str) -> Iterator[None]:
+def explained(name: str) -> Iterator[None]:
     """Raise DataError, which begins with ``name``, for what pydantic refuses in this block."""
     try:
         yield
@@ -55,13 +55,6 @@ def _explained(name: str) -> Iterator[None]:
         raise DataError(explain(error, name)) from error
 
 
-def assembly_options(name: str, given: Mapping[str, object]) -> AssemblyOptions:
-    """Return all options, by default ``DEFAULTS``. Raises DataError, which begins with ``name``."""
-    with _explained(name):
-        return DEFAULTS | TypeAdapter(AssemblyOptions).validate_python(given)
-
-
 def checked_options(name: str) -> Callable[[Callable], Callable]:
     """Return a decorator: arguments that do not fit raise DataError, which begins with ``name``."""
-    checked = validate_call(config=ConfigDict(strict=True))
-    return lambda function: _explained(name)(checked(function))
+    return lambda build: explained(name)(validate_call(build, config=ConfigDict(strict=True)))

@@ -32,10 +32,10 @@ RATINGS = "MovieLens: ratings below 4 stars (T1), liked (T2), 5 stars (T3)"
 SITE = "the official site (downloaded and verified), or --option path=ZIP_OR_FOLDER"
 DATASETS = {
     "synthetic": Dataset(
-        build=synthetic.build,
-        what="planted structure with dials; six tasks",
-        origin="generated here, any size",
-        terms="none",
+        synthetic.build,
+        "planted structure with dials; six tasks",
+        "generated here, any size",
+        "none",
     ),
     "complete-journey": Dataset(
         build=complete_journey.build,

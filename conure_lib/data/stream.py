@@ -161,11 +161,11 @@ class TaskStream:
 
 def draw_split(n: int, shares: str, seed: int, salt: str) -> np.ndarray:
     """Split n instances at random (paper, section 6.1): uint8 [n], repeatable; else DataError."""
-    train, validation = SPLITS[shares]
-    n_train, n_validation = round(n * train), max(1, round(n * validation))
-    if n_train < 1 or n - n_train - n_validation < 1:
-        expected = f"expected some for each part of {shares}"
-        raise DataError(f"task {salt}: found {n} instances, {expected}")
+    n_train, n_validation = (max(1, round(n * share)) for share in SPLITS[shares])
+    if n - n_train - n_validation < 1:
+        raise DataError(
+            f"task {salt}: found {n} instances, expected some for each part of {shares}"
+        )
     key = int.from_bytes(hashlib.sha256(f"{salt}/{shares}".encode()).digest()[:8], "big")
     order = np.random.default_rng([seed, key]).permutation(n)
     split = np.full(n, TEST, dtype=np.uint8)

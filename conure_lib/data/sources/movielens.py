@@ -36,8 +36,8 @@ LICENCE = (
     "MovieLens, GroupLens Research, University of Minnesota: for research only; acknowledge it in "
     "publications; no commercial use without permission; {} (README in the zip: the full terms)."
 )
-SHARING = "redistribute it only as the README allows, under the same terms"
-LICENCES = {name: LICENCE.format(SHARING) for name in CHECKSUMS}
+SHARING = LICENCE.format("redistribute it only as the README allows, under the same terms")
+LICENCES = dict.fromkeys(CHECKSUMS, SHARING)
 LICENCES |= dict.fromkeys(PROFILED, LICENCE.format("do not redistribute it"))
 LIKED = {"4-or-4.5": (4.0, 4.5), "above-4": (4.5,)}  # the stars that T2 takes
 WHEEL = "recbole==1.2.1"  # holds copies of u.data and u.user, each with a header line added
@@ -79,33 +79,24 @@ def builder(name: str) -> Callable[..., TaskStream]:
     """Return the builder of a release: with profiles (ml-100k, ml-1m), or of ratings alone."""
 
     @checked_options(name)
-    def six_tasks(
-        *, path: SourcePath | None = None, **options: Unpack[AssemblyOptions]
-    ) -> TaskStream:
-        """Build T1: below 4 stars, T2: 4, T3: 5 stars, T4: age, T5: gender, T6: occupation.
-
-        path: the official zip or a folder with its two files, else it is downloaded. If that fails
-        and CONURE_ALLOW_WHEEL=1 in the environment gives consent, the same ratings of ml-100k come
-        out of the wheel recbole==1.2.1, with the identical stream. options: AssemblyOptions.
-        """
-        return _stream(name, path, options)
-
-    @checked_options(name)
-    def three_tasks(
+    def build(
         *,
         path: SourcePath | None = None,
         t2_reading: Literal["4-or-4.5", "above-4"] = "4-or-4.5",
         **options: Unpack[AssemblyOptions],
     ) -> TaskStream:
-        """Build T1: below 4 stars, T2: liked, T3: 5 stars.
+        """Build T1: below 4 stars, T2: liked, T3: 5 stars, and T4..T6: age, gender, occupation.
 
-        path: ratings.csv, or a folder or official zip that holds it; else the zip is downloaded.
+        path: ratings.csv, or a folder or official zip with the release's files; else the zip is
+        downloaded. If that fails and CONURE_ALLOW_WHEEL=1 in the environment gives consent, the
+        same ratings of ml-100k come out of the wheel recbole==1.2.1, with the identical stream.
         t2_reading: the paper's "higher than 4" as 4 and 4.5 stars, or literally as 4.5 only (then
         4.0 belongs to no task). options: AssemblyOptions.
         """
-        return _stream(name, path, options, LIKED[t2_reading])
+        whole = name in PROFILED and t2_reading == "4-or-4.5"  # these releases have no half stars
+        return _stream(name, path, options, (4.0,) if whole else LIKED[t2_reading])
 
-    return six_tasks if name in PROFILED else three_tasks
+    return build
 
 
 def _downloaded(name: str) -> Path:
@@ -124,7 +115,7 @@ def _downloaded(name: str) -> Path:
     return folder
 
 
-def _stream(name: str, path: Path | None, options: dict, liked: tuple = (4.0,)) -> TaskStream:
+def _stream(name: str, path: Path | None, options: dict, liked: tuple) -> TaskStream:
     """Make tasks of the ratings' file and, if there is one, the users' file."""
     where, files = path or _downloaded(name), PROFILED.get(name, ("ratings.csv",))
     if where.is_file() and len(files) > 1 and where.suffix != ".zip":
@@ -146,8 +137,8 @@ def _stream(name: str, path: Path | None, options: dict, liked: tuple = (4.0,)) 
         for number, (title, labels) in enumerate(profiles.items(), 4):
             rows = users[["user"]].assign(label=labels).sort_values("user")
             tasks.append(LabelTable(f"T{number}", "classification", title, rows))
-    sources = dict(zip(files, digests, strict=True))
-    info = {"source": SOURCE, "licence": LICENCES[name], "files": sources}
+    info = {"source": SOURCE, "licence": LICENCES[name]}
+    info["files"] = dict(zip(files, digests, strict=True))
     info["readings"] = {"T1": "ratings below 4 stars by time; ties by item id", "T2": words}
     options, title = {"unknown_users": "drop"} | options, "movies rated below 4 stars by time"
     return assemble(name, ratings[stars < 4], tasks, title=title, info=info, **options)
@@ -171,8 +162,7 @@ def _read(where: Path, member: str) -> tuple[pd.DataFrame, str]:
         csv.ConvertOptions(column_types={f: TYPES.get(f, pa.string()) for f in fields}),
     ).to_pandas()
     key = [name for name in ("user", "item") if name in fields]
-    if (repeated := table.duplicated(key)).any():
-        row = int(repeated.to_numpy().argmax())
-        found = ", ".join(f"{name} {table[name][row]}" for name in key)
-        raise bad_line(file, row + first, found, "it once")
+    if len(rows := np.flatnonzero(table.duplicated(key))):
+        found = ", ".join(f"{name} {table[name][rows[0]]}" for name in key)
+        raise bad_line(file, rows[0] + first, found, "it once")
     return table, digest
