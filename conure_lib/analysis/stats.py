@@ -32,10 +32,7 @@ class Estimate:
 
 
 def with_interval(mean: float, low: float = NAN, high: float = NAN, unit: str = "") -> str:
-    """Return a mean and its interval with three significant digits of the largest of them.
-
-    The unit "relative" is shown in per cent, others stand behind; what is nan is left out.
-    """
+    """Return a mean and its interval as text with three digits; "relative" is in per cent."""
     known = [x for x in (mean, low, high) if not np.isnan(x)]
     largest = max(map(abs, known), default=0)
     decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 6)) if largest else 0

@@ -201,11 +201,10 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
     rows = []
     for run in runs:
         for task, stage in run.stages.items():
-            record = stage.record()
-            name = next(row["metric"] for row in record["metrics"] if row["measure"] == task)
+            metrics = {row["measure"]: row["metric"] for row in stage.record()["metrics"]}
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
-            head |= {"metric": name, "stage_id": stage.id}
-            rows += [head | point for point in record["curve"]]
+            head |= {"metric": metrics[task], "stage_id": stage.id}
+            rows += [head | point for point in stage.record()["curve"]]
     return pd.DataFrame(rows)
 
 
@@ -229,10 +228,7 @@ NAMES = {
 def show(
     table: pd.DataFrame, columns: Mapping[str, str] | None = None, percent: Iterable[str] = ()
 ) -> pd.DataFrame:
-    """Return a table as text for a reader.
-
-    Three significant digits, shares in per cent, "< 0.001" for small p values, an interval beside
-    its value; the first column is the index. Ids and columns without any content are left out.
+    """Return a table as text for a reader, without ids and columns that say nothing.
 
     Parameters
     ----------
@@ -242,9 +238,7 @@ def show(
         Columns to show in per cent, beside "share" and "relative".
     """
     ends = [end for end in ("low", "high", "ci_low", "ci_high") if end in table]
-    constant = {
-        name for name in ("dataset", "profile") if name in table and table[name].nunique() == 1
-    }
+    constant = {n for n in ("dataset", "profile") if n in table and table[n].nunique() == 1}
     shown = {}
     for name in table.columns.difference({*HIDDEN, *ends, *constant}, sort=False):
         if ends and name in ("value", "effect"):
