@@ -38,11 +38,8 @@ def python():
     """Command and environment of a fresh interpreter that writes below ``root``."""
 
     def command(code: str, root: Path) -> dict:
-        return {
-            "args": [sys.executable, "-c", code],
-            "env": {**os.environ, **environment(root)},
-            "text": True,
-        }
+        env = os.environ | environment(root)
+        return {"args": [sys.executable, "-c", code], "env": env, "text": True}
 
     return command
 

@@ -30,6 +30,11 @@ def text_of(name: str) -> str:
     return (ROOT / name).read_text(encoding="utf-8")
 
 
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    command = [sys.executable, *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, **options)
+
+
 def anchor(heading: str) -> str:
     """What GitHub and MyST make of a heading: its place on the page."""
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
@@ -57,9 +62,8 @@ def test_links_of_documents_lead_to_files_and_headings(document):
 def test_documents_are_in_plain_words_and_their_headings_differ(document):
     text = FENCED.sub("", document.read_text(encoding="utf-8")).replace("One World", "")
     assert re.search(PRIVATE, text, re.IGNORECASE) is None
-    assert (
-        len(set(headings(document))) == len(headings(document)) or document.name == "CHANGELOG.md"
-    )
+    found = headings(document)
+    assert len(set(found)) == len(found) or document.name == "CHANGELOG.md"
 
 
 def test_every_document_is_a_page_of_the_site():
@@ -80,11 +84,9 @@ def test_the_api_pages_cover_every_folder_of_the_library():
 
 
 def test_files_that_documents_name_exist():
+    path = re.compile(r"`((?:conure_lib|tests|benchmarks|docs|results)/[\w./-]+\w)`")
     for document in DOCUMENTS:
-        for name in re.findall(
-            r"`((?:conure_lib|tests|benchmarks|docs|results)/[\w./-]+\w)`",
-            text_of(document.relative_to(ROOT)),
-        ):
+        for name in path.findall(text_of(document.relative_to(ROOT))):
             if "local" not in name and name == name.lower() and document.name != "CHANGELOG.md":
                 assert (ROOT / name).exists(), f"{document.name}: {name}"
 
@@ -96,18 +98,13 @@ def test_tables_of_the_documents_follow_from_committed_results(monkeypatch):
         assert page == readme_tables.filled(page, texts), f"{name}: run make readme"
 
 
-PAGE = "before\n<!-- a -->\nold\n<!-- /a -->\nbetween\n<!-- b c -->\n<!-- /b c -->\nafter\n"
-
-
-def test_blocks_are_replaced_and_everything_else_stays():
-    page = readme_tables.filled(PAGE, {"a": r"new \1", "b c": None})
-    assert page == PAGE.replace("old", r"new \1")
-
-
-@pytest.mark.parametrize("texts", [{"a": ""}, {"a": "", "b c": "", "d": ""}])
-def test_markers_and_blocks_must_fit(texts):
-    with pytest.raises(readme_tables.MarkersError, match="'b c'" if len(texts) == 1 else "'d'"):
-        readme_tables.filled(PAGE, texts)
+def test_blocks_are_replaced_and_markers_must_fit():
+    page = "before\n<!-- a -->\nold\n<!-- /a -->\nbetween\n<!-- b c -->\n<!-- /b c -->\nafter\n"
+    texts = {"a": r"new \1", "b c": None}
+    assert readme_tables.filled(page, texts) == page.replace("old", r"new \1")
+    for bad, named in (({"a": ""}, "'b c'"), (texts | {"d": ""}, "'d'")):
+        with pytest.raises(readme_tables.MarkersError, match=named):
+            readme_tables.filled(page, bad)
 
 
 def test_every_step_of_the_paper_is_found_in_the_code():
@@ -122,18 +119,11 @@ def test_every_step_of_the_paper_is_found_in_the_code():
     assert " ".join(sections) == "1 2 3.1 3.2 3.3 3.4 4 5 6.1 6.2 6.3 6.4 6.5 7"
 
 
-def test_every_dataset_has_a_card():
-    cards = re.findall(r"(?m)^## ([a-z][\w-]+)$", text_of("docs/data-cards.md"))
-    assert sorted(cards) == sorted(DATASETS)
-
-
 @pytest.mark.parametrize("dataset", ["complete-journey", "ml-100k"])
 def test_the_cards_name_the_numbers_of_tested_instances_and_the_size_of_the_network(dataset):
     card = text_of("docs/data-cards.md").partition(f"<!-- counts {dataset} -->")[2]
-    tested = (
-        pd.read_csv(ROOT / f"results/standard/{dataset}/overall.csv").groupby("task")["n"].first()
-    )
-    for task, n in tested.items():
+    table = pd.read_csv(ROOT / f"results/standard/{dataset}/overall.csv")
+    for task, n in table.groupby("task")["n"].first().items():
         row = re.search(rf"(?m)^\| {task} .*$", card)[0]
         assert row.rstrip("| ").endswith(f" {n:,}"), row
     model = study_config(dataset, "standard").model
@@ -142,60 +132,38 @@ def test_the_cards_name_the_numbers_of_tested_instances_and_the_size_of_the_netw
     assert said in text_of("docs/model-card.md")
 
 
-def test_what_the_cards_say_of_classes_and_users():
+def test_every_dataset_has_a_card_and_what_they_say_of_classes_and_users():
     text, stream = text_of("docs/data-cards.md"), load(DataConfig("complete-journey"))
-    largest = [
-        np.bincount(stream[t].labels).max() / len(stream[t].labels) for t in ("T4", "T5", "T6")
-    ]
+    tasks = [stream[name].labels for name in ("T4", "T5", "T6")]
+    largest = [np.bincount(labels).max() / len(labels) for labels in tasks]
     assert "{:.0%} (T4), {:.0%} (T5) and {:.0%} (T6) of the households".format(*largest) in text
     table = pd.read_csv(ROOT / "results/standard/ml-100k/overall.csv")
     (floor,) = table[(table["method"] == "Popularity") & (table["task"] == "T5")]["value"]
     assert f"{floor:.0%} of the test users are men" in text
     users = study_config("synthetic", "standard").data.options["n_users"]
     assert f"`standard` takes {users:,} users" in text
+    cards = re.findall(r"(?m)^## ([a-z][\w-]+)$", text)
+    assert sorted(cards) == sorted(DATASETS)
 
 
 def test_the_worked_examples_of_contributing_run(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", text_of("CONTRIBUTING.md"), re.DOTALL)
     assert len(blocks) == 4
+    environment = {"PYTHONPATH": str(ROOT), "CONURE_ROOT": str(tmp_path), "PATH": ""}
     for number, block in enumerate(blocks):
-        file = tmp_path / f"example_{number}.py"
-        file.write_text(block, encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, str(file)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            env={"PYTHONPATH": str(ROOT), "CONURE_ROOT": str(tmp_path), "PATH": ""},
-        )
+        (file := tmp_path / f"example_{number}.py").write_text(block, encoding="utf-8")
+        done = run(str(file), env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
 
 
 @pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("sphinx", reason="the extra docs is not installed")
-    command = [
-        "-m",
-        "sphinx",
-        "-W",
-        "--keep-going",
-        "-q",
-        "-c",
-        "docs",
-        "-d",
-        str(tmp_path / "cache"),
-        ".",
-        str(tmp_path / "site"),
-    ]
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True)
+    places = ["-d", str(tmp_path / "cache"), ".", str(tmp_path / "site")]
+    done = run("-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs", *places)
     assert done.returncode == 0, done.stderr[-3000:]
     front = (tmp_path / "site/docs/index.html").read_text(encoding="utf-8")
     assert all(f">{claim}</a>" in front for claim in CLAIMS)
+    outside = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://")
     for page in (tmp_path / "site").rglob("*.html"):
-        assert (
-            re.search(
-                r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://",
-                page.read_text(encoding="utf-8"),
-            )
-            is None
-        ), page
+        assert outside.search(page.read_text(encoding="utf-8")) is None, page

@@ -134,7 +134,7 @@ def export(
             shapes = ({0: torch.export.Dim("batch", min=1)},)
             traced = torch.export.export(saved.eval(), (example,), dynamic_shapes=shapes)
             torch.export.save(traced, file)
-            again = torch.export.load(file).module()
+            again = torch.export.load(file).module()  # noqa: TID251
             differences[file.name] = largest_difference(saved, again, length)
         for name, found in differences.items():
             if not found <= (most := MAX_DIFFERENCE[name]):

@@ -60,7 +60,7 @@ def test_an_exported_program_gives_the_models_outputs_for_any_number_of_sequence
     saved = open_saved(model, "T3")
     made = export(saved, tmp_path / "t3", program=True)
     assert made["largest_difference"]["program.pt2"] <= 1e-5
-    program = torch.export.load(tmp_path / "t3" / "program.pt2").module()
+    program = torch.export.load(tmp_path / "t3" / "program.pt2").module()  # noqa: TID251
     for rows in (1, 5, 30):
         found, expected = program(sequences_of(stream)[:rows]), saved(sequences_of(stream)[:rows])
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
