@@ -11,10 +11,9 @@ from conure_lib.errors import ConureError
 
 HELP = f"""Continual user representations: a reproducible study, and models of your own tables.
 
-Commands write only where git ignores it: ROOT/artifacts (stages, models, streams, downloads),
-ROOT/results/local (tables, notebooks), ROOT/figures/local; publish alone changes committed results.
-ROOT is CONURE_ROOT, else the checkout that the package lies in, else the current folder: now
-{paths.ROOT}."""
+Commands write only to ROOT/artifacts, ROOT/results/local and ROOT/figures/local; publish alone
+changes committed results. ROOT is CONURE_ROOT, else the checkout that the package lies in, else the
+current folder: now {paths.ROOT}."""
 EXAMPLES = """\b
 examples:
   conure run --tasks my_stream.yaml

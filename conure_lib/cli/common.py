@@ -15,7 +15,7 @@ AsJson = Annotated[bool, Option("--json", help="JSON on stdout, and nothing else
 Options = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
 File = Annotated[Path, Option(metavar="PATH")]
 Name = Annotated[str, Option(metavar="NAME")]
-Dataset = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
+Data = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
 Profile = Literal["smoke", "quick", "standard"]
 Count = Annotated[int, Option(min=1, max=1024)]
 Cluster = Annotated[str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler to use.")]

@@ -20,12 +20,11 @@ The plan says which table is which task (YAML or JSON; the files are Parquet or 
   columns: {user: customer, time: ts}  # all from here on may be left out
   options: {length: 30, min_events: 5}
   model: {width: 32, dilations: [1, 4]}
-  train: {T1: {epochs: 20}, "*": {learning_rate: 0.001}}
+  train: {T1: {epochs: 20}, "*": {learning_rate: 0.001}}  # "*": any task not named
   prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks
 
-"*" means every task that is not named. Append a task and run again: what is learned already is
-found, not trained again, and stays as it was to the last bit. The model is written to
-ROOT/artifacts/models/NAME unless --out is given; another --method is only measured."""
+Append a task and run again: what is learned already is not trained again, and stays as it was to
+the last bit. --out: unless given, ROOT/artifacts/models/NAME. Another --method is only measured."""
 app, data = Typer(), Typer(help="List, fetch and describe datasets.")
 app.add_typer(data, name="data")
 Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence of the program.")]
@@ -66,10 +65,9 @@ def describe(name_or_plan: str, option: Options = None, as_json: AsJson = False)
         stream = read_plan(name_or_plan).stream()
     else:
         stream = load(data_config(name_or_plan, option))
-    tasks, digest = stream.describe(), stream.digest()
-    about = {"name": stream.name, "digest": digest, "n_users": stream.n_users}
-    about |= {"n_items": stream.n_items, "tasks": tasks, "info": stream.info}
-    report(tasks, (), [*stream.notes(), f"digest {digest}"], about, as_json)
+    about = {name: getattr(stream, name) for name in ("name", "n_users", "n_items", "info")}
+    about |= {"tasks": stream.describe(), "digest": stream.digest()}
+    report(about["tasks"], (), [*stream.notes(), f"digest {about['digest']}"], about, as_json)
 
 
 @app.command(help=PLAN)

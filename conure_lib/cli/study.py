@@ -7,7 +7,7 @@ from typing import Annotated
 from typer import Option, Typer
 
 from conure_lib import paths
-from conure_lib.cli.common import JOURNEY, AsJson, Cluster, Count, Dataset, Profile, Results, report
+from conure_lib.cli.common import JOURNEY, AsJson, Cluster, Count, Data, Profile, Results, report
 from conure_lib.errors import ConfigError
 
 app = Typer()
@@ -19,17 +19,14 @@ Datasets = Annotated[list[str] | None, Option("--dataset", help="May be repeated
 
 @app.command()
 def study(
-    dataset: Dataset = JOURNEY,
+    dataset: Data = JOURNEY,
     profile: Profile = "quick",
     seeds: Seeds = None,
     workers: Count = 1,
     cluster: Cluster = None,
     results: Results = "local",
 ) -> int:
-    """Train what is missing of a study, write its tables, draw its figures by its notebooks.
-
-    On committed results it trains nothing and only draws.
-    """
+    """Train what is missing of a study and write its tables and figures; committed: only draw."""
     from conure_lib.analysis.render import render
     from conure_lib.study import experiments, notebooks, study
 
@@ -61,7 +58,7 @@ def verdicts(
 
 @app.command()
 def reproduce(
-    dataset: Dataset = JOURNEY, profile: Profile = "standard", seed: int = 1, workers: Count = 1
+    dataset: Data = JOURNEY, profile: Profile = "standard", seed: int = 1, workers: Count = 1
 ) -> int:
     """Recompute one seed of the committed results and compare all measures and verdicts.
 
@@ -77,10 +74,7 @@ def reproduce(
 
 @app.command()
 def tune(
-    dataset: Dataset = JOURNEY,
-    profile: Profile = "quick",
-    workers: Count = 1,
-    cluster: Cluster = None,
+    dataset: Data = JOURNEY, profile: Profile = "quick", workers: Count = 1, cluster: Cluster = None
 ) -> None:
     """Search hyper-parameters; copy the JSON file to conure_lib/study/settings to use them."""
     from conure_lib.study import tuning
@@ -91,7 +85,7 @@ def tune(
 
 @app.command()
 def publish(
-    dataset: Dataset = JOURNEY, profile: Profile = "standard", render_only: bool = False
+    dataset: Data = JOURNEY, profile: Profile = "standard", render_only: bool = False
 ) -> int:
     """Make a finished study of your own the committed results; refuses a dirty checkout.
 
@@ -117,10 +111,10 @@ def _draw(asked, local: bool) -> int:
     """Execute the notebooks on a study; return the exit code, which is 1 if one of them failed."""
     from conure_lib.study.notebooks import run_all
 
-    profile, dataset = asked.config.profile, asked.config.data.dataset
-    parameters = {"DATASET": dataset, "PROFILE": profile, "SEEDS": list(asked.config.seeds)}
-    folder = paths.results(profile, dataset, local) / "notebooks"
-    rows = run_all(parameters | {"RESULTS": "local" if asked.local else "committed"}, folder)
+    config, results = asked.config, "local" if asked.local else "committed"
+    profile, dataset, seeds = config.profile, config.data.dataset, list(config.seeds)
+    given = {"DATASET": dataset, "PROFILE": profile, "SEEDS": seeds, "RESULTS": results}
+    rows = run_all(given, folder := paths.results(profile, dataset, local) / "notebooks")
     report(rows, [folder, paths.figures(profile, dataset, local=True)])
     return int(any(row["error"] for row in rows))
 

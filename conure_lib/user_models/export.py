@@ -99,17 +99,16 @@ def export(
 ) -> dict:
     """Write a task's plain model as a folder: model.safetensors, model.json, ids of its labels.
 
-    The files are read again; VerificationError unless they give the same outputs, bit for bit (a
-    program: nearly).
+    VerificationError unless the files, read again, give the same outputs (``MAX_DIFFERENCE``).
 
     Parameters
     ----------
     saved, out
         From ``open_saved``; a new or empty folder, or an earlier export, which is replaced.
     program, length
-        Also write program.pt2, what ``torch.export`` makes of ``TaskModel`` for any number of
-        sequences of ``length`` items (as in training unless given), padded with 0 on the left. Its
-        loader in PyTorch uses pickle: this library reads only the one that it just wrote.
+        Also write program.pt2, by ``torch.export``, for any number of sequences of ``length`` items
+        (as in training unless given), padded with 0 on the left. PyTorch reads it with pickle: this
+        library reads only the one that it just wrote.
 
     Returns
     -------
@@ -138,8 +137,8 @@ def export(
             differences[file.name] = largest_difference(saved, again, length)
         for name, found in differences.items():
             if not found <= (most := MAX_DIFFERENCE[name]):
-                differ = f"found outputs that differ by {found}, expected at most {most}"
-                raise VerificationError(f"{out / name}: {differ}")
+                found = f"outputs that differ by {found}, expected at most {most}"
+                raise VerificationError(f"{out / name}: found {found}")
         files = sorted(file.name for file in part.iterdir())
         shutil.rmtree(out, ignore_errors=True)
     facts |= {"folder": str(out), "from": str(saved.folder.absolute()), "files": files}

@@ -70,8 +70,7 @@ def run(
     stream, stages, last = study.stream, chosen.stages, chosen.stages[study.order[-1]]
     same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
     by_kind = groupby(stages, lambda task: kind(stages[task].environment()))
-    kinds = [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]
-    if len(kinds) > 1:
+    if len(kinds := [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]) > 1:
         notes += [f"several kinds of processors: {'; '.join(kinds)}"]
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
@@ -79,9 +78,8 @@ def run(
     results |= {"tasks": [_row(stream, task, chosen, popularity) for task in stages]}
     results |= {"notes": notes, "environment": last.environment()}
     facts = {name: stream.info[name] for name in ("length", "min_events")}
-    facts |= {"columns": plan.columns, "n_users": stream.n_users, "n_items": stream.n_items}
-    facts |= {"digests": {task: stream.until(task).digest() for task in study.order}}
-    facts |= {"tasks": stream.describe(), "info": stream.info}
+    facts |= {"columns": plan.columns, "digests": study.by_task, "tasks": stream.describe()}
+    facts |= {"n_users": stream.n_users, "n_items": stream.n_items, "info": stream.info}
     with atomic_folder(folder) as part:
         if is_conure:
             last.model().save(part)
