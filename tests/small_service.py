@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import torch
 import yaml
 
 USERS = [f"u{number:02}" for number in range(30)]
@@ -19,6 +20,11 @@ QUICK = {
     "train": {"T1": {"epochs": 2}, "*": {"epochs": 2, "batch_size": 16}},
     "retrain": {"epochs": 1},
 }
+
+
+def sequences_of(stream):
+    """Return each user's latest items, int64 [U, L]."""
+    return torch.from_numpy(stream.sequences[stream.input_rows]).long()
 
 
 def plan_of(tasks=TASKS, **changes) -> dict:

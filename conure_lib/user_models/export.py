@@ -169,14 +169,14 @@ def embed(saved: TaskModel, data: TaskStream | str | Path, out: str | Path) -> d
         From ``open_saved``; for what ``conure run`` wrote a table of events of any length (Parquet
         or CSV with the columns of training), for a stage the task stream that it was trained on.
     out
-        A ``.parquet`` file, new or of earlier vectors: ``user`` (id as in the table, or row of the
-        stream's users: 0, 1, ...), ``vector`` (list of k float32).
+        A ``.parquet`` file, new or of earlier vectors: ``user`` (id in the table, or row in the
+        stream), ``vector`` (list of k float32).
 
     Returns
     -------
     dict
-        ``users``; ``left_out``, users with fewer known events than training demanded;
-        ``unknown_events``, of items that the model does not know; ``notes`` on the table.
+        ``users``; ``left_out``, those with too few events; ``unknown_events``, of items that the
+        model does not know; ``notes`` on the table.
     """
     out, columns = Path(out), ["user", "vector"]
     if out.suffix != ".parquet" or out.is_dir():

@@ -37,8 +37,7 @@ def run(
 
     It holds the stream in words (stream.json), the ids of items and labels (names.*.parquet),
     metrics.json and, for Conure, the model after the last task (model.safetensors, model.json).
-    What cannot be used, or too little free disk, is said before the first stage. VerificationError
-    if owners, weights or logits of an earlier task are not what they were.
+    All that can be checked is checked before the first stage.
 
     Parameters
     ----------
@@ -52,9 +51,8 @@ def run(
     Returns
     -------
     dict
-        ``tasks`` (each with its metric on the test part, popularity's, epochs, owned weights),
-        ``unchanged`` (tasks whose model is that of when they were learned, bit by bit), ``notes``
-        (rows dropped, warnings), ``environment``, ``folder``.
+        ``tasks`` (metric on the test part, popularity's, epochs, owned weights), ``unchanged``
+        (tasks: see there), ``notes`` (rows dropped, warnings), ``environment``, ``folder``.
     """
     if method not in COMPARED:
         raise ConfigError(f"--method: found {method!r}, expected one of {', '.join(COMPARED)}")

@@ -170,8 +170,7 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
     command = shlex.split("study --dataset synthetic --profile smoke --seed 1 --seed 2")
     assert main(command) == 0
     parameters = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": [1], "RESULTS": "local"}
-    given = ("synthetic", "smoke", [1, 2], "local")
-    assert asked == [given, (parameters, local / "notebooks")]
+    assert asked == [("synthetic", "smoke", [1, 2], "local"), (parameters, local / "notebooks")]
     assert f"wrote {local / 'metrics.csv'}" in capsys.readouterr().out
     assert [path.name for path in root.iterdir()] == ["artifacts"]
     row["error"] = "it failed"
@@ -188,10 +187,9 @@ def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys
     sizes = [{"cache": name, "files": 1, "bytes": 5} for name in ("stages", "streams")]
     assert json.loads(capsys.readouterr().out) == {"removed": False, "caches": sizes}
     assert all(folder.is_dir() for folder in caches.values())
-    assert main(["clean"]) == 0
-    assert [folder.is_dir() for folder in caches.values()] == [False, False, True]
-    assert main(["clean", "--what", "stages", "--what", "downloads"]) == 0
-    assert [folder.is_dir() for folder in caches.values()] == [False, False, False]
+    for command, left in (([], [False, False, True]), (["--what", "downloads"], [False] * 3)):
+        assert main(["clean", *command]) == 0
+        assert [folder.is_dir() for folder in caches.values()] == left
     assert all(file.is_file() for file in kept)
     paths.stages().symlink_to(root / "results")
     assert main(["clean"]) == 2

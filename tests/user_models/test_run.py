@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from helpers import bytes_of, files_below, logits, small_study
-from small_service import FOURTH, SONGS, TASKS, plan_of, write_plan
+from helpers import bytes_of, files_below, logits
+from small_service import FOURTH, SONGS, TASKS, plan_of, sequences_of, write_plan
 
 from conure_lib.cli import main
 from conure_lib.data.stream import TEST
@@ -35,15 +35,6 @@ def trained_at(root):
     """Which stages there are, and when each was finished."""
     folders = (root / "artifacts" / "stages").glob("[!.]*")
     return {folder.name: folder.stat().st_mtime_ns for folder in folders}
-
-
-def study_of(file):
-    plan = read_plan(file)
-    return Study(plan.study_config(), stream=plan.stream(), growing=True)
-
-
-def sequences_of(stream):
-    return torch.from_numpy(stream.sequences[stream.input_rows]).long()
 
 
 def test_a_run_leaves_model_description_names_and_metrics(service, model):
@@ -83,9 +74,7 @@ def test_what_was_computed_is_found_again_and_the_folder_replaced(service, model
     assert files_below(model) == files_below(tmp_path / "new" / "one") == files
 
 
-def test_an_appended_task_is_learned_without_training_the_earlier_ones_again(
-    service, model, later, tmp_path, monkeypatch
-):
+def test_only_an_appended_task_is_trained(service, model, later, tmp_path, monkeypatch):
     before = trained_at(service)
     results = run(later, tmp_path / "later")
     after = trained_at(service)
@@ -104,10 +93,9 @@ def test_an_appended_task_is_learned_without_training_the_earlier_ones_again(
     assert one.read_bytes() == other.read_bytes()
 
 
-def test_a_task_can_be_appended_on_another_kind_of_processor(
-    service, later, tmp_path, monkeypatch, capsys
-):
-    monkeypatch.setattr(provenance, "processor", lambda device="cpu": OTHER)
+def test_a_task_can_be_appended_elsewhere(service, later, tmp_path, monkeypatch, capsys):
+    here = {"vendor": "Other", "family": "1", "model": "2", "capability": "AVX9", "limits": {}}
+    monkeypatch.setattr(provenance, "processor", lambda device="cpu": here)
     before = trained_at(service)
     assert main(["run", "--tasks", str(later._file), "--out", str(tmp_path / "later")]) == 0
     assert before.items() <= trained_at(service).items()
@@ -117,9 +105,6 @@ def test_a_task_can_be_appended_on_another_kind_of_processor(
     assert "T1, T2, T3, T4 answer as when learned" in shown
 
 
-OTHER = {"vendor": "Other", "family": "1", "model": "2", "capability": "AVX9", "limits": {}}
-
-
 @pytest.mark.parametrize(
     ("what", "change"),
     [
@@ -127,9 +112,7 @@ OTHER = {"vendor": "Other", "family": "1", "model": "2", "capability": "AVX9", "
         ("owners and .*", lambda now: [o.masked_fill_(o == 1, 2) for o in now.owners.values()]),
     ],
 )
-def test_a_single_bit_of_an_earlier_task_that_changed_is_found(
-    service, tmp_path, monkeypatch, what, change
-):
+def test_a_changed_bit_of_an_earlier_task_is_found(service, tmp_path, monkeypatch, what, change):
     load = Stage.model
 
     def changed(stage):
@@ -145,26 +128,20 @@ def test_a_single_bit_of_an_earlier_task_that_changed_is_found(
     assert not (tmp_path / "new").exists()
 
 
-def test_only_growing_streams_have_stages_that_do_not_depend_on_later_tasks(service):
+def test_a_stage_depends_on_the_tasks_and_data_up_to_its_own(service, tmp_path):
     found = {}
-    for name, tasks in (("two", TASKS[:1]), ("three", TASKS), ("swapped", TASKS[::-1])):
-        study = study_of(write_plan(service / "mine" / f"{name}.yaml", plan_of(tasks)))
+    later = [TASKS[0], TASKS[1] | {"file": "other.csv"}]
+    pd.DataFrame({"user": ["u01"], "label": ["s1"]}).to_csv(service / "mine" / "other.csv")
+    plans = {"two": TASKS[:1], "three": TASKS, "swapped": TASKS[::-1], "other": later}
+    for name, tasks in plans.items():
+        plan = read_plan(write_plan(service / "mine" / f"{name}.yaml", plan_of(tasks)))
+        study = Study(plan.study_config(), stream=plan.stream(), growing=True)
         found[name] = {task: stage.id for task, stage in study.run("Conure", 1).stages.items()}
     assert found["two"] == {task: found["three"][task] for task in ("T1", "T2")}
     assert found["swapped"]["T1"] == found["two"]["T1"]
     assert found["swapped"]["T2"] != found["two"]["T2"]
-    study = Study(small_study())
-    digests = {stage.stream_digest for stage in study.run("Conure", 1).stages.values()}
-    assert digests == {study.stream.digest()}
-
-
-def test_earlier_tasks_with_other_data_are_trained_anew(service, tmp_path):
-    other = shutil.copytree(service / "mine", tmp_path / "other")
-    likes = pd.read_csv(other / "likes.csv")
-    likes.iloc[:-1].to_csv(other / "likes.csv", index=False)
-    runs = [study_of(f / "plan.yaml").run("Conure", 1) for f in (service / "mine", other)]
-    same = [runs[0].stages[task].id == runs[1].stages[task].id for task in ("T1", "T2", "T3")]
-    assert same == [True, False, False]
+    same = [found["other"][task] == stage for task, stage in found["three"].items()]
+    assert same == [True, True, False]
 
 
 def test_another_method_is_measured_and_leaves_no_model(service, model):
@@ -188,8 +165,7 @@ def test_labels_that_cannot_be_learned_are_said_beside_the_result(service, tmp_p
     ages = pd.read_parquet(folder / "ages.parquet")
     ages.assign(label=ages["user"]).to_parquet(folder / "ages.parquet")
     assert main(["run", "--tasks", str(folder / "plan.yaml"), "--method", "Popularity"]) == 0
-    shown = capsys.readouterr().out
-    assert "can be learned" in shown
+    assert "can be learned" in capsys.readouterr().out
     folder = service / "artifacts" / "models" / "plan-Popularity"
     assert "can be learned" in (folder / "metrics.json").read_text()
 
@@ -224,13 +200,12 @@ def test_no_output_replaces_an_input_whatever_its_path_looks_like(
     service, model, tmp_path, monkeypatch, capsys, way
 ):
     def path_to(target):
-        if way == "link":
-            link = tmp_path / f"{len(list(tmp_path.iterdir()))}{target.suffix}"
-            link.symlink_to(target)
-            return link
-        if way == "dots":
-            return target.parent / ".." / target.parent.name / target.name
-        return target.relative_to(service) if way == "relative" else target
+        link = tmp_path / f"{len(list(tmp_path.iterdir()))}{target.suffix}"
+        link.symlink_to(target)
+        dots = target.parent / ".." / target.parent.name / target.name
+        return {"link": link, "dots": dots, "relative": target.relative_to(service)}.get(
+            way, target
+        )
 
     monkeypatch.chdir(service)
     plan, events = service / "mine" / "plan.yaml", service / "mine" / "plays.csv"
