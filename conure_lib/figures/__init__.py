@@ -1,7 +1,6 @@
 """Figures: functions of tidy tables, in one style, saved with the data behind them.
 
-They may import everything from `config` to `analysis`; colours, markers and dashes come from each
-method's own record.
+They may import everything from `config` to `analysis`; looks come from each method's record.
 """
 
 from conure_lib.figures.curves import draw_curves
@@ -9,9 +8,9 @@ from conure_lib.figures.data import draw_data
 from conure_lib.figures.forgetting import draw_no_forgetting, draw_weights
 from conure_lib.figures.intervals import draw_effects, draw_estimates
 from conure_lib.figures.pruning import draw_capacity, draw_owners, draw_sweep
-from conure_lib.figures.style import save_figure, write_figure
+from conure_lib.figures.style import save_figure
 from conure_lib.figures.verdicts import draw_verdicts
 
 __all__ = ["draw_capacity", "draw_curves", "draw_data", "draw_effects", "draw_estimates"]
 __all__ += ["draw_no_forgetting", "draw_owners", "draw_sweep", "draw_verdicts", "draw_weights"]
-__all__ += ["save_figure", "write_figure"]
+__all__ += ["save_figure"]

@@ -28,25 +28,20 @@ def draw_curves(
             markers = [method.marker] if len(lines) == 1 else "osD^vPX" * len(lines)
             dashes = (0, method.dashes) if method.dashes else "-"
             for n, (line, color, marker) in enumerate(zip(lines, shades, markers, strict=False)):
-                one = carry_forward(rows[rows["line"] == line], kept)
+                wide = rows[rows["line"] == line].set_index(["epoch", "seed"])["value"].unstack()
+                wide = wide.ffill() if kept == "last" else wide.fillna(wide.loc[1:].max())
+                one = wide.melt(ignore_index=False, value_name="value").reset_index()
                 one["epoch"] += 0.08 * n  # bars side by side
                 look = {"color": color, "marker": marker, "linestyle": dashes, "label": line}
                 look |= {"err_style": "band" if len(lines) == 1 else "bars", "legend": False}
                 look |= {"markersize": 4, "markeredgewidth": 0, "linewidth": 1.2}
                 sns.lineplot(one, x="epoch", y="value", errorbar="sd", ax=axis, **look)
         for r in levels[levels["panel"] == panel].itertuples() if levels is not None else ():
-            look = {"color": METHODS[r.method].color, "dashes": METHODS[r.method].dashes or (9, 1)}
-            axis.axhline(r.value, label=r.line, **look)
+            method = METHODS[r.method]
+            axis.axhline(r.value, label=r.line, color=method.color, dashes=method.dashes or (9, 1))
         axis.set_ylabel(label if panel == titles[0] else "")
         axis.set_ylim(bottom=max(axis.get_ylim()[0], 0))
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(5))
     note = f"mean over seeds ± SD; stopped seeds keep their {kept} value"
     return finish(figure, note, legend=True, breaks="y")
-
-
-def carry_forward(curves: pd.DataFrame, kept: str) -> pd.DataFrame:
-    """Return the curves of all seeds at one length, as described at `draw_curves`."""
-    wide = curves.pivot(index="epoch", columns="seed", values="value")
-    wide = wide.ffill() if kept == "last" else wide.fillna(wide.loc[1:].max())
-    return wide.melt(ignore_index=False, value_name="value").reset_index()

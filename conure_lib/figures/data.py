@@ -7,14 +7,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
 from conure_lib.data.stream import PAD, TaskStream
-from conure_lib.figures.style import TASK_COLORS, finish, panels
+from conure_lib.figures.style import CELLS, TASK_COLORS, finish, panels
 
 
 def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
-    """Draw sequence lengths, the popularity of items and labels, and the users that tasks share.
-
-    Returns the figure and what it shows as a tidy table (what, x, y).
-    """
+    """Draw sequence lengths, popularity and shared users; return a tidy table (what, x, y) too."""
     figure, axes = panels(("Sequence lengths", "Popularity", "Shared users, %"), 1.7)
     lengths, popularity, shared = axes.values()
     counts = np.bincount((stream.sequences != PAD).sum(1))
@@ -35,11 +32,10 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
         axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
         axis.set_minor_formatter(NullFormatter())
     users = {task.name: np.unique(task.users) for task in stream.tasks}
-    common = pd.DataFrame(
-        {b: {a: 100 * np.isin(users[a], users[b]).mean() for a in users} for b in users}
-    )
-    look = {"annot": True, "fmt": ".0f", "cbar": False, "cmap": "Blues", "annot_kws": {"size": 7}}
-    sns.heatmap(common, vmin=0, vmax=100, square=True, ax=shared, **look)
+    common = {b: {a: 100 * np.isin(users[a], users[b]).mean() for a in users} for b in users}
+    common = pd.DataFrame(common)
+    look = CELLS | {"annot": True, "fmt": ".0f", "linewidths": 0, "cmap": "Blues", "square": True}
+    sns.heatmap(common, vmin=0, vmax=100, ax=shared, **look)
     shared.set(xlabel="... also in", ylabel="users of ...")
     shared.tick_params(length=0, rotation=0)
     pairs = common.stack().rename_axis(["a", "b"]).reset_index(name="y")

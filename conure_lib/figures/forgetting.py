@@ -7,20 +7,18 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from conure_lib.figures.style import finish, panels
+from conure_lib.figures.style import CELLS, finish, panels
 
 
 def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
     """Draw a piece of the last kernel and a hidden vector before and after T2 (Fig. 2).
 
-    Each panel has its own scale. Returns the figure and what it shows as a tidy table.
-    notes: what a finetune stage recorded under "forgetting".
+    notes: what a finetune stage recorded under "forgetting". Returns the figure and a tidy table.
     """
-    parts, frames = {"kernel": "weights", "hidden": "hidden vector"}, []
-    states = ("before T2", "after T2", "change")
-    titles = [f"{what}, {state}" for what in parts.values() for state in states]
+    states, frames = ("before T2", "after T2", "change"), []
+    titles = [f"{what}, {state}" for what in ("weights", "hidden vector") for state in states]
     figure, axes = panels(titles, 1.4)
-    for name, row in zip(parts, np.reshape(list(axes.values()), (2, 3)), strict=True):
+    for name, row in zip(("kernel", "hidden"), np.reshape([*axes.values()], (2, 3)), strict=True):
         before, after = (np.array(notes[f"{name}_{when}"]) for when in ("before", "after"))
         height = next(h for h in range(int(len(before) ** 0.5), 0, -1) if len(before) % h == 0)
         for axis, values in zip(row, (before, after, after - before), strict=True):
@@ -30,8 +28,8 @@ def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
         changed = np.abs(after - before) > 0.2 * np.abs(before)
         for y, x in np.argwhere(changed.reshape(height, -1)):
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black"))
-        cells = {"before": before, "after": after, "changed": changed}
-        frames.append(pd.DataFrame({"what": name, **cells}))
+        cells = {"what": name, "before": before, "after": after, "changed": changed}
+        frames.append(pd.DataFrame(cells))
     note = "framed: changed by over 20%; below each panel: its scale"
     return finish(figure, note), pd.concat(frames)
 
@@ -55,8 +53,8 @@ def draw_no_forgetting(memory: pd.DataFrame, unprotected: pd.DataFrame) -> Figur
     changed.loc[row, columns] = [0, 1]
     figure, axes = panels([""], 0.24 * len(changed))
     colors = ListedColormap(["#CFE3F1", "#F2C1A0"])
-    look = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": "", "cmap": colors}
-    sns.heatmap(changed > 0, mask=changed.isna(), annot=text, vmin=0, vmax=1, ax=axes[""], **look)
+    look = CELLS | {"cmap": colors, "vmin": 0, "vmax": 1, "ax": axes[""]}
+    sns.heatmap(changed > 0, mask=changed.isna(), annot=text, **look)
     axes[""].set(xlabel="after learning", ylabel="")
     axes[""].tick_params(length=0)
     return finish(figure, "test metric when learned; then seeds in which no bit changed")

@@ -63,8 +63,8 @@ def draw_effects(
         axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
         axis.set_xlabel(label)
         for name in methods if len(methods) > 1 else ():
-            look = {"marker": METHODS[name].marker, "color": METHODS[name].color}
-            axis.plot([], [], linestyle="none", markersize=4, label=name, **look)
+            marker, color = METHODS[name].marker, METHODS[name].color
+            axis.plot([], [], marker, color=color, markersize=4, label=name)
         for kind, one in points[points["panel"] == panel].groupby("kind", sort=False):
             marker, size, face, below = POINTS[kind]
             y = one["row"].map(rows.index) + below

@@ -35,28 +35,25 @@ def draw_sweep(table: pd.DataFrame) -> Figure:
 def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figure, pd.DataFrame]:
     """Draw who owns a corner of the last kernel after each task was pruned (Fig. 4).
 
-    samples: task -> what its prune stage recorded as "owners_sample", in the order of learning.
-    free: task -> the share of all kernel weights that is free after it. Returns the figure and its
-    cells as a tidy table.
+    samples: task -> what its prune stage recorded as "owners_sample". free: task -> share of all
+    kernel weights that is free after it. Returns the figure and its cells as a tidy table.
     """
     tasks, frames = list(samples), []
     figure, axes = panels([f"after {task}" for task in tasks], 1.3, columns=6)
     colors = ListedColormap(["white", *TASK_COLORS[: len(tasks)]])
+    look = {"cmap": colors, "vmin": 0, "vmax": len(tasks), "edgecolors": "0.85", "linewidth": 0.2}
     for axis, (task, sample) in zip(axes.values(), samples.items(), strict=True):
         taps, inputs, outputs = sample["shape"]
         owners = np.array(sample["owners"])
-        look = {"cmap": colors, "vmin": 0, "vmax": len(tasks)}
-        cells = owners.reshape(taps * inputs, outputs).T
-        axis.pcolormesh(cells, edgecolors="0.85", linewidth=0.2, **look)
+        axis.pcolormesh(owners.reshape(taps * inputs, outputs).T, **look)
         for tap in range(1, taps):
             axis.axvline(inputs * tap, color="black", linewidth=0.8)
         here = f"{np.mean(owners == 0):.0%} free here,\n{free[task]:.0%} in all kernels"
         axis.set(xticks=[], yticks=[], aspect="equal", xlabel=here)
         axis.spines[:].set_visible(True)
         index = np.unravel_index(np.arange(owners.size), sample["shape"])
-        columns = dict(zip(("tap", "input", "output"), index, strict=True))
-        owner = np.array(["free", *tasks])[owners]
-        frames.append(pd.DataFrame({"after": task, **columns, "owner": owner}))
+        cells = {"after": task, **dict(zip(("tap", "input", "output"), index, strict=True))}
+        frames.append(pd.DataFrame({**cells, "owner": np.array(["free", *tasks])[owners]}))
     for label, color in {**dict(zip(tasks, TASK_COLORS, strict=False)), "free": "white"}.items():
         axis.scatter([], [], marker="s", facecolor=color, edgecolor=GREY, label=label)
     return finish(figure, legend=True), pd.concat(frames)

@@ -17,25 +17,22 @@ from conure_lib.study.study import Study
 COLUMN, PAGE = 3.4, 7.0  # inches: one column of a paper, both columns
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 GREY = "#6E6E6E"
+CELLS = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}  # of a heatmap
 
 
 def set_style() -> None:
     """Set the look of the study, readable in print at one column (no text below 7 pt)."""
     sns.set_theme(context="paper", style="ticks")
     small = ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "font.size")
-    matplotlib.rcParams |= dict.fromkeys(small, 7) | {
-        "figure.dpi": 150,
-        "savefig.dpi": 300,
-        "figure.constrained_layout.use": True,
-        "figure.titlesize": 7,
-        "axes.titlesize": 8,
-        "axes.labelsize": 8,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.formatter.useoffset": False,
-        "legend.frameon": False,
-        "pdf.fonttype": 42,
-    }
+    matplotlib.rcParams |= dict.fromkeys(small, 7)
+    plt.rc("figure", dpi=150, titlesize=7)
+    plt.rc("figure.constrained_layout", use=True)
+    plt.rc("savefig", dpi=300)
+    plt.rc("axes", titlesize=8, labelsize=8)
+    plt.rc("axes.spines", top=False, right=False)
+    plt.rc("axes.formatter", useoffset=False)
+    plt.rc("legend", frameon=False)
+    plt.rc("pdf", fonttype=42)
 
 
 def panels(
@@ -72,27 +69,21 @@ def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "
 
 
 def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> Path:
-    """Save a figure and the data behind it below figures/local.
+    """Save a figure, named by its study, and its data below figures/local; return the PNG's path.
 
-    The study's dataset and seeds are added to the figure's note. Returns the path of the PNG; of
-    one's own runs there is a PDF as well.
+    The same figure gives the same bytes. Of one's own runs there is a PDF as well.
     """
     seeds, note = len(study.config.seeds), figure.get_suptitle()
     head = f"{study.stream.name}, {seeds} seed{'s' * (seeds > 1)}"
-    wide = figure.get_figwidth() > COLUMN
     if not note.startswith(head):
-        finish(figure, (", " if wide else "\n").join(filter(None, (head, note))))
+        comma = ", " if figure.get_figwidth() > COLUMN else "\n"
+        finish(figure, comma.join(filter(None, (head, note))))
     folder = paths.figures(study.config.profile, study.stream.name, local=True)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / f"{name}.csv") as part:
         data.to_csv(part, index=False, float_format="%.6g")
-    return write_figure(figure, folder / name, ("png", "pdf") if study.local else ("png",))
-
-
-def write_figure(figure: Figure, stem: Path, kinds: Iterable[str] = ("png",)) -> Path:
-    """Write a figure, the same bytes for the same figure, and return the path of its PNG."""
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
-    for kind in kinds:
-        with atomic_file(stem.with_name(f"{stem.name}.{kind}")) as part:
+    for kind in metadata if study.local else ("png",):
+        with atomic_file(folder / f"{name}.{kind}") as part:
             figure.savefig(part, metadata=metadata[kind])
-    return stem.with_name(f"{stem.name}.png")
+    return folder / f"{name}.png"

@@ -7,9 +7,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from conure_lib.analysis.stats import VERDICTS
-from conure_lib.figures.style import finish, set_style
-
-FILLS = dict(zip(VERDICTS, ("#A6CBE3", "#FBE9B7", "#F2B48F", "#EEEEEE"), strict=True))
+from conure_lib.figures.style import CELLS, finish, set_style
 
 
 def draw_verdicts(table: pd.DataFrame) -> Figure:
@@ -18,10 +16,9 @@ def draw_verdicts(table: pd.DataFrame) -> Figure:
     table = table.assign(row=table["claim"] + "  " + table["title"])
     wide = table.pivot(index="row", columns="dataset", values="verdict").fillna(VERDICTS[-1])
     figure, axis = plt.subplots(figsize=(2.3 + 1.1 * wide.shape[1], 0.17 * len(wide) + 0.5))
-    look = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}
-    look |= {"cmap": ListedColormap(list(FILLS.values())), "vmin": 0, "vmax": len(FILLS)}
-    codes = wide.map(list(FILLS).index)
-    sns.heatmap(codes, annot=wide.map(str.lower), ax=axis, **look)
+    colors = ListedColormap(["#A6CBE3", "#FBE9B7", "#F2B48F", "#EEEEEE"])  # of each verdict
+    look = CELLS | {"cmap": colors, "vmin": 0, "vmax": len(VERDICTS)}
+    sns.heatmap(wide.map(VERDICTS.index), annot=wide.map(str.lower), ax=axis, **look)
     axis.set(xlabel="", ylabel="")
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
     return finish(figure)
