@@ -112,8 +112,7 @@ docs: setup ## build the site: artifacts/site/index.html, readable without netwo
 	@echo "built: $(CURDIR)/artifacts/site/index.html"
 
 robustness: setup ## try bad inputs at length; kill studies, fill their disk, damage their files
-	PYTHONPATH="$(CURDIR)/tests" "$(BIN)/python" -m robustness.fuzz
-	PYTHONPATH="$(CURDIR)/tests" "$(BIN)/python" -m robustness.faults
+	PYTHONPATH="$(CURDIR)/tests" "$(BIN)/python" -m robustness
 
 notebooks: setup ## execute the notebooks with their defaults and keep the outputs that the tests compare
 	"$(BIN)/conure" notebooks

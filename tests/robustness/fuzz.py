@@ -1,19 +1,12 @@
 """``make robustness``, first half: every damage of every kind of file, and inputs by chance.
 
-    PYTHONPATH=tests python -m robustness.fuzz [--examples N] [--out FILE]
-
 Property everywhere (``judge``): one line says what is wrong and nothing is changed, or it works.
 """
 
-import argparse
 import contextlib
 import json
-import sys
-import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import fields
-from functools import partial
 from inspect import signature
 from pathlib import Path
 
@@ -22,13 +15,13 @@ import pandas as pd
 import pyarrow as pa
 import torch
 import yaml
-from helpers import small_study
+from helpers import SMALL as SIZES
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tqdm.auto import tqdm
 
-from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
+from conure_lib.config import DataConfig
 from conure_lib.data.options import DEFAULTS
 from conure_lib.data.registry import DATASETS, load
 from conure_lib.data.sources.tables import from_tables
@@ -39,28 +32,30 @@ from .damage import HARMLESS, HUGE, MAYBE, NEVER, VALUES, grafted, hostile_zip, 
 from .judge import Fault, judge, sandbox
 from .samples import EMBED, EXPORT, SMALL, is_stream, loaded, samples, write_samples
 
-EXAMPLES = 3000
-OUT = Path("artifacts/robustness/fuzz.json")
 PLACES = "nowhere", "x" * 5000, "a\0b", "full/thesis.txt/below", "loop", "full", "/dev/zero"
-CONFIGS = (DataConfig, ModelConfig, TrainConfig, StudyConfig)
-FIELDS = [(kind, field.name) for kind in CONFIGS for field in fields(kind)]
-WORDS = (
-    "|-|--|synthetic|run|mine/plan.yaml|mine/plays.csv|mine|T2|T9|-1|0|nan|n_users=60|n_users=-1"
-)
-WORDS += (
-    "|n_users=[[|path=nowhere|path=loop|v.parquet|\x1b[2J|\udcff|a\nb|../x|1e999|--option|--json"
-)
-WORDS += "|--model|--task|--data|--out|--format|--length|--threads|--seed|--dataset|--what|--nope"
-STARTS = "|nope|data|data describe|data fetch|embed|export|clean --dry-run"
-UNFINISHED = "run|run --tasks mine/plan.yaml --seed|study --seeds|tune --dataset|verdicts"
+WORDS = ["", "-", "--", "synthetic", "run", "mine/plan.yaml", "mine/plays.csv", "mine", "T2", "T9"]
+WORDS += [
+    "-1",
+    "0",
+    "nan",
+    "n_users=60",
+    "n_users=-1",
+    "n_users=[[",
+    "path=nowhere",
+    "path=loop",
+    "v.parquet",
+]
+WORDS += ["\x1b[2J", "\udcff", "a\nb", "../x", "1e999", "--option", "--json", "--model", "--task"]
+WORDS += ["--data", "--out", "--format", "--length", "--threads", "--seed", "--dataset", "--nope"]
+WORDS += ["--what", "x" * 5000, "9" * 30]
+STARTS = ["", "nope", "data", "data describe", "data fetch", "clean --dry-run", EMBED, EXPORT]
+STARTS += [command.rpartition(" --")[0] for command in (EMBED, EXPORT)]
+UNFINISHED = ["run", "run --tasks mine/plan.yaml --seed", "study --seeds", "verdicts"]
 """Commands that would begin to work if they were right."""
-OPEN = (
-    "run --tasks|run --tasks mine/plan.yaml --out|data describe|export --task T2 --out t2 --model"
-)
-OPEN += (
-    "|export --model run --task T2 --out|embed --model run --task T2 --data mine/plays.csv --out"
-)
-OPEN += "|embed --model run --task T2 --out v.parquet --data"
+OPEN = ["run --tasks", "run --tasks mine/plan.yaml --out", "data describe"]
+OPEN += ["export --task T2 --out t2 --model", "export --model run --task T2 --out"]
+OPEN += ["embed --model run --task T2 --data mine/plays.csv --out"]
+OPEN += ["embed --model run --task T2 --out v.parquet --data"]
 """Commands that lack a place at the end."""
 
 
@@ -145,20 +140,14 @@ def tensors(data: st.DataObject, root: Path) -> bool:
     held = load_file(file := root / "run" / "model.safetensors")
     one = held.pop(name := pick(data, *sorted(held)))
     kinds = (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool)
-    other = [
-        one[:-1],
-        one.flatten(),
-        one[None],
-        torch.zeros(()),
-        one.T if one.ndim == 2 else one[:0],
-    ]
-    other += [torch.full_like(one, 255), *(one.to(kind) for kind in kinds)]
+    other = [one[:-1], one.flatten(), one[None], torch.zeros(()), torch.full_like(one, 255)]
+    other += [one.T if one.ndim == 2 else one[:0], *(one.to(kind) for kind in kinds)]
     if one.is_floating_point():
         other += [torch.full_like(one, value) for value in (float("nan"), float("inf"), -1e30)]
     place = data.draw(st.sampled_from([name] * 3 + ["owner.nobody", "stray", "outputs.T9.bias"]))
     change = pick(data, None, *other)
     save_file(held if change is None else held | {place: change.clone().contiguous()}, file)
-    return judge(EXPORT).refused
+    return judge(EXPORT.split()).refused
 
 
 def headers(data: st.DataObject, root: Path) -> bool:
@@ -173,22 +162,13 @@ def headers(data: st.DataObject, root: Path) -> bool:
     return judge(sample.attempt, sample.place, sample.is_valid).refused
 
 
-def configs(data: st.DataObject, root: Path) -> bool:
-    """A field of the configuration with any value."""
-    kind, name = pick(data, *FIELDS)
-    make = {StudyConfig: small_study, DataConfig: partial(DataConfig, dataset="x")}
-    value = {name: data.draw(VALUES | st.tuples(VALUES, VALUES))}
-    names = tuple(kind.__name__ for kind in CONFIGS)
-    return judge(lambda: make.get(kind, kind)(**value), names).refused
-
-
 def options(data: st.DataObject, root: Path) -> bool:
     """An option of a dataset with any value; sizes of synthetic that are right are small."""
     dataset = pick(data, "synthetic", "synthetic", *(DATASETS.keys() - {"complete-journey"}))
     known = [*signature(DATASETS[dataset].build).parameters, *DEFAULTS, "nothing"]
     given = {"path": dataset.replace("32m", "25m")}
     if dataset == "synthetic":
-        given = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
+        given = dict(SIZES)
     name = pick(data, *known)
     given[name] = data.draw(st.sampled_from(PLACES) if name == "path" else VALUES)
     return judge(lambda: load(DataConfig(dataset, given)), (), is_stream).refused
@@ -205,22 +185,15 @@ def parameters(data: st.DataObject, root: Path) -> bool:
 
 def arguments(data: st.DataObject, root: Path) -> bool:
     """A command with any arguments, right and wrong ones, and places that cannot be used."""
-    words = st.sampled_from([*WORDS.split("|"), "x" * 5000, "9" * 30])
-    more = data.draw(st.lists(words, max_size=3))
-    starts = [EMBED, EXPORT, EMBED[:-2], EXPORT[:-2], *map(str.split, STARTS.split("|"))]
-    attempts = (
-        [*pick(data, *starts), *more],
-        [*pick(data, *UNFINISHED.split("|")).split(), "--nope"],
-    )
-    attempt = pick(
-        data, *attempts, [*pick(data, *OPEN.split("|")).split(), pick(data, *PLACES[1:])]
-    )
-    return judge(attempt).refused
+    more = data.draw(st.lists(st.sampled_from(WORDS), max_size=3))
+    attempts = [[*pick(data, *STARTS).split(), *more], [*pick(data, *UNFINISHED).split(), "--nope"]]
+    attempts.append([*pick(data, *OPEN).split(), pick(data, *PLACES[1:])])
+    return judge(pick(data, *attempts)).refused
 
 
 PROPERTIES: dict[str, Callable[[st.DataObject, Path], bool]] = {
     one.__name__: one
-    for one in (files, zips, tables, tensors, headers, configs, options, parameters, arguments)
+    for one in (files, zips, tables, tensors, headers, options, parameters, arguments)
 }
 """What is tried by chance in a folder with all samples; each returns whether it was refused."""
 
@@ -255,21 +228,3 @@ def campaign(examples: int) -> dict:
             found = getattr(fault, "exceptions", [fault])
             faults += [f"{name}: {one}; {getattr(one, '__notes__', '')}" for one in found]
     return {"tried": {name: dict(count) for name, count in counts.items()}, "faults": faults}
-
-
-def main() -> int:
-    """Run the campaign; exit code 1 if a fault was found."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--examples", type=int, default=EXAMPLES, help="inputs by chance")
-    parser.add_argument("--out", type=Path, default=OUT, help=f"unless {OUT}")
-    given, started = parser.parse_args(), time.monotonic()
-    torch.set_num_threads(1)
-    found = campaign(given.examples) | {"seconds": round(time.monotonic() - started)}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(json.dumps(found["tried"], indent=1), *found["faults"], sep="\n")
-    return 1 if found["faults"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

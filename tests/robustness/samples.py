@@ -38,18 +38,8 @@ TEXTS = {
     "ttl": (test_ttl.write, tuple(test_ttl.NAMES[task] for task in ("T1", "T2", "T4"))),
 }
 """Official text formats: dataset -> what writes a small one, and the files that are damaged."""
-EMBED = [
-    "embed",
-    "--model",
-    "run",
-    "--task",
-    "T2",
-    "--data",
-    "mine/plays.csv",
-    "--out",
-    "v.parquet",
-]
-EXPORT = ["export", "--model", "run", "--task", "T2", "--out", "t2"]
+EMBED = "embed --model run --task T2 --data mine/plays.csv --out v.parquet"
+EXPORT = "export --model run --task T2 --out t2"
 
 
 class Sample(NamedTuple):
@@ -139,7 +129,7 @@ def samples() -> dict[str, Sample]:
         found.append(Sample(plan, ["data", "describe", plan], ("own-tables", "mine/")))
     for file in ("model.json", "model.safetensors", "stream.json", "names.items.parquet"):
         attempt = EXPORT if file.startswith("model") else EMBED
-        found.append(Sample(f"run/{file}", attempt, ("run",)))
+        found.append(Sample(f"run/{file}", attempt.split(), ("run",)))
     local, stage = store.LocalStore(), _template()[1]
     for file in (store.RECORD, store.ENVIRONMENT, store.RANKS, store.WEIGHTS, store.CHECKPOINT):
         read = local.model if file in (store.WEIGHTS, store.CHECKPOINT) else local.read
