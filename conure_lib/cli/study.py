@@ -60,10 +60,7 @@ def verdicts(
 def reproduce(
     dataset: Data = JOURNEY, profile: Profile = "standard", seed: int = 1, workers: Count = 1
 ) -> int:
-    """Recompute one seed of the committed results and compare all measures and verdicts.
-
-    By bits on the same kind of processor, by the spread of the seeds on another.
-    """
+    """Recompute a committed seed; compare bits, or with another processor the seeds' spread."""
     from conure_lib.analysis import reproduce as again
 
     measures = again.reproduce(dataset, profile, seed, workers)

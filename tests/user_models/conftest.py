@@ -13,8 +13,7 @@ def trained_root(tmp_path_factory):
     root = tmp_path_factory.mktemp("service")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", root)
-        plan = write_service(root / "mine") / "plan.yaml"
-        assert main(["run", "--tasks", str(plan)]) == 0
+        assert main(["run", "--tasks", str(write_service(root / "mine") / "plan.yaml")]) == 0
     return root
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers import bytes_of, files_below, logits, rng, small_model, small_study
+from helpers import bytes_of, files_below, logits, small_study
 from small_service import USERS, sequences_of
 
 from conure_lib.cli import main
@@ -17,7 +17,7 @@ from conure_lib.models.ownership import ContinualModel
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import user_vectors
 from conure_lib.user_models import export as module
-from conure_lib.user_models.export import TaskModel, embed, export, open_saved
+from conure_lib.user_models.export import embed, export, open_saved
 from conure_lib.user_models.plan import read_plan
 
 
@@ -67,16 +67,12 @@ def test_an_export_that_differs_is_refused_and_leaves_nothing(model, tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_how_far_outputs_differ_is_seen():
-    models = []
-    for shift in (0.0, 1e-3):
-        plain = small_model()
-        plain.add_output("T2", 6, "ranking", rng())
-        with torch.no_grad():
-            plain.outputs["T2"].weight += shift
-        models.append(TaskModel(plain.requires_grad_(False), "T2", False))
-    assert module.largest_difference(models[0], models[0], 5) == 0
-    assert 0 < module.largest_difference(*models, 5) < 1
+def test_how_far_outputs_differ_is_seen(model):
+    saved, other = open_saved(model, "T2"), open_saved(model, "T2")
+    assert module.largest_difference(saved, other, 5) == 0
+    with torch.no_grad():
+        other.output.weight += 1e-3
+        assert 0 < module.largest_difference(saved, other, 5) < 1
 
 
 @pytest.mark.parametrize(

@@ -131,8 +131,8 @@ def test_a_changed_bit_of_an_earlier_task_is_found(service, tmp_path, monkeypatc
 def test_a_stage_depends_on_the_tasks_and_data_up_to_its_own(service):
     found = {}
     later = [TASKS[0], TASKS[1] | {"file": "other.csv"}]
-    ages = pd.read_parquet(service / "mine" / "ages.parquet").iloc[1:]
-    ages.to_csv(service / "mine" / "other.csv", index=False)
+    ages = pd.read_parquet(service / "mine" / "ages.parquet")
+    ages.iloc[1:].to_csv(service / "mine" / "other.csv", index=False)
     plans = {"two": TASKS[:1], "three": TASKS, "swapped": TASKS[::-1], "other": later}
     for name, tasks in plans.items():
         plan = read_plan(write_plan(service / "mine" / f"{name}.yaml", plan_of(tasks)))
