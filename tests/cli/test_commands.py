@@ -15,7 +15,7 @@ from small_service import TASKS, plan_of, write_plan, write_service
 from conure_lib import paths
 from conure_lib.cli import app, main
 from conure_lib.data.registry import DATASETS
-from conure_lib.errors import ConfigError, StorageError, VerificationError
+from conure_lib.errors import ConfigError, VerificationError
 from conure_lib.study.study import Study
 
 
@@ -86,7 +86,6 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, said, root, capsys):
         (KeyboardInterrupt(), 130, "stopped; the same command continues where it was"),
         (ConfigError("two\nlines\x1b[2J"), 2, r"two lines\x1b[2J"),
         (VerificationError("x" * 9999), 1, "x" * 750 + " ... "),
-        (StorageError("a.csv cannot be written"), 1, "a.csv cannot be written"),
         (FloatingPointError("the loss became nan"), 1, "the loss became nan"),
         (FileNotFoundError(2, "No such file", "a.csv"), 2, "a.csv: found No such file, expected"),
         (MemoryError("8 GiB"), 2, "found too little memory (8 GiB), expected smaller sizes"),
