@@ -98,8 +98,8 @@ def add_tasks(
         who, labels[table.name] = users.get_indexer(rows["user"]), ids.to_numpy()
         split = draw_split(len(rows), info["split"], info["split_seed"], table.name)
         tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), split))
-    classes = {task.name: labels[task.name] for task in tasks if task.kind == "classification"}
-    info["classes"] = {task: [str(label) for label in ids] for task, ids in classes.items()}
+    classes = [task.name for task in tasks if task.kind == "classification"]
+    info["classes"] = {name: [*map(str, labels[name])] for name in classes}
     info["dropped"] = {what: int(count) for what, count in info["dropped"].items() if count}
     names = Names(users.to_numpy(), items.to_numpy(), labels)
     return check(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
@@ -121,8 +121,7 @@ def cut_windows(
     """Cut each user's events, counted from the latest, into left-padded windows.
 
     who, what: [E] user rows and item ids, each user's in time order, at least one. Returns
-    sequences int32 [S, length] (a user's windows in time order), their users int64 [S], and for
-    each user the row of the latest window int64 [U].
+    sequences int32 [S, length] in time order, their users [S], each user's latest window [U].
     """
     order = np.argsort(who, kind="stable")
     who, what = who[order], what[order]
@@ -140,25 +139,23 @@ def cut_windows(
 
 def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> pd.DataFrame:
     """Return the table's rows of known users with frequent enough labels."""
-    rows = table.rows[["user", "label"]]
+    rows, dropped, least = table.rows[["user", "label"]], info["dropped"], info["min_label_count"]
     if rows.empty or (missing := rows["label"].isna()).any():
         found = "no row" if rows.empty else f"no label in row {int(missing.to_numpy().argmax())}"
         raise DataError(f"{where} ({table.title}): found {found}, expected rows of user and label")
     known = rows["user"].isin(users)
-    strange = rows["user"][~known].tolist()
+    strange, rows = rows["user"][~known].tolist(), rows[known]
     if strange and info["unknown_users"] == "error":
         found = f"found user {strange[0]!r}, who has no T1 sequence ({len(strange)} such rows)"
         raise DataError(f"{where}: {found}; drop them, or pass unknown_users='drop'")
-    dropped, least = info["dropped"], info["min_label_count"]
     dropped[f"labels of {table.name}, of users without T1"] = len(strange)
-    rows = rows[known]
     once = ["user"] if table.kind == "classification" else ["user", "label"]
     if (repeated := rows.duplicated(once)).any():
         user, label = rows[repeated].iloc[0].tolist()
         found = f"found user {user!r} with label {label!r} again"
         raise DataError(f"{where}: {found}, expected each {' and '.join(once)} once; keep one row")
-    if table.kind == "ranking":
-        frequent = rows.groupby("label")["label"].transform("size") >= least
-        dropped[f"labels of {table.name} that occur less than {least} times"] = (~frequent).sum()
-        rows = rows[frequent]
-    return rows
+    if table.kind != "ranking":
+        return rows
+    frequent = rows.groupby("label")["label"].transform("size") >= least
+    dropped[f"labels of {table.name} that occur less than {least} times"] = (~frequent).sum()
+    return rows[frequent]

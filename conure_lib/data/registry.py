@@ -70,8 +70,7 @@ def load(config: DataConfig) -> TaskStream:
     Parameters
     ----------
     config : DataConfig
-        The dataset's name, and the options of its builder. Other content behind the option
-        ``path`` gives another stream.
+        The dataset's name, and its builder's options. Other content of ``path``: another stream.
     """
     folder = stored_at(config)
     if folder.is_dir():
@@ -89,8 +88,7 @@ def load(config: DataConfig) -> TaskStream:
 def stored_at(config: DataConfig) -> Path:
     """Return the prepared stream's folder, named by the options and the content of the files."""
     if config.dataset not in DATASETS:
-        expected = f"one of {', '.join(DATASETS)}"
-        raise DataError(f"dataset: found {config.dataset!r}, expected {expected}")
+        raise DataError(f"dataset: found {config.dataset!r}, expected one of {', '.join(DATASETS)}")
     options = {name: repr(value) for name, value in config.options.items() if name != "path"}
     digests = {file.name: file_digest(file) for file in _files(config)}
     return paths.streams() / f"{config.dataset}-{content_id([STREAM_VERSION, options, digests])}"
@@ -99,8 +97,8 @@ def stored_at(config: DataConfig) -> Path:
 def at_hand() -> list[DataConfig]:
     """Return the datasets that need no download: generated, in a package, or prepared before."""
     known = {folder.name.rpartition("-")[0] for folder in paths.streams().glob("ml-*")}
-    ready = ("synthetic", "complete-journey", *known)
-    return [DataConfig(name) for name in DATASETS if name in ready]
+    known |= {"synthetic", "complete-journey"}
+    return [DataConfig(name) for name in DATASETS if name in known]
 
 
 def _files(config: DataConfig) -> list[Path]:

@@ -26,8 +26,8 @@ class Task:
     Parameters
     ----------
     name, kind, title : str
-        T1, T2, ...; the task in words; by kind it predicts the next item ("sequence"), items to
-        recommend ("ranking") or one class per user ("classification").
+        T1, T2, ...; "sequence" (predicts the next item), "ranking" (items to recommend) or
+        "classification" (one class per user); the task in words.
     users, labels : int64 arrays of shape (n,)
         For each instance the user's row and the label, 0..``n_labels``-1. Instance i of the
         sequence task is row i of ``TaskStream.sequences``; its label is the last item (id - 1).
@@ -117,10 +117,9 @@ class TaskStream:
 
     def item_counts(self) -> np.ndarray:
         """Count each item in T1's training sequences: int64 [n_items], by item id minus one."""
-        rows, counts = self.tasks[0].rows(TRAIN), np.zeros(self.n_items + 1, dtype=np.int64)
-        for block in np.array_split(rows, len(rows) // BLOCK + 1):
-            counts += np.bincount(self.sequences[block].ravel(), minlength=len(counts))
-        return np.delete(counts, PAD)
+        rows, n = self.tasks[0].rows(TRAIN), self.n_items + 1
+        blocks = np.array_split(rows, len(rows) // BLOCK + 1)
+        return sum(np.bincount(self.sequences[b].ravel(), minlength=n) for b in blocks)[PAD + 1 :]
 
     def digest(self) -> str:
         """Return the SHA-256 of all that a result can depend on: arrays, kinds, sizes."""
@@ -141,7 +140,7 @@ class TaskStream:
             users = int(np.count_nonzero(np.bincount(t.users)))
             row = {"dataset": self.name, "task": t.name, "kind": t.kind, "what": t.title}
             row |= {"instances": len(t.users), "labels": t.n_labels, "users": users}
-            rows.append(row | {word: int((t.split == part).sum()) for word, part in PARTS.items()})
+            rows.append(row | {word: len(t.rows(part)) for word, part in PARTS.items()})
         return rows
 
     def notes(self) -> list[str]:
@@ -149,13 +148,12 @@ class TaskStream:
         dropped = [f"{count} {what}" for what, count in self.info.get("dropped", {}).items()]
         notes = [f"dropped: {'; '.join(dropped)}"] if dropped else []
         notes += self.info.get("notes", [])
-        for task in self.tasks:
-            if task.kind == "classification":
-                found = f"task {task.name}: found {task.n_labels} classes"
-                if task.n_labels == len(task.labels):
-                    notes.append(f"{found}, each with one user: nothing can be learned")
-                elif unseen := int((task.label_counts() == 0).sum()):
-                    notes.append(f"{found}, {unseen} of them never in the training part")
+        for task in (task for task in self.tasks if task.kind == "classification"):
+            found = f"task {task.name}: found {task.n_labels} classes"
+            if task.n_labels == len(task.labels):
+                notes.append(f"{found}, each with one user: nothing can be learned")
+            elif unseen := np.count_nonzero(task.label_counts() == 0):
+                notes.append(f"{found}, {unseen} of them never in the training part")
         return notes
 
 

@@ -22,17 +22,15 @@ def read_member(archive: Path, member: str) -> bytes:
     name = f"{archive}, {member}"
     try:
         with zipfile.ZipFile(archive) as pack:
-            entries = [entry for entry in pack.infolist() if entry.filename == member]
-            if len(entries) != 1:
-                held = f"{len(entries)} times among {', '.join(pack.namelist()[:8])}, ..."
+            if (times := pack.namelist().count(member)) != 1:
+                held = f"{times} times among {', '.join(pack.namelist()[:8])}, ..."
                 raise DataError(f"{name}: found it {held}, expected it once in the official zip")
-            size, packed = entries[0].file_size, entries[0].compress_size
+            size, packed = pack.getinfo(member).file_size, pack.getinfo(member).compress_size
             if size > min(MAX_BYTES, max(1 << 20, MAX_RATIO * packed)):
                 raise DataError(f"{name}: found {size} bytes out of {packed}, expected a text file")
-            return pack.read(entries[0])  # zipfile gives no more bytes than the entry declares
+            return pack.read(member)  # zipfile gives no more bytes than the entry declares
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
-        found = f"{type(error).__name__} ({error})"
-        raise DataError(f"{name}: found {found}, expected a sound zip; get it again") from error
+        raise DataError(f"{name}: found {error!r}, expected a sound zip; get it again") from error
 
 
 def read_source(where: Path, member: str) -> tuple[bytes, str, str]:
