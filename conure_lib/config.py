@@ -26,8 +26,7 @@ Share = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, lt=MAX_INT)]
 Optimizer = Literal["adam", "sgd"]
-Loss = Literal["softmax", "sampled-softmax"]
-OPTIMIZERS, T1_LOSSES = get_args(Optimizer), get_args(Loss)
+OPTIMIZERS = get_args(Optimizer)
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -39,16 +38,16 @@ def explain(error: ValidationError, where: str) -> str:
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
     place = f"{where}, {path.removeprefix('.')}:" if path else f"{where},"
     said = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    match first["type"]:
-        case "missing" | "missing_argument" | "missing_keyword_only_argument":
-            said = "found nothing, expected a value"
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            said = "found an unknown field, expected only known ones; check its name"
-        case "too_short":
-            said = f"found too few, expected at least {first['ctx']['min_length']}"
-        case kind if kind != "value_error":
-            number = "a number " if said.startswith(("greater", "less")) else ""
-            said = f"found {shown(first['input'])}, expected {number}{said}"
+    kind = first["type"]
+    if kind.startswith("missing"):
+        said = "found nothing, expected a value"
+    elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
+        said = "found an unknown field, expected only known ones; check its name"
+    elif kind == "too_short":
+        said = f"found too few, expected at least {first['ctx']['min_length']}"
+    elif kind != "value_error":
+        number = "a number " if said.startswith(("greater", "less")) else ""
+        said = f"found {shown(first['input'])}, expected {number}{said}"
     return f"{place} {said}" + (f" (and {len(others)} more)" if others else "")
 
 
@@ -134,7 +133,7 @@ class TrainConfig:
     patience: Count = 2
     labels_per_user: Count = 1
     share: Share = 1.0
-    loss: Loss = "softmax"
+    loss: Literal["softmax", "sampled-softmax"] = "softmax"
     negatives: Share = 0.2
     rho: Factor = 0.3
     l2: Annotated[float, Field(ge=0, lt=MAX_INT)] = 0.0

@@ -8,7 +8,7 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -18,7 +18,6 @@ from safetensors import SafetensorError
 from conure_lib.errors import StorageError
 
 MAX_TEXT_BYTES = 1 << 24  # plans and records have some kilobytes
-OWNER = ".of-"  # between a temporary folder's name and the process that writes it
 
 
 def regular(path: Path) -> Path:
@@ -61,9 +60,8 @@ def write_json(path: Path, content: object) -> None:
 def path_problem(path: str | Path) -> str:
     """Say why no file can be at a path (a name too long, a link to itself); "" if one can."""
     try:
-        Path(path).resolve(strict=True)
-    except FileNotFoundError:
-        pass
+        with suppress(FileNotFoundError):
+            Path(path).resolve(strict=True)
     except (OSError, ValueError, RuntimeError) as error:
         return getattr(error, "strerror", None) or str(error)
     return ""
@@ -121,13 +119,13 @@ def temporary_folder(name: str, parent: Path) -> Path:
     """Make a hidden folder that names this machine and process, for ``remove_leftovers``."""
     with _storing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{name[:80]}{OWNER}{platform.node()}@{os.getpid()}-"
+        prefix = f".{name[:80]}.of-{platform.node()}@{os.getpid()}-"
         return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 
 def remove_leftovers(parent: Path) -> None:
     """Remove temporary folders that killed processes of this machine left."""
-    for folder in parent.glob(f".*{OWNER}{platform.node()}@*"):
+    for folder in parent.glob(f".*.of-{platform.node()}@*"):
         number = folder.name.rpartition("@")[2].partition("-")[0]
         if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)

@@ -1,9 +1,8 @@
 """Every folder and file name of the study, once, and one rule for where things are.
 
-All lie below ``ROOT``: the environment variable CONURE_ROOT, else the checkout that the package
-lies in, else the current folder. A run writes only where git ignores it: ``artifacts/``,
-``results/local/`` and ``figures/local/`` (argument ``local``). The rest of ``results/`` and
-``figures/`` is committed evidence, changed by ``conure publish`` alone.
+``ROOT`` is the environment variable CONURE_ROOT, else the checkout that the package lies in, else
+the current folder. A run writes only where git ignores it: ``artifacts/``, ``results/local/`` and
+``figures/local/``. The rest of these is committed, changed by ``conure publish`` alone.
 """
 
 import os
@@ -16,8 +15,6 @@ ROOT = Path(os.environ.get("CONURE_ROOT") or CHECKOUT or Path.cwd()).absolute()
 """Where everything is read and written."""
 NOTEBOOKS = (CHECKOUT or ROOT) / "notebooks"
 """The notebooks to read and run, those of the checkout wherever outputs go."""
-DOCS = NOTEBOOKS.parent / "docs"
-"""The documents beside README.md and CONTRIBUTING.md."""
 
 
 def artifacts() -> Path:

@@ -201,7 +201,7 @@ def _results(dataset: str) -> Path:
 def write() -> None:
     """Rewrite the blocks of every page."""
     for name, texts in blocks().items():
-        page = paths.DOCS.parent / name
+        page = paths.NOTEBOOKS.parent / name
         page.write_text(filled(page.read_text(encoding="utf-8"), texts), encoding="utf-8")
 
 

@@ -4,6 +4,7 @@ import datetime
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,8 +54,8 @@ def kind(environment: dict[str, Any]) -> str:
     """Name an environment's kind of processor: equal bits are expected within one kind only."""
     about = environment["processor"]
     words = [about["vendor"], f"{about['family']}/{about['model']}", about["capability"]]
-    limits = [f"{name}={value}" for name, value in about["limits"].items()]
-    return " ".join([*words, *([about["gpu"]] if "gpu" in about else []), *limits])
+    words += [about["gpu"]] if "gpu" in about else []
+    return " ".join([*words, *(f"{name}={value}" for name, value in about["limits"].items())])
 
 
 def kind_here(device: str = "cpu") -> str:
@@ -64,10 +65,8 @@ def kind_here(device: str = "cpu") -> str:
 
 def _git(*arguments: str) -> str | None:
     """Ask git about this project's own checkout; None elsewhere, as in another project's."""
-    if paths.CHECKOUT is None or not (paths.CHECKOUT / ".git").exists():
-        return None
-    try:
+    if paths.CHECKOUT and (paths.CHECKOUT / ".git").exists():
         command = ["git", "-C", str(paths.CHECKOUT), *arguments]
-        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        with suppress(OSError, subprocess.CalledProcessError):
+            return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
+    return None

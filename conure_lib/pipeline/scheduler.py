@@ -1,7 +1,6 @@
 """How a graph of stages is computed: one after the other, or by Dask here or on a cluster.
 
-Workers share one CONURE_ROOT with the process that started the study: streams and results go
-through files; only what names a stage goes through Dask, whose messages can run code.
+Streams and results go through files of one CONURE_ROOT, not through Dask, whose messages run code.
 """
 
 import hashlib
@@ -22,11 +21,10 @@ from uuid import uuid4
 import distributed as dask
 from tqdm.auto import tqdm
 
-from conure_lib import paths
+from conure_lib import files, paths
 from conure_lib.data.cache import load_stream, save_stream
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ClusterError, ConfigError, DamagedResultError
-from conure_lib.files import read_json, remove_leftovers, temporary_folder
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
 
@@ -46,17 +44,15 @@ def compute(
 ) -> None:
     """Compute what is missing of these stages and their ancestors; results do not depend on how.
 
-    What is damaged is named and computed again; so is what another kind of processor computed,
-    except where the stream grows. A killed computation continues where it stopped. A stage that
-    fails does not stop those that do not need it; the first error is raised at the end.
+    What is damaged is computed again, and what another kind of processor computed unless the stream
+    grows. A stage that fails stops only those that need it; the first error is raised at the end.
 
-    workers: processes of this machine; one computes in this process. cluster: instead of them the
-    address (tcp://host:8786) or scheduler file of a running Dask cluster whose workers see the same
-    CONURE_ROOT and have one thread each; ClusterError says what does not fit.
+    workers: processes of this machine. cluster: instead of them the address (tcp://host:8786) or
+    scheduler file of a Dask cluster whose workers see the same CONURE_ROOT and have one thread.
     """
     stages, failed = list(stages), dict[str, BaseException]()
     for folder in (paths.artifacts(), paths.stages()):
-        remove_leftovers(folder)
+        files.remove_leftovers(folder)
     device = stages[0].config.device if stages else "cpu"
     with ExitStack() as stack:
         client = stack.enter_context(_connected(cluster)) if cluster else None
@@ -69,14 +65,12 @@ def compute(
         bar = stack.enter_context(tqdm(total=len(todo), desc="stages", unit="stage"))
         by_dask = client and _by_dask(client, todo, stream, kind)
         for stage, error in by_dask or _here(todo, stream, failed):
-            if error is None:
-                bar.update()
-            else:
+            bar.update(error is None)
+            if error:
                 failed[stage.id] = error
                 bar.set_postfix_str("some failed")
     blocked = [one.id for one in todo if _is_blocked(one, failed)]
-    causes = [name for name in failed if name not in blocked]
-    if causes:
+    if causes := [name for name in failed if name not in blocked]:
         counts = f"{len(causes)} failed, {len(blocked)} that need them not started"
         failed[causes[0]].add_note(f"stage {causes[0]} failed ({counts})")
         raise failed[causes[0]]
@@ -87,10 +81,7 @@ def _is_blocked(stage: Stage, failed: Container[str]) -> bool:
 
 
 def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
-    """Return which of these stages and their ancestors are not usable, parents first.
-
-    Says on stderr what is damaged, and that another kind of processor computed some.
-    """
+    """Return which stages and ancestors are not usable, parents first; say why on stderr."""
     todo, other = [], 0
     for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
         try:
@@ -101,17 +92,17 @@ def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
             print(f"conure: {damage}: done", file=sys.stderr)
         todo.append(one)
     if other:
-        found = f"{other} stage(s) were computed on another kind of processor than {kind}"
-        print(f"conure: {found}; they are computed again", file=sys.stderr)
+        found = f"{other} stage(s) of another kind of processor than {kind}"
+        print(f"conure: {found} are computed again", file=sys.stderr)
     return todo
 
 
 def _here(todo: list[Stage], stream: TaskStream, failed: Container[str]) -> Finished:
     for stage in todo:
         if not _is_blocked(stage, failed):
+            error = None
             try:
                 compute_stage(stage, stream)
-                error = None
             except Exception as failure:
                 error = failure
             yield stage, error
@@ -120,15 +111,14 @@ def _here(todo: list[Stage], stream: TaskStream, failed: Container[str]) -> Fini
 def _by_dask(client: dask.Client, todo: list[Stage], stream: TaskStream, kind: str) -> Finished:
     """Hand all stages to the scheduler, each to start after its parent, long chains first."""
     needed_by = Counter(one.id for stage in todo for one in stage.lineage())
-    shared, token = temporary_folder("stream", paths.artifacts()), uuid4().hex
-    folder = str(shared.relative_to(paths.artifacts()) / "stream")
+    shared, token = files.temporary_folder("stream", paths.artifacts()), uuid4().hex
     futures: dict[str, dask.Future] = {}
     try:
         save_stream(stream, shared / "stream")
         for stage in todo:
             parent = futures.get(stage.parent.id) if stage.parent else None
             order = {"key": f"{stage.id}-{token}", "priority": needed_by[stage.id]}
-            given = (stage, folder, _setup(kind), parent)
+            given = (stage, f"{shared.name}/stream", _setup(kind), parent)
             futures[stage.id] = client.submit(_compute_there, *given, **order)
         stages = {futures[stage.id].key: stage for stage in todo}
         with client.as_current():
@@ -144,8 +134,7 @@ def _by_dask(client: dask.Client, todo: list[Stage], stream: TaskStream, kind: s
                     raise ClusterError(f"{paths.stages()} does not show {stage.id} of a worker")
                 yield stage, error
     except (dask.CancelledError, OSError) as error:
-        said = "lost the Dask scheduler; the same command continues where it stopped"
-        raise ClusterError(said) from error
+        raise ClusterError("lost the Dask scheduler; the same command continues") from error
     finally:
         if client.status == "running":
             client.cancel(list(futures.values()))
@@ -168,22 +157,21 @@ def _compute_there(stage: Stage, folder: str, expected: dict[str, Any], _parent:
 
 def _setup(kind: str) -> dict[str, Any]:
     """Return what must be the same in every process for the same bytes."""
+    versions = {name: version(name) for name in provenance.PACKAGES}
     code = {"conure_lib": SOURCE, "Python": platform.python_version(), "processor": kind}
-    code |= {name: version(name) for name in provenance.PACKAGES}
-    return code | {"threads": 1, "sees the stream": True}
+    return code | versions | {"threads": 1, "sees the stream": True}
 
 
 def _connected(where: str) -> dask.Client:
     """Connect to a Dask scheduler by its address or file."""
     try:
-        address = read_json(Path(where))["address"] if Path(where).is_file() else where
+        address = files.read_json(Path(where))["address"] if Path(where).is_file() else where
         if not re.search(r":\d+$", str(address)):
             raise ValueError("no port")
         return dask.Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        expected = "tcp://host:8786, or the file that dask scheduler --scheduler-file wrote"
-        said = f"cluster: found no Dask scheduler at {where} ({error!r}), expected {expected}"
-        raise ConfigError(said) from error
+        said = f"cluster: found no Dask scheduler at {where} ({error!r}), expected tcp://HOST:PORT"
+        raise ConfigError(f"{said} or a scheduler file") from error
 
 
 def _local_cluster(workers: int) -> dask.LocalCluster:
@@ -193,8 +181,8 @@ def _local_cluster(workers: int) -> dask.LocalCluster:
     try:
         return dask.LocalCluster(n_workers=workers, **options)
     except (OSError, RuntimeError) as error:
-        remedy = "allow shared memory (/dev/shm) and local connections, or use one worker"
-        raise ClusterError(f"{workers} workers cannot start here ({error}); {remedy}") from error
+        said = f"{workers} workers cannot start here ({error}); allow /dev/shm, or use one worker"
+        raise ClusterError(said) from error
 
 
 def _kind_of_workers(client: dask.Client, device: str) -> str:
@@ -202,8 +190,7 @@ def _kind_of_workers(client: dask.Client, device: str) -> str:
     try:
         kinds = client.run(provenance.kind_here, device)
     except Exception as error:
-        remedy = "they need the same packages as this process"
-        raise ClusterError(f"the workers cannot be used ({error}); {remedy}") from error
+        raise ClusterError(f"the workers need the same packages as here ({error})") from error
     return next(iter(kinds.values()), provenance.kind_here(device))
 
 

@@ -1,7 +1,7 @@
 """A stage: a pure function of its specification, found by its id, computed from its parent."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +18,7 @@ from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
-from conure_lib.pipeline.store import CommittedStore, LocalStore, Stored
+from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.training.determinism import repeatable, torch_threads
 from conure_lib.training.evaluation import MAX_RANK, metric_name, metric_of
 
@@ -40,8 +40,7 @@ class Stage:
     @cached_property
     def parent(self) -> "Stage | None":
         """The stage that this one starts from; None at a start."""
-        step = self.step.parent
-        if step is None:
+        if (step := self.step.parent) is None:
             return None
         digest = self.by_task.get(step.task, self.stream_digest)
         return Stage(step, self.config, digest, self.seed, self.by_task, self.store)
@@ -53,12 +52,10 @@ class Stage:
         head = {"protocol": PROTOCOL, "action": action, "task": task, "stream": self.stream_digest}
         if action == "popularity":
             return head
-        training = spec(config.training(task, action))
+        settings = config.pruned(task) if action == "prune" else spec(config.training(task, action))
         return {
             **head,
-            "seed": self.seed,
-            "settings": config.pruned(task) if action == "prune" else training,
-            "model": spec(config.model),
+            **{"seed": self.seed, "settings": settings, "model": spec(config.model)},
             **({"parent": self.parent.id} if self.parent else {}),
             **({"t1_settings": spec(config.training("T1"))} if action == "joint" else {}),
             **({"threads": config.threads} if config.threads != 1 else {}),
@@ -77,25 +74,22 @@ class Stage:
 
     def record(self) -> dict[str, Any]:
         """Return ``metrics``, ``curve``, ``notes``, ``spec``. Raises MissingResultError."""
-        return self._read().record
+        return self._found("result", self.store.read).record
 
     def ranks(self, measure: str) -> np.ndarray:
         """Return a measure's ranks (uint8; 0: beyond the record's "cutoff") by test instance."""
-        return self._read().ranks[measure]
+        return self._found("result", self.store.read).ranks[measure]
 
     def environment(self) -> dict[str, Any]:
         """Return where and when it was computed (see ``provenance``)."""
-        return self._read().environment
+        return self._found("result", self.store.read).environment
 
     def model(self) -> ContinualModel:
         """Return the checkpoint. Raises MissingResultError, for committed results always."""
-        return self._found("checkpoint", self.store.model(self.id))
+        return self._found("checkpoint", self.store.model)
 
-    def _read(self) -> Stored:
-        return self._found("result", self.store.read(self.id))
-
-    def _found(self, what: str, found: Any) -> Any:
-        if found is not None:
+    def _found(self, what: str, read: Callable[[str], Any]) -> Any:
+        if (found := read(self.id)) is not None:
             return found
         command = f"DATASET={self.config.data.dataset} PROFILE={self.config.profile}"
         reading = "" if isinstance(self.store, LocalStore) else ' and read results="local"'
@@ -116,9 +110,9 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
             parent = stage.parent.model().to(config.device) if stage.parent else None
             context = Context(config, stream, stream[step.task], stage.seed, parent, step.action)
             outcome = ACTIONS[step.action](context)
+        took = {"wall_s": time.time() - started, "cpu_s": time.process_time() - cpu}
         environment = provenance.environment(config.device)
-        environment["wall_s"] = round(time.time() - started, 2)
-        environment["cpu_s"] = round(time.process_time() - cpu, 2)
+        environment |= {name: round(seconds, 2) for name, seconds in took.items()}
         stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
 
 
@@ -128,9 +122,9 @@ def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any
         kind = stream[measure.removesuffix("-after").removesuffix("-all")].kind
         measured = {"metric": metric_name(kind), "value": metric_of(kind, ranks), "n": len(ranks)}
         metrics.append({"measure": measure, **measured})
-    for epoch in outcome.curve:
-        loss = None if np.isnan(epoch.loss) else epoch.loss
-        seen = {"loss": loss, "validation": epoch.validation, "best": epoch.best}
-        curve.append({"epoch": epoch.number, **seen})
+    for one in outcome.curve:
+        loss = None if np.isnan(one.loss) else one.loss
+        seen = {"epoch": one.number, "validation": one.validation, "best": one.best}
+        curve.append(seen | {"loss": loss})
     about = {"stage": stage.id, "spec": stage.spec, "cutoff": MAX_RANK}
     return about | {"metrics": metrics, "curve": curve, "notes": outcome.notes}

@@ -1,7 +1,4 @@
-"""Where results are kept: one's own in ``artifacts/``, committed evidence in ``results/``.
-
-Both verify what they read. ``publish`` turns the first into the second.
-"""
+"""Results, verified when read: one's own in ``artifacts/``, committed ones in ``results/``."""
 
 import hashlib
 import json
@@ -49,8 +46,7 @@ class LocalStore:
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
-        folder = self.folder(stage_id)
-        if not folder.is_dir():
+        if not (folder := self.folder(stage_id)).is_dir():
             return None
         environment = _verified(folder, RECORD, RANKS)
         rows = pq.read_table(folder / RANKS).to_pylist()
@@ -60,9 +56,8 @@ class LocalStore:
     def model(self, stage_id: str) -> ContinualModel | None:
         """Return the verified checkpoint, None where there is none. Raises DamagedResultError."""
         folder = self.folder(stage_id)
-        if not folder.is_dir() or CHECKPOINT not in _verified(folder)["digests"]:
-            return None
-        return ContinualModel.load(folder)
+        kept = folder.is_dir() and CHECKPOINT in _verified(folder)["digests"]
+        return ContinualModel.load(folder) if kept else None
 
     def is_usable(self, stage_id: str, kind: str | None) -> bool:
         """Return whether an undamaged stage is here, of this kind of processor if given."""
@@ -90,7 +85,7 @@ class CommittedStore:
     def __init__(self, profile: str, dataset: str) -> None:
         self.folder = paths.results(profile, dataset, local=False)
         self._files: dict[Path, dict[str, Stored]] = {}
-        if not list(self.folder.glob("seed-*.parquet")):
+        if not any(self.folder.glob("seed-*.parquet")):
             hint = 'results="local" (RESULTS in a notebook) reads your own run'
             raise MissingResultError(f"no committed results in {self.folder}; {hint}")
 
@@ -102,9 +97,8 @@ class CommittedStore:
                 rows = pq.read_table(file).to_pylist() if file.is_file() else []
                 self._files[file] = {row["id"]: _checked(row) for row in rows}
             except (OSError, ValueError, KeyError, TypeError, pa.ArrowException) as error:
-                found = " ".join(str(error).split())
-                said = f"{file} is damaged ({found}); run: git checkout -- {file}"
-                raise DamagedResultError(said) from error
+                said = " ".join(f"{file} is damaged ({error}); run: git checkout --".split())
+                raise DamagedResultError(f"{said} {file}") from error
         return self._files[file].get(stage_id)
 
     def model(self, stage_id: str) -> None:
@@ -116,8 +110,8 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
     rows = []
     for stage_id, (record, environment, ranks) in sorted(stages.items()):
         row = {"id": stage_id, "record": canonical(record), "environment": canonical(environment)}
-        row["ranks"] = [(name, ranks[name].tobytes()) for name in sorted(ranks)]
-        row["cutoff"] = record["cutoff"]
+        named = [(name, ranks[name].tobytes()) for name in sorted(ranks)]
+        row |= {"cutoff": record["cutoff"], "ranks": named}
         rows.append(row | {"digest": _row_digest(row)})
     about = {"protocol": str(record["spec"]["protocol"]), "profile": profile, "dataset": dataset}
     table = pa.Table.from_pylist(rows, pa.schema(EVIDENCE, metadata=about | {"seed": str(seed)}))
@@ -130,25 +124,21 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
 def publish(stages: Iterable[Any]) -> list[Path]:
     """Turn one's own results into committed evidence: the maintainer's step before a commit.
 
-    stages: all that a profile's tables, figures and verdicts rest on; their ancestors are added.
-    Each seed's file takes the place of what is there. Before anything is written, refuses a stage
-    that is not computed, code that is not committed (now or then), and several kinds of processors.
+    stages: all that a profile's outputs rest on; their ancestors are added. Refuses beforehand what
+    is not computed, code that is not committed (now or then), and several kinds of processors.
     """
     every = {one.id: one for stage in stages for one in stage.lineage()}
-    environments = {"this checkout": provenance.environment()}
-    environments |= {name: one.environment() for name, one in every.items()}
-    for name, about in environments.items():
+    environments = {name: one.environment() for name, one in every.items()}
+    for name, about in {"this checkout": provenance.environment(), **environments}.items():
         if about["dirty"] is not False:
             raise ConfigError(f"{name}: found code that is not committed; commit and compute again")
-    files: dict[tuple, dict[str, Stored]] = defaultdict(dict)
-    kinds: dict[str, str] = {}
-    for name, one in every.items():
-        kinds[provenance.kind(environments[name])] = name
-        key = (one.config.profile, one.config.data.dataset, one.seed)
-        files[key][name] = one.store.read(name)
+    kinds = {provenance.kind(about): name for name, about in environments.items()}
     if len(kinds) > 1:
         found = "; ".join(f"{kind} ({example})" for kind, example in kinds.items())
         raise ConfigError(f"found several kinds of processors: {found}; compute all on one")
+    files: dict[tuple, dict[str, Stored]] = defaultdict(dict)
+    for name, one in every.items():
+        files[one.config.profile, one.config.data.dataset, one.seed][name] = one.store.read(name)
     return [write_evidence(*key, stored) for key, stored in sorted(files.items())]
 
 
@@ -157,11 +147,11 @@ def _verified(folder: Path, *names: str) -> dict[str, Any]:
     try:
         environment = read_json(folder / ENVIRONMENT)
         content = {name: value for name, value in environment.items() if name != "sha256"}
-        if _sha256(canonical(content)) != environment["sha256"]:
-            raise ValueError(f"{ENVIRONMENT} is not what was written")
-        for name in names or environment["digests"]:
-            if file_digest(folder / name) != environment["digests"][name]:
-                raise ValueError(f"{name} is not what was written")
+        changed = [ENVIRONMENT] if _sha256(canonical(content)) != environment["sha256"] else []
+        digests = environment["digests"]
+        changed += [n for n in names or digests if file_digest(folder / n) != digests[n]]
+        if changed:
+            raise ValueError(f"{changed[0]} is not what was written")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         said = f"{folder} is damaged ({error}); delete it and compute it again"
         raise DamagedResultError(said) from error

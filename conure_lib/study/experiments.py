@@ -57,10 +57,8 @@ def task_orders(study: Study) -> list[Run]:
     """Return the runs of Table 4, with variants "Order1" to "Order3"; none without T3 or T6."""
     if not set(ORDERS["Order2"]) <= set(study.order):
         return []
-    runs = []
-    for name, order in ORDERS.items():
-        runs += study.changed(name).runs(CONURE, order or study.order)
-    return runs
+    studies = ((study.changed(name), order) for name, order in ORDERS.items())
+    return [run for one, order in studies for run in one.runs(CONURE, order)]
 
 
 def pruning_ratios(study: Study) -> list[Run]:
@@ -100,12 +98,10 @@ AGAINST_NOISE = ("Popularity", "STL", "Conure")
 
 def dials(study: Study) -> dict[str, Study]:
     """Return studies of synthetic data whose truth is known, one per setting of the generator."""
-    points = {}
-    for name, dial in _DIALS.items():
-        data = replace(study.config.data, options={**study.config.data.options, **dial})
-        points[name] = Study(replace(study.config, data=data), store=study.store)
-        points[name].variant = name
-    return points
+    data = study.config.data
+    streams = {n: replace(data, options={**data.options, **dial}) for n, dial in _DIALS.items()}
+    configs = {name: replace(study.config, data=stream) for name, stream in streams.items()}
+    return {n: Study(one, store=study.store).changed(n) for n, one in configs.items()}
 
 
 def dial_runs(points: dict[str, Study]) -> list[Run]:

@@ -56,16 +56,13 @@ class Study:
         store: LocalStore | CommittedStore | None = None,
         growing: bool = False,
     ) -> None:
-        actions = {key.partition(".")[2] for key in config.train} - {"", *ACTIONS}
-        if actions:
-            raise ConfigError(
-                f"train: found action {min(actions)!r}, expected {', '.join(ACTIONS)}"
-            )
-        self.config = config
+        if actions := {key.partition(".")[2] for key in config.train} - {"", *ACTIONS}:
+            known = ", ".join(ACTIONS)
+            raise ConfigError(f"train: found action {min(actions)!r}, expected {known}")
+        self.config, self.variant = config, ""
         self.stream = load(config.data) if stream is None else stream
         self.store = LocalStore() if store is None else store
         self.order = tuple(task.name for task in self.stream.tasks)
-        self.variant = ""
         self._digest = self.stream.digest()
         self.by_task = {t: self.stream.until(t).digest() for t in self.order} if growing else {}
 
@@ -88,7 +85,7 @@ class Study:
     def run(self, method: str, seed: int, order: tuple[str, ...] | None = None) -> Run:
         """Return a method (a key of ``METHODS``) with any seed; nothing is computed.
 
-        order: of the tasks, the stream's unless given: its first task, then any of the others.
+        order: of the tasks, the stream's unless given: its first, then any of the others.
         """
         if method not in METHODS:
             raise ValueError(f"method: found {method!r}, expected one of {', '.join(METHODS)}")
@@ -114,10 +111,10 @@ class Study:
     def require(self, runs: Iterable[Run]) -> None:
         """Raise MissingResultError unless all results are there, of one kind of processor."""
         stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
-        kinds = {provenance.kind(stage.environment()) for stage in stages.values()}
-        if len(kinds) > 1 and not self.by_task:
-            found = " and ".join(sorted(kinds))
-            raise MissingResultError(f"found results of {found}; make study computes all on one")
+        kinds = sorted({provenance.kind(stage.environment()) for stage in stages.values()})
+        if kinds[1:] and not self.by_task:
+            found = f"found results of {' and '.join(kinds)}"
+            raise MissingResultError(f"{found}; make study computes all on one")
 
     def ready(self, runs: Iterable[Run], workers: int = 1) -> None:
         """Compute one's own results if the profile is small; else check that they are there."""
@@ -128,15 +125,14 @@ class Study:
 
     def results(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Return tidy results: one row per run, task and measure; n counts test instances."""
-        rows = []
+        rows, study = [], {"dataset": self.stream.name, "profile": self.config.profile}
         for run in runs:
-            head = {"dataset": self.stream.name, "profile": self.config.profile}
-            head |= {"method": run.method, "variant": run.variant}
+            head = study | {"method": run.method, "variant": run.variant}
             for task, stage in run.stages.items():
-                commit = stage.environment()["commit"]
-                ids = {"run_id": run.id, "stage_id": stage.id, "commit": commit}
-                metrics = stage.record()["metrics"]
-                rows += [head | {"task": task, "seed": run.seed} | row | ids for row in metrics]
+                where = head | {"task": task, "seed": run.seed}
+                ids = {"run_id": run.id, "stage_id": stage.id}
+                ids["commit"] = stage.environment()["commit"]
+                rows += [where | measured | ids for measured in stage.record()["metrics"]]
         return pd.DataFrame(rows)
 
 
@@ -155,6 +151,5 @@ def load_study(
     """
     demand_names(injected())
     demand_results(results)
-    committed = results == "committed"
-    store = CommittedStore(profile, dataset) if committed else LocalStore()
+    store = LocalStore() if results == "local" else CommittedStore(profile, dataset)
     return Study(study_config(dataset, profile, seeds), store=store)

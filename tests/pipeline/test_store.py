@@ -251,7 +251,7 @@ def test_two_kinds_of_processors_are_no_result_and_computed_again(study, monkeyp
     assert not evidence().exists()
     capsys.readouterr()
     study.compute(runs)
-    assert "1 stage(s) were computed on another kind of processor" in capsys.readouterr().err
+    assert "1 stage(s) of another kind of processor" in capsys.readouterr().err
     study.require(runs)
     study.compute(runs)
     assert capsys.readouterr().err == ""
