@@ -18,7 +18,7 @@ class FailureError(ConureError):
 
 
 class ConfigError(ConureError, ValueError):
-    """A setting that cannot be used."""
+    """A setting, a notebook or a parameter that does not exist or cannot be used."""
 
 
 class DataError(ConureError, ValueError):
@@ -39,10 +39,6 @@ class PhaseError(ConureError, RuntimeError):
 
 class MissingResultError(ConureError, RuntimeError):
     """A result that nobody has computed yet. The message says how to."""
-
-
-class NotebookError(ConureError, ValueError):
-    """A notebook or a parameter that does not exist, or a value that it does not take."""
 
 
 class DamagedResultError(FailureError, ValueError):

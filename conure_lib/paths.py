@@ -67,9 +67,10 @@ def tuning(local: bool = False) -> Path:
     return _outputs("results", local) / "tuning"
 
 
-def settings(dataset: str) -> Path:
-    """Return the file of what the search for hyper-parameters chose; part of the library."""
-    return _PACKAGE / "study" / "settings" / f"{dataset}.json"
+def settings(dataset: str, profile: str = "standard") -> Path:
+    """Return the library's file of settings: seeds by profile, base, and what a search chose."""
+    name = "smoke" if profile == "smoke" else dataset
+    return _PACKAGE / "study" / "settings" / f"{name}.json"
 
 
 def _outputs(kind: str, local: bool) -> Path:

@@ -11,7 +11,7 @@ from nbconvert.preprocessors import ExecutePreprocessor
 from tqdm.auto import tqdm
 
 from conure_lib import paths
-from conure_lib.errors import ConfigError, NotebookError
+from conure_lib.errors import ConfigError
 from conure_lib.files import atomic_file
 from conure_lib.study.profiles import demand_names, demand_results, study_config
 
@@ -24,25 +24,25 @@ ONLY_FOR = {"09_synthetic_truth": "synthetic"}
 
 
 def all_notebooks() -> list[Path]:
-    """Return the study's notebooks in the order of their numbers; raises NotebookError without."""
+    """Return the study's notebooks in the order of their numbers; raises ConfigError without."""
     if not (found := sorted(paths.NOTEBOOKS.glob("[0-9][0-9]_*.ipynb"))):
         expected = "expected those of a checkout; run this there, or set CONURE_ROOT to one"
-        raise NotebookError(f"{paths.NOTEBOOKS}: found no notebooks, {expected}")
+        raise ConfigError(f"{paths.NOTEBOOKS}: found no notebooks, {expected}")
     return found
 
 
 def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
-    """Raise NotebookError, in one line, for parameters that the notebook does not take."""
+    """Raise ConfigError, in one line, for parameters that the notebook does not take."""
     declared = papermill.inspect_notebook(str(notebook))
     if not declared:
-        raise NotebookError(f"{notebook.name}: found no cell tagged 'parameters', expected one")
+        raise ConfigError(f"{notebook.name}: found no cell tagged 'parameters', expected one")
     given = {"DATASET": "complete-journey", "PROFILE": "standard"} | parameters
     try:
         demand_names(parameters, declared)
         demand_results(given.get("RESULTS", "local"))
         study_config(given["DATASET"], given["PROFILE"], given.get("SEEDS"))
     except ConfigError as error:
-        raise NotebookError(f"{notebook.name}: {error}") from error
+        raise ConfigError(f"{notebook.name}: {error}") from error
 
 
 def run_all(
@@ -53,7 +53,7 @@ def run_all(
     Parameters
     ----------
     parameters : dict
-        The same for all; a mistake is a NotebookError before anything runs.
+        The same for all; a mistake is a ConfigError before anything runs.
     folder : Path
         Where the executed copies go; the same results give the same files.
     names : list of str, optional
@@ -61,7 +61,7 @@ def run_all(
     """
     known = {notebook.stem: notebook for notebook in all_notebooks()}
     if unknown := sorted(set(names or ()) - set(known)):
-        raise NotebookError(f"notebooks: found {unknown[0]!r}, expected {', '.join(known)}")
+        raise ConfigError(f"notebooks: found {unknown[0]!r}, expected {', '.join(known)}")
     dataset = parameters.get("DATASET")
     chosen = [known[n] for n in names or known if ONLY_FOR.get(n, dataset) == dataset]
     for notebook in chosen:

@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -38,7 +37,7 @@ def study_config(
     """
     _demand_known("profile", profile, PROFILES)
     _demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
-    path = settings_file(dataset, profile)
+    path = paths.settings(dataset, profile)
     try:
         settings = read_json(path)
         fields = settings["base"] | {"profile": profile, "seeds": settings["seeds"][profile]}
@@ -55,11 +54,6 @@ def study_config(
         expected = "None or a list of distinct integers such as [1, 2]"
         raise ConfigError(f"seeds: found {shown(seeds)}, expected {expected}")
     return replace(config, seeds=tuple(seeds))
-
-
-def settings_file(dataset: str, profile: str) -> Path:
-    """Return the file of a dataset's settings: seeds by profile, base, and what was chosen."""
-    return paths.settings("smoke" if profile == "smoke" else dataset)
 
 
 def demand_results(value: object) -> None:

@@ -19,7 +19,7 @@ from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import Step
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
-from conure_lib.study.profiles import settings_file, study_config
+from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study
 
 TUNING_SEED = 0
@@ -38,7 +38,7 @@ class Search:
     def __init__(self, config: StudyConfig, workers: int = 1, cluster: str | None = None) -> None:
         self.study = Study(replace(config, seeds=(TUNING_SEED,)))
         self.where = (workers, cluster)
-        self.rows: dict[str, dict[str, Any]] = {}
+        self.rows: list[dict[str, Any]] = []
 
     def best(self, tried: dict[Step, tuple[str, list[Study]]]) -> dict[Step, Study]:
         """Train each step in its studies (and what they vary); return the first of the best."""
@@ -47,7 +47,7 @@ class Search:
         best = {}
         for step, (name, studies) in tried.items():
             rows = [_row(name, stage) for stage in stages[step]]
-            self.rows |= {r["stage_id"]: r for r in rows if r["stage_id"] not in self.rows}
+            self.rows += rows
             best[step] = studies[max(range(len(rows)), key=lambda i: rows[i]["validation"])]
         return best
 
@@ -82,7 +82,8 @@ class Search:
         """Return one row per setting tried; ``chosen`` marks what the study goes on with."""
         runs = [self.study.run(method, TUNING_SEED) for method in (*TUNED, "Conure")]
         chosen = {stage.id for run in runs for stage in run.stages.values()}
-        return pd.DataFrame(self.rows.values()).assign(chosen=lambda t: t["stage_id"].isin(chosen))
+        tried = pd.DataFrame(self.rows).drop_duplicates("stage_id", ignore_index=True)
+        return tried.assign(chosen=tried["stage_id"].isin(chosen))
 
 
 def search(dataset: str, profile: str, workers: int = 1, cluster: str | None = None) -> Search:
@@ -102,7 +103,7 @@ def write(found: Search) -> list[Path]:
     found.table().to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
     train = {key: spec(one) for key, one in config.train.items() if key == "T1" or "." in key}
     chosen = {"model": spec(config.model), "retrain_rate": config.retrain_rate, "train": train}
-    settings = read_json(settings_file(name, config.profile)) | {"chosen": chosen}
+    settings = read_json(paths.settings(name, config.profile)) | {"chosen": chosen}
     write_json(folder / f"{name}.json", settings)
     return [folder / f"{name}.csv", folder / f"{name}.json"]
 
@@ -122,6 +123,6 @@ def _row(name: str, stage: Stage) -> dict[str, Any]:
     curve, step, config = stage.record()["curve"], stage.step, stage.config
     size = {"width": config.model.width, "blocks": len(config.model.dilations)}
     row = {"task": step.task, "action": step.action, "varied": name, **size}
+    row |= asdict(config.training(step.task, step.action))
     best = max(epoch["validation"] for epoch in curve if epoch["epoch"] > 0)
-    found = {"validation": best, "epochs_run": len(curve) - 1, "stage_id": stage.id}
-    return row | asdict(config.training(step.task, step.action)) | found
+    return row | {"validation": best, "epochs_run": len(curve) - 1, "stage_id": stage.id}

@@ -8,7 +8,7 @@ import papermill
 import pytest
 
 from conure_lib import paths
-from conure_lib.errors import NotebookError
+from conure_lib.errors import ConfigError
 from conure_lib.study import notebooks
 from conure_lib.study.profiles import PARAMETERS
 
@@ -53,7 +53,7 @@ def test_every_notebook_takes_the_four_parameters():
 )
 def test_a_value_that_cannot_be_meant_is_named(parameters, message):
     (notebook, *_) = notebooks.all_notebooks()
-    with pytest.raises(NotebookError, match=rf"00_data\.ipynb: {message}"):
+    with pytest.raises(ConfigError, match=rf"00_data\.ipynb: {message}"):
         notebooks.check_parameters(notebook, parameters)
 
 
@@ -84,10 +84,10 @@ def test_mistakes_are_refused_before_anything_runs(shelf, tmp_path):
         ({"B": 2}, None, r"10_a\.ipynb: found parameter B, expected A"),
         ({"A": 2}, ["99_z"], r"notebooks: found '99_z', expected 10_a"),
     ):
-        with pytest.raises(NotebookError, match=message):
+        with pytest.raises(ConfigError, match=message):
             notebooks.run_all(parameters, tmp_path / "out", names)
     untagged = write(shelf, "11_b.ipynb", "x = 1", tagged=False)
-    with pytest.raises(NotebookError, match="found no cell tagged 'parameters'"):
+    with pytest.raises(ConfigError, match="found no cell tagged 'parameters'"):
         notebooks.check_parameters(untagged, {"x": 1})
     assert not (tmp_path / "out").exists()
 
