@@ -7,6 +7,7 @@ the current folder. A run writes only where git ignores it: ``artifacts/``, ``re
 
 import os
 from pathlib import Path
+from typing import Literal
 
 _PACKAGE = Path(__file__).resolve().parent
 CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "notebooks" / "00_data.ipynb").is_file() else None
@@ -17,29 +18,9 @@ NOTEBOOKS = (CHECKOUT or ROOT) / "notebooks"
 """The notebooks to read and run, those of the checkout wherever outputs go."""
 
 
-def artifacts() -> Path:
-    """Return the folder of what can be computed or fetched again."""
-    return ROOT / "artifacts"
-
-
-def downloads() -> Path:
-    """Return where fetched files are kept, one folder per dataset."""
-    return artifacts() / "downloads"
-
-
-def streams() -> Path:
-    """Return where prepared task streams are kept, one folder each."""
-    return artifacts() / "streams"
-
-
-def stages() -> Path:
-    """Return where finished stages are kept, one folder each."""
-    return artifacts() / "stages"
-
-
-def models() -> Path:
-    """Return where models of one's own tables are written (``conure run``), one folder each."""
-    return artifacts() / "models"
+def artifacts(kind: Literal["", "downloads", "streams", "stages", "models"] = "") -> Path:
+    """Return the folder of what can be made again, all or of a kind; "models" is of one's own."""
+    return ROOT / "artifacts" / kind
 
 
 def results(profile: str, dataset: str, local: bool) -> Path:

@@ -131,7 +131,7 @@ def test_files_are_as_readable_as_the_umask_says(tmp_path):
 
 def test_one_rule_for_where_things_are(tmp_path, python):
     """CONURE_ROOT, else the checkout, else (an installed package) the current folder."""
-    code = "from conure_lib import paths; print(paths.ROOT, paths.stages(), sep='\\n')"
+    code = "from conure_lib import paths; print(paths.ROOT, paths.artifacts('stages'), sep='\\n')"
 
     def root(cwd, code=code, **environment):
         command = python(code, tmp_path)

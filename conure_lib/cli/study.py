@@ -132,7 +132,7 @@ def clean(what: Caches = None, dry_run: bool = False, as_json: AsJson = False) -
 
     Not while a study or a run is at work. --dry-run only says what would go.
     """
-    folders = {name: getattr(paths, name)() for name in what or ("stages", "streams")}
+    folders = {name: paths.artifacts(name) for name in what or ("stages", "streams")}
     if linked := [folder for folder in folders.values() if folder.is_symlink()]:
         raise ConfigError(f"{linked[0]}: found a link, expected a folder; empty it by hand")
     rows = []

@@ -91,12 +91,13 @@ def stored_at(config: DataConfig) -> Path:
         raise DataError(f"dataset: found {config.dataset!r}, expected one of {', '.join(DATASETS)}")
     options = {name: repr(value) for name, value in config.options.items() if name != "path"}
     digests = {file.name: file_digest(file) for file in _files(config)}
-    return paths.streams() / f"{config.dataset}-{content_id([STREAM_VERSION, options, digests])}"
+    name = f"{config.dataset}-{content_id([STREAM_VERSION, options, digests])}"
+    return paths.artifacts("streams") / name
 
 
 def at_hand() -> list[DataConfig]:
     """Return the datasets that need no download: generated, in a package, or prepared before."""
-    known = {folder.name.rpartition("-")[0] for folder in paths.streams().glob("ml-*")}
+    known = {folder.name.rpartition("-")[0] for folder in paths.artifacts("streams").glob("ml-*")}
     known |= {"synthetic", "complete-journey"}
     return [DataConfig(name) for name in DATASETS if name in known]
 

@@ -51,7 +51,7 @@ def compute(
     scheduler file of a Dask cluster whose workers see the same CONURE_ROOT and have one thread.
     """
     stages, failed = list(stages), dict[str, BaseException]()
-    for folder in (paths.artifacts(), paths.stages()):
+    for folder in (paths.artifacts(), paths.artifacts("stages")):
         files.remove_leftovers(folder)
     device = stages[0].config.device if stages else "cpu"
     with ExitStack() as stack:
@@ -131,7 +131,7 @@ def _by_dask(client: dask.Client, todo: list[Stage], stream: TaskStream, kind: s
                 if isinstance(error, dask.KilledWorker):
                     error = ClusterError("workers died at it repeatedly, maybe for lack of memory")
                 elif error is None and not _appears(stage.store.folder(stage.id)):
-                    raise ClusterError(f"{paths.stages()} does not show {stage.id} of a worker")
+                    raise ClusterError(f"{paths.ROOT} does not show {stage.id} of a worker")
                 yield stage, error
     except (dask.CancelledError, OSError) as error:
         raise ClusterError("lost the Dask scheduler; the same command continues") from error

@@ -42,7 +42,7 @@ class LocalStore:
 
     def folder(self, stage_id: str) -> Path:
         """Return the folder of a stage."""
-        return paths.stages() / stage_id
+        return paths.artifacts("stages") / stage_id
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""

@@ -57,7 +57,7 @@ def run(
     if method not in COMPARED:
         raise ConfigError(f"--method: found {method!r}, expected one of {', '.join(COMPARED)}")
     config, is_conure = plan.study_config(seed, device), method == "Conure"
-    folder = folder or paths.models() / (plan.name if is_conure else f"{plan.name}-{method}")
+    folder = folder or paths.artifacts("models") / (plan.name if is_conure else f"{plan.name}-{method}")
     maker = f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
     processor(device)  # raises if there is none
@@ -140,7 +140,7 @@ def _check_disk(study: Study, chosen: Run) -> None:
     stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}
     missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages.values())
     needed = (5 * weights + 2**20) * (missing + 1) >> 20  # four bytes and an owner per weight
-    folder = next(path for path in paths.stages().parents if path.exists())
+    folder = next(path for path in paths.artifacts("stages").parents if path.exists())
     if (free := shutil.disk_usage(folder).free >> 20) < needed:
         expected = f"expected {needed} MiB for {missing} stages; make room or set CONURE_ROOT"
         raise StorageError(f"{folder}: found {free} MiB free, {expected}")

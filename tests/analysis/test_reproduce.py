@@ -27,7 +27,7 @@ def published(root, monkeypatch):
     study.compute(runs)
     stages = [stage for run in runs for stage in run.stages.values()]
     publish(stages)
-    shutil.rmtree(paths.stages())
+    shutil.rmtree(paths.artifacts("stages"))
     return {stage.id: stage for stage in stages}
 
 

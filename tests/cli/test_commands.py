@@ -167,8 +167,8 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
 
 
 def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys):
-    kept = [root / "results" / "standard" / "a", paths.models() / "mine" / "model.json"]
-    caches = {"stages": paths.stages(), "streams": paths.streams(), "downloads": paths.downloads()}
+    kept = [root / "results" / "standard" / "a", paths.artifacts("models") / "mine" / "model.json"]
+    caches = {name: paths.artifacts(name) for name in ("stages", "streams", "downloads")}
     for file in (*kept, *(folder / "one" / "file" for folder in caches.values())):
         file.parent.mkdir(parents=True)
         file.write_text("12345")
@@ -180,7 +180,7 @@ def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys
         assert main(["clean", *command]) == 0
         assert [folder.is_dir() for folder in caches.values()] == left
     assert all(file.is_file() for file in kept)
-    paths.stages().symlink_to(root / "results")
+    paths.artifacts("stages").symlink_to(root / "results")
     assert main(["clean"]) == 2
     assert "found a link, expected a folder" in capsys.readouterr().err
     assert (root / "results").is_dir()

@@ -84,8 +84,8 @@ def test_a_damaged_stream_is_named_and_prepared_anew(root, capsys):
 def test_loading_by_name(root, monkeypatch):
     stream = load(DataConfig("synthetic", SMALL))
     assert stream.digest() == synthetic.build(**SMALL).digest()
-    assert len(list(paths.streams().glob("[!.]*"))) == 1
-    assert paths.streams().is_relative_to(root)
+    assert len(list(paths.artifacts("streams").glob("[!.]*"))) == 1
+    assert paths.artifacts("streams").is_relative_to(root)
     monkeypatch.setattr(registry, "file_lock", None)  # a second time nothing is written
     again = load(DataConfig("synthetic", dict(reversed(SMALL.items()))))
     assert again.digest() == stream.digest()
@@ -135,6 +135,6 @@ def test_unknown_datasets_and_wrong_options(root, dataset, options, message):
 def test_what_needs_no_download(root):
     load(DataConfig("synthetic", SMALL))
     assert [config.dataset for config in at_hand()] == ["synthetic", "complete-journey"]
-    (paths.streams() / "ml-1m-0123").mkdir()
+    (paths.artifacts("streams") / "ml-1m-0123").mkdir()
     assert [config.dataset for config in at_hand()][-1] == "ml-1m"
     assert all(record.what and record.origin and record.terms for record in DATASETS.values())

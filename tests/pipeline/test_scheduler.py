@@ -82,11 +82,11 @@ def test_equal_steps_are_computed_once_and_parents_first(root, computed):
 
 
 def test_what_is_done_is_not_computed_again(study, computed):
-    before = {p: p.stat().st_mtime_ns for p in paths.stages().rglob("*")}
+    before = {p: p.stat().st_mtime_ns for p in paths.artifacts("stages").rglob("*")}
     study.compute(runs_of(study))
     study.compute(runs_of(study), workers=2)
     assert computed == []
-    assert {p: p.stat().st_mtime_ns for p in paths.stages().rglob("*")} == before
+    assert {p: p.stat().st_mtime_ns for p in paths.artifacts("stages").rglob("*")} == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -102,7 +102,7 @@ def test_what_is_damaged_is_named_and_computed_again(
     study.compute([run])
     assert f"{file.parent} is damaged (" in capsys.readouterr().err
     assert computed == ["T1.prune"]
-    assert files_below(paths.stages()) == expected
+    assert files_below(paths.artifacts("stages")) == expected
 
 
 def test_deleted_folders_are_computed_to_the_same_bytes(study, computed, expected):
@@ -111,19 +111,19 @@ def test_deleted_folders_are_computed_to_the_same_bytes(study, computed, expecte
         shutil.rmtree(LocalStore().folder(study.stage(step, 1).id))
     study.compute(runs_of(study))
     assert computed == ["T1.prune", "T4.train"]
-    assert files_below(paths.stages()) == expected
+    assert files_below(paths.artifacts("stages")) == expected
 
 
 def test_what_a_killed_process_left_is_no_result_and_not_in_the_way(root, undisturbed):
     study = Study(small_study(), STREAM)
     stage = study.run("STL", 1, SHORT).stages["T1"]
     finished = undisturbed / "artifacts" / "stages" / stage.id
-    shutil.copytree(finished, paths.stages() / f".{stage.id}.abcd")
+    shutil.copytree(finished, paths.artifacts("stages") / f".{stage.id}.abcd")
     assert stage.store.read(stage.id) is None
-    shutil.copytree(finished, paths.stages() / stage.id)
-    (paths.stages() / stage.id / RECORD).unlink()
+    shutil.copytree(finished, paths.artifacts("stages") / stage.id)
+    (paths.artifacts("stages") / stage.id / RECORD).unlink()
     study.compute([study.run("STL", 1, ("T1",))])
-    assert files_below(paths.stages() / stage.id) == files_below(finished)
+    assert files_below(paths.artifacts("stages") / stage.id) == files_below(finished)
 
 
 def test_a_stage_that_another_process_computes_is_awaited_and_taken(root, monkeypatch):
@@ -163,7 +163,7 @@ def expect_failure(**way) -> None:
         study.compute(runs, **way)
     (note,) = failure.value.__notes__
     assert note == f"stage {broken.id} failed (1 failed, 5 that need them not started)"
-    done = {path.name.rsplit(".", 2)[0] for path in paths.stages().glob("[!.]*")}
+    done = {path.name.rsplit(".", 2)[0] for path in paths.artifacts("stages").glob("[!.]*")}
     chain = {f"synthetic.T1.{action}" for action in ("train", "prune", "retrain")}
     alone = {f"synthetic.{task}.popularity" for task in SHORT}
     assert done == chain | alone | {"synthetic.T2.finetune", "synthetic.T4.finetune"}
@@ -185,7 +185,7 @@ def test_two_workers_one_of_them_killed_give_the_same_bytes(root, expected, monk
     study = Study(small_study(), STREAM)
     study.compute(runs_of(study), workers=2)
     assert (root / "died").exists()
-    assert files_below(paths.stages()) == expected
+    assert files_below(paths.artifacts("stages")) == expected
     assert [path.name for path in paths.artifacts().iterdir()] == ["stages"]
     assert f"{STAGES}/{STAGES}" in capsys.readouterr().err
 
@@ -235,11 +235,11 @@ def test_a_cluster_gives_the_same_bytes(cluster, expected, tmp_path):
     file.write_text(json.dumps({"address": cluster.scheduler_address}))
     study.compute(runs_of(study)[:3], cluster=cluster.scheduler_address)
     study.compute(runs_of(study), cluster=str(file))
-    assert files_below(paths.stages()) == expected
+    assert files_below(paths.artifacts("stages")) == expected
 
 
 def test_a_stage_that_fails_on_a_cluster_is_named(cluster):
-    shutil.rmtree(paths.stages(), ignore_errors=True)
+    shutil.rmtree(paths.artifacts("stages"), ignore_errors=True)
     expect_failure(cluster=cluster.scheduler_address)
 
 

@@ -127,7 +127,7 @@ def committed(study):
 
 
 def test_published_results_are_read_as_they_were(study):
-    expected, own = study.results(runs_of(study)), files_below(paths.stages())
+    expected, own = study.results(runs_of(study)), files_below(paths.artifacts("stages"))
     assert publish(stages_of(study)) == [evidence()]
     before = evidence().read_bytes()
     publish(reversed(stages_of(study)))

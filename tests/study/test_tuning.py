@@ -221,4 +221,4 @@ def test_a_search_that_trains_is_the_same_every_time(monkeypatch, tmp_path):
         check_choice(found)
     pd.testing.assert_frame_equal(*tables)
     check_steps(tables[0])
-    assert set(tables[0]["stage_id"]) <= {path.name for path in paths.stages().iterdir()}
+    assert set(tables[0]["stage_id"]) <= {path.name for path in paths.artifacts("stages").iterdir()}

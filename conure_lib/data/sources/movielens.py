@@ -101,7 +101,7 @@ def builder(name: str) -> Callable[..., TaskStream]:
 
 def _downloaded(name: str) -> Path:
     """Return the official zip, verified each time, or (with consent) the folder of the copies."""
-    folder, has_copy = paths.downloads() / name, name == "ml-100k"
+    folder, has_copy = paths.artifacts("downloads") / name, name == "ml-100k"
     archive = folder / f"{name}.zip"
     copied = has_copy and all((folder / file).is_file() for file in WHEEL_FILES)
     if archive.is_file() or not copied:
