@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 from conure_lib import paths
 from conure_lib.errors import ConfigError
 from conure_lib.files import atomic_file
-from conure_lib.study.profiles import demand_names, demand_results, study_config
+from conure_lib.study.profiles import RESULTS, demand_known, demand_names, study_config
 
 CHECKED = "NBVAL_CHECK_OUTPUT"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
@@ -39,7 +39,7 @@ def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
     given = {"DATASET": "complete-journey", "PROFILE": "standard"} | parameters
     try:
         demand_names(parameters, declared)
-        demand_results(given.get("RESULTS", "local"))
+        demand_known("results", given.get("RESULTS", "local"), RESULTS)
         study_config(given["DATASET"], given["PROFILE"], given.get("SEEDS"))
     except ConfigError as error:
         raise ConfigError(f"{notebook.name}: {error}") from error

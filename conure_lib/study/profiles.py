@@ -19,6 +19,7 @@ PROFILES = {
     "standard": ("complete-journey", "ml-100k", "synthetic"),
 }
 """Profile -> datasets. ``quick`` is ``standard`` on fewer seeds; ``smoke`` is a test."""
+RESULTS = ("committed", "local")  # the evidence of a profile, or one's own run
 PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")
 """The parameters that every notebook takes."""
 
@@ -35,8 +36,8 @@ def study_config(
     tuned : bool
         With what ``conure tune`` chose, else what the search starts from; smoke is never tuned.
     """
-    _demand_known("profile", profile, PROFILES)
-    _demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
+    demand_known("profile", profile, PROFILES)
+    demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
     path = paths.settings(dataset, profile)
     try:
         settings = read_json(path)
@@ -56,11 +57,6 @@ def study_config(
     return replace(config, seeds=tuple(seeds))
 
 
-def demand_results(value: object) -> None:
-    """Raise ConfigError unless the value names the evidence of a profile, or one's own run."""
-    _demand_known("results", value, ("committed", "local"))
-
-
 def demand_names(names: Iterable[str], known: Iterable[str] = PARAMETERS) -> None:
     """Raise ConfigError for a parameter that there is not."""
     if unknown := sorted(set(names) - set(known)):
@@ -77,6 +73,7 @@ def injected() -> set[str]:
     return {target.id for node in statements for target in node.targets}
 
 
-def _demand_known(name: str, value: object, known: Iterable[str]) -> None:
+def demand_known(name: str, value: object, known: Iterable[str]) -> None:
+    """Raise ConfigError for a value that is none of those known."""
     if not isinstance(value, str) or value not in known:
         raise ConfigError(f"{name}: found {shown(value)}, expected {' or '.join(known)}")

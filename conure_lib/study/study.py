@@ -16,7 +16,7 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.pipeline.store import CommittedStore, LocalStore
-from conure_lib.study.profiles import demand_names, demand_results, injected, study_config
+from conure_lib.study.profiles import RESULTS, demand_known, demand_names, injected, study_config
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,6 @@ def load_study(
         own run; profiles smoke and quick compute what is missing (``Study.ready``).
     """
     demand_names(injected())
-    demand_results(results)
+    demand_known("results", results, RESULTS)
     store = LocalStore() if results == "local" else CommittedStore(profile, dataset)
     return Study(study_config(dataset, profile, seeds), store=store)
