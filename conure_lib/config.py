@@ -7,7 +7,7 @@ import os
 import reprlib
 from collections.abc import Mapping
 from dataclasses import MISSING, field, fields, replace
-from typing import Annotated, Any, Literal, dataclass_transform, get_args
+from typing import Annotated, Any, Literal, dataclass_transform
 
 import numpy as np
 from pydantic import ConfigDict, Field, ValidationError, model_validator
@@ -15,9 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from conure_lib.errors import ConfigError
 
-PROTOCOL = 3
-"""Goes into every stage id. Raise it with any change of the code that changes numbers."""
-
+PROTOCOL = 3  # in every stage id; raise it with any change of the code that changes numbers
 MAX_INT = 2**31 - 1  # of anything that is counted, and of seeds
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
@@ -25,8 +23,6 @@ Seed = Annotated[int, Field(ge=0, le=MAX_INT)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, lt=MAX_INT)]
-Optimizer = Literal["adam", "sgd"]
-OPTIMIZERS = get_args(Optimizer)
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -138,7 +134,7 @@ class TrainConfig:
     rho: Factor = 0.3
     l2: Annotated[float, Field(ge=0, lt=MAX_INT)] = 0.0
     joint_weight: Share = 0.1
-    optimizer: Optimizer = "adam"
+    optimizer: Literal["adam", "sgd"] = "adam"
     table_updates: Literal["dense", "rows"] = "dense"
 
     @model_validator(mode="after")

@@ -14,8 +14,7 @@ CHECKOUT = _PACKAGE.parent if (_PACKAGE.parent / "notebooks" / "00_data.ipynb").
 """The folder of this project's sources, or None for a package that is installed elsewhere."""
 ROOT = Path(os.environ.get("CONURE_ROOT") or CHECKOUT or Path.cwd()).absolute()
 """Where everything is read and written."""
-NOTEBOOKS = (CHECKOUT or ROOT) / "notebooks"
-"""The notebooks to read and run, those of the checkout wherever outputs go."""
+NOTEBOOKS = (CHECKOUT or ROOT) / "notebooks"  # to read and run, wherever outputs go
 
 
 def artifacts(kind: Literal["", "downloads", "streams", "stages", "models"] = "") -> Path:

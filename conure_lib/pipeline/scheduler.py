@@ -30,9 +30,8 @@ from conure_lib.pipeline.stage import Stage, compute_stage
 
 CONNECT = 10.0  # seconds to wait for the scheduler's answer
 SEEN_LATE = 60.0  # seconds after which a network file system shows a new file by its defaults
-SOURCE = hashlib.sha256(
-    b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.parent.rglob("*.py")))
-).hexdigest()
+FILES = sorted(Path(__file__).parent.parent.rglob("*.py"))
+SOURCE = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
 """Digest of the library's code when it was imported: workers may have started before a change."""
 
 Finished = Iterator[tuple[Stage, BaseException | None]]

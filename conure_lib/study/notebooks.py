@@ -19,8 +19,7 @@ CHECKED = "NBVAL_CHECK_OUTPUT"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TIMEOUT_S = 3600
-ONLY_FOR = {"09_synthetic_truth": "synthetic"}
-"""Notebooks that argue with one dataset alone."""
+ONLY_FOR = {"09_synthetic_truth": "synthetic"}  # notebooks that argue with one dataset alone
 
 
 def all_notebooks() -> list[Path]:

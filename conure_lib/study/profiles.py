@@ -20,8 +20,7 @@ PROFILES = {
 }
 """Profile -> datasets. ``quick`` is ``standard`` on fewer seeds; ``smoke`` is a test."""
 RESULTS = ("committed", "local")  # the evidence of a profile, or one's own run
-PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")
-"""The parameters that every notebook takes."""
+PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")  # that every notebook takes
 
 
 def study_config(

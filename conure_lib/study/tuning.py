@@ -25,8 +25,7 @@ from conure_lib.study.study import Study
 TUNING_SEED = 0
 MODELS = tuple(ModelConfig(width, (1, 4) * n) for width in (32, 64) for n in (1, 2))
 """Networks tried on T1; wider ones would take the standard profile many hours on two cores."""
-RETRAIN_RATES = (1.0, 0.3, 0.1)
-"""Learning rates of retraining T1 relative to training it; the best one serves all tasks."""
+RETRAIN_RATES = (1.0, 0.3, 0.1)  # relative to that of training; T1's best one serves all tasks
 T1_SEARCH = {"learning_rate": (0.003, 0.01, 0.03), "l2": (0.0, 0.001)}
 TUNED = tuple(name for name, method in METHODS.items() if method.search)
 """Methods with settings of their own; others take those of another method, or have none."""

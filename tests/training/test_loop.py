@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
-from conure_lib.config import OPTIMIZERS, TrainConfig
+from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TRAIN, VALIDATION
 from conure_lib.errors import VerificationError
 from conure_lib.models import padding
@@ -62,7 +62,7 @@ def trained_once(task, config):
 
 
 CASES = [("T1", FAST), ("T2", FAST), ("T4", replace(FAST, l2=0.1)), STEPS["sampled"]]
-CASES = [(task, replace(config, optimizer=name)) for name in OPTIMIZERS for task, config in CASES]
+CASES = [(task, replace(c, optimizer=o)) for o in ("adam", "sgd") for task, c in CASES]
 CASES += [(task, replace(FAST, **ROWS)) for task in ("T1", "T2")]
 
 
