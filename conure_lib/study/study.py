@@ -151,5 +151,6 @@ def load_study(
     """
     demand_names(injected())
     demand_known("results", results, RESULTS)
+    config = study_config(dataset, profile, seeds)
     store = LocalStore() if results == "local" else CommittedStore(profile, dataset)
-    return Study(study_config(dataset, profile, seeds), store=store)
+    return Study(config, store=store)

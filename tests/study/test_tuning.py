@@ -188,7 +188,7 @@ def test_what_is_written_becomes_the_librarys_settings_by_copying(imagined, monk
     later = [task.name for task in STREAM.tasks[1:]]
     keys = {f"{task}.{action}" for task in later for action in (*ACTIONS, "patched-parallel")}
     assert set(content["chosen"]["train"]) == {"T1"} | keys
-    monkeypatch.setattr(paths, "settings", lambda dataset: folder / f"{dataset}.json")
+    monkeypatch.setattr(paths, "settings", lambda dataset, _: folder / f"{dataset}.json")
     assert study_config("synthetic", "standard", [TUNING_SEED]) == found.study.config
     again = tuning.search("synthetic", "standard")  # does not start from what was chosen before
     pd.testing.assert_frame_equal(again.table(), found.table())
