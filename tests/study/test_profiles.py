@@ -20,7 +20,8 @@ TTL_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9, 
 def chosen(tmp_path, monkeypatch):
     """Settings in a folder of the test's own; change ``chosen`` and ``save`` it."""
     originals = {path.stem: read_json(path) for path in paths.settings("smoke").parent.iterdir()}
-    monkeypatch.setattr(paths, "settings", lambda dataset: tmp_path / f"{dataset}.json")
+    monkeypatch.setattr(paths, "_PACKAGE", tmp_path)
+    paths.settings("smoke").parent.mkdir(parents=True)
     choice = {
         "model": {"width": 24, "dilations": [1, 2, 4]},
         "retrain_rate": 0.25,
