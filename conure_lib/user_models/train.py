@@ -57,7 +57,8 @@ def run(
     if method not in COMPARED:
         raise ConfigError(f"--method: found {method!r}, expected one of {', '.join(COMPARED)}")
     config, is_conure = plan.study_config(seed, device), method == "Conure"
-    folder = folder or paths.artifacts("models") / (plan.name if is_conure else f"{plan.name}-{method}")
+    name = plan.name if is_conure else f"{plan.name}-{method}"
+    folder = folder or paths.artifacts("models") / name
     maker = f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
     processor(device)  # raises if there is none
