@@ -34,23 +34,13 @@ from .samples import EMBED, EXPORT, SMALL, is_stream, loaded, samples, write_sam
 
 PLACES = "nowhere", "x" * 5000, "a\0b", "full/thesis.txt/below", "loop", "full", "/dev/zero"
 WORDS = ["", "-", "--", "synthetic", "run", "mine/plan.yaml", "mine/plays.csv", "mine", "T2", "T9"]
-WORDS += [
-    "-1",
-    "0",
-    "nan",
-    "n_users=60",
-    "n_users=-1",
-    "n_users=[[",
-    "path=nowhere",
-    "path=loop",
-    "v.parquet",
-]
+WORDS += ["-1", "0", "nan", "n_users=60", "n_users=-1", "n_users=[[", "path=loop", "v.parquet"]
 WORDS += ["\x1b[2J", "\udcff", "a\nb", "../x", "1e999", "--option", "--json", "--model", "--task"]
 WORDS += ["--data", "--out", "--format", "--length", "--threads", "--seed", "--dataset", "--nope"]
 WORDS += ["--what", "x" * 5000, "9" * 30]
 STARTS = ["", "nope", "data", "data describe", "data fetch", "clean --dry-run", EMBED, EXPORT]
 STARTS += [command.rpartition(" --")[0] for command in (EMBED, EXPORT)]
-UNFINISHED = ["run", "run --tasks mine/plan.yaml --seed", "study --seeds", "verdicts"]
+UNFINISHED = ["run", "run --tasks mine/plan.yaml --seed", "study --seeds", "tune --dataset"]
 """Commands that would begin to work if they were right."""
 OPEN = ["run --tasks", "run --tasks mine/plan.yaml --out", "data describe"]
 OPEN += ["export --task T2 --out t2 --model", "export --model run --task T2 --out"]
@@ -105,13 +95,13 @@ def zips(data: st.DataObject, root: Path) -> bool:
 
 
 def tables(data: st.DataObject, root: Path) -> bool:
-    """Own tables with a column of another type, twice, gone or renamed; other options and kinds."""
+    """Own tables with a column of another type, twice, gone or renamed; other kinds."""
     rows, options, kind = range(30), dict(SMALL), "classification"
     events = pd.DataFrame({"user": [f"u{n % 10}" for n in rows], "item": [*rows], "time": 1})
     labels = pd.DataFrame({"user": [f"u{n}" for n in range(10)], "label": [*"ab"] * 5})
     table = pick(data, events, labels)
     is_events, column = table is events, pick(data, *table.columns)
-    match pick(data, "type", "type", "twice", "gone", "renamed", "option", "kind"):
+    match pick(data, "type", "type", "twice", "gone", "renamed", "kind"):
         case "type":
             one = pick(data, [[1]], [{"a": 1}], [None], [b"\xff"], [True], [np.inf], [2**63], ["x"])
             other = pick(data, [1, "a"], [None, 1], [pd.Timestamp("2024")], [""], [np.nan, "a"])
@@ -123,8 +113,6 @@ def tables(data: st.DataObject, root: Path) -> bool:
             table = table.drop(columns=column)
         case "renamed":
             options["columns"] = {column: pick(data, "user", "item", "nowhere", 5)}
-        case "option":
-            options[pick(data, *DEFAULTS)] = data.draw(VALUES)
         case "kind":
             kind = pick(data, "ranking", "sequence", 5, None)
     if pick(data, True, False):

@@ -8,22 +8,18 @@ from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
-from unittest import mock
 
-import pandas as pd
 import yaml
 from data import test_movielens, test_ttl
 from helpers import small_stream
 from small_service import plan_of, write_service
 
-from conure_lib import paths
 from conure_lib.config import DataConfig
 from conure_lib.data.cache import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.data.registry import load
 from conure_lib.data.stream import TaskStream, check
 from conure_lib.errors import MissingResultError
 from conure_lib.pipeline import store
-from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study
 from conure_lib.user_models.plan import read_plan
 from conure_lib.user_models.train import run
@@ -63,12 +59,6 @@ def loaded(dataset: str, path: str, **options: object) -> TaskStream:
     return load(DataConfig(dataset, {"path": path, **options}))
 
 
-def read_settings(file: str) -> object:
-    """Read a file as if it were the committed settings of ml-100k."""
-    with mock.patch.object(paths, "settings", return_value=Path(file)):
-        return study_config("ml-100k", "standard")
-
-
 def read_evidence(stage: str) -> object:
     """Read a committed stage, which is there."""
     if stored := store.CommittedStore("smoke", "own").read(stage):
@@ -89,15 +79,13 @@ def _template() -> tuple[tempfile.TemporaryDirectory, str]:
                 for file in sorted((root / dataset).iterdir()):
                     pack.write(file, f"{dataset}/{file.name}")
         mine = write_service(root / "mine")
-        pd.read_csv(mine / "plays.csv").to_parquet(mine / "plays.parquet", index=False)
         (mine / "plan.yaml").write_text(yaml.safe_dump(content))
-        (mine / "plan.json").write_text(json.dumps(content | {"events": "plays.parquet"}))
+        (mine / "plan.json").write_text(json.dumps(content))
         run(plan := read_plan("mine/plan.yaml"), root / "run")
         study = Study(plan.study_config(), stream=plan.stream(), growing=True)
         stages = {s.id: s.store.read(s.id) for s in study.run("Conure", 1).stages.values()}
         store.write_evidence("smoke", "own", 1, stages)
         save_stream(small_stream(), root / "stream")
-        shutil.copy(paths.settings("ml-100k"), root / "settings.json")
         (root / "full").mkdir()
         (root / "full" / "thesis.txt").write_text("mine")
         (root / "loop").symlink_to("loop")
@@ -121,10 +109,9 @@ def samples() -> dict[str, Sample]:
     for dataset in ("ml-25m", "ml-100k"):
         read = partial(loaded, dataset, f"{dataset}.zip", **SMALL)
         found.append(Sample(f"{dataset}.zip", read, (), is_stream))
-    for table in ("plays.csv", "likes.csv", "ages.parquet", "plays.parquet"):
-        plan = "mine/plan.json" if table == "plays.parquet" else "mine/plan.yaml"
-        read = partial(lambda name: read_plan(name).stream(), plan)
-        found.append(Sample(f"mine/{table}", read, ("task T", "T1", "own-tables"), is_stream))
+    for table in ("plays.csv", "likes.csv", "ages.parquet"):
+        read, names = lambda: read_plan("mine/plan.yaml").stream(), ("task T", "T1", "own-tables")
+        found.append(Sample(f"mine/{table}", read, names, is_stream))
     for plan in ("mine/plan.yaml", "mine/plan.json"):
         found.append(Sample(plan, ["data", "describe", plan], ("own-tables", "mine/")))
     for file in ("model.json", "model.safetensors", "stream.json", "names.items.parquet"):
@@ -139,5 +126,4 @@ def samples() -> dict[str, Sample]:
     for file in (MANIFEST, STORED):
         read = partial(load_stream, Path("stream"))
         found.append(Sample(f"stream/{file}", read, ("stream",), is_stream))
-    found.append(Sample("settings.json", partial(read_settings, "settings.json")))
     return {sample.file: sample for sample in found}
