@@ -13,6 +13,8 @@ from conure_lib.data.options import DEFAULTS, AssemblyOptions, explained
 from conure_lib.data.stream import Kind, Names, Task, TaskStream, check, draw_split
 from conure_lib.errors import DataError
 
+Windows = tuple[np.ndarray, np.ndarray, np.ndarray]  # what ``cut_windows`` returns
+
 
 @dataclass(frozen=True)
 class LabelTable:
@@ -22,10 +24,8 @@ class LabelTable:
     ----------
     name, kind, title : str
         T2, T3, ...; "ranking" or "classification"; the task in words.
-    rows : DataFrame
-        Columns ``user`` and ``label``. ``from_tables`` also takes the path of a file, and ...
-    columns : mapping, optional
-        ... the table's own names of these columns.
+    rows, columns : DataFrame, mapping
+        Columns ``user`` and ``label``; for ``from_tables`` also a file's path, other column names.
     """
 
     name: str
@@ -81,7 +81,7 @@ def assemble(
 def add_tasks(
     name: str,
     title: str,
-    windows: tuple[np.ndarray, np.ndarray, np.ndarray],
+    windows: Windows,
     users: pd.Index,
     items: pd.Index,
     tables: Sequence[LabelTable],
@@ -115,9 +115,7 @@ def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:
     return events.iloc[np.lexsort([*keys, pd.factorize(events["user"], sort=True)[0]])]
 
 
-def cut_windows(
-    who: np.ndarray, what: np.ndarray, n_users: int, length: int, least: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cut_windows(who: np.ndarray, what: np.ndarray, users: int, length: int, least: int) -> Windows:
     """Cut each user's events, counted from the latest, into left-padded windows.
 
     who, what: [E] user rows and item ids, each user's in time order, at least one. Returns
@@ -125,7 +123,7 @@ def cut_windows(
     """
     order = np.argsort(who, kind="stable")
     who, what = who[order], what[order]
-    counts = np.bincount(who, minlength=n_users)
+    counts = np.bincount(who, minlength=users)
     from_end = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(who))
     remainder = counts % length
     windows = counts // length + ((remainder >= least) | ((counts < length) & (remainder > 0)))
@@ -134,7 +132,7 @@ def cut_windows(
     kept = window < windows[who]
     sequences, rows = np.zeros((ends[-1], length), dtype=np.int32), ends[who] - 1 - window
     sequences[rows[kept], (length - 1 - from_end % length)[kept]] = what[kept]
-    return sequences, np.repeat(np.arange(n_users), windows), ends - 1
+    return sequences, np.repeat(np.arange(users), windows), ends - 1
 
 
 def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> pd.DataFrame:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from conure_lib import paths
 from conure_lib.config import DataConfig, content_id
-from conure_lib.data.cache import load_stream, save_stream
 from conure_lib.data.sources import complete_journey, movielens, synthetic, ttl
-from conure_lib.data.stream import TaskStream
+from conure_lib.data.stream import TaskStream, load_stream, save_stream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest, file_lock, path_problem
 

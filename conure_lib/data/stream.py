@@ -1,13 +1,17 @@
-"""What every data source delivers: a task stream, checked, split and with a digest."""
+"""What every data source delivers: a task stream, checked, split, with a digest, and stored."""
 
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal, get_args
 
 import numpy as np
+import safetensors.numpy
+import safetensors.torch
 
 from conure_lib.errors import DataError
+from conure_lib.files import atomic_folder, read_json, regular, write_json
 
 Kind = Literal["sequence", "ranking", "classification"]
 KINDS = get_args(Kind)
@@ -17,6 +21,8 @@ PAD = 0  # the item id that fills a sequence on its left
 BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 SPLITS = {"80/5/15": (0.80, 0.05), "20/80": (0.20, 0.05)}
 """Shares of the training and validation part; "20/80" keeps 5 of its 80 for early stopping."""
+STORED, MANIFEST = "stream.safetensors", "manifest.json"
+ARRAYS = ("users", "labels", "split")  # of each task
 
 
 @dataclass(frozen=True)
@@ -211,4 +217,37 @@ def check(stream: TaskStream) -> TaskStream:
     demand(own, "input_rows must hold for every user a row of sequences, the user's own")
     follows = first.n_labels == stream.n_items and (first.labels == last).all()
     demand(follows, "T1's labels must be its sequences' last items, out of all items")
+    return stream
+
+
+def save_stream(stream: TaskStream, folder: Path) -> None:
+    """Write the stream and its manifest (counts, sources, digest) into a new folder, atomically."""
+    arrays = {"sequences": stream.sequences, "input_rows": stream.input_rows}
+    for task in stream.tasks:
+        arrays |= {f"{task.name}.{a}": getattr(task, a) for a in ARRAYS}
+    manifest = {"name": stream.name, "digest": stream.digest(), "n_items": stream.n_items}
+    manifest |= {"n_users": stream.n_users, "tasks": stream.describe(), "info": stream.info}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with atomic_folder(folder) as part:
+        safetensors.numpy.save_file(arrays, part / STORED)
+        write_json(part / MANIFEST, manifest)
+
+
+def load_stream(folder: Path) -> TaskStream:
+    """Load a stream with its arrays mapped (changes stay in memory); DataError if damaged."""
+    fix = f"delete the folder {folder} and it is prepared anew"
+    try:
+        manifest = read_json(folder / MANIFEST)
+        mapped = safetensors.torch.load_file(regular(folder / STORED))  # numpy would not map it
+        arrays = {name: tensor.numpy() for name, tensor in mapped.items()}
+        tasks = []
+        for t in manifest["tasks"]:
+            own = {a: arrays[f"{t['task']}.{a}"] for a in ARRAYS}
+            tasks.append(Task(t["task"], t["kind"], str(t["what"]), n_labels=t["labels"], **own))
+        first = manifest["name"], arrays["sequences"], arrays["input_rows"], manifest["n_items"]
+        stream = TaskStream(*first, tuple(tasks), dict(manifest["info"]))
+        if (found := stream.digest()) != manifest["digest"]:
+            raise ValueError(f"digest {found} in {STORED}, not {manifest['digest']!r}")
+    except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+        raise DataError(f"{folder}: found {error!r}, expected a prepared stream; {fix}") from error
     return stream

@@ -22,8 +22,7 @@ import distributed as dask
 from tqdm.auto import tqdm
 
 from conure_lib import files, paths
-from conure_lib.data.cache import load_stream, save_stream
-from conure_lib.data.stream import TaskStream
+from conure_lib.data.stream import TaskStream, load_stream, save_stream
 from conure_lib.errors import ClusterError, ConfigError, DamagedResultError
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage

@@ -9,9 +9,9 @@ from helpers import SMALL, files_below, small_stream
 from conure_lib import paths
 from conure_lib.config import DataConfig
 from conure_lib.data import registry
-from conure_lib.data.cache import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.data.registry import DATASETS, at_hand, load, stored_at
 from conure_lib.data.sources import synthetic
+from conure_lib.data.stream import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.errors import DataError
 
 

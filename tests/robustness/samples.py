@@ -15,9 +15,8 @@ from helpers import small_stream
 from small_service import plan_of, write_service
 
 from conure_lib.config import DataConfig
-from conure_lib.data.cache import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.data.registry import load
-from conure_lib.data.stream import TaskStream, check
+from conure_lib.data.stream import MANIFEST, STORED, TaskStream, check, load_stream, save_stream
 from conure_lib.errors import MissingResultError
 from conure_lib.pipeline import store
 from conure_lib.study.study import Study

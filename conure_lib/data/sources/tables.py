@@ -23,7 +23,7 @@ from conure_lib.data.stream import Kind, TaskStream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest
 
-Table = pd.DataFrame | str | Path
+Table, Columns = pd.DataFrame | str | Path, Mapping[str, str]
 EVENTS, LABELS = ("user", "item", "time"), ("user", "label")
 LIKELY_TIME = re.compile(r"time|date|^ts$|^day$", re.IGNORECASE)
 BLOCK_ROWS, BLOCK_BYTES = 1 << 20, 1 << 24
@@ -35,7 +35,7 @@ def from_tables(
     *,
     name: str = "own-tables",
     title: str = "events in time order",
-    columns: Mapping[str, str] | None = None,
+    columns: Columns | None = None,
     info: dict | None = None,
     **options: Unpack[AssemblyOptions],
 ) -> TaskStream:
@@ -86,11 +86,7 @@ class Latest:
 
 
 def latest_windows(
-    events: Table,
-    items: Sequence[str],
-    length: int,
-    least: int,
-    columns: Mapping[str, str] | None = None,
+    events: Table, items: Sequence[str], length: int, least: int, columns: Columns | None = None
 ) -> Latest:
     """Return each user's latest ``least`` to ``length`` events of known items, cut as a stream's.
 
@@ -115,7 +111,7 @@ def latest_windows(
 
 
 def read_table(
-    table: Table, roles: Sequence[str], columns: Mapping[str, str], where: str, notes: list[str]
+    table: Table, roles: Sequence[str], columns: Columns, where: str, notes: list[str]
 ) -> Iterator[pd.DataFrame]:
     """Give the rows block by block, a column per role (``EVENTS``, ``LABELS``), ids as text.
 

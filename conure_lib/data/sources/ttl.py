@@ -44,16 +44,14 @@ def build(
     split: Split = "80/5/15",
     split_seed: Seed = 0,
 ) -> TaskStream:
-    """Build the stream in the folder ``path``: T1 and those of T2..T6 that ``files`` names.
+    """Build the stream of T1 and those of T2..T6 that ``files`` names.
 
     Parameters
     ----------
     path, files : path, mapping of task to file name
         The folder, and what it holds: by default ``TASKS``, at least T1 and one more.
-    length : int, default 100
-        Items per line.
-    duplicates : {"error", "drop"}
-        What to do about equal T1 sequences, whose users cannot be told apart.
+    length, duplicates : int, {"error", "drop"}
+        Items per line; what to do about equal T1 sequences, whose users cannot be told apart.
     unknown_users, min_label_count, split, split_seed
         See ``AssemblyOptions``.
     """
