@@ -13,14 +13,9 @@ from conure_lib import paths
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 torch.set_num_threads(1)
-settings.register_profile(
-    "repeatable",
-    deadline=None,
-    derandomize=True,
-    database=None,
-    max_examples=40,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
+unchecked = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+repeatable = {"deadline": None, "derandomize": True, "database": None, "max_examples": 40}
+settings.register_profile("repeatable", suppress_health_check=unchecked, **repeatable)
 settings.load_profile("repeatable")
 
 

@@ -45,12 +45,12 @@ def write_service(folder: Path) -> Path:
     rng = np.random.default_rng(0)
     plays = [(u, SONGS[rng.integers(12)], t) for u in USERS for t in range(2 + int(u[1:]) % 7)]
     plays = [plays[row] for row in rng.permutation(len(plays))]
-    columns = ["user", "item", "time"]
-    pd.DataFrame(plays, columns=columns).to_csv(folder / "plays.csv", index=False)
+    tables = {"plays": pd.DataFrame(plays, columns=["user", "item", "time"])}
     for name in ("likes", "later"):
         pairs = sorted({(user, SONGS[rng.integers(12)]) for user in USERS for _ in range(2)})
-        labels = pd.DataFrame(pairs, columns=["user", "label"])
-        labels.to_csv(folder / f"{name}.csv", index=False)
+        tables[name] = pd.DataFrame(pairs, columns=["user", "label"])
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
     ages = pd.DataFrame({"user": USERS, "label": ["old", "young"] * 15})
     ages.to_parquet(folder / "ages.parquet", index=False)
     write_plan(folder / "plan.yaml", plan_of())

@@ -145,12 +145,12 @@ class Place:
 def digests(place: Place, *parts: str) -> dict[str, str]:
     """Return the digest of each file by path; of what holds times, that of its other content."""
     found = {}
-    for path in (p for part in parts for p in (place.root / part).rglob("*")):
-        if path.is_file() and ".locks" not in path.parts:
-            content = path.read_bytes()
-            if path.name in ("environment.json", "metrics.json"):
-                about = json.loads(content)
-                content = json.dumps(about.get("digests", about.get("tasks"))).encode()
+    for path in (p for part in parts for p in (place.root / part).rglob("*") if p.is_file()):
+        content = path.read_bytes()
+        if path.name in ("environment.json", "metrics.json"):
+            about = json.loads(content)
+            content = json.dumps(about.get("digests", about.get("tasks"))).encode()
+        if ".locks" not in path.parts:
             found[str(path.relative_to(place.root))] = hashlib.sha256(content).hexdigest()
     return found
 

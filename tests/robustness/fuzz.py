@@ -28,7 +28,7 @@ from conure_lib.data.sources.tables import from_tables
 from conure_lib.study.notebooks import all_notebooks, check_parameters
 from conure_lib.study.profiles import study_config
 
-from .damage import HARMLESS, HUGE, MAYBE, NEVER, VALUES, grafted, hostile_zip, mutated, pick
+from .damage import HARMLESS, MAYBE, NEVER, VALUES, grafted, hostile_zip, mutated, pick
 from .judge import Fault, judge, sandbox
 from .samples import EMBED, EXPORT, SMALL, is_stream, loaded, samples, write_samples
 
@@ -138,18 +138,6 @@ def tensors(data: st.DataObject, root: Path) -> bool:
     return judge(EXPORT.split()).refused
 
 
-def headers(data: st.DataObject, root: Path) -> bool:
-    """A safetensors file whose header, or its declared length, says something else."""
-    sample = samples()[pick(data, "run/model.safetensors", "stream/stream.safetensors")]
-    raw = (root / sample.file).read_bytes()
-    size = int.from_bytes(raw[:8], "little")
-    text = json.dumps(grafted(data, json.loads(raw[8 : 8 + size]))).encode()
-    lengths = [len(text)] * 5 + [0, 20, 10**7, HUGE, 2**63, 2**64 - 1]
-    length = pick(data, *lengths).to_bytes(8, "little")
-    (root / sample.file).write_bytes(length + text + raw[8 + size :])
-    return judge(sample.attempt, sample.place, sample.is_valid).refused
-
-
 def options(data: st.DataObject, root: Path) -> bool:
     """An option of a dataset with any value; sizes of synthetic that are right are small."""
     dataset = pick(data, "synthetic", "synthetic", *(DATASETS.keys() - {"complete-journey"}))
@@ -180,8 +168,7 @@ def arguments(data: st.DataObject, root: Path) -> bool:
 
 
 PROPERTIES: dict[str, Callable[[st.DataObject, Path], bool]] = {
-    one.__name__: one
-    for one in (files, zips, tables, tensors, headers, options, parameters, arguments)
+    one.__name__: one for one in (files, zips, tables, tensors, options, parameters, arguments)
 }
 """What is tried by chance in a folder with all samples; each returns whether it was refused."""
 
