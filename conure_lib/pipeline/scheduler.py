@@ -188,7 +188,7 @@ def _kind_of_workers(client: dask.Client, device: str) -> str:
     try:
         kinds = client.run(provenance.kind_here, device)
     except Exception as error:
-        raise ClusterError(f"the workers need the same packages as here ({error})") from error
+        raise ClusterError(f"workers cannot be used ({error}); check their packages") from error
     return next(iter(kinds.values()), provenance.kind_here(device))
 
 
