@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import small_study
-from hypothesis import given
-from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from conure_lib import config
@@ -149,25 +147,12 @@ def test_defaults_are_frozen():
     assert spec(ModelConfig(8, (1,))) == {"width": 8, "dilations": (1,)}
 
 
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
-    lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(max_size=3), one, max_size=4),
-    max_leaves=8,
-)
-
-
-@given(value=st.dictionaries(st.text(max_size=3), JSON, min_size=1, max_size=5), data=st.data())
-def test_an_id_stands_for_content_not_for_order(value, data):
-    shuffled = dict(data.draw(st.permutations(list(value.items()))))
-    assert config.content_id(shuffled) == config.content_id(value)
-    key, other = data.draw(st.sampled_from(sorted(value))), data.draw(JSON)
-    if config.canonical(other) != config.canonical(value[key]):
-        assert config.content_id({**value, key: other}) != config.content_id(value)
-
-
 def test_canonical_text_by_hand():
     text = config.canonical({"b": [1, 2.5, None], "a": (1, Path("x"))})
     assert text == '{"a":[1,"x"],"b":[1,2.5,null]}'
     assert config.content_id({"a": 1}) == "015abd7f5cc5"
+    ordered, other = {"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}}
+    shuffled = {"b": {"d": 3, "c": 2}, "a": 1}
+    assert config.content_id(ordered) == config.content_id(shuffled) != config.content_id(other)
     with pytest.raises(TypeError):
         config.content_id({"a": {1}})

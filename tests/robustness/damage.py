@@ -1,7 +1,6 @@
 """What can be wrong with a file whatever is in it; changes by chance of bytes, values, zips."""
 
 import os
-import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -118,7 +117,7 @@ def grafted(data: st.DataObject, content: object) -> object:
 
 
 def hostile_zip(data: st.DataObject, file: Path, member: str, content: bytes) -> None:
-    """Write a zip with an unusual name, packing, repetition, size or header; maybe a bomb."""
+    """Write a zip with an unusual name, packing, repetition or size; maybe a bomb."""
     names = [member] * 3 + [f"../../{member}", f"{member}/", member.upper(), "\x1b[2J"]
     info = zipfile.ZipInfo(pick(data, *names))
     info.external_attr = pick(data, 0, 0o120777 << 16, 0o040777 << 16)  # a link, a folder
@@ -127,11 +126,3 @@ def hostile_zip(data: st.DataObject, file: Path, member: str, content: bytes) ->
         for _ in range(pick(data, 1, 1, 1, 0, 2)):
             how = pick(data, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA)
             pack.writestr(info, filling, how)
-    raw = bytearray(file.read_bytes())
-    central = raw.rfind(b"PK\x01\x02")
-    if central > 0 and pick(data, True, False):  # flags, method or sizes in both headers
-        local, other = pick(data, (6, 8), (8, 10), (18, 20), (22, 24))
-        value = pick(data, 0, 1, 7, 99, 0xFFFE)
-        for at in (local, central + other):
-            struct.pack_into("<H", raw, at, value)
-        file.write_bytes(raw)
