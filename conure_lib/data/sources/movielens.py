@@ -87,11 +87,10 @@ def builder(name: str) -> Callable[..., TaskStream]:
     ) -> TaskStream:
         """Build T1: below 4 stars, T2: liked, T3: 5 stars, and T4..T6: age, gender, occupation.
 
-        path: ratings.csv, or a folder or official zip with the release's files; else the zip is
-        downloaded. If that fails and CONURE_ALLOW_WHEEL=1 in the environment gives consent, the
-        same ratings of ml-100k come out of the wheel recbole==1.2.1, with the identical stream.
-        t2_reading: the paper's "higher than 4" as 4 and 4.5 stars, or literally as 4.5 only (then
-        4.0 belongs to no task). options: AssemblyOptions.
+        path: ratings.csv, or a folder or official zip with the files; else the zip is downloaded.
+        If that fails and CONURE_ALLOW_WHEEL=1 in the environment gives consent, the same ratings of
+        ml-100k come out of the wheel recbole==1.2.1. t2_reading: the paper's "higher than 4" as 4
+        and 4.5 stars, or literally as 4.5 only (4.0 is in no task). options: AssemblyOptions.
         """
         whole = name in PROFILED and t2_reading == "4-or-4.5"  # these releases have no half stars
         return _stream(name, path, options, (4.0,) if whole else LIKED[t2_reading])
