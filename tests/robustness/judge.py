@@ -18,7 +18,7 @@ Attempt = Callable[[], object] | list[str]
 """What meets the input: a call of the library, or the arguments of the command ``conure``."""
 
 HELPFUL = re.compile(
-    r"expected|See: conure|reads your own|; run: |; (run|delete|put|keep|drop|check|correct) "
+    r"expected|See: conure|reads your own|; run: |; (run|delete|put|keep|drop|check|correct|make) "
 )
 MAX_MESSAGE = 2000  # characters
 MAX_MEMORY = 512 << 20  # bytes on top of what the process holds, whatever the size of the input
