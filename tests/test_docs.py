@@ -22,7 +22,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```.*?```", re.DOTALL)
-EXECUTED = [*(ROOT / "results/standard").glob("*/notebooks/*.ipynb")]
 PRIVATE = r"\bworlds?\b|\bmend(s|ed)?\b|for want of|\ba (row|line) a\b|found and wanted"
 
 
@@ -49,7 +48,7 @@ def headings(path: Path) -> list[str]:
 def test_links_of_documents_lead_to_files_and_headings(document):
     for url in LINK.findall(FENCED.sub("", document.read_text(encoding="utf-8"))):
         parts = urlsplit(url)
-        if parts.scheme or ("/notebooks/" in url and not EXECUTED):
+        if parts.scheme:
             continue
         target = (document.parent / unquote(parts.path)).resolve() if parts.path else document
         assert target.is_file(), f"{document.name}: {url}"
@@ -163,7 +162,7 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = run("-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs", *places)
     assert done.returncode == 0, done.stderr[-3000:]
     front = (tmp_path / "site/docs/index.html").read_text(encoding="utf-8")
-    assert all(f">{claim}</a>" in front for claim in CLAIMS)
+    assert all(f">{claim} " in front for claim in CLAIMS)
     outside = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://")
     for page in (tmp_path / "site").rglob("*.html"):
         assert outside.search(page.read_text(encoding="utf-8")) is None, page

@@ -19,7 +19,8 @@ CHECKED = "NBVAL_CHECK_OUTPUT"
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TIMEOUT_S = 3600
-ONLY_FOR = {"09_synthetic_truth": "synthetic"}  # notebooks that argue with one dataset alone
+ONLY_FOR = {"09_synthetic_truth": "synthetic", "90_your_own_data": "complete-journey"}
+"""Notebooks that argue with one dataset, or that need none and run once."""
 
 
 def all_notebooks() -> list[Path]:
