@@ -41,7 +41,10 @@ def main(arguments: list[str] | None = None) -> int:
         code = app(arguments, prog_name="conure", standalone_mode=False) or 0
     except typer.TyperException as mistake:
         command = getattr(getattr(mistake, "ctx", None), "command_path", "conure")
-        return _say(f"{mistake.format_message()} See: {command} --help", mistake.exit_code)
+        return _say(
+            f"{mistake.format_message().replace('Value error, ', '')} See: {command} --help",
+            mistake.exit_code,
+        )
     except (ConureError, FloatingPointError) as error:  # the latter: training diverged
         return _say(error, getattr(error, "exit_code", 1))
     except MemoryError as error:
