@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conure_lib.config import ModelConfig, TrainConfig
-from conure_lib.data.stream import PAD, TEST, TRAIN, Kind, Task, TaskStream
+from conure_lib.data.stream import BLOCKS, PAD, TEST, TRAIN, Kind, Task, TaskStream
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.models.reference import PlainNextItNet
@@ -168,10 +168,10 @@ def random_stream(
     everyone, last = np.arange(users), sequences[:, -1].astype(np.int64) - 1
     owners, first = everyone.repeat(per_user), rng.integers(labels, size=users)
     chosen = (first[:, None] + np.arange(per_user)).ravel() % labels
-    t1 = Task("T1", "sequence", "items", everyone, last, items, np.full(users, part, np.uint8))
-    t2 = Task(
-        "T2", "ranking", "labels", owners, chosen, labels, np.full(len(owners), part, np.uint8)
-    )
+    parts = np.full(BLOCKS + 1, part, np.uint8)  # of all blocks
+    blocks = np.zeros(len(owners), np.uint8)
+    t1 = Task("T1", "sequence", "items", everyone, last, items, blocks[:users], parts)
+    t2 = Task("T2", "ranking", "labels", owners, chosen, labels, blocks, parts)
     return TaskStream("benchmark", sequences, everyone, items, (t1, t2))
 
 

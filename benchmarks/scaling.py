@@ -111,9 +111,10 @@ def _work(point: Point, instances: int) -> Call:
     stream = random_stream(point.users, point.length, point.items, point.items)
     part, other = (TEST, TRAIN) if point.work == "evaluation" else (TRAIN, TEST)
     task = stream["T1" if first else "T2"]
-    split = np.full(len(task.users), other, np.uint8)
-    split[np.random.default_rng(1).permutation(len(split))[:instances]] = part
-    task = replace(task, name=f"T{len(before) + 1}", split=split)
+    blocks = np.zeros(len(task.users), np.uint8)
+    blocks[np.random.default_rng(1).permutation(len(blocks))[:instances]] = 1
+    parts = np.array([other, part], np.uint8)
+    task = replace(task, name=f"T{len(before) + 1}", blocks=blocks, parts=parts)
     stream = replace(stream, tasks=(task,) if first else (stream["T1"], task))
     learner.start(task.name, task.n_labels, task.kind, generator)
     if part == TEST:

@@ -10,7 +10,7 @@ import pandas as pd
 from pydantic import TypeAdapter
 
 from conure_lib.data.options import DEFAULTS, AssemblyOptions, explained
-from conure_lib.data.stream import Kind, Names, Task, TaskStream, check, draw_split
+from conure_lib.data.stream import Kind, Names, Task, TaskStream, check, draw_blocks
 from conure_lib.errors import DataError
 
 Windows = tuple[np.ndarray, np.ndarray, np.ndarray]  # what ``cut_windows`` returns
@@ -89,20 +89,21 @@ def add_tasks(
 ) -> TaskStream:
     """Make a stream of T1's windows, ids in ascending order, and label tables; info has options."""
     sequences, owners, input_rows = windows
-    split = draw_split(len(owners), info["split"], info["split_seed"], "T1")
+    blocks = draw_blocks(len(owners), info["seed"], "T1")
     last = sequences[:, -1].astype(np.int64) - 1
-    tasks, labels = [Task("T1", "sequence", title, owners, last, len(items), split)], {}
+    tasks, labels = [Task("T1", "sequence", title, owners, last, len(items), blocks)], {}
     for table in tables:
         rows = _usable_rows(f"{name}: task {table.name}", table, users, info)
         what, ids = pd.factorize(rows["label"], sort=True)
         who, labels[table.name] = users.get_indexer(rows["user"]), ids.to_numpy()
-        split = draw_split(len(rows), info["split"], info["split_seed"], table.name)
-        tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), split))
+        blocks = draw_blocks(len(rows), info["seed"], table.name)
+        tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), blocks))
     classes = [task.name for task in tasks if task.kind == "classification"]
     info["classes"] = {name: [*map(str, labels[name])] for name in classes}
     info["dropped"] = {what: int(count) for what, count in info["dropped"].items() if count}
     names = Names(users.to_numpy(), items.to_numpy(), labels)
-    return check(TaskStream(name, sequences, input_rows, len(items), tuple(tasks), info, names))
+    about = (len(items), tuple(tasks), info, names, info["split"])
+    return check(TaskStream(name, sequences, input_rows, *about).fold(1))
 
 
 def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:

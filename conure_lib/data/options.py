@@ -9,6 +9,7 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationError, validat
 from typing_extensions import TypedDict  # pydantic asks for this one below Python 3.12
 
 from conure_lib.config import MAX_INT, Count, Seed, explain
+from conure_lib.data.stream import Split
 from conure_lib.errors import DataError
 from conure_lib.files import path_problem
 
@@ -24,7 +25,6 @@ def _existing(path: Path) -> Path:
 SourcePath = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
 Length = Annotated[int, Field(ge=2, le=MAX_LENGTH)]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Split = Literal["80/5/15", "20/80"]
 OnProblem = Literal["error", "drop"]
 
 
@@ -37,13 +37,13 @@ class AssemblyOptions(TypedDict, total=False):
     min_events: Annotated[int, Field(ge=2, le=MAX_INT)]  # of a user, and of a first window
     min_item_count: Count  # events of an item; users' events are counted after this
     min_label_count: Count  # instances of a label of a ranking task
-    split: Split  # shares of the training, validation and test part
-    split_seed: Seed
+    split: Split  # into training, validation and test part: six folds, or shares
+    seed: Seed  # draws the order of events at equal times, and the split
     unknown_users: OnProblem  # what to do with the labels of users without T1
 
 
 DEFAULTS: AssemblyOptions = {"length": 30, "min_events": 5, "min_item_count": 1}
-DEFAULTS |= {"min_label_count": 1, "split": "80/5/15", "split_seed": 0, "unknown_users": "error"}
+DEFAULTS |= {"min_label_count": 1, "split": "folds", "seed": 0, "unknown_users": "error"}
 
 
 @contextmanager

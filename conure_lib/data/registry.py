@@ -13,7 +13,7 @@ from conure_lib.data.stream import TaskStream, load_stream, save_stream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest, file_lock, path_problem
 
-STREAM_VERSION = 2  # raise it when a builder gives another stream for the same options
+STREAM_VERSION = 3  # raise it when a builder gives another stream for the same options
 
 
 @dataclass(frozen=True)

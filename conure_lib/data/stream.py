@@ -18,11 +18,29 @@ KINDS = get_args(Kind)
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 PAD = 0  # the item id that fills a sequence on its left
-BLOCK = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
-SPLITS = {"80/5/15": (0.80, 0.05), "20/80": (0.20, 0.05)}
-"""Shares of the training and validation part; "20/80" keeps 5 of its 80 for early stopping."""
+AT_ONCE = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
+BLOCKS = 20  # that a task's instances fall into; those of block 20 are left out
+FOLD_SEEDS = (1, 2, 3, 4, 5, 6)
+"""Seeds whose test parts, of three blocks each, do not overlap and hold 90% of all instances."""
+Split = Literal["folds", "80/5/15", "20/80"]
+TEST_BLOCKS = {"80/5/15": slice(1, 4), "20/80": slice(1, 16)}
+LEAST = 7  # instances of a task: no part of any fold is empty
 STORED, MANIFEST = "stream.safetensors", "manifest.json"
-ARRAYS = ("users", "labels", "split")  # of each task
+ARRAYS = ("users", "labels", "blocks")  # of each task
+
+
+def parts_of(split: Split, seed: int) -> np.ndarray:
+    """Return which part each block belongs to with a seed: uint8 [BLOCKS + 1]; see ``fold``."""
+    parts = np.full(BLOCKS + 1, TRAIN, dtype=np.uint8)
+    parts[BLOCKS] = UNUSED
+    if split == "folds":
+        number = seed - 1 if seed in FOLD_SEEDS else seed % len(FOLD_SEEDS)
+        parts[:2] = VALIDATION
+        parts[3 * number + 2 : 3 * number + 5] = TEST if seed in FOLD_SEEDS else UNUSED
+    else:
+        parts[0] = VALIDATION
+        parts[TEST_BLOCKS[split]] = TEST
+    return parts
 
 
 @dataclass(frozen=True)
@@ -37,8 +55,10 @@ class Task:
     users, labels : int64 arrays of shape (n,)
         For each instance the user's row and the label, 0..``n_labels``-1. Instance i of the
         sequence task is row i of ``TaskStream.sequences``; its label is the last item (id - 1).
-    split : uint8 array of shape (n,)
-        TRAIN (0), VALIDATION (1), TEST (2) or UNUSED (3).
+    blocks : uint8 array of shape (n,)
+        0..``BLOCKS``-1, a balanced random draw; ``BLOCKS`` for an instance that is left out.
+    parts : uint8 array of shape (BLOCKS + 1,)
+        For each block TRAIN (0), VALIDATION (1), TEST (2) or UNUSED (3); see ``TaskStream.fold``.
     """
 
     name: str
@@ -47,7 +67,13 @@ class Task:
     users: np.ndarray
     labels: np.ndarray
     n_labels: int
-    split: np.ndarray
+    blocks: np.ndarray
+    parts: np.ndarray = field(default_factory=lambda: parts_of("folds", 1))
+
+    @property
+    def split(self) -> np.ndarray:
+        """Each instance's part: uint8 [n]."""
+        return self.parts[self.blocks]
 
     def rows(self, part: int) -> np.ndarray:
         """Return the row numbers (int64) of the instances in TRAIN, VALIDATION or TEST."""
@@ -63,9 +89,9 @@ class Task:
             return self
         rows = self.rows(TRAIN)
         order = np.random.default_rng([len(rows), self.n_labels]).permutation(len(rows))
-        split = self.split.copy()
-        split[rows[order[max(1, round(share * len(rows))) :]]] = UNUSED
-        return replace(self, split=split)
+        blocks = self.blocks.copy()
+        blocks[rows[order[max(1, round(share * len(rows))) :]]] = BLOCKS
+        return replace(self, blocks=blocks)
 
 
 @dataclass(frozen=True)
@@ -93,6 +119,8 @@ class TaskStream:
         T1 first. ``stream["T2"]`` finds a task by its name.
     info, names : dict, Names
         Origin, licence, rows dropped, notes, as JSON; the ids of tables just read, not stored.
+    split : str
+        How ``fold`` makes parts of the blocks: "folds", "80/5/15" or "20/80".
     """
 
     name: str
@@ -102,6 +130,7 @@ class TaskStream:
     tasks: tuple[Task, ...]
     info: dict = field(default_factory=dict)
     names: Names | None = field(default=None, compare=False, repr=False)
+    split: Split = "folds"
 
     def __getitem__(self, name: str) -> Task:
         """Return the task of that name."""
@@ -119,19 +148,31 @@ class TaskStream:
         """Return the stream as it was before the tasks after ``task`` joined it."""
         return replace(self, tasks=self.tasks[: self.tasks.index(self[task]) + 1])
 
+    def fold(self, seed: int) -> "TaskStream":
+        """Return the stream with the parts that belong to a seed; one just loaded is at seed 1.
+
+        "folds": blocks 0 and 1 validate, always. Seeds 1..6 test on three blocks of their own and
+        train on the other 15; other seeds, of a search, leave three blocks unused and test nothing.
+        "80/5/15" and "20/80": shares of training, validation and test part, the same for all seeds;
+        "20/80" keeps 5 of its 80 for early stopping.
+        """
+        parts = parts_of(self.split, seed)
+        return replace(self, tasks=tuple(replace(task, parts=parts) for task in self.tasks))
+
     def item_counts(self) -> np.ndarray:
         """Count each item in T1's training sequences: int64 [n_items], by item id minus one."""
         rows, n = self.tasks[0].rows(TRAIN), self.n_items + 1
-        blocks = np.array_split(rows, len(rows) // BLOCK + 1)
-        return sum(np.bincount(self.sequences[b].ravel(), minlength=n) for b in blocks)[PAD + 1 :]
+        some = np.array_split(rows, len(rows) // AT_ONCE + 1)
+        return sum(np.bincount(self.sequences[r].ravel(), minlength=n) for r in some)[PAD + 1 :]
 
     def digest(self) -> str:
         """Return the SHA-256 of all that a result can depend on: arrays, kinds, sizes."""
-        sha = hashlib.sha256(json.dumps([self.name, self.n_items, len(self.tasks)]).encode())
+        head = [self.name, self.n_items, len(self.tasks), self.split]
+        sha = hashlib.sha256(json.dumps(head).encode())
         arrays = [self.sequences, self.input_rows]
         for t in self.tasks:
             sha.update(json.dumps([t.name, t.kind, t.n_labels]).encode())
-            arrays += [t.users, t.labels, t.split]
+            arrays += [t.users, t.labels, t.blocks]
         for array in arrays:
             sha.update(str((array.dtype.str, array.shape)).encode())
             sha.update(np.ascontiguousarray(array).data)
@@ -161,19 +202,12 @@ class TaskStream:
         return notes
 
 
-def draw_split(n: int, shares: str, seed: int, salt: str) -> np.ndarray:
-    """Split n instances at random (paper, section 6.1): uint8 [n], repeatable; else DataError."""
-    n_train, n_validation = (max(1, round(n * share)) for share in SPLITS[shares])
-    if n - n_train - n_validation < 1:
-        raise DataError(
-            f"task {salt}: found {n} instances, expected some for each part of {shares}"
-        )
-    key = int.from_bytes(hashlib.sha256(f"{salt}/{shares}".encode()).digest()[:8], "big")
-    order = np.random.default_rng([seed, key]).permutation(n)
-    split = np.full(n, TEST, dtype=np.uint8)
-    split[order[:n_train]] = TRAIN
-    split[order[n_train : n_train + n_validation]] = VALIDATION
-    return split
+def draw_blocks(n: int, seed: int, salt: str) -> np.ndarray:
+    """Draw the blocks of n instances, sizes differing by one at most: uint8 [n], repeatable."""
+    if n < LEAST:
+        raise DataError(f"task {salt}: found {n} instances, expected at least {LEAST}")
+    key = int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "big")
+    return (np.random.default_rng([seed, key]).permutation(n) * BLOCKS // n).astype(np.uint8)
 
 
 def check(stream: TaskStream) -> TaskStream:
@@ -197,11 +231,12 @@ def check(stream: TaskStream) -> TaskStream:
     for t in tasks:
         where, n_labels = f"task {t.name}", t.n_labels
         demand(t.kind in KINDS, f"{where}, kind: found {t.kind!r}, expected one of {KINDS}")
-        same = len(t.users) == len(t.labels) == len(t.split) > 0
+        same = len(t.users) == len(t.labels) == len(t.blocks) > 0
         demand(same, f"{where} is empty, or its arrays differ in length")
         demand(within(t.users, n_users), f"{where}: a label of an unknown user")
         demand(within(t.labels, n_labels), f"{where}: a label outside 0..{n_labels - 1}")
         demand(n_labels >= 2, f"{where}: found {n_labels} distinct label, expected 2 or more")
+        demand(within(t.blocks, BLOCKS + 1), f"{where}: a block outside 0..{BLOCKS}")
         for word, part in PARTS.items():
             demand((t.split == part).any(), f"{where}: its {word} part is empty")
         pairs = np.sort(t.users.astype(np.int64) * n_labels + t.labels, kind="stable")
@@ -224,7 +259,12 @@ def save_stream(stream: TaskStream, folder: Path) -> None:
     for task in stream.tasks:
         arrays |= {f"{task.name}.{a}": getattr(task, a) for a in ARRAYS}
     manifest = {"name": stream.name, "digest": stream.digest(), "n_items": stream.n_items}
-    manifest |= {"n_users": stream.n_users, "tasks": stream.describe(), "info": stream.info}
+    manifest |= {
+        "split": stream.split,
+        "n_users": stream.n_users,
+        "tasks": stream.describe(),
+        "info": stream.info,
+    }
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with atomic_folder(folder) as part:
         safetensors.numpy.save_file(arrays, part / STORED)
@@ -243,7 +283,8 @@ def load_stream(folder: Path) -> TaskStream:
             own = {a: arrays[f"{t['task']}.{a}"] for a in ARRAYS}
             tasks.append(Task(t["task"], t["kind"], str(t["what"]), n_labels=t["labels"], **own))
         first = manifest["name"], arrays["sequences"], arrays["input_rows"], manifest["n_items"]
-        stream = TaskStream(*first, tuple(tasks), dict(manifest["info"]))
+        about = {"info": dict(manifest["info"]), "split": manifest["split"]}
+        stream = TaskStream(*first, tuple(tasks), **about).fold(1)
         if (found := stream.digest()) != manifest["digest"]:
             raise ValueError(f"digest {found} in {STORED}, not {manifest['digest']!r}")
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:

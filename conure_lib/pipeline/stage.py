@@ -50,12 +50,13 @@ class Stage:
         """Everything that the results depend on, beside the code of this protocol version."""
         config, action, task = self.config, self.step.action, self.step.task
         head = {"protocol": PROTOCOL, "action": action, "task": task, "stream": self.stream_digest}
+        head |= {"seed": self.seed}
         if action == "popularity":
             return head
         settings = config.pruned(task) if action == "prune" else spec(config.training(task, action))
         return {
             **head,
-            **{"seed": self.seed, "settings": settings, "model": spec(config.model)},
+            **{"settings": settings, "model": spec(config.model)},
             **({"parent": self.parent.id} if self.parent else {}),
             **({"t1_settings": spec(config.training("T1"))} if action == "joint" else {}),
             **({"threads": config.threads} if config.threads != 1 else {}),
@@ -98,8 +99,8 @@ class Stage:
 
 
 def compute_stage(stage: Stage, stream: TaskStream) -> None:
-    """Compute one stage and write it, unless another process that computes it is quicker."""
-    step, config = stage.step, stage.config
+    """Compute one stage on its seed's fold and write it, unless another process is quicker."""
+    step, config, stream = stage.step, stage.config, stream.fold(stage.seed)
     kind = None if stage.by_task else provenance.kind_here(config.device)
     with file_lock(stage.store.folder(stage.id)):
         with suppress(DamagedResultError):
@@ -119,6 +120,8 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
 def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:
     metrics, curve = [], []
     for measure, ranks in outcome.ranks.items():
+        if not len(ranks):  # a search seed tests nothing
+            continue
         kind = stream[measure.removesuffix("-after").removesuffix("-all")].kind
         measured = {"metric": metric_name(kind), "value": metric_of(kind, ranks), "n": len(ranks)}
         metrics.append({"measure": measure, **measured})

@@ -72,8 +72,8 @@ def scores_of(kind: Kind, ranks: np.ndarray, cutoff: int = CUTOFF) -> np.ndarray
 
 
 def metric_of(kind: Kind, ranks: np.ndarray) -> float:
-    """Return MRR@5 for sequence and ranking tasks, accuracy for classification."""
-    return float(scores_of(kind, ranks).mean())
+    """Return MRR@5 for sequence and ranking tasks, accuracy for classification; nan of nothing."""
+    return float(scores_of(kind, ranks).mean()) if len(ranks) else float("nan")
 
 
 def metric_name(kind: Kind) -> str:

@@ -31,7 +31,7 @@ def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
     save_stream(small_stream(), tmp_path / "s")
     before = files_below(tmp_path)
     stream = load_stream(tmp_path / "s")
-    for array in (stream.sequences, stream.input_rows, stream["T2"].labels, stream["T4"].split):
+    for array in (stream.sequences, stream.input_rows, stream["T2"].labels, stream["T4"].blocks):
         array[...] = 0
     assert files_below(tmp_path) == before
     assert load_stream(tmp_path / "s").digest() == small_stream().digest()

@@ -4,30 +4,79 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import a_task, small_stream
+from helpers import a_task, blocks_of, small_stream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.data import stream as streams
-from conure_lib.data.stream import SPLITS, TEST, TRAIN, UNUSED, VALIDATION, TaskStream, check
+from conure_lib.data.stream import (
+    BLOCKS,
+    FOLD_SEEDS,
+    TEST,
+    TRAIN,
+    UNUSED,
+    VALIDATION,
+    TaskStream,
+    check,
+    draw_blocks,
+    parts_of,
+)
 from conure_lib.errors import DataError
 
-
-@given(n=st.integers(10, 3000), shares=st.sampled_from(sorted(SPLITS)), seed=st.integers(0, 99))
-def test_a_split_has_its_shares(n, shares, seed):
-    split = streams.draw_split(n, shares, seed, "T2")
-    assert split.dtype == np.uint8
-    assert set(split) == {TRAIN, VALIDATION, TEST}  # every instance is in one part, none is empty
-    for part, share in zip((TRAIN, VALIDATION), SPLITS[shares], strict=True):
-        assert abs((split == part).sum() - share * n) <= 1.5
-    assert (split == streams.draw_split(n, shares, seed, "T2")).all()
+SHARES = ["folds", "80/5/15", "20/80"]
 
 
-@pytest.mark.parametrize("other", [("80/5/15", 1, "T2"), ("80/5/15", 0, "T3"), ("20/80", 0, "T2")])
-def test_a_split_depends_on_shares_seed_and_salt(other):
-    train = streams.draw_split(1000, "80/5/15", 0, "T2") == TRAIN
-    expected = {"80/5/15": 0.8, "20/80": 0.2}[other[0]]  # as many in common as by chance
-    assert abs((streams.draw_split(1000, *other) == TRAIN)[train].mean() - expected) < 0.06
+@given(n=st.integers(7, 3000), seed=st.integers(0, 99), split=st.sampled_from(SHARES))
+def test_blocks_are_a_balanced_draw(n, seed, split):
+    blocks = draw_blocks(n, seed, "T2")
+    counts = np.bincount(blocks, minlength=BLOCKS)
+    assert (blocks.dtype, len(counts)) == (np.uint8, BLOCKS)
+    assert counts.max() - counts.min() <= 1
+    assert (blocks == draw_blocks(n, seed, "T2")).all()
+    for fold in FOLD_SEEDS:  # every instance is in one part, none is empty
+        assert set(parts_of(split, fold)[blocks]) == {TRAIN, VALIDATION, TEST}
+
+
+def test_too_few_instances_are_refused():
+    with pytest.raises(DataError, match=r"^task T2: found 6 instances, expected at least 7$"):
+        draw_blocks(6, 0, "T2")
+
+
+@pytest.mark.parametrize("other", [(1, "T2"), (0, "T3")])
+def test_blocks_depend_on_seed_and_salt(other):
+    same = (draw_blocks(10_000, 0, "T2") == draw_blocks(10_000, *other)).mean()
+    assert abs(same - 1 / BLOCKS) < 0.01  # as many in common as by chance
+
+
+def letters(split, seed):
+    """The parts of the 21 blocks, a letter each."""
+    return "".join(".vt-"[part] for part in parts_of(split, seed))
+
+
+def test_the_parts_of_the_blocks():
+    assert letters("folds", 1) == "vvttt" + 15 * "." + "-"
+    assert letters("folds", 2) == "vv...ttt" + 12 * "." + "-"
+    assert letters("folds", 6) == "vv" + 15 * "." + "ttt-"
+    assert letters("folds", 0) == letters("folds", 12) == "vv---" + 15 * "." + "-"
+    assert letters("folds", 11) == "vv" + 15 * "." + "----"
+    for seed in (0, 1, 6, 7):
+        assert letters("80/5/15", seed) == "vttt" + 16 * "." + "-"
+        assert letters("20/80", seed) == "v" + 15 * "t" + "....-"
+
+
+def test_folds_test_each_instance_once_and_validate_with_the_same_ones():
+    stream = small_stream(n_users=200)
+    folds = [stream.fold(seed) for seed in FOLD_SEEDS]
+    assert {fold.digest() for fold in folds} == {stream.digest()}
+    for task in stream.tasks:
+        tested = np.concatenate([fold[task.name].rows(TEST) for fold in folds])
+        kept = [set(fold[task.name].rows(VALIDATION)) for fold in folds]
+        assert sorted([*tested, *kept[0]]) == list(range(len(task.users)))
+        assert kept == [kept[0]] * len(folds)
+        assert (stream.fold(1)[task.name].split == task.split).all()
+        search = stream.fold(0)[task.name]
+        assert set(search.split) == {TRAIN, VALIDATION, UNUSED}
+        assert (search.rows(TRAIN) == folds[0][task.name].rows(TRAIN)).all()
 
 
 # the sequences of users 0, 0, 1, 2
@@ -76,11 +125,11 @@ def test_items_are_counted_block_by_block(monkeypatch):
     train = stream.sequences[stream["T1"].rows(TRAIN)]
     whole = [int((train == item).sum()) for item in range(1, stream.n_items + 1)]
     for block in (1 << 16, 7, len(train), len(train) - 1):
-        monkeypatch.setattr(streams, "BLOCK", block)
+        monkeypatch.setattr(streams, "AT_ONCE", block)
         assert stream.item_counts().tolist() == whole
 
 
-EMPTY = {name: np.array([], int) for name in ("users", "labels", "split")}
+EMPTY = {name: np.array([], int) for name in ("users", "labels", "blocks")}
 DEFECTS = {
     "the first task, and no other, must": lambda s: with_task(s, 1, kind="sequence"),
     "task names repeat": lambda s: with_task(s, 2, name="T2"),
@@ -101,9 +150,10 @@ DEFECTS = {
     "task T2: a label of an unknown user": lambda s: with_task(s, 1, users=np.array([2, 0, 0, 3])),
     "task T2: a label outside 0..3": lambda s: with_task(s, 1, labels=np.array([1, 0, 4, 3])),
     "found 1 distinct label": lambda s: with_task(s, 1, labels=np.zeros(4, int), n_labels=1),
-    "T2: its train part is empty": lambda s: with_task(s, 1, split=np.array([1, 1, 2, 2])),
-    "T3: its validation part is empty": lambda s: with_task(s, 2, split=np.array([0, 0, 2])),
-    "T3: its test part is empty": lambda s: with_task(s, 2, split=np.array([0, 0, 1])),
+    "T2: its train part is empty": lambda s: with_task(s, 1, blocks=blocks_of([1, 1, 2, 2])),
+    "T3: its validation part is empty": lambda s: with_task(s, 2, blocks=blocks_of([0, 0, 2])),
+    "T3: its test part is empty": lambda s: with_task(s, 2, blocks=blocks_of([0, 0, 1])),
+    "T2: a block outside 0..20": lambda s: with_task(s, 1, blocks=np.array([0, 2, 4, 21])),
     "T2 holds a .* instance twice": lambda s: with_task(s, 1, labels=np.array([1, 3, 3, 3])),
 }
 
@@ -120,7 +170,7 @@ def test_notes_tell_what_was_dropped_and_what_cannot_be_learned():
     each = with_task(stream, 2, labels=np.array([2, 1, 0]), n_labels=3)
     note = "task T3: found 3 classes, each with one user: nothing can be learned"
     assert each.notes()[-1] == note
-    never = with_task(stream, 2, split=np.array([1, 0, 2], np.uint8))
+    never = with_task(stream, 2, blocks=blocks_of([1, 0, 2]))
     assert never.notes()[-1] == "task T3: found 2 classes, 1 of them never in the training part"
 
 
@@ -139,12 +189,14 @@ def test_the_digest_covers_all_that_results_depend_on():
         with_task(stream, 1, n_labels=5),
         with_task(stream, 1, users=users),
         with_task(stream, 1, labels=labels),
-        with_task(stream, 1, split=np.array([0, 1, 2, 1], np.uint8)),
+        replace(stream, split="80/5/15"),
+        with_task(stream, 1, blocks=blocks_of([0, 1, 2, 1])),
     ]
     assert len({s.digest() for s in [stream, *changed]}) == len(changed) + 1
     same = [
         toy(),
         replace(stream, info={}),
+        stream.fold(2),
         with_task(stream, 1, title="another"),
         replace(stream, sequences=np.asfortranarray(stream.sequences)),
     ]
@@ -152,7 +204,7 @@ def test_the_digest_covers_all_that_results_depend_on():
 
 
 def test_the_digest_is_the_same_everywhere():
-    assert toy().digest() == "38d87859b8c8686053934dd334eb249825e41a33076975174ac3fcb044337774"
+    assert toy().digest() == "356e1d3eedf291adef428d7e5e60b56452d9009e6c7f9d223fe8e3edf12cc32e"
 
 
 def marked(task):
@@ -180,6 +232,6 @@ def test_a_thinned_task_is_the_same_task_but_for_its_marks():
     task = small_stream(n_users=200)["T3"]
     few, before = task.thinned(0.25), task.split.copy()
     assert (task.split == before).all()
-    assert vars(few) | {"split": 0} == vars(task) | {"split": 0}
+    assert vars(few) | {"blocks": 0} == vars(task) | {"blocks": 0}
     assert task.thinned(1) is task
     assert few.label_counts().sum() == round(0.25 * len(task.rows(TRAIN)))

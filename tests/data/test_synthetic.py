@@ -43,13 +43,8 @@ def followed(stream):
 def test_the_same_for_the_same_seed():
     one, again, other = (build(**SMALL, seed=seed) for seed in (3, 3, 4))
     assert one.digest() == again.digest() != other.digest()
-    digest = "750c91a45e6deea94570c3cddc79d934830868f0b842a01f8a5e09966b066c99"
+    digest = "f7d0dbfa971bb245b94e7e04fc7d13037be29e3202f2cbb55bc721555c755f63"
     assert build(**SMALL).digest() == digest
-    other = build(**SMALL, seed=3, split_seed=1)
-    assert (one.sequences == other.sequences).all()
-    for task, again in zip(one.tasks, other.tasks, strict=True):
-        assert (task.labels == again.labels).all()
-        assert (task.split != again.split).any()
 
 
 def test_six_tasks_of_the_papers_shape():

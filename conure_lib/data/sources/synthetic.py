@@ -10,8 +10,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from conure_lib.data.options import MAX_LENGTH, Seed, Share, Split, checked_options
-from conure_lib.data.stream import PAD, Task, TaskStream, check, draw_split
+from conure_lib.data.options import MAX_LENGTH, Seed, Share, checked_options
+from conure_lib.data.stream import PAD, Split, Task, TaskStream, check, draw_blocks
 
 NAME = "synthetic"
 COMMUNITIES, FLAVOURS = 8, 8
@@ -36,8 +36,7 @@ def build(
     profile_signal: Share = 0.8,
     half_full: Share = 0.3,
     seed: Seed = 0,
-    split: Split = "80/5/15",
-    split_seed: Seed = 0,
+    split: Split = "folds",
 ) -> TaskStream:
     """Build six tasks of TTL's shape: T1, clicks, likes, age (8), gender (2), life status (6).
 
@@ -60,8 +59,8 @@ def build(
         clicked taste turned upside down.
     half_full : float
         Share of users with a shorter history (left padding).
-    seed, split, split_seed
-        Of the generator, and as in ``AssemblyOptions``.
+    seed, split
+        Of all that is drawn, and as in ``AssemblyOptions``.
     """
     dials = dict(locals())
     rng = np.random.default_rng(seed)
@@ -89,8 +88,8 @@ def build(
         return _task(name, "classification", title, np.arange(n_users), labels, classes)
 
     def _task(name, kind, title, users, labels, n) -> Task:
-        marks = draw_split(len(users), split, split_seed, name)
-        return Task(name, kind, title, users.astype(np.int64), labels.astype(np.int64), n, marks)
+        blocks = draw_blocks(len(users), seed, name)
+        return Task(name, kind, title, users.astype(np.int64), labels.astype(np.int64), n, blocks)
 
     everybody, last = np.arange(n_users), sequences[:, -1] - 1
     tasks = (
@@ -102,7 +101,8 @@ def build(
         profile("T6", "life status", community + flavour, 6),
     )
     info = {"source": "generated", "licence": "none needed"} | dials
-    return check(TaskStream(NAME, sequences, everybody, n_items, tasks, info))
+    stream = TaskStream(NAME, sequences, everybody, n_items, tasks, info, split=split)
+    return check(stream.fold(1))
 
 
 def best_possible(stream: TaskStream) -> dict[str, float]:

@@ -56,8 +56,9 @@ def from_tables(
     info : dict, optional
         JSON-able facts to keep with the stream.
     **options
-        See ``AssemblyOptions``.
+        See ``AssemblyOptions``; the split is 80/5/15 by default.
     """
+    options = {"split": "80/5/15"} | options
     if isinstance(labels, Mapping):
         labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
     columns, notes, tables, files = columns or {}, [], [], {}

@@ -14,8 +14,8 @@ from pyarrow import csv
 
 from conure_lib.config import Count, Seed
 from conure_lib.data.assemble import LabelTable, add_tasks
-from conure_lib.data.options import Length, OnProblem, SourcePath, Split, checked_options
-from conure_lib.data.stream import PAD, Kind, TaskStream
+from conure_lib.data.options import Length, OnProblem, SourcePath, checked_options
+from conure_lib.data.stream import PAD, Kind, Split, TaskStream
 from conure_lib.data.text_tables import bad_line, demand_pattern, lines_of, read_source
 from conure_lib.errors import DataError
 
@@ -41,8 +41,8 @@ def build(
     duplicates: OnProblem = "error",
     unknown_users: OnProblem = "error",
     min_label_count: Count = 1,
-    split: Split = "80/5/15",
-    split_seed: Seed = 0,
+    split: Split = "folds",
+    seed: Seed = 0,
 ) -> TaskStream:
     """Build the stream of T1 and those of T2..T6 that ``files`` names.
 
@@ -52,7 +52,7 @@ def build(
         The folder, and what it holds: by default ``TASKS``, at least T1 and one more.
     length, duplicates : int, {"error", "drop"}
         Items per line; what to do about equal T1 sequences, whose users cannot be told apart.
-    unknown_users, min_label_count, split, split_seed
+    unknown_users, min_label_count, split, seed
         See ``AssemblyOptions``.
     """
     names = files or {task: name for task, (name, _, _) in TASKS.items()}
@@ -88,7 +88,7 @@ def build(
     windows = codes.astype(np.int32).reshape(-1, length), rows, rows
     info = {"source": "the authors' text files", "files": digests, "licence": LICENCE}
     info |= {"length": length, "min_label_count": min_label_count, "unknown_users": "drop"}
-    info |= {"split": split, "split_seed": split_seed}
+    info |= {"split": split, "seed": seed}
     info["dropped"] = {"T1 sequences that occur more than once": (~kept).sum()}
     users, items = pd.Index(np.flatnonzero(kept)), pd.Index(items)
     return add_tasks("ttl", TASKS["T1"][2], windows, users, items, tables, info)
