@@ -8,14 +8,13 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from conure_lib import paths
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.config import DataConfig
 from conure_lib.data.registry import DATASETS, load
-from conure_lib.study.profiles import study_config
+from conure_lib.study.profiles import PROFILES, study_config
 from docs import readme_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,8 +71,7 @@ def test_every_document_is_a_page_of_the_site():
         names = re.findall(r"(?m)^(?:\w+ <)?([./\w-]+)>?$", "".join(trees))
         listed |= {(path.parent / f"{name}.md").resolve() for name in names}
     assert listed == set(DOCUMENTS) - {ROOT / "docs/index.md"}
-    reported = {path.parent.name for path in (ROOT / "results/standard").glob("*/overall.csv")}
-    assert {path.stem for path in (ROOT / "docs/notebooks").glob("*.md")} == reported
+    assert {path.stem for path in (ROOT / "docs/notebooks").glob("*.md")} == {*PROFILES["standard"]}
 
 
 def test_the_api_pages_cover_every_folder_of_the_library():
@@ -118,27 +116,11 @@ def test_every_step_of_the_paper_is_found_in_the_code():
     assert " ".join(sections) == "1 2 3.1 3.2 3.3 3.4 4 5 6.1 6.2 6.3 6.4 6.5 7"
 
 
-@pytest.mark.parametrize("dataset", ["complete-journey", "ml-100k"])
-def test_the_cards_name_the_numbers_of_tested_instances_and_the_size_of_the_network(dataset):
-    card = text_of("docs/data-cards.md").partition(f"<!-- counts {dataset} -->")[2]
-    table = pd.read_csv(ROOT / f"results/standard/{dataset}/overall.csv")
-    for task, n in table.groupby("task")["n"].first().items():
-        row = re.search(rf"(?m)^\| {task} .*$", card)[0]
-        assert row.rstrip("| ").endswith(f" {n:,}"), row
-    model = study_config(dataset, "standard").model
-    blocks = len(model.dilations)
-    said = f"width {model.width} and {blocks} blocks ({2 * blocks} convolutions) on {dataset}"
-    assert said in text_of("docs/model-card.md")
-
-
 def test_every_dataset_has_a_card_and_what_they_say_of_classes_and_users():
     text, stream = text_of("docs/data-cards.md"), load(DataConfig("complete-journey"))
     tasks = [stream[name].labels for name in ("T4", "T5", "T6")]
     largest = [np.bincount(labels).max() / len(labels) for labels in tasks]
     assert "{:.0%} (T4), {:.0%} (T5) and {:.0%} (T6) of the households".format(*largest) in text
-    table = pd.read_csv(ROOT / "results/standard/ml-100k/overall.csv")
-    (floor,) = table[(table["method"] == "Popularity") & (table["task"] == "T5")]["value"]
-    assert f"{floor:.0%} of the test users are men" in text
     users = study_config("synthetic", "standard").data.options["n_users"]
     assert f"`standard` takes {users:,} users" in text
     cards = re.findall(r"(?m)^## ([a-z][\w-]+)$", text)

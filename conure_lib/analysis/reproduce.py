@@ -37,9 +37,7 @@ def reproduce(
                 for row in stage.record()["metrics"]:
                     key = before.method, before.variant, task, row["measure"]
                     low, high = _interval_of_one_more(values.get_group(key).to_numpy())
-                    ranks = own.ranks(row["measure"])
-                    known_ranks = np.where(ranks > stage.record()["cutoff"], 0, ranks)
-                    equal = np.array_equal(stage.ranks(row["measure"]), known_ranks)
+                    equal = np.array_equal(*(s.ranks(row["measure"]) for s in (stage, own)))
                     value = found[row["measure"]]
                     outcome = IDENTICAL if equal else WITHIN if low <= value <= high else OUTSIDE
                     rows.append((*key, row["value"], value, low, high, outcome))

@@ -11,7 +11,6 @@ import pandas as pd
 from conure_lib import paths
 from conure_lib.analysis import stats
 from conure_lib.data.stream import PAD, TEST, TaskStream
-from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Run, Study
 from conure_lib.training.evaluation import metric_name, scores_of
@@ -171,22 +170,18 @@ def no_forgetting(run: Run) -> pd.DataFrame:
     DataFrame
         One row per stage (``after``) and per ``task`` that is finished by then. It ``changed`` if
         its visible weights are not bit by bit those that it was finished with, or if its logits
-        before and after the stage differ within one process. Records of protocol 2 hold logits
-        alone; between stages of several kinds of processors these say nothing (missing).
+        before and after the stage differ within one process.
     """
-    rows, finished, stages = [], {}, lineage(run)
-    one_kind = len({provenance.kind(stage.environment()) for stage in stages}) == 1
-    for stage in stages:
+    rows, finished = [], {}
+    for stage in lineage(run):
         for task, memory in stage.record()["notes"].get("memory", {}).items():
-            first, logits = finished.setdefault(task, memory), memory["logits_sha256"]
-            if "weights_sha256" in memory:
-                changed = memory["weights_sha256"] != first["weights_sha256"]
-                changed |= logits != memory.get("logits_before_sha256", logits)
-            else:
-                changed = logits != first["logits_sha256"] if one_kind else pd.NA
+            weights = finished.setdefault(task, memory["weights_sha256"])
+            logits = memory["logits_sha256"]
+            changed = memory["weights_sha256"] != weights
+            changed |= logits != memory.get("logits_before_sha256", logits)
             head = {"after": f"{stage.step.task} {stage.step.action}", "task": task, **memory}
             rows.append(head | {"changed": changed, "stage_id": stage.id})
-    return pd.DataFrame(rows).astype({"changed": "boolean"})
+    return pd.DataFrame(rows)
 
 
 def capacity(run: Run) -> pd.DataFrame:

@@ -20,7 +20,7 @@ from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.training.determinism import repeatable, torch_threads
-from conure_lib.training.evaluation import MAX_RANK, metric_name, metric_of
+from conure_lib.training.evaluation import metric_name, metric_of
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Stage:
         return self._found("result", self.store.read).record
 
     def ranks(self, measure: str) -> np.ndarray:
-        """Return a measure's ranks (uint8; 0: beyond the record's "cutoff") by test instance."""
+        """Return a measure's ranks (uint8; 0: beyond ``MAX_RANK``) by test instance."""
         return self._found("result", self.store.read).ranks[measure]
 
     def environment(self) -> dict[str, Any]:
@@ -129,5 +129,5 @@ def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any
         loss = None if np.isnan(one.loss) else one.loss
         seen = {"epoch": one.number, "validation": one.validation, "best": one.best}
         curve.append(seen | {"loss": loss})
-    about = {"stage": stage.id, "spec": stage.spec, "cutoff": MAX_RANK}
+    about = {"stage": stage.id, "spec": stage.spec}
     return about | {"metrics": metrics, "curve": curve, "notes": outcome.notes}

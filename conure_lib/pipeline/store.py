@@ -24,7 +24,7 @@ from conure_lib.training.evaluation import metric_name, metric_of
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
 EVIDENCE = dict.fromkeys(("id", "record", "environment", "digest"), pa.string())
-EVIDENCE |= {"cutoff": pa.uint8(), "ranks": pa.map_(pa.string(), pa.binary())}
+EVIDENCE["ranks"] = pa.map_(pa.string(), pa.binary())
 """Columns of committed evidence: JSON, a digest over the row, and ranks of one byte by measure."""
 _KINDS = {metric_name(kind): kind for kind in ("ranking", "classification")}
 
@@ -110,8 +110,7 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
     rows = []
     for stage_id, (record, environment, ranks) in sorted(stages.items()):
         row = {"id": stage_id, "record": canonical(record), "environment": canonical(environment)}
-        named = [(name, ranks[name].tobytes()) for name in sorted(ranks)]
-        row |= {"cutoff": record["cutoff"], "ranks": named}
+        row["ranks"] = [(name, ranks[name].tobytes()) for name in sorted(ranks)]
         rows.append(row | {"digest": _row_digest(row)})
     about = {"protocol": str(record["spec"]["protocol"]), "profile": profile, "dataset": dataset}
     table = pa.Table.from_pylist(rows, pa.schema(EVIDENCE, metadata=about | {"seed": str(seed)}))
@@ -174,7 +173,7 @@ def _checked(row: dict) -> Stored:
 
 def _row_digest(row: dict) -> str:
     ranks = [[name, _sha256(values)] for name, values in row["ranks"]]
-    return _sha256(canonical([row["id"], row["record"], row["environment"], row["cutoff"], ranks]))
+    return _sha256(canonical([row["id"], row["record"], row["environment"], ranks]))
 
 
 def _sha256(content: str | bytes) -> str:

@@ -12,7 +12,7 @@ from conure_lib.data.stream import TEST
 from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.methods import METHODS
 from conure_lib.study.study import Study, load_study
-from conure_lib.training.evaluation import MAX_RANK, metric_of
+from conure_lib.training.evaluation import metric_of
 
 STREAM = small_stream()
 ORDER = tuple(task.name for task in STREAM.tasks)
@@ -80,7 +80,6 @@ def test_records_ranks_and_results_say_the_same(root):
         for task, stage in run.stages.items():
             record, ranks = stage.record(), stage.ranks(task)
             assert record["spec"] == json.loads(json.dumps(stage.spec))
-            assert record["cutoff"] == MAX_RANK
             assert (ranks.dtype, len(ranks)) == (np.uint8, len(STREAM[task].rows(TEST)))
             own = rows.query(f"stage_id == '{stage.id}' and measure == '{task}'")
             assert set(own["value"]) == {metric_of(STREAM[task].kind, ranks)}
@@ -108,12 +107,3 @@ def test_loading_a_study(root):
         load_study("synthetic", "smoke")
     with pytest.raises(ConfigError, match="results: found 'mine', expected committed or local"):
         load_study("synthetic", "smoke", results="mine")
-
-
-def test_committed_results_of_the_reported_profile_are_complete():
-    """Read where they were published; each by committed code, all of one kind of processor."""
-    study = load_study("synthetic", "standard")
-    runs = study.runs(METHODS)
-    study.require(runs)
-    commits = study.results(runs)["commit"]
-    assert commits.str.fullmatch("[0-9a-f]{40}").all()
