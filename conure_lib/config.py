@@ -21,7 +21,7 @@ Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
 Seed = Annotated[int, Field(ge=0, le=MAX_INT)]
 Share = Annotated[float, Field(gt=0, le=1)]
-Ratio = Annotated[float, Field(gt=0, lt=1)]
+Ratio = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, lt=MAX_INT)]
 
 
@@ -161,9 +161,12 @@ class StudyConfig:
     prune, prune_embedding
         The share of its weights that each task gives back (Q in the paper), with ``"*"`` for tasks
         that are not named; the same for the embedding, which is left alone if empty (Table 5).
+        0 leaves nothing to later tasks.
     seeds, threads, device
         Of initialisation, order and negatives; PyTorch's threads (the bits depend on them);
         "cpu" or "cuda".
+    bpr, size_seeds
+        Of two experiments: the best settings with BPR by task; the seeds on which widths vary.
     """
 
     profile: str
@@ -177,6 +180,8 @@ class StudyConfig:
     retrain_rate: Factor = 1.0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     device: Literal["cpu", "cuda"] = "cpu"
+    bpr: Mapping[str, TrainConfig] = field(default_factory=dict)
+    size_seeds: tuple[Seed, ...] = ()
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "StudyConfig":

@@ -14,7 +14,7 @@ from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig,
 from conure_lib.errors import ConfigError
 
 NAN, INF = float("nan"), float("inf")
-NO_RATIO = ({"T1": 0.5}, {"*": 0}, {"*": 1}, {"*": 0.5, "T3": 70}, {"*": NAN}, {"*": "0.5"})
+NO_RATIO = ({"T1": 0.5}, {"*": -0.1}, {"*": 1}, {"*": 0.5, "T3": 70}, {"*": NAN}, {"*": "0.5"})
 BAD = {
     ModelConfig: {"width": (0, 1.5, "2", True), "dilations": ((), (0,), [1, 4]), "separator": (1,)},
     TrainConfig: {

@@ -69,8 +69,8 @@ class ContinualModel:
         """Give each tensor's largest free weights to the current task (stages 2 and 5, Eq. 3).
 
         ``kernels``, ``embedding``: the shares of the free weights that stay free, with their
-        values; without one the embedding belongs to the first task. ValueError for a share outside
-        (0, 1), or one of the embedding that is missing or comes too late.
+        values (0: all are taken); without one the embedding belongs to the first task. ValueError
+        for a share outside [0, 1), or one of the embedding that is missing or comes too late.
         """
         self._require(Phase.TRAIN, "prune")
         weights, owners = dict(self.model.named_parameters()), self.owners
@@ -80,7 +80,7 @@ class ContinualModel:
             owners = {EMBEDDING: torch.zeros_like(weights[EMBEDDING], dtype=torch.uint8), **owners}
         ratios = {name: embedding if name == EMBEDDING else kernels for name in owners}
         for name, ratio in ratios.items():  # all of them before anything changes
-            if ratio is None or not 0 < ratio < 1:
+            if ratio is None or not 0 <= ratio < 1:
                 raise ValueError(f"pruning ratio of {name}: found {ratio!r}, expected 0 to 1")
         self.owners = owners
         for name, owner in owners.items():

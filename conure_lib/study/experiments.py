@@ -1,15 +1,17 @@
 """The paper's experiments: which runs each of them consists of. Equal stages are shared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from conure_lib.config import ModelConfig
-from conure_lib.methods import COMPARED
+from conure_lib.methods import COMPARED, METHODS
 from conure_lib.study.study import Run, Study
 
 CONURE = ("Conure-", "Conure")
-SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3
-RATIOS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.95
+SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3, which has 0 here as well: retrained without pruning
+RATIOS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.95
+COMMON_RATE = 0.001  # at which speeds are compared: each method's own rate would decide
+WIDTHS, BLOCKS_OF_WIDEST = (32, 64, 128, 256), 8  # the paper's smaller network has 16 convolutions
 FEW = 0.25  # of the training part (80% of all instances): 20% of all
 EMBEDDING_RATIOS = {"T1": 0.3, "T2": 0.8, "T3": 0.8, "*": 0.8}  # Table 5
 ORDERS = {"Order1": (), "Order2": ("T1", "T2", "T6", "T3"), "Order3": ("T1", "T6", "T2", "T3")}
@@ -25,15 +27,36 @@ def baselines(study: Study) -> list[Run]:
     return study.runs(COMPARED)
 
 
+def unpruned(study: Study, tasks: Iterable[str] = (), variant: str = "unpruned") -> list[Run]:
+    """Return Conure's runs with each task (or some) not pruned: what retraining alone brings."""
+    prune = study.config.prune
+    studies = {t: study.changed(variant, prune={**prune, t: 0.0}) for t in tasks or study.order}
+    return composed(["Conure"], studies)
+
+
+def composed(methods: Iterable[str], studies: dict[str, Study]) -> list[Run]:
+    """Return a run per method and seed that takes the stage of each task from a study of its own.
+
+    The tasks before it are those of that study, too. The variant's name is that of the first study.
+    """
+    runs, (first, *_) = [], studies.values()
+    for method in methods:
+        for seed in first.config.seeds:
+            stages = {t: one.run(method, seed).stages[t] for t, one in studies.items()}
+            runs.append(Run(method, seed, stages, first.variant))
+    return runs
+
+
 def overparameterization(study: Study) -> list[Run]:
-    """Return the runs of Fig. 3: T1 in variants "normal pr30", "small pr30" and so on."""
+    """Return the runs of Fig. 3: T1 in variants "normal pr0", "normal pr30", "small pr30", ..."""
     runs, first = [], study.order[:1]
     for name, model in (("normal", study.config.model), ("small", smaller(study.config.model))):
-        for ratio in SHOWN_RATIOS:
+        for ratio in (0.0, *SHOWN_RATIOS):
             prune = {**study.config.prune, first[0]: ratio}
             one = study.changed(f"{name} {percent(ratio)}", model=model, prune=prune)
-            last = ("Conure",) if ratio == SHOWN_RATIOS[-1] else ()
-            runs += one.runs(("Conure-", "Conure, not retrained", *last), first)
+            pruned = ("Conure, not retrained",) if ratio else ()
+            last = ("Conure",) if ratio in (0.0, SHOWN_RATIOS[-1]) else ()
+            runs += one.runs(("Conure-", *pruned, *last), first)
     return runs
 
 
@@ -44,12 +67,58 @@ def smaller(model: ModelConfig) -> ModelConfig:
 
 
 def transfer(study: Study) -> list[Run]:
-    """Return the runs of Table 3: T3 in variants "T2 all", "noT2 all", "T2 20%" and "noT2 20%"."""
+    """Return the runs of Table 3: T3 in variants "T2 all", "noT2 all", "T2 20%" and "noT2 20%".
+
+    Beside them a linear model of T3 with and without T2: how much there is to hand on.
+    """
     few = {**study.config.train, "T3.train": replace(study.config.training("T3"), share=FEW)}
     runs = []
     for data, train in (("all", study.config.train), ("20%", few)):
         runs += study.changed(f"T2 {data}", train=train).runs(CONURE, ("T1", "T2", "T3"))
         runs += study.changed(f"noT2 {data}", train=train).runs(CONURE, ("T1", "T3"))
+    linear = {"T2 all": "Linear + T2", "noT2 all": "Linear"}
+    known = {name: method for name, method in linear.items() if method in METHODS}
+    floors = [run for name in known for run in study.changed(name).runs([known[name]])]
+    return runs + [replace(run, stages={"T3": run.stages["T3"]}) for run in floors]
+
+
+def paper_loss(study: Study) -> list[Run]:
+    """Return the runs with the paper's loss of ranking tasks: variants "BPR" and "BPR noT2"."""
+    train, few = dict(study.config.train), ("T1", "T2", "T3")
+    for task in (task for task in few if study.stream[task].kind == "ranking"):
+        searched = study.config.bpr.get(task, study.config.training(task))
+        train[f"{task}.train"] = replace(searched, loss="bpr")
+    with_t2 = study.changed("BPR", train=train).runs(CONURE, few)
+    return with_t2 + study.changed("BPR noT2", train=train).runs(CONURE, ("T1", "T3"))
+
+
+def convergence(study: Study) -> list[Run]:
+    """Return the runs of Fig. 6 at one learning rate for all methods: variant "common rate"."""
+    methods, studies = ("SinMo", "STL", "PeterRec", "Conure-"), {}
+    for task in ("T2", "T3"):
+        train = dict(study.config.train)
+        for action in (METHODS[method].recipe(study.order)[task].action for method in methods):
+            own = study.config.training(task, action)
+            train[f"{task}.{action}"] = replace(own, learning_rate=COMMON_RATE)
+        studies[task] = study.changed("common rate", train=train)
+    return composed(methods, studies)
+
+
+def sizes(study: Study) -> list[Run]:
+    """Return runs of networks from narrow to wide, on the few seeds that the settings name.
+
+    Variants "width 32" and so on, each also with " noT2" (T3 right after T1) and " unpruned".
+    """
+    runs, model = [], study.config.model
+    seeds = tuple(seed for seed in study.config.seeds if seed in study.config.size_seeds)
+    for width in WIDTHS if seeds else ():
+        deep = (model.dilations * BLOCKS_OF_WIDEST)[:BLOCKS_OF_WIDEST]
+        dilations = deep if width == WIDTHS[-1] else model.dilations
+        sized = {"seeds": seeds, "model": replace(model, width=width, dilations=dilations)}
+        one = study.changed(name := f"width {width}", **sized)
+        runs += one.runs((*CONURE, "STL", "PeterRec"), ("T1", "T2", "T3"))
+        runs += one.changed(f"{name} noT2").runs(CONURE, ("T1", "T3"))
+        runs += unpruned(one, ("T2", "T3"), f"{name} unpruned")
     return runs
 
 
@@ -83,10 +152,13 @@ def embedding_pruning(study: Study) -> list[Run]:
 EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
     "baselines": baselines,
     "overparameterization": overparameterization,
+    "unpruned": unpruned,
+    "convergence": convergence,
     "transfer": transfer,
     "task-orders": task_orders,
     "pruning-ratios": pruning_ratios,
     "embedding-pruning": embedding_pruning,
+    "sizes": sizes,
 }
 """By name, in the order of the notebooks that argue with them."""
 

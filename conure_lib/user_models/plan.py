@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from torch import nn
 
-from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig, explain
+from conure_lib.config import DataConfig, ModelConfig, Share, StudyConfig, TrainConfig, explain
 from conure_lib.data.assemble import LabelTable
 from conure_lib.data.options import AssemblyOptions
 from conure_lib.data.sources.tables import from_tables
@@ -57,7 +57,7 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
     train: dict[str, dict[str, Any]] = {}  # fields of TrainConfig by task; "*": any not named
     retrain: dict[str, Any] = {}
     retrain_rate: float = 0.3  # learning rate of retraining relative to that of training
-    prune: dict[str, float] = {}  # share of weights to give back by task; "*": any not named
+    prune: dict[str, Share] = {}  # share of weights to give back by task; "*": any not named
     _file: Path = PrivateAttr()
 
     def tables(self) -> list[Path]:

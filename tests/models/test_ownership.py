@@ -141,7 +141,7 @@ def test_starts_that_are_refused():
     with pytest.raises(PhaseError, match="T1 is learned already"):
         begin(learner, "T1")
     begin(learner, "T2")
-    learner.prune(0.001)  # rounds to nothing: all that was free is taken
+    learner.prune(0.0)  # all that was free is taken
     learner.finish()
     with pytest.raises(PhaseError, match="no free weight is left for T3"):
         begin(learner, "T3")
@@ -240,7 +240,7 @@ def assert_refused(learner, message, *ratios):
 
 
 @EITHER_WAY
-@pytest.mark.parametrize("ratio", [0, 1, -0.1, 1.5, float("nan")])
+@pytest.mark.parametrize("ratio", [1, -0.1, 1.5, float("nan")])
 def test_a_refused_pruning_changes_nothing(ratio, prunable):
     learner = learner_of(width=4, prunable=prunable)
     begin(learner, "T1")

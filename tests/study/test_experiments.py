@@ -73,13 +73,16 @@ def owned(stage, tensor):
 
 
 def test_experiments_are_in_the_order_of_the_notebooks():
-    names = "baselines overparameterization transfer task-orders pruning-ratios embedding-pruning"
+    names = "baselines overparameterization unpruned convergence transfer"
+    names += " task-orders pruning-ratios embedding-pruning sizes"
     assert list(EXPERIMENTS) == names.split()
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_has_results_for_every_seed_and_forgets_nothing(name, study):
-    runs = EXPERIMENTS[name](study)
+    if not (runs := EXPERIMENTS[name](study)):
+        assert name == "sizes"  # without seeds of its own
+        return
     study.require(runs)
     rows = study.results(runs)
     assert list(dict.fromkeys(rows["variant"])) == list(variants(runs))
@@ -87,7 +90,8 @@ def test_every_experiment_has_results_for_every_seed_and_forgets_nothing(name, s
     assert rows["value"].between(0, 1).all()
     names = [(run.method, run.variant, run.seed, tuple(run.stages)) for run in runs]
     assert len(set(names)) == len(names)
-    for run in (run for run in runs if run.method == CONURE):
+    chains = runs if name != "unpruned" else []  # whose stages are of as many lineages
+    for run in (run for run in chains if run.method == CONURE):
         assert not tables.no_forgetting(run)["changed"].any()
     more = EXPERIMENTS[name](Study(small_study(model=MODEL, seeds=(1, 5)), STREAM))
     assert [run.id for run in more if run.seed == 1] == [run.id for run in runs]
@@ -119,9 +123,14 @@ def test_baselines_are_every_compared_method_on_every_task(study):
 def test_overparameterization_prunes_two_networks_after_the_same_training(study):
     runs = experiments.overparameterization(study)
     assert variants(runs) == {
-        f"{name} {ratio}": [TRAINED, PRUNED, *last]
+        f"{name} {ratio}": [TRAINED, *more]
         for name in ("normal", "small")
-        for ratio, last in (("pr30", ()), ("pr50", ()), ("pr70", (CONURE,)))
+        for ratio, more in {
+            "pr0": [CONURE],
+            "pr30": [PRUNED],
+            "pr50": [PRUNED],
+            "pr70": [PRUNED, CONURE],
+        }.items()
     }
     assert {tuple(run.stages) for run in runs} == {("T1",)}
     for name, model in (("normal", MODEL), ("small", ModelConfig(width=4, dilations=(1,)))):
@@ -131,6 +140,8 @@ def test_overparameterization_prunes_two_networks_after_the_same_training(study)
             size = 3 * model.width**2
             assert stage.config.model == model
             assert owned(stage, "blocks.0.kernel1") == size - round(ratio * size)
+        whole = one(runs, CONURE, f"{name} pr0").stages["T1"]
+        assert owned(whole, "blocks.0.kernel1") == size
         retrained = one(runs, CONURE, f"{name} pr70").stages["T1"]
         assert retrained.parent.id == one(runs, PRUNED, f"{name} pr70").stages["T1"].id
 
@@ -146,6 +157,49 @@ def test_overparameterization_prunes_two_networks_after_the_same_training(study)
 )
 def test_a_smaller_network_has_half_the_width_and_half_the_blocks(model, half):
     assert smaller(model) == half
+
+
+def test_unpruned_is_retrained_whole_after_tasks_that_were_pruned_as_usual(study):
+    (run,) = experiments.unpruned(study)
+    assert (run.method, run.variant, tuple(run.stages)) == (CONURE, "unpruned", ORDER)
+    usual = study.run(CONURE, 1)
+    for task, before in zip(ORDER[1:], ORDER, strict=False):
+        pruned, retrained = run.stages[task].lineage()[-2:]
+        assert retrained.step == usual.stages[task].step
+        assert pruned.parent.id == usual.stages[task].parent.parent.id
+        assert usual.stages[before].id in {stage.id for stage in run.stages[task].lineage()}
+        notes = pruned.record()["notes"]["owned"]
+        assert [row["weights"] for row in notes if row["owner"] == "free"] == [0] * 4
+
+
+def test_speeds_are_compared_at_one_rate_after_the_usual_stages(study):
+    runs = experiments.convergence(study)
+    assert variants(runs) == {"common rate": ["SinMo", "STL", "PeterRec", TRAINED]}
+    for run in runs:
+        assert tuple(run.stages) == ("T2", "T3")
+        for task, stage in run.stages.items():
+            usual = study.run(run.method, 1).stages[task]
+            assert stage.spec["settings"].get("learning_rate", 0.001) == 0.001
+            assert stage.id != usual.id
+            if stage.parent:
+                assert stage.parent.id == usual.parent.id
+
+
+def test_sizes_are_for_the_seeds_that_the_settings_name(study):
+    config = small_study(model=MODEL, seeds=(1, 2), size_seeds=(2, 3))
+    runs = experiments.sizes(Study(config, STREAM))
+    assert {run.seed for run in runs} == {2}
+    names = {run.variant: run.stages["T3"].config.model for run in runs}
+    expected = {
+        f"width {w}{more}" for w in (32, 64, 128, 256) for more in ("", " noT2", " unpruned")
+    }
+    assert set(names) == expected
+    assert names["width 64 noT2"] == ModelConfig(64, MODEL.dilations)
+    assert names["width 256 unpruned"] == ModelConfig(256, (1, 2) * 4)  # 16 convolutions
+    whole = one(runs, CONURE, "width 32 unpruned").stages
+    usual = one(runs, CONURE, "width 32").stages
+    assert tuple(whole) == ("T2", "T3")
+    assert whole["T3"].parent.parent.id == usual["T3"].parent.parent.id
 
 
 def test_transfer_leaves_out_t2_or_most_of_t3s_data(study):

@@ -68,6 +68,7 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_one_line(folder):
         ({"options": {"length": 1}}, "options.length: found 1, expected"),
         ({"columns": {"when": "ts"}}, "columns.when"),
         ({"prune": {"T1": 1.0}}, "StudyConfig, prune.T1: found 1.0, expected"),
+        ({"prune": {"T1": 0.0}}, "prune.T1: found 0.0, expected"),
         ({"prune": {"T9": 0.5}}, "prune: found 'T9', expected some of T1, T2, T3, *"),
         ({"train": {"T9": {}}}, "train: found 'T9', expected some of T1, T2, T3, *"),
         ({"train": {"T2": {"epochs": 0}}}, "train of T2: TrainConfig, epochs: found 0, expected"),
