@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import BLOCKS, PAD, TEST, TRAIN, Kind, Task, TaskStream
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.nextitnet import NextItNet
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.models.reference import PlainNextItNet
 from conure_lib.study.profiles import study_config
@@ -175,10 +175,10 @@ def random_stream(
     return TaskStream("benchmark", sequences, everyone, items, (t1, t2))
 
 
-def new_model(size: Size, task: str, kind: Kind, labels: int) -> UserModel:
+def new_model(size: Size, task: str, kind: Kind, labels: int) -> NextItNet:
     """Return a fresh network of this size with one output layer."""
     generator = torch.Generator().manual_seed(0)
-    model = UserModel(ModelConfig(size.width, size.dilations), size.items, generator)
+    model = NextItNet(ModelConfig(size.width, size.dilations), size.items, generator)
     model.add_output(task, labels, kind, generator)
     return model
 
@@ -209,7 +209,7 @@ def six_tasks(size: Size) -> ContinualModel:
 
 
 def trainer(
-    model: UserModel, stream: TaskStream, task: Task, config: TrainConfig, trainable: Trainable
+    model: NextItNet, stream: TaskStream, task: Task, config: TrainConfig, trainable: Trainable
 ) -> Call:
     """Return a call that trains one more epoch by the library's loop; the first one sets it up."""
     batches = kind_of(task, trainable)(model, stream, task, config, 0)

@@ -22,7 +22,7 @@ from benchmarks.cases import DENSE, SAMPLED, Call, own_untrained, random_stream,
 from benchmarks.common import arguments, write
 from conure_lib.config import ModelConfig
 from conure_lib.data.stream import TEST, TRAIN
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.nextitnet import NextItNet
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline.provenance import environment
 from conure_lib.training.evaluation import evaluate
@@ -103,7 +103,7 @@ def _work(point: Point, instances: int) -> Call:
     """Build the call; users beyond ``instances`` are in memory, in another part of the split."""
     generator = torch.Generator().manual_seed(0)
     dilations = ((1, 4) * point.depth)[: point.depth]
-    learner = ContinualModel(UserModel(ModelConfig(point.width, dilations), point.items, generator))
+    learner = ContinualModel(NextItNet(ModelConfig(point.width, dilations), point.items, generator))
     first = point.work == "T1 epoch"
     before = {} if first else {f"T{n}": n for n in range(1, point.tasks + 1)}
     kinds = {name: "sequence" if n == 1 else "ranking" for name, n in before.items()}

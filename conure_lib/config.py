@@ -83,20 +83,52 @@ class DataConfig:
 
 @settings
 class ModelConfig:
-    """NextItNet's size.
+    """Which network, and its size.
 
     Parameters
     ----------
     width, dilations
-        Channels (k in the paper), and the first dilation d of each block, whose two convolutions
-        have d and 2d: the paper's "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``.
+        Channels (k in the paper), and the first dilation d of each block of NextItNet, whose two
+        convolutions have d and 2d: the paper's "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``.
     separator
         Append id 0 to the input of tasks after T1 and use its vector, as the authors' code does.
+    backbone, layers
+        "nextitnet", "gru", "sasrec" or another key of ``models.BACKBONES``; the number of blocks
+        of any but NextItNet.
+    heads, positions
+        SASRec's attention heads and learned positions, counted from the end; the last one serves
+        all that are further back.
+    pooling
+        GRU: read its "last" state, or all up to a position with learned "attention" (DUPN).
     """
 
     width: Size = 64
     dilations: Annotated[tuple[Size, ...], Field(min_length=1)] = (1, 4)
     separator: bool = False
+    backbone: str = "nextitnet"
+    layers: Size = 2
+    heads: Size = 1
+    positions: Size = 100
+    pooling: Literal["last", "attention"] = "last"
+
+    @model_validator(mode="after")
+    def _check_heads(self) -> "ModelConfig":
+        if self.width % self.heads:
+            raise ValueError(f"heads: found {self.heads}, expected a divisor of {self.width}")
+        return self
+
+    @property
+    def blocks(self) -> int:
+        """How many residual blocks the network has."""
+        return len(self.dilations) if self.backbone == "nextitnet" else self.layers
+
+    def resized(self, blocks: int) -> "ModelConfig":
+        """Return this network with so many blocks; NextItNet's dilations go on as they repeat."""
+        d = self.dilations
+        cycle = next(n for n in range(1, len(d) + 1) if d == (d[:n] * len(d))[: len(d)])
+        if self.backbone != "nextitnet":
+            return replace(self, layers=blocks)
+        return replace(self, dilations=tuple(d[i % cycle] for i in range(blocks)))
 
 
 @settings

@@ -9,7 +9,8 @@ import torch
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
 from conure_lib.data.sources import synthetic
 from conure_lib.data.stream import Task, TaskStream
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models import new_model
+from conure_lib.models.backbone import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.models.reference import PlainNextItNet
 from conure_lib.pipeline.store import ENVIRONMENT
@@ -45,7 +46,7 @@ def small_stream(**dials) -> TaskStream:
 
 
 def small_model(n_items=64, width=8, dilations=(1,), seed=0, **options) -> UserModel:
-    return UserModel(ModelConfig(width, tuple(dilations), **options), n_items, rng(seed))
+    return new_model(ModelConfig(width, tuple(dilations), **options), n_items, rng(seed))
 
 
 def small_study(**changes) -> StudyConfig:

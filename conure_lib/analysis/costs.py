@@ -7,7 +7,7 @@ import torch
 
 from conure_lib.analysis.tables import lineage
 from conure_lib.methods import METHODS
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models import new_model
 from conure_lib.models.ownership import EMBEDDING
 from conure_lib.study.study import Run, Study
 
@@ -49,7 +49,7 @@ def sizes(study: Study, run: Run) -> dict[str, int]:
     """Return the parameters of each part of a network like the run's: parts, and tasks' outputs."""
     generator = torch.Generator().manual_seed(0)
     config = next(iter(run.stages.values())).config
-    model = UserModel(config.model, study.stream.n_items, generator)
+    model = new_model(config.model, study.stream.n_items, generator)
     counts = {"backbone": _size(model.parameters()), "prunable": _size(model.kernels().values())}
     if config.pruned(study.order[0]).get(EMBEDDING):
         counts["prunable"] += model.embedding.numel()

@@ -9,14 +9,14 @@ from torch import Tensor
 
 from conure_lib.config import StudyConfig
 from conure_lib.data.stream import TEST, Task, TaskStream
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models import new_model
+from conure_lib.models.backbone import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import evaluate, evaluate_all_positions
 from conure_lib.training.loop import Epoch, fit
 
-BACKBONE = ("embedding", "blocks.")
 PROBE_USERS = 256  # users whose logits are compared bit by bit after every later stage
 
 
@@ -44,7 +44,7 @@ class Context:
     def new_model(self) -> ContinualModel:
         """Return a network with random weights on the study's device."""
         generator = seeded(self.seed, self.task.name, "backbone")
-        model = UserModel(self.study.model, self.stream.n_items, generator)
+        model = new_model(self.study.model, self.stream.n_items, generator)
         return ContinualModel(model).to(self.study.device)
 
     def train(self, model: UserModel, trainable: Trainable, **hooks) -> list[Epoch]:

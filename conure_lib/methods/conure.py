@@ -29,7 +29,8 @@ def prune(c: Context) -> Outcome:
     with learner.only_owned() as model:
         ranks = c.test_ranks(model, c.task)
     kernel = list(learner.model.kernels())[-1]  # Fig. 4: taps x 6 input x 12 output channels
-    owners = learner.owners[kernel][:, :6, :12]
+    owner = learner.owners[kernel]
+    owners = owner.view(-1, *owner.shape[-2:])[:, :6, :12]
     sample = {"kernel": kernel, "shape": [*owners.shape], "owners": owners.flatten().tolist()}
     notes = state_notes(c, learner, {}, before) | {"owners_sample": sample}
     return Outcome(learner, ranks, [], notes)

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from conure_lib.methods.actions import BACKBONE, Context, Outcome
+from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import LEARNING_RATES, Method, recipe
 from conure_lib.training.batches import Joint
 from conure_lib.training.determinism import seeded
@@ -17,7 +17,7 @@ def joint(c: Context) -> Outcome:
     model.add_output(first.name, first.n_labels, first.kind, seeded(c.seed, first.name, "output"))
     config = replace(c.study.training(first.name), table_updates="dense")
     t1 = Joint(first, config, c.study.training(c.task.name, c.action).joint_weight)
-    return c.train_new_output(model, also=(f"outputs.{first.name}.", *BACKBONE), joint=t1)
+    return c.train_new_output(model, also=(f"outputs.{first.name}.", *model.backbone()), joint=t1)
 
 
 _SPACE = {"learning_rate": LEARNING_RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}

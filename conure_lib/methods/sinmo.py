@@ -1,12 +1,13 @@
 """SinMo: a single model per task, from random weights."""
 
-from conure_lib.methods.actions import BACKBONE, Context, Outcome
+from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import SEARCH, Method, recipe
 
 
 def scratch(c: Context) -> Outcome:
     """Train the same network on this task alone, from random weights."""
-    return c.train_new_output(c.new_model().model, also=BACKBONE)
+    model = c.new_model().model
+    return c.train_new_output(model, also=model.backbone())
 
 
 _PARTS = {"actions": {"scratch": scratch}, "search": SEARCH}

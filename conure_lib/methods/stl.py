@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from conure_lib.data.stream import TEST
-from conure_lib.methods.actions import BACKBONE, PROBE_USERS, Context, Outcome
+from conure_lib.methods.actions import PROBE_USERS, Context, Outcome
 from conure_lib.methods.method import SEARCH, Method, recipe
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of, user_vectors
@@ -14,7 +14,7 @@ def finetune(c: Context) -> Outcome:
     """Train T1's whole network on this task; at T2 record what becomes of T1 (Fig. 2)."""
     model, first = c.parent.model, c.stream.tasks[0]
     if c.task.name != c.stream.tasks[1].name:
-        return c.train_new_output(model, also=BACKBONE)
+        return c.train_new_output(model, also=model.backbone())
     sequences = c.stream.sequences[c.stream.input_rows[:PROBE_USERS]]
     kernels = {n: k.detach().clone() for n, k in model.kernels().items()}
     vectors, t1_metric = user_vectors(model, sequences), []
@@ -23,7 +23,7 @@ def finetune(c: Context) -> Outcome:
         ranks = evaluate(changed, c.stream, first, TEST, max_rank=CUTOFF)
         t1_metric.append(metric_of(first.kind, ranks))
 
-    outcome = c.train_new_output(model, also=BACKBONE, on_epoch=on_epoch)
+    outcome = c.train_new_output(model, also=model.backbone(), on_epoch=on_epoch)
     forgotten = c.test_ranks(model, first)
     outcome.ranks |= {f"{measure}-after": ranks for measure, ranks in forgotten.items()}
     outcome.notes["forgetting"] = {
@@ -44,8 +44,8 @@ def weight_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict:
         "share_moved_over_100_percent": float((relative > 1.0).double().mean()),
         "median_relative_change": float(relative.median()),
         "kernel": last,
-        "kernel_before": before[last][:, 0, :12].flatten().tolist(),
-        "kernel_after": after[last][:, 0, :12].flatten().tolist(),
+        "kernel_before": before[last][..., 0, :12].flatten().tolist(),
+        "kernel_after": after[last][..., 0, :12].flatten().tolist(),
     }
 
 

@@ -1,6 +1,33 @@
-"""The network, its owner maps, and its files.
+"""The networks, their owner maps, and their files.
 
-``reference`` defines the network in few lines; ``convolution``, ``layers``, ``nextitnet`` and
-``padding`` compute it fast; ``ownership`` says which task owns which weight; ``checkpoint`` writes
-and reads it. May import config, errors, files and data.
+``backbone`` says what every network has, ``layers`` what several use; a backbone is a file, listed
+here. ``convolution`` and ``padding`` make NextItNet fast, ``reference`` defines it in few lines.
+``ownership`` says which task owns which weight; ``checkpoint`` writes and reads it. May import
+config, errors, files and data.
 """
+
+import torch
+
+from conure_lib.config import ModelConfig, shown
+from conure_lib.errors import ConfigError
+from conure_lib.models.backbone import UserModel
+from conure_lib.models.gru import GRU
+from conure_lib.models.nextitnet import NextItNet
+from conure_lib.models.sasrec import SASRec
+
+BACKBONES: dict[str, type[UserModel]] = {"nextitnet": NextItNet, "gru": GRU, "sasrec": SASRec}
+"""Every backbone by the name that ``ModelConfig.backbone`` gives it."""
+
+
+def new_model(config: ModelConfig, n_items: int, generator: torch.Generator) -> UserModel:
+    """Return a network with random weights; ConfigError for a backbone that there is not.
+
+    Parameters
+    ----------
+    config, n_items, generator
+        Its size; the number of items, whose ids are 1 to ``n_items``; of the initial weights.
+    """
+    if config.backbone not in BACKBONES:
+        expected = " or ".join(BACKBONES)
+        raise ConfigError(f"backbone: found {shown(config.backbone)}, expected {expected}")
+    return BACKBONES[config.backbone](config, n_items, generator)

@@ -14,8 +14,9 @@ from torch import Tensor
 from conure_lib.config import ModelConfig
 from conure_lib.errors import ModelFileError
 from conure_lib.files import read_json, regular, write_json
+from conure_lib.models import new_model
+from conure_lib.models.backbone import UserModel
 from conure_lib.models.layers import PatchKind
-from conure_lib.models.nextitnet import UserModel
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
 FORMAT = 2  # of the two files
@@ -63,11 +64,11 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
 
 def _empty_model(config: ModelConfig, patches: str | None, tensors: dict) -> UserModel:
     """Return the model, its sizes from the tensors, on the meta device where none takes memory."""
-    if len(config.dilations) > len(tensors) or patches not in (None, *get_args(PatchKind)):
-        raise ValueError(f"{len(config.dilations)} blocks, patches {patches!r}")
+    if config.blocks > len(tensors) or patches not in (None, *get_args(PatchKind)):
+        raise ValueError(f"{config.blocks} blocks, patches {patches!r}")
     unused = torch.Generator().manual_seed(0)
     with torch.device("meta"):
-        model = UserModel(config, len(tensors["embedding"]) - 1, unused)
+        model = new_model(config, len(tensors["embedding"]) - 1, unused)
         for name, weight in tensors.items():
             if output := re.fullmatch(r"outputs\.([^.]+)\.weight", name):
                 biased = f"outputs.{output[1]}.bias" in tensors

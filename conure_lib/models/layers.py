@@ -1,4 +1,4 @@
-"""The layers of NextItNet: residual blocks, PeterRec's patches, output layers."""
+"""Layers that several backbones use: PeterRec's patches, output layers, causal attention."""
 
 from typing import Literal
 
@@ -6,47 +6,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conure_lib.data.stream import Kind
-from conure_lib.models.convolution import KERNEL_SIZE, BlockPlan, CausalConv, take
+from conure_lib.data.stream import PAD, Kind
 
 LAYER_NORM_EPS = 1e-8
 PATCH_REDUCTION = 8  # a patch's bottleneck has k / 8 channels: 8% of a kernel's weights
 PatchKind = Literal["serial", "parallel"]
-BlockInputs = tuple[Tensor, Tensor]
-"""What a block's two convolutions read."""
-
-
-class Block(nn.Module):
-    """h + conv_2d(relu(ln(conv_d(relu(ln(h)))))), NextItNet's second residual block (section 3.2).
-
-    The kernels are [3, k, k] (tap, in, out), without bias: the authors' code keeps it at 0.
-    """
-
-    def __init__(self, width: int, generator: torch.Generator) -> None:
-        super().__init__()
-        shape = (KERNEL_SIZE, width, width)
-        self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
-        self.kernel1 = nn.Parameter(truncated_normal(shape, generator))
-        self.kernel2 = nn.Parameter(truncated_normal(shape, generator))
-        self.patch1: Patch | None = None
-        self.patch2: Patch | None = None
-
-    def forward(
-        self, h: Tensor, plan: BlockPlan, padding: BlockInputs | None
-    ) -> tuple[Tensor, BlockInputs]:
-        """Return the block's outputs for h [positions, batch, k], and what its convolutions read.
-
-        ``padding``: what these read at the padding that all sequences share, [P, k] each.
-        """
-        padding1, padding2 = padding or (None, None)
-        x1 = F.relu(self.norm1(h), inplace=True)
-        y = CausalConv.apply(x1, self.kernel1, padding1, plan.taps1, plan.n_out1)
-        y = y if self.patch1 is None else self.patch1(y, take(x1, plan.taps1[0].rows))
-        x2 = F.relu(self.norm2(y), inplace=True)
-        y = CausalConv.apply(x2, self.kernel2, padding2, plan.taps2, plan.n_out2)
-        y = y if self.patch2 is None else self.patch2(y, take(x2, plan.taps2[0].rows))
-        return take(h, plan.skip) + y, (x1, x2)
 
 
 class Patch(nn.Module):
@@ -97,3 +61,23 @@ def truncated_normal(shape: tuple[int, ...], generator: torch.Generator) -> Tens
     """Draw N(0, 0.02) truncated at two standard deviations, as TensorFlow's initialiser does."""
     values = torch.empty(shape)
     return nn.init.trunc_normal_(values, 0.0, 0.02, -0.04, 0.04, generator=generator)
+
+
+def begun(items: Tensor) -> Tensor:
+    """Return where sequences have begun, bool like item ids [B, L]: zeros before are padding."""
+    return (items != PAD).cumsum(1) > 0
+
+
+def attention_mask(known: Tensor) -> Tensor:
+    """Return what each position reads: itself, and those before it that are known.
+
+    bool [B, L] -> bool [B, 1, L, L]; padding reads itself, for a softmax needs something.
+    """
+    causal = known.new_ones(2 * known.shape[1:]).tril()
+    return (causal & (known[:, None] | causal.t()))[:, None]
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, heads: int = 1) -> Tensor:
+    """Return softmax(q k^T / sqrt(width of a head)) v of [B, L, k] where ``mask`` allows it."""
+    q, k, v = (x.unflatten(-1, (heads, -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)

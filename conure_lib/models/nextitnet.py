@@ -1,74 +1,70 @@
-"""NextItNet: item embedding, residual blocks of dilated convolutions, an output layer per task."""
+"""NextItNet: residual blocks of dilated causal convolutions (section 3.2)."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conure_lib.config import ModelConfig
-from conure_lib.data.stream import Kind
-from conure_lib.models.convolution import receptive_cone
-from conure_lib.models.layers import Block, BlockInputs, OutputLayer, Patch, PatchKind
+from conure_lib.models.backbone import UserModel
+from conure_lib.models.convolution import KERNEL_SIZE, BlockPlan, CausalConv, receptive_cone, take
+from conure_lib.models.layers import LAYER_NORM_EPS, Patch, truncated_normal
 
+BlockInputs = tuple[Tensor, Tensor]
+"""What a block's two convolutions read."""
 Padding = list[BlockInputs] | None
 """Per block, what its convolutions read at positions of padding."""
 
 
-class UserModel(nn.Module):
-    """One backbone, and the output layers of the tasks that it has met so far.
+class Block(nn.Module):
+    """h + conv_2d(relu(ln(conv_d(relu(ln(h)))))), NextItNet's second residual block (section 3.2).
 
-    ``PlainNextItNet`` is the same network in few lines; this one skips padding and what nothing
-    depends on. Items have ids 1..n_items, 0 is padding; another id is PyTorch's IndexError.
+    The kernels are [3, k, k] (tap, in, out), without bias: the authors' code keeps it at 0.
     """
 
-    def __init__(self, config: ModelConfig, n_items: int, generator: torch.Generator) -> None:
+    def __init__(self, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        self.config, self.n_items = config, n_items
-        self.sparse_embedding = False  # see ``TrainConfig.table_updates``
-        weight = torch.empty(n_items + 1, config.width).normal_(0.0, 0.02, generator=generator)
-        self.embedding = nn.Parameter(weight)
-        self.blocks = nn.ModuleList(Block(config.width, generator) for _ in config.dilations)
-        self.outputs = nn.ModuleDict()
+        shape = (KERNEL_SIZE, width, width)
+        self.norm1 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.norm2 = nn.LayerNorm(width, eps=LAYER_NORM_EPS)
+        self.kernel1 = nn.Parameter(truncated_normal(shape, generator))
+        self.kernel2 = nn.Parameter(truncated_normal(shape, generator))
+        self.patch1: Patch | None = None
+        self.patch2: Patch | None = None
 
-    def add_output(self, task: str, n_labels: int, kind: Kind, generator: torch.Generator) -> None:
-        """Add a new output layer for a task; replace one of the same name."""
-        layer = OutputLayer(n_labels, self.config.width, kind, generator)
-        self.outputs[task] = layer.to(self.embedding.device)
+    def forward(
+        self, h: Tensor, plan: BlockPlan, padding: BlockInputs | None
+    ) -> tuple[Tensor, BlockInputs]:
+        """Return the block's outputs for h [positions, batch, k], and what its convolutions read.
 
-    def add_patches(self, kind: PatchKind, generator: torch.Generator) -> None:
-        """Add a model patch at every convolution (PeterRec)."""
-        for block in self.blocks:
-            for name in ("patch1", "patch2"):
-                patch = Patch(self.config.width, kind, generator)
-                setattr(block, name, patch.to(self.embedding.device))
+        ``padding``: what these read at the padding that all sequences share, [P, k] each.
+        """
+        padding1, padding2 = padding or (None, None)
+        x1 = F.relu(self.norm1(h), inplace=True)
+        y = CausalConv.apply(x1, self.kernel1, padding1, plan.taps1, plan.n_out1)
+        y = y if self.patch1 is None else self.patch1(y, take(x1, plan.taps1[0].rows))
+        x2 = F.relu(self.norm2(y), inplace=True)
+        y = CausalConv.apply(x2, self.kernel2, padding2, plan.taps2, plan.n_out2)
+        y = y if self.patch2 is None else self.patch2(y, take(x2, plan.taps2[0].rows))
+        return take(h, plan.skip) + y, (x1, x2)
 
-    @property
-    def patch_kind(self) -> PatchKind | None:
-        """How the model is patched; None if it is not."""
-        return None if self.blocks[0].patch1 is None else self.blocks[0].patch1.kind
 
-    def kernels(self) -> dict[str, nn.Parameter]:
-        """Return the convolution kernels by parameter name, in order of depth."""
-        return {n: p for n, p in self.named_parameters() if ".kernel" in n}
+class NextItNet(UserModel):
+    """The paper's backbone: blocks of two convolutions, whose dilations are ``config.dilations``.
+
+    ``PlainNextItNet`` is the same network in few lines; this one skips padding and what nothing
+    depends on.
+    """
+
+    def new_block(self, generator: torch.Generator) -> Block:
+        """Return a block with random kernels."""
+        return Block(self.config.width, generator)
 
     def hidden(self, sequences: Tensor, prefix: int = 0, padding: Padding = None) -> Tensor:
-        """Return the hidden vectors of item ids [B, L], time-major: [L - prefix, B, k] (E, 3.2).
-
-        ``prefix``: how many positions are padding in every sequence; nothing is computed for them.
-        ``padding``: from ``padding_inputs`` of at least as many, if several calls share it.
-        """
+        """Return the outputs of the last block at every position from ``prefix`` on."""
         return self._run(sequences, False, prefix, padding)[0]
 
     def last_hidden(self, sequences: Tensor, prefix: int = 0, padding: Padding = None) -> Tensor:
         """Return the last position of ``hidden``, [B, k], at the cost of its receptive cone."""
         return self._run(sequences, True, prefix, padding)[0][0]
-
-    def user_vectors(self, sequences: Tensor, prefix: int = 0, padding: Padding = None) -> Tensor:
-        """Return the vectors g [B, k] that tasks after T1 read: the last position (section 3.2).
-
-        With ``config.separator`` an id 0 is appended and read instead. Arguments as in ``hidden``.
-        """
-        read = F.pad(sequences, (0, 1)) if self.config.separator else sequences
-        return self.last_hidden(read, prefix, padding)
 
     def padding_inputs(self, prefix: int) -> list[BlockInputs]:
         """Return what each convolution reads at ``prefix`` positions of padding, [prefix, k] each.
@@ -85,7 +81,7 @@ class UserModel(nn.Module):
         if prefix and padding is None:
             padding = self.padding_inputs(prefix)
         items = sequences[:, prefix:].t()[rows].contiguous()
-        h, inputs = F.embedding(items, self.embedding, sparse=self.sparse_embedding), []
+        h, inputs = self.embed(items), []
         for number, (block, plan) in enumerate(zip(self.blocks, plans, strict=True)):
             shared = (padding[number][0][:prefix], padding[number][1][:prefix]) if prefix else None
             h, read = block(h, plan, shared)

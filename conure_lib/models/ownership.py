@@ -15,8 +15,8 @@ from torch import Tensor
 
 from conure_lib.data.stream import Kind
 from conure_lib.errors import ModelFileError, PhaseError
+from conure_lib.models.backbone import UserModel
 from conure_lib.models.checkpoint import from_bit_planes, load_model, save_model, to_bit_planes
-from conure_lib.models.nextitnet import UserModel
 
 EMBEDDING = "embedding"
 MAX_TASKS = 255  # an owner is one byte

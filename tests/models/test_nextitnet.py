@@ -11,7 +11,7 @@ from torch.testing import assert_close
 
 from conure_lib.config import ModelConfig
 from conure_lib.models.convolution import CausalConv, receptive_cone
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.nextitnet import NextItNet
 
 pytestmark = pytest.mark.numerics
 CPU = torch.device("cpu")
@@ -116,7 +116,7 @@ def test_causality(dilations, length, at):
 
 
 def test_initial_values():
-    model = UserModel(ModelConfig(64, (1,)), 500, rng())
+    model = NextItNet(ModelConfig(64, (1,)), 500, rng())
     for task, kind in KINDS.items():
         model.add_output(task, 400, kind, rng(1))
     values = dict(model.named_parameters())
