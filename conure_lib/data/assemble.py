@@ -7,6 +7,7 @@ from typing import Unpack
 
 import numpy as np
 import pandas as pd
+from pandas.util import hash_array
 from pydantic import TypeAdapter
 
 from conure_lib.data.options import DEFAULTS, AssemblyOptions, explained
@@ -51,7 +52,7 @@ def assemble(
     name, title : str
         The dataset, and T1 in words.
     events : DataFrame
-        Columns ``user`` and ``item``, in time order within each user (see ``in_time_order``).
+        Columns ``user``, ``item`` and, unless the rows stand in time order, ``time``.
     tables : sequence of LabelTable
         The tasks after T1, in their order.
     info : dict, optional
@@ -61,7 +62,7 @@ def assemble(
     """
     with explained(name):
         o = DEFAULTS | TypeAdapter(AssemblyOptions).validate_python(options)
-    info = info or {}
+    info = dict(info or {})
     dropped = dict(info.get("dropped", {}))
     for column, least in (("item", o["min_item_count"]), ("user", o["min_events"])):
         frequent = events.groupby(column)[column].transform("size") >= least
@@ -72,6 +73,10 @@ def assemble(
     if events.empty:
         least = f"{o['min_events']} events of items with at least {o['min_item_count']}"
         raise DataError(f"{name}: T1 is empty: found no user with {least}; check the table")
+    events = in_time_order(events, o["seed"])
+    if "time" in events:
+        shared = int(events.duplicated(["user", "time"], keep=False).sum())
+        info |= {"shared_time": {"events": shared, "share": round(shared / len(events), 4)}}
     (who, users), (what, items) = (pd.factorize(events[c], sort=True) for c in ("user", "item"))
     windows = cut_windows(who, what + 1, len(users), o["length"], o["min_events"])
     dropped["oldest events that fill no window"] = len(who) - np.count_nonzero(windows[0])
@@ -96,6 +101,8 @@ def add_tasks(
         rows = _usable_rows(f"{name}: task {table.name}", table, users, info)
         what, ids = pd.factorize(rows["label"], sort=True)
         who, labels[table.name] = users.get_indexer(rows["user"]), ids.to_numpy()
+        order = np.lexsort([what, who])  # the order of the table's rows plays no part
+        who, what = who[order], what[order]
         blocks = draw_blocks(len(rows), info["seed"], table.name)
         tasks.append(Task(table.name, table.kind, table.title, who, what, len(ids), blocks))
     classes = [task.name for task in tasks if task.kind == "classification"]
@@ -106,14 +113,23 @@ def add_tasks(
     return check(TaskStream(name, sequences, input_rows, *about).fold(1))
 
 
-def in_time_order(events: pd.DataFrame, *ties: str) -> pd.DataFrame:
-    """Sort events by user and time, if they have one; equal times by ``ties``, then as given."""
+def in_time_order(events: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Sort events by user and time, if they have one; equal times in an order drawn by ``seed``.
+
+    Each event's draw is a hash of seed, user, time and item: no item tends to come first, rows may
+    stand in any order, and a table read block by block gives the same.
+    """
     if "time" not in events:
         return events
-    if events["time"].dtype == object:
+    times = events["time"]
+    if times.dtype == object:
         raise DataError("column 'time': found numbers and dates, expected the one or the other")
-    keys = [events[column].to_numpy() for column in (*reversed(ties), "time")]
-    return events.iloc[np.lexsort([*keys, pd.factorize(events["user"], sort=True)[0]])]
+    plain = times.to_numpy("datetime64[us]" if times.dtype.kind == "M" else np.float64)
+    draw = np.uint64(seed)
+    for values in (events["user"].to_numpy(), plain, events["item"].to_numpy()):
+        draw = hash_array(draw ^ hash_array(values))
+    who, when = (pd.factorize(events[column], sort=True)[0] for column in ("user", "time"))
+    return events.iloc[np.lexsort([draw, when, who])]
 
 
 def cut_windows(who: np.ndarray, what: np.ndarray, users: int, length: int, least: int) -> Windows:

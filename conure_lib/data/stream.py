@@ -192,6 +192,9 @@ class TaskStream:
         """Say in a line each what to know: rows dropped, columns unused, labels not learnable."""
         dropped = [f"{count} {what}" for what, count in self.info.get("dropped", {}).items()]
         notes = [f"dropped: {'; '.join(dropped)}"] if dropped else []
+        if (shared := self.info.get("shared_time", {"events": 0}))["events"]:
+            found = f"{shared['events']} events of T1 ({shared['share']:.1%})"
+            notes.append(f"{found} share their time with another of the user: in random order")
         notes += self.info.get("notes", [])
         for task in (task for task in self.tasks if task.kind == "classification"):
             found = f"task {task.name}: found {task.n_labels} classes"

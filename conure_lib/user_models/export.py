@@ -39,6 +39,7 @@ class StreamFacts(BaseModel, strict=True):
 
     length: Length
     min_events: int
+    seed: int
     columns: dict[str, str]
     items: list[str] = []
 
@@ -193,7 +194,8 @@ def embed(saved: TaskModel, data: TaskStream | str | Path, out: str | Path) -> d
     elif (facts := saved.facts) is None:
         raise DataError(f"{saved.folder}: found no {STREAM}, expected what conure run wrote")
     else:
-        found = latest_windows(data, facts.items, facts.length, facts.min_events, facts.columns)
+        how = facts.length, facts.min_events, facts.columns, facts.seed
+        found = latest_windows(data, facts.items, *how)
     vector = pa.list_(pa.float32(), saved.model.config.width)
     schema = pa.schema([("user", pa.array(found.users[:1]).type), ("vector", vector)])
     with atomic_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:

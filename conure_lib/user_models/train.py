@@ -76,7 +76,7 @@ def run(
     results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
     results |= {"tasks": [_row(stream, task, chosen, popularity) for task in stages]}
     results |= {"notes": notes, "environment": last.environment()}
-    facts = {name: stream.info[name] for name in ("length", "min_events")}
+    facts = {name: stream.info[name] for name in ("length", "min_events", "seed")}
     facts |= {"columns": plan.columns, "digests": study.by_task, "tasks": stream.describe()}
     facts |= {"n_users": stream.n_users, "n_items": stream.n_items, "info": stream.info}
     with atomic_folder(folder) as part:

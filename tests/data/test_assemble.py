@@ -76,8 +76,8 @@ def test_assembly_by_hand():
     assert stream.sequences.tolist() == windows
     assert stream["T1"].labels.tolist() == [0] * 9 + [3]
     assert stream.input_rows.tolist() == list(range(10))  # "once" has too few events
-    assert stream["T2"].users.tolist() == [*range(10), 0]
-    assert stream["T2"].labels.tolist() == [0, 1] * 5 + [2]
+    assert stream["T2"].users.tolist() == [0, *range(10)]
+    assert stream["T2"].labels.tolist() == [0, 2, *[1, 0] * 4, 1]
     assert stream["T3"].labels.tolist() == [1, 0] * 5
     assert [t.n_labels for t in stream.tasks] == [4, 3, 2]
     assert stream.info["classes"] == {"T3": ["20", "30"]}
@@ -100,11 +100,46 @@ def test_what_is_left_out_is_counted():
     assert stream.info["dropped"] == dropped
 
 
-def test_time_order_is_by_user_time_and_ties():
-    columns = {"user": [2, 1, 1, 1, 2], "time": [3, 5, 5, 1, 3], "item": [9, 8, 7, 6, 5]}
-    events = pd.DataFrame(columns)
-    assert in_time_order(events)["item"].tolist() == [6, 8, 7, 9, 5]  # ties as the rows stand
-    assert in_time_order(events, "item")["item"].tolist() == [6, 7, 8, 5, 9]
+def test_events_stand_by_user_and_time():
+    columns = {"user": [2, 1, 1, 1, 2], "time": [3, 5, 4, 1, 2], "item": [9, 8, 7, 6, 5]}
+    assert in_time_order(pd.DataFrame(columns), 0)["item"].tolist() == [6, 7, 8, 5, 9]
+
+
+def baskets(items=("a", "b", "c"), users=4000):
+    """Every user buys the same three items at once, and again a day later."""
+    rows = [(user, item, day) for user in range(users) for day in (1, 2) for item in items]
+    return pd.DataFrame(rows, columns=["user", "item", "time"])
+
+
+def orders(events, seed=0):
+    """What stands first, second and third of every basket."""
+    return in_time_order(events, seed)["item"].to_numpy().astype(str).reshape(-1, 3)
+
+
+@pytest.mark.numerics
+@pytest.mark.parametrize("names", ["abc", "cab", [7, 900, 8]])
+def test_equal_times_are_in_random_order_whatever_ids_and_rows_say(names):
+    """Sorted, reversed or shuffled rows and other ids: each order has its share, a sixth."""
+    events = baskets(names)
+    found = orders(events)
+    _, counts = np.unique(found, axis=0, return_counts=True)
+    assert len(counts) == 6
+    assert abs(counts / len(found) - 1 / 6).max() < 0.02  # five standard deviations
+    for rows in (events[::-1], events.sample(frac=1, random_state=0), events.sort_values("item")):
+        assert (orders(rows) == found).all()  # the draw belongs to the event, not to the row
+    for other in (orders(events, seed=1), found[np.arange(len(found)) ^ 1]):  # a user's other day
+        assert abs((other == found).all(axis=1).mean() - 1 / 6) < 0.02
+
+
+def test_events_that_share_their_time_are_counted_and_told():
+    events = tables()["events"].assign(time=[1, 2, 2] * 10 + [1, 2])
+    stream = built(events=events)
+    assert stream.info["shared_time"] == {"events": 21, "share": 0.6774}
+    assert stream.notes()[1].startswith("21 events of T1 (67.7%) share their time with another")
+    assert not any("share their time" in note for note in built().notes())
+    shuffled = {name: table.sample(frac=1, random_state=0) for name, table in tables().items()}
+    shuffled["events"] = events.sample(frac=1, random_state=0)
+    assert built(**shuffled).digest() == stream.digest()
 
 
 def labelled(users, labels):

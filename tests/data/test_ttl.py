@@ -49,8 +49,8 @@ def test_by_hand(tmp_path):
     assert stream.n_items == 11
     np.testing.assert_array_equal(stream.input_rows, np.arange(10))
     np.testing.assert_array_equal(stream["T1"].labels, [2, 0, *[2] * 8])
-    assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
-    assert pairs(stream, "T3") == [(0, 0), *((u, x) for u in range(1, 10) for x in (1, 2, 0))]
+    assert pairs(stream, "T2") == [(0, 0), (0, 1), (1, 1), *((u, 0) for u in range(2, 10))]
+    assert pairs(stream, "T3") == [(0, 0), *((u, x) for u in range(1, 10) for x in range(3))]
     assert [label for _, label in pairs(stream, "T4")] == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
     assert [label for _, label in pairs(stream, "T5")] == [0, 1] * 5
     assert [t.kind for t in stream.tasks] == ["sequence", *["ranking"] * 2, *["classification"] * 3]
@@ -76,7 +76,7 @@ def test_crlf_bom_no_last_line_end_other_names_and_fewer_tasks(tmp_path):
 def test_a_user_may_stand_on_several_lines_of_a_ranking_task(tmp_path):
     several = contents()["T2"].replace(",,9,8\n", f",,9\n{SEQUENCES[0]},,8\n")
     stream = ttl.build(path=write(tmp_path, T2=several), length=LENGTH)
-    assert pairs(stream, "T2")[:2] == [(0, 1), (0, 0)]
+    assert pairs(stream, "T2")[:2] == [(0, 0), (0, 1)]
 
 
 def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
@@ -93,7 +93,7 @@ def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
 def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
     write(tmp_path, T2=contents()["T2"] + f"0,0,70,3,,8\n{SEQUENCES[3]},,77\n")
     stream = ttl.build(path=tmp_path, length=LENGTH, unknown_users="drop", min_label_count=2)
-    assert pairs(stream, "T2") == [(0, 1), (0, 0), (1, 1), *((u, 0) for u in range(2, 10))]
+    assert pairs(stream, "T2") == [(0, 0), (0, 1), (1, 1), *((u, 0) for u in range(2, 10))]
     assert stream.info["dropped"] == {
         "labels of T2, of users without T1": 1,
         "labels of T2 that occur less than 2 times": 1,  # 77

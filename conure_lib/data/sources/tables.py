@@ -44,8 +44,8 @@ def from_tables(
     Parameters
     ----------
     events : DataFrame or path
-        Columns user, item and, unless the rows stand in time order, time (numbers or dates; equal
-        times keep the order of the rows).
+        Columns user, item and, unless the rows stand in time order, time (numbers or dates; the
+        order of events at equal times is drawn by the option seed).
     labels : sequence of LabelTable, or mapping
         The tasks after T1 in order, or their tables: ``{"T2": ("ranking", "likes.csv")}``.
     name, title : str
@@ -72,7 +72,7 @@ def from_tables(
             files[Path(table).name] = file_digest(Path(table))
     own = {"source": "your own tables", "licence": "your own data", "files": files}
     info = own | (info or {}) | {"notes": notes}
-    return assemble(name, in_time_order(history), tables, title=title, info=info, **options)
+    return assemble(name, history, tables, title=title, info=info, **options)
 
 
 @dataclass(frozen=True)
@@ -87,27 +87,33 @@ class Latest:
 
 
 def latest_windows(
-    events: Table, items: Sequence[str], length: int, least: int, columns: Columns | None = None
+    events: Table,
+    items: Sequence[str],
+    length: int,
+    least: int,
+    columns: Columns | None = None,
+    seed: int = 0,
 ) -> Latest:
     """Return each user's latest ``least`` to ``length`` events of known items, cut as a stream's.
 
-    Item id i: ``items[i - 1]``. Memory grows with the users, not with the events.
+    Item id i: ``items[i - 1]``. seed: the stream's, which orders equal times. Memory grows with
+    the users, not with the events.
     """
     known, notes, unknown = pd.Index(items), [], 0
     kept, counts = None, pd.Series(dtype="int64")
     for block in read_table(events, EVENTS, columns or {}, "events", notes):
-        rows = block.assign(item=known.get_indexer(block["item"]) + 1)
-        unknown += int((rows["item"] == 0).sum())
-        rows = rows[rows["item"] > 0]
+        rows = block.assign(number=known.get_indexer(block["item"]) + 1)
+        unknown += int((rows["number"] == 0).sum())
+        rows = rows[rows["number"] > 0]
         counts = counts.add(rows.groupby("user").size(), fill_value=0)
-        kept = in_time_order(pd.concat([kept, rows])).groupby("user").tail(length)
+        kept = in_time_order(pd.concat([kept, rows]), seed).groupby("user").tail(length)
     few = counts[counts < least].index
     kept = kept[~kept["user"].isin(few)]
     if kept.empty:
         where = "events" if isinstance(events, pd.DataFrame) else events
         raise DataError(f"{where}: found no user with {least} events of items of the model")
     who, users = pd.factorize(kept["user"], sort=True)
-    sequences, _, _ = cut_windows(who, kept["item"].to_numpy(), len(users), length, 1)
+    sequences, _, _ = cut_windows(who, kept["number"].to_numpy(), len(users), length, 1)
     return Latest(users.to_numpy(), sequences, unknown, len(few), notes)
 
 
