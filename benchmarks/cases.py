@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conure_lib.config import ModelConfig, TrainConfig
-from conure_lib.data.stream import BLOCKS, PAD, TEST, TRAIN, Kind, Task, TaskStream
+from conure_lib.data.stream import BLOCKS, PAD, TEST, TRAIN, Task, TaskStream
 from conure_lib.models.nextitnet import NextItNet
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.models.reference import PlainNextItNet
@@ -175,36 +175,29 @@ def random_stream(
     return TaskStream("benchmark", sequences, everyone, items, (t1, t2))
 
 
-def new_model(size: Size, task: str, kind: Kind, labels: int) -> NextItNet:
+def new_model(size: Size, task: str, labels: int) -> NextItNet:
     """Return a fresh network of this size with one output layer."""
     generator = torch.Generator().manual_seed(0)
     model = NextItNet(ModelConfig(size.width, size.dilations), size.items, generator)
-    model.add_output(task, labels, kind, generator)
+    model.add_output(task, np.ones(labels), generator)
     return model
 
 
-def own_untrained(learner: ContinualModel, tasks: dict[str, tuple[int, Kind, float]]) -> None:
-    """Let tasks (labels, kind, pruning ratio) take their weights as if they had been trained."""
+def own_untrained(learner: ContinualModel, tasks: dict[str, tuple[int, float]]) -> None:
+    """Let tasks (labels, pruning ratio) take their weights as if they had been trained."""
     generator = torch.Generator().manual_seed(0)
-    for name, (labels, kind, ratio) in tasks.items():
-        learner.start(name, labels, kind, generator)
+    for name, (labels, ratio) in tasks.items():
+        learner.start(name, np.ones(labels), generator)
         learner.prune(ratio)
         learner.finish()
 
 
 def six_tasks(size: Size) -> ContinualModel:
     """Return a network owned by six tasks of TTL's shape, pruned as in the paper (section 6.1)."""
-    learner = ContinualModel(new_model(size, "none", "ranking", 2))
-    tasks: dict[str, tuple[int, Kind]] = {
-        "T1": (size.items, "sequence"),
-        "T2": (size.labels, "ranking"),
-        "T3": (size.labels, "ranking"),
-        "T4": (8, "classification"),
-        "T5": (2, "classification"),
-        "T6": (6, "classification"),
-    }
+    learner = ContinualModel(new_model(size, "none", 2))
+    labels = {"T1": size.items, "T2": size.labels, "T3": size.labels, "T4": 8, "T5": 2, "T6": 6}
     ratios = study_config("synthetic", "standard").prune
-    own_untrained(learner, {name: (*task, ratios[name]) for name, task in tasks.items()})
+    own_untrained(learner, {name: (n, ratios[name]) for name, n in labels.items()})
     return learner
 
 
@@ -220,7 +213,7 @@ def t1_step(size: Size, batch: int, sampled: bool = False, half_full: bool = Fal
     """Build a step of T1; the reference has no sampled softmax and computes the full one."""
     users = batch * size.steps
     stream = random_stream(users, size.length, size.items, size.labels, half_full=half_full)
-    model = new_model(size, "T1", "sequence", size.items)
+    model = new_model(size, "T1", size.items)
     config = replace(SAMPLED if sampled else DENSE, batch_size=batch)
     ours = trainer(
         model, stream, stream["T1"], config, dict.fromkeys(dict(model.named_parameters()))
@@ -242,9 +235,9 @@ def later_step(size: Size, batch: int, per_user: int = 1, half_full: bool = Fals
     """
     users = batch * size.steps // per_user
     stream = random_stream(users, size.length, size.items, size.labels, per_user, half_full)
-    learner = ContinualModel(new_model(size, "T1", "sequence", 2))
-    own_untrained(learner, {"T1": (2, "sequence", 0.7)})
-    learner.start("T2", size.labels, "ranking", torch.Generator().manual_seed(0))
+    learner = ContinualModel(new_model(size, "T1", 2))
+    own_untrained(learner, {"T1": (2, 0.7)})
+    learner.start("T2", np.ones(size.labels), torch.Generator().manual_seed(0))
     config = replace(DENSE, batch_size=batch, labels_per_user=per_user)
     ours = trainer(learner.model, stream, stream["T2"], config, learner.trainable())
     plain = Reference(size.items, size.width, size.dilations, size.labels)
@@ -260,7 +253,7 @@ def later_step(size: Size, batch: int, per_user: int = 1, half_full: bool = Fals
 def evaluation(size: Size, per_user: int = 1) -> Work:
     """Build the ranking of ``per_user`` labels per user, among as many labels as items."""
     stream = random_stream(size.users, size.length, size.items, size.items, per_user, part=TEST)
-    model = new_model(size, "T2", "ranking", size.items).requires_grad_(False)
+    model = new_model(size, "T2", size.items).requires_grad_(False)
     plain = Reference(size.items, size.width, size.dilations, size.items)
     batches = _batches(stream, size.users)
 
@@ -274,7 +267,7 @@ def evaluation(size: Size, per_user: int = 1) -> Work:
 
 def backbone(size: Size, batch: int) -> Work:
     """Build a forward and a backward pass at all positions, without output layer or optimiser."""
-    model = new_model(size, "T1", "ranking", 2)
+    model = new_model(size, "T1", 2)
     plain = Reference(size.items, size.width, size.dilations, 2)
     items = torch.from_numpy(random_stream(batch, size.length, size.items, 2).sequences).long()
     slope = torch.randn(size.length, batch, size.width)

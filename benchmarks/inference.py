@@ -49,7 +49,7 @@ def requests(size: Size) -> tuple[dict[str, Call], bool]:
     stream = random_stream(size.users, size.length, size.items, size.labels)
     users = torch.from_numpy(stream.sequences).long()
     learner = six_tasks(size)
-    plain = new_model(size, TASK, "ranking", size.labels).requires_grad_(False)
+    plain = new_model(size, TASK, size.labels).requires_grad_(False)
     materialised, served = learner.for_task(TASK), learner.for_task(TASK)
     weights, masked = dict(learner.model.named_parameters()), dict(served.named_parameters())
 

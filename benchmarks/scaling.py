@@ -105,9 +105,8 @@ def _work(point: Point, instances: int) -> Call:
     dilations = ((1, 4) * point.depth)[: point.depth]
     learner = ContinualModel(NextItNet(ModelConfig(point.width, dilations), point.items, generator))
     first = point.work == "T1 epoch"
-    before = {} if first else {f"T{n}": n for n in range(1, point.tasks + 1)}
-    kinds = {name: "sequence" if n == 1 else "ranking" for name, n in before.items()}
-    own_untrained(learner, {name: (point.items, kind, 0.7) for name, kind in kinds.items()})
+    before = [] if first else [f"T{n}" for n in range(1, point.tasks + 1)]
+    own_untrained(learner, dict.fromkeys(before, (point.items, 0.7)))
     stream = random_stream(point.users, point.length, point.items, point.items)
     part, other = (TEST, TRAIN) if point.work == "evaluation" else (TRAIN, TEST)
     task = stream["T1" if first else "T2"]
@@ -116,7 +115,7 @@ def _work(point: Point, instances: int) -> Call:
     parts = np.array([other, part], np.uint8)
     task = replace(task, name=f"T{len(before) + 1}", blocks=blocks, parts=parts)
     stream = replace(stream, tasks=(task,) if first else (stream["T1"], task))
-    learner.start(task.name, task.n_labels, task.kind, generator)
+    learner.start(task.name, np.ones(task.n_labels), generator)
     if part == TEST:
         return lambda: evaluate(learner.for_task(task.name), stream, task, part)
     config = replace(SAMPLED if first else DENSE, batch_size=point.batch)

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from conure_lib.errors import ConfigError
 
-PROTOCOL = 3  # in every stage id; raise it with any change of the code that changes numbers
+PROTOCOL = 4  # in every stage id; raise it with any change of the code that changes numbers
 MAX_INT = 2**31 - 1  # of anything that is counted, and of seeds
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
@@ -147,12 +147,13 @@ class TrainConfig:
     share
         Of the training instances that are used, always the same ones (Table 3).
     loss, negatives
-        T1's loss, and the share of the catalogue that its "sampled-softmax" draws.
+        Of T1 and of ranking tasks, "bpr" of the latter only (classification: always "softmax");
+        the share of the labels that "sampled-softmax" draws.
     rho, joint_weight
         Exponent of BPR's popularity sampler; weight of T1's loss in MTL (lambda in the paper).
     table_updates
         "dense" is plain Adam. "rows" (large catalogues) touches only the rows of the embedding and
-        of T1's output layer that a step uses; the moments of the others do not decay meanwhile.
+        of the output weight that a step uses; the moments of the others do not decay meanwhile.
     """
 
     epochs: Count = 10
@@ -161,7 +162,7 @@ class TrainConfig:
     patience: Count = 2
     labels_per_user: Count = 1
     share: Share = 1.0
-    loss: Literal["softmax", "sampled-softmax"] = "softmax"
+    loss: Literal["softmax", "sampled-softmax", "bpr"] = "softmax"
     negatives: Share = 0.2
     rho: Factor = 0.3
     l2: Annotated[float, Field(ge=0, lt=MAX_INT)] = 0.0
@@ -225,7 +226,10 @@ class StudyConfig:
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: found {self.seeds}, expected each seed once")
         for key in self.train:
-            self.training(key.partition(".")[0], "retrain")
+            task, _, action = key.partition(".")
+            for one in (self.training(task, action or "train"), self.training(task, "retrain")):
+                if (task, one.loss) == ("T1", "bpr"):
+                    raise ValueError("train: found loss 'bpr' for T1, expected a softmax")
         return self
 
     def training(self, task: str, action: str = "train") -> TrainConfig:

@@ -30,6 +30,7 @@ STEPS = {
     "sampled": ("T1", replace(FAST, loss="sampled-softmax", negatives=0.3)),
     "by rows": ("T1", replace(FAST, **ROWS)),
     "ranking": ("T2", FAST),
+    "BPR": ("T2", replace(FAST, loss="bpr")),
     "classification": ("T4", FAST),
     "joint": ("T2", FAST),
     "output-only": ("T4", FAST),
@@ -100,7 +101,7 @@ def plain_copy(model: UserModel, task: str) -> PlainNextItNet:
     for norm, ours in zip(plain.norms, norms, strict=True):
         norm.load_state_dict(ours.state_dict())
     plain.output.weight.copy_(layer.weight)
-    plain.output.bias.copy_(torch.zeros(()) if layer.bias is None else layer.bias)
+    plain.output.bias.copy_(layer.bias)
     return plain
 
 
@@ -110,16 +111,15 @@ def model_for(kind: str, stream: TaskStream):
     model = small_model(stream.n_items)
     joint = Joint(stream["T1"], config, 0.5) if kind == "joint" else None
     for task in (stream[name], *([joint.task] if joint else [])):
-        model.add_output(task.name, task.n_labels, task.kind, rng(5))
+        model.add_output(task.name, np.ones(task.n_labels), rng(5))
     names = [n for n, _ in model.named_parameters()]
     names = [n for n in names if kind != "output-only" or n.startswith("outputs.")]
     return model, dict.fromkeys(names), joint
 
 
-def begin(learner: ContinualModel, task: str, kind: str | None = None) -> None:
-    """Start a task of 5 labels; T1 is the sequence task, T2 and T3 are for ranking."""
-    kinds = {"T1": "sequence", "T2": "ranking", "T3": "ranking"}
-    learner.start(task, 5, kind or kinds.get(task, "classification"), rng(len(learner.tasks)))
+def begin(learner: ContinualModel, task: str) -> None:
+    """Start a task of 5 labels."""
+    learner.start(task, np.ones(5), rng(len(learner.tasks)))
 
 
 def disturb(learner: ContinualModel) -> None:

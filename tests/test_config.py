@@ -15,17 +15,18 @@ from conure_lib.errors import ConfigError
 
 NAN, INF = float("nan"), float("inf")
 NO_RATIO = ({"T1": 0.5}, {"*": -0.1}, {"*": 1}, {"*": 0.5, "T3": 70}, {"*": NAN}, {"*": "0.5"})
+BPR_ON_T1 = {"T1": TrainConfig(loss="bpr"), "*": TrainConfig()}
 BAD = {
     ModelConfig: {"width": (0, 1.5, "2", True), "dilations": ((), (0,), [1, 4]), "separator": (1,)},
     TrainConfig: {
         **dict.fromkeys(("epochs", "batch_size", "patience", "labels_per_user"), (0, 1.5, "2")),
         **dict.fromkeys(("negatives", "share", "joint_weight"), (0, 1.1, NAN)),
-        **{"learning_rate": (0, 10, NAN), "rho": (0, INF), "l2": (-0.1, INF), "loss": ("bpr",)},
+        **{"learning_rate": (0, 10, NAN), "rho": (0, INF), "l2": (-0.1, INF), "loss": ("hinge",)},
         **{"optimizer": ("Adam",), "table_updates": ("row",)},
     },
     StudyConfig: {
         **{"profile": (1,), "data": ("synthetic",), "model": (64,), "prune": NO_RATIO},
-        "train": ({}, {"T1": TrainConfig()}, {"*": TrainConfig()}, {"T1": {}, "*": {}}),
+        "train": ({}, {"T1": TrainConfig()}, {"*": TrainConfig()}, {"T1": {}, "*": {}}, BPR_ON_T1),
         **{"prune_embedding": NO_RATIO, "seeds": ((), (1, 1), (-1,), (0.5,), ("1",))},
         **{"threads": (0, 1.5), "device": ("gpu",), "retrain_rate": (0, NAN, INF)},
     },

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
 import torch
 
@@ -56,7 +57,7 @@ def sizes(study: Study, run: Run) -> dict[str, int]:
     model.add_patches("serial", generator)
     counts["patches"] = _size(model.parameters()) - counts["backbone"]
     for task in study.stream.tasks:
-        model.add_output(task.name, task.n_labels, task.kind, generator)
+        model.add_output(task.name, np.ones(task.n_labels), generator)
         counts[task.name] = _size(model.outputs[task.name].parameters())
     return counts
 

@@ -165,6 +165,10 @@ class TaskStream:
         some = np.array_split(rows, len(rows) // AT_ONCE + 1)
         return sum(np.bincount(self.sequences[r].ravel(), minlength=n) for r in some)[PAD + 1 :]
 
+    def label_counts(self, task: Task) -> np.ndarray:
+        """Count a task's labels in the training part, for T1 all items: int64 [n_labels]."""
+        return self.item_counts() if task.kind == "sequence" else task.label_counts()
+
     def digest(self) -> str:
         """Return the SHA-256 of all that a result can depend on: arrays, kinds, sizes."""
         head = [self.name, self.n_items, len(self.tasks), self.split]

@@ -47,6 +47,11 @@ class Context:
         model = new_model(self.study.model, self.stream.n_items, generator)
         return ContinualModel(model).to(self.study.device)
 
+    def label_counts(self, task: Task) -> np.ndarray:
+        """Count the labels in what a task is trained on: a new output layer's bias starts there."""
+        share = self.study.training(task.name, self.action).share
+        return self.stream.label_counts(task.thinned(share))
+
     def train(self, model: UserModel, trainable: Trainable, **hooks) -> list[Epoch]:
         """Train the task with the study's settings for this action; ``hooks`` as in ``fit``."""
         config = self.study.training(self.task.name, self.action)
@@ -55,7 +60,7 @@ class Context:
     def train_new_output(self, model: UserModel, also: tuple[str, ...] = (), **hooks) -> Outcome:
         """Train a new output layer, and the parameters whose names begin with one of ``also``."""
         task, generator = self.task, seeded(self.seed, self.task.name, "output")
-        model.add_output(task.name, task.n_labels, task.kind, generator)
+        model.add_output(task.name, self.label_counts(task), generator)
         sizes = {n: p.numel() for n, p in model.named_parameters()}
         names = [n for n in sizes if n.startswith((f"outputs.{task.name}.", *also))]
         curve = self.train(model, dict.fromkeys(names), **hooks)

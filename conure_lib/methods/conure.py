@@ -15,7 +15,7 @@ def train(c: Context) -> Outcome:
     """Train a new task on the free weights, all weights for T1 (stages 1 and 4)."""
     learner = c.parent or c.new_model()
     before = task_logits(c, learner)
-    learner.start(c.task.name, c.task.n_labels, c.task.kind, seeded(c.seed, c.task.name, "output"))
+    learner.start(c.task.name, c.label_counts(c.task), seeded(c.seed, c.task.name, "output"))
     trainable = learner.trainable()
     curve = c.train(learner.model, trainable)
     ranks = c.test_ranks(learner.model, c.task)

@@ -14,7 +14,7 @@ def joint(c: Context) -> Outcome:
     T1 learns from the input sequences of the task's own users only, as in the paper (section 6.2).
     """
     model, first = c.new_model().model, c.stream.tasks[0]
-    model.add_output(first.name, first.n_labels, first.kind, seeded(c.seed, first.name, "output"))
+    model.add_output(first.name, c.label_counts(first), seeded(c.seed, first.name, "output"))
     config = replace(c.study.training(first.name), table_updates="dense")
     t1 = Joint(first, config, c.study.training(c.task.name, c.action).joint_weight)
     return c.train_new_output(model, also=(f"outputs.{first.name}.", *model.backbone()), joint=t1)

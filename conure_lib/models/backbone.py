@@ -2,12 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from conure_lib.config import ModelConfig
-from conure_lib.data.stream import Kind
 from conure_lib.models.layers import OutputLayer, Patch, PatchKind
 
 
@@ -60,9 +60,9 @@ class UserModel(nn.Module):
         """Return the embeddings of item ids, one more dimension of size k."""
         return F.embedding(items, self.embedding, sparse=self.sparse_embedding)
 
-    def add_output(self, task: str, n_labels: int, kind: Kind, generator: torch.Generator) -> None:
-        """Add a new output layer for a task; replace one of the same name."""
-        layer = OutputLayer(n_labels, self.config.width, kind, generator)
+    def add_output(self, task: str, counts: np.ndarray, generator: torch.Generator) -> None:
+        """Add a new output layer for a task, whose labels occur ``counts`` times in training."""
+        layer = OutputLayer(counts, self.config.width, generator)
         self.outputs[task] = layer.to(self.embedding.device)
 
     def add_patches(self, kind: PatchKind, generator: torch.Generator) -> None:

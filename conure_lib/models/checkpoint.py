@@ -19,7 +19,7 @@ from conure_lib.models.backbone import UserModel
 from conure_lib.models.layers import PatchKind
 
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
-FORMAT = 2  # of the two files
+FORMAT = 3  # of the two files
 
 
 def save_model(
@@ -71,9 +71,7 @@ def _empty_model(config: ModelConfig, patches: str | None, tensors: dict) -> Use
         model = new_model(config, len(tensors["embedding"]) - 1, unused)
         for name, weight in tensors.items():
             if output := re.fullmatch(r"outputs\.([^.]+)\.weight", name):
-                biased = f"outputs.{output[1]}.bias" in tensors
-                kind = "classification" if biased else "ranking"
-                model.add_output(output[1], len(weight), kind, unused)
+                model.add_output(output[1], np.ones(len(weight)), unused)
         if patches:
             model.add_patches(patches, unused)
     return model

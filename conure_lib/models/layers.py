@@ -2,11 +2,12 @@
 
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from conure_lib.data.stream import PAD, Kind
+from conure_lib.data.stream import PAD
 
 LAYER_NORM_EPS = 1e-8
 PATCH_REDUCTION = 8  # a patch's bottleneck has k / 8 channels: 8% of a kernel's weights
@@ -36,24 +37,26 @@ class Patch(nn.Module):
 
 
 class OutputLayer(nn.Module):
-    """Scores of a task's labels: g W^T + b (Eq. 2); W is [n_labels, k], ranking has no b."""
+    """Scores of a task's labels: g W^T + b (Eq. 2); W is [n_labels, k].
 
-    def __init__(self, n_labels: int, width: int, kind: Kind, generator: torch.Generator) -> None:
+    b starts at the log of the labels' frequencies (``counts``, int64 [n_labels], plus one), less
+    its mean: before any training the scores are nearly those of popularity.
+    """
+
+    def __init__(self, counts: np.ndarray, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        weight = torch.empty(n_labels, width).normal_(0.0, 0.01, generator=generator)
-        start = 0.1 if kind == "sequence" else 0.0
+        weight = torch.empty(len(counts), width).normal_(0.0, 0.01, generator=generator)
+        start = np.log(np.asarray(counts) + 1.0)
         self.weight = nn.Parameter(weight)
-        self.bias = None if kind == "ranking" else nn.Parameter(torch.full((n_labels,), start))
+        self.bias = nn.Parameter(torch.from_numpy(start - start.mean()).float())
 
     def forward(self, vectors: Tensor) -> Tensor:
         """User vectors [..., k] -> scores [..., n_labels]."""
         return F.linear(vectors, self.weight, self.bias)
 
 
-def scores_into(out: Tensor, vectors: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def scores_into(out: Tensor, vectors: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Write an output layer's scores, to the last bit, into ``out`` [n, n_labels]; no gradient."""
-    if bias is None:
-        return torch.mm(vectors, weight.t(), out=out)
     return torch.addmm(bias, vectors, weight.t(), out=out)
 
 

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from conure_lib.data.stream import Kind
 from conure_lib.errors import ModelFileError, PhaseError
 from conure_lib.models.backbone import UserModel
 from conure_lib.models.checkpoint import from_bit_planes, load_model, save_model, to_bit_planes
@@ -52,8 +52,11 @@ class ContinualModel:
         self.owners = {name: owner.to(device) for name, owner in self.owners.items()}
         return self
 
-    def start(self, task: str, n_labels: int, kind: Kind, generator: torch.Generator) -> None:
-        """Begin a task with a new output layer; free weights become trainable (stages 1 and 4)."""
+    def start(self, task: str, counts: np.ndarray, generator: torch.Generator) -> None:
+        """Begin a task with a new output layer; free weights become trainable (stages 1 and 4).
+
+        ``counts``: how often each label occurs in training (``stream.label_counts(task)``).
+        """
         self._require(Phase.READY, f"start {task}")
         if task in self.tasks:
             raise PhaseError(f"{task} is learned already; tasks are learned once")
@@ -61,7 +64,7 @@ class ContinualModel:
             raise PhaseError(f"an owner map holds at most {MAX_TASKS} tasks")
         if not any((owner == 0).any() for owner in self.owners.values()):
             raise PhaseError(f"no free weight is left for {task}; prune earlier tasks more")
-        self.model.add_output(task, n_labels, kind, generator)
+        self.model.add_output(task, counts, generator)
         self.tasks.append(task)
         self.phase = Phase.TRAIN
 

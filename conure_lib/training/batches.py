@@ -94,7 +94,7 @@ class Batches:
             at = np.flatnonzero(row_of[index] >= 0)  # the instances of these users
             chosen = to_device(at, self.device)
             of_instances = vectors[to_device(row_of[index[at]], self.device)]
-            of_negatives = None if negatives is None else negatives[chosen]
+            of_negatives = negatives[chosen] if self.loss.pairwise else negatives
             total = self.loss(of_instances, labels[chosen], of_negatives) * (len(at) / len(batch))
             if self.t1_loss is not None:
                 hidden, targets = (torch.cat(part) for part in zip(*parts, strict=True))

@@ -82,8 +82,7 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
     model.requires_grad_(False)
     trained = [parameters[name].requires_grad_() for name in trainable]
     frozen = [(parameters[name], ~mask) for name, mask in trainable.items() if mask is not None]
-    by_rows = config.table_updates == "rows" and task.kind == "sequence"
-    names = ("embedding", f"outputs.{task.name}.weight") if by_rows else ()
+    names = ("embedding", f"outputs.{task.name}.weight") if batches.loss.by_rows else ()
     tables = [parameters[name] for name in names if trainable.get(name, ...) is None]
     optimizers = fresh_optimizers(config, trained, tables)
     model.sparse_embedding = any(table is model.embedding for table in tables)

@@ -14,10 +14,10 @@ LARGE_CHUNK_ROWS = 512  # where so few rows leave that cache anyway
 MAX_CHUNK_ELEMENTS = 1 << 26  # 256 MiB: bounds memory at catalogues of up to millions
 
 
-def softmax_loss(vectors: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+def softmax_loss(vectors: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """Return the mean softmax cross-entropy of the logits vectors weight^T + bias.
 
-    Shapes: [N, k], [n, k], [n] (or None); ``targets`` are labels, int64 [N].
+    Shapes: [N, k], [n, k], [n]; ``targets`` are labels, int64 [N].
     """
     return SoftmaxLoss.apply(vectors, weight, bias, targets)
 
@@ -41,13 +41,15 @@ def sampled_softmax_loss(
     return SampledSoftmaxLoss.apply(vectors, weight, corrected, targets, negatives, rows_only)
 
 
-def bpr_loss(vectors: Tensor, weight: Tensor, positives: Tensor, negatives: Tensor) -> Tensor:
+def bpr_loss(
+    vectors: Tensor, weight: Tensor, bias: Tensor, positives: Tensor, negatives: Tensor
+) -> Tensor:
     """Return the mean of -log sigmoid(score of the positive - score of the negative) (BPR).
 
     ``positives`` and ``negatives`` are labels, int64 [N]; the others as in ``softmax_loss``.
     """
     margin = (vectors * (weight[positives] - weight[negatives])).sum(1)
-    return F.softplus(-margin).mean()
+    return F.softplus(-margin - bias[positives] + bias[negatives]).mean()
 
 
 class SoftmaxLoss(torch.autograd.Function):
@@ -57,29 +59,26 @@ class SoftmaxLoss(torch.autograd.Function):
     def forward(ctx, vectors, weight, bias, targets) -> Tensor:
         """Return the mean loss; arguments as in ``softmax_loss``."""
         grad_vectors, grad_weight = torch.empty_like(vectors), torch.zeros_like(weight)
-        grad_bias = None if bias is None else torch.zeros_like(bias)
+        grad_bias = torch.zeros_like(bias)
         chance = torch.empty_like(vectors[:, 0])  # of each row's target
         for rows, logits, buffer in _chunks(vectors, len(weight)):
             scores_into(logits, vectors[rows], weight, bias)
             chances = torch.softmax(logits, 1, out=buffer)
             chance[rows] = chances.gather(1, targets[rows, None]).squeeze(1)
-            if grad_bias is not None:
-                grad_bias += chances.sum(0)
+            grad_bias += chances.sum(0)
             torch.mm(chances, weight, out=grad_vectors[rows])
             grad_weight.addmm_(chances.t(), vectors[rows])
         grad_vectors -= weight[targets]
         grad_weight.index_add_(0, targets, vectors, alpha=-1)
-        if grad_bias is not None:
-            grad_bias.index_add_(0, targets, torch.ones_like(chance), alpha=-1)
-        grads = (grad_vectors, grad_weight, grad_bias)
-        ctx.grads = [None if g is None else g.div_(len(vectors)) for g in grads]
+        grad_bias.index_add_(0, targets, torch.ones_like(chance), alpha=-1)
+        ctx.grads = [g.div_(len(vectors)) for g in (grad_vectors, grad_weight, grad_bias)]
         # A chance below the smallest float shows a loss of 87; its gradient is exact all the same.
         return -chance.clamp_min_(torch.finfo(chance.dtype).tiny).log_().mean()
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Return the stored gradients times that of the loss."""
-        return (*(None if g is None else g * grad for g in ctx.grads), None)
+        return (*(g * grad for g in ctx.grads), None)
 
 
 class SampledSoftmaxLoss(torch.autograd.Function):

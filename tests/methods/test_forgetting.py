@@ -52,7 +52,7 @@ def learn_all(learner, memory, train, order, embedding):
     """All stages of all tasks; ``train(model, task, trainable, retrain)`` is the training."""
     for name in order:
         task = STREAM[name]
-        learner.start(name, task.n_labels, task.kind, rng(7))
+        learner.start(name, STREAM.label_counts(task), rng(7))
         train(learner.model, task, learner.trainable(), False)
         memory.check(learner, f"{name} trained")
         learner.prune(RATIOS[name], embedding and embedding.get(name, embedding["*"]))
@@ -131,7 +131,7 @@ def test_old_tasks_never_change_in_a_computed_study(way, embedding, root):
 )
 def test_the_digest_of_a_tasks_weights_covers_all_that_it_uses(name):
     learner = ContinualModel(small_model())
-    learner.start("T1", 64, "sequence", rng())
+    learner.start("T1", np.ones(64), rng())
     learner.prune(0.5)
     learner.finish()
     before, parameter = weights_digest(learner.for_task("T1")), learner.model.get_parameter(name)

@@ -133,7 +133,7 @@ def test_what_each_method_trains(study):
         for m in METHODS
         if m != "Popularity"
     }
-    layer, size = 16 * 8, 65 * 8 + 4 * 8 + 2 * 192
+    layer, size = 16 * 9, 65 * 8 + 4 * 8 + 2 * 192
     assert notes["SinMo"] == notes["STL"] == layer + size
     assert notes["FineSmax"] == layer
     assert notes["PeterRec"] == notes["PeterRec-parallel"] == layer + 2 * (8 + 8 + 1 + 8)
@@ -177,7 +177,7 @@ def done(action, task="T2", **changes):
 
 def t1_model():
     model = lively(small_model())
-    model.add_output("T1", 64, "sequence", rng())
+    model.add_output("T1", np.ones(64), rng())
     return ContinualModel(model, ())
 
 
@@ -224,7 +224,7 @@ def test_the_joint_loss_is_the_sum_of_its_parts(task):
     config = replace(FAST, batch_size=1000, labels_per_user=1)
     model = small_model()
     for t in STREAM.tasks:
-        model.add_output(t.name, t.n_labels, t.kind, rng())
+        model.add_output(t.name, np.ones(t.n_labels), rng())
     lively(model).double()
     users = np.unique(STREAM[task].users[STREAM[task].rows(0)])
     sequences = torch.from_numpy(STREAM.sequences[STREAM.input_rows[users]]).long()
@@ -251,7 +251,7 @@ def test_mtl_trains_both_tasks_with_its_own_settings():
         return state_of(outcome.model.model)
 
     fresh = small_model()
-    fresh.add_output("T1", 64, "sequence", seeded(1, "T1", "output"))
+    fresh.add_output("T1", STREAM.item_counts(), seeded(1, "T1", "output"))
     assert trained()["outputs.T1.weight"] != bytes_of(fresh.outputs["T1"].weight)
     heavy = replace(study.train["*"], joint_weight=1.0)
     assert trained(**{"T2.joint": heavy}) == trained(T2=heavy) != trained()

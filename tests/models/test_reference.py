@@ -1,5 +1,6 @@
 """The plain network against numbers by hand, and the fast network against the plain one."""
 
+import numpy as np
 import pytest
 import torch
 from helpers import lively, plain_copy, random_sequences, rng, small_model
@@ -12,9 +13,9 @@ ITEMS, LABELS = 64, 20
 def pair():
     """A fast model with one output layer, and the plain network with the same weights."""
 
-    def make(task, kind, n_labels, dilations=(1, 4), width=8):
+    def make(task, n_labels, dilations=(1, 4), width=8):
         model = small_model(ITEMS, width, dilations)
-        model.add_output(task, n_labels, kind, rng())
+        model.add_output(task, np.ones(n_labels), rng())
         lively(model).double()
         return model, plain_copy(model, task)
 
@@ -24,7 +25,7 @@ def pair():
 def test_one_block_by_hand():
     """h + conv_2(relu(ln(conv_1(relu(ln(h)))))): k = 2, two positions, kernels of one entry."""
     model = small_model(2, 2, (1,)).double()
-    model.add_output("T1", 2, "sequence", rng())
+    model.add_output("T1", np.ones(2), rng())
     with torch.no_grad():
         model.embedding.copy_(torch.tensor([[0.0, 0.0], [3.0, 1.0], [1.0, 5.0]]))
         model.blocks[0].kernel1.zero_()[1, 0, 1] = 2.0  # channel 0, one position back, to channel 1
@@ -42,7 +43,7 @@ def test_one_block_by_hand():
 @pytest.mark.parametrize("dilations", [(1,), (4,), (1, 4), (1, 4, 1, 4), (2, 3, 1)])
 @pytest.mark.parametrize("length", [1, 2, 5, 13])
 def test_hidden_vectors_are_those_of_the_plain_network(pair, dilations, length):
-    model, plain = pair("T2", "ranking", LABELS, dilations, width=6)
+    model, plain = pair("T2", LABELS, dilations, width=6)
     sequences = random_sequences(3, length, ITEMS)
     expected = plain(sequences)
     hidden = model.hidden(sequences).transpose(0, 1)

@@ -30,7 +30,7 @@ pytestmark = pytest.mark.numerics
 
 def saying(n_labels: int) -> OutputLayer:
     """A layer whose scores are its input: the vectors are the scores."""
-    layer = OutputLayer(n_labels, n_labels, "ranking", rng())
+    layer = OutputLayer(np.ones(n_labels), n_labels, rng())
     with torch.no_grad():
         layer.weight.copy_(torch.eye(n_labels))
     return layer
@@ -138,7 +138,7 @@ def model():
     """A model with lively layers for the small stream's tasks."""
     made = small_model()
     for task in small_stream().tasks:
-        made.add_output(task.name, task.n_labels, task.kind, rng(2))
+        made.add_output(task.name, np.ones(task.n_labels), rng(2))
     return lively(made)
 
 
@@ -209,3 +209,15 @@ def test_t1s_popularity_counts_all_training_items():
     targets = task.labels[task.rows(TEST)]
     expected = brute(counts[None], [0] * len(targets), targets)
     assert popularity_ranks(stream, task, TEST).tolist() == expected
+
+
+@pytest.mark.parametrize("name", ["T1", "T2", "T4"])
+def test_a_new_output_layer_ranks_like_popularity(name):
+    """Its bias alone does: the random weight is small, here nought."""
+    model, stream = small_model(), small_stream()
+    task = stream[name]
+    model.add_output(name, stream.label_counts(task), rng())
+    with torch.no_grad():
+        model.outputs[name].weight.zero_()
+    expected = popularity_ranks(stream, task, TEST)
+    assert evaluate(model, stream, task, TEST).tolist() == expected.tolist()

@@ -28,14 +28,14 @@ TASKS = pytest.mark.parametrize("task", ["T1", "T2", "T4"])
 
 def fresh(task="T1", stream=STREAM):
     model = small_model(stream.n_items)
-    model.add_output(task, stream[task].n_labels, stream[task].kind, rng(5))
+    model.add_output(task, np.ones(stream[task].n_labels), rng(5))
     return model
 
 
 def with_outputs(stream=STREAM, **options):
     model = small_model(**options)
     for task in stream.tasks:
-        model.add_output(task.name, task.n_labels, task.kind, rng())
+        model.add_output(task.name, np.ones(task.n_labels), rng())
     return lively(model).double()
 
 
@@ -61,7 +61,7 @@ def trained_once(task, config):
     return before, dict(model.named_parameters())
 
 
-CASES = [("T1", FAST), ("T2", FAST), ("T4", replace(FAST, l2=0.1)), STEPS["sampled"]]
+CASES = [("T1", FAST), ("T2", FAST), ("T4", replace(FAST, l2=0.1)), STEPS["sampled"], STEPS["BPR"]]
 CASES = [(task, replace(c, optimizer=o)) for o in ("adam", "sgd") for task, c in CASES]
 CASES += [(task, replace(FAST, **ROWS)) for task in ("T1", "T2")]
 
@@ -240,7 +240,9 @@ def test_a_single_flipped_bit_of_a_frozen_tensor_is_found():
 
 
 def test_an_infinite_loss_is_an_error(monkeypatch):
-    monkeypatch.setattr(objectives, "bpr_loss", lambda vectors, *_: vectors.sum() * float("inf"))
+    monkeypatch.setattr(
+        objectives, "softmax_loss", lambda vectors, *_: vectors.sum() * float("inf")
+    )
     with pytest.raises(FloatingPointError, match=r"T2: the loss is (inf|nan)"):
         fitted("T2")
 
@@ -295,7 +297,7 @@ def test_the_mean_loss_weighs_every_instance_the_same(monkeypatch):
         seen.append(len(vectors))
         return vectors.sum() * 0 + len(seen)
 
-    monkeypatch.setattr(objectives, "bpr_loss", loss)
+    monkeypatch.setattr(objectives, "softmax_loss", loss)
     _, history = fitted("T2", replace(FAST, epochs=1, batch_size=50))
     assert len(set(seen)) > 1  # the last batch is smaller
     assert history[1].loss == pytest.approx(np.average(range(1, len(seen) + 1), weights=seen))
