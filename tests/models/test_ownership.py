@@ -93,7 +93,7 @@ def test_what_may_train_and_what_is_used_by_hand():
 
     begin(learner, "T2")
     masks = learner.trainable()
-    assert set(masks) == {ONE, TWO, "outputs.T2.weight"}
+    assert set(masks) == {ONE, TWO, "outputs.T2.weight", "outputs.T2.bias"}
     assert flat(masks[ONE]) == [1 - x for x in owned]
     assert flat(learner.visible(ONE, "T1")) == owned
     assert learner.visible(ONE, "T2").all()  # a task in training uses the free weights as well
