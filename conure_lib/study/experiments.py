@@ -13,6 +13,7 @@ RATIOS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.9
 COMMON_RATE = 0.001  # at which speeds are compared: each method's own rate would decide
 WIDTHS, BLOCKS_OF_WIDEST = (32, 64, 128, 256), 8  # the paper's smaller network has 16 convolutions
 FEW = 0.25  # of the training part (80% of all instances): 20% of all
+LINEAR = {"T2": "Linear + T2", "noT2": "Linear"}  # floors of T3 with and without T2's labels
 EMBEDDING_RATIOS = {"T1": 0.3, "T2": 0.8, "T3": 0.8, "*": 0.8}  # Table 5
 ORDERS = {"Order1": (), "Order2": ("T1", "T2", "T6", "T3"), "Order3": ("T1", "T6", "T2", "T3")}
 
@@ -61,25 +62,28 @@ def overparameterization(study: Study) -> list[Run]:
 
 
 def smaller(model: ModelConfig) -> ModelConfig:
-    """Return a network of half the width and half the blocks (Fig. 3 b)."""
-    blocks = max(1, len(model.dilations) // 2)
-    return replace(model, width=max(1, model.width // 2), dilations=model.dilations[:blocks])
+    """Return a network of half the width and, if they see as far, half the blocks (Fig. 3 b)."""
+    half = model.resized(max(1, model.blocks // 2))
+    sees_as_far = max(half.dilations) == max(model.dilations)
+    return replace(half if sees_as_far else model, width=max(1, model.width // 2))
 
 
 def transfer(study: Study) -> list[Run]:
     """Return the runs of Table 3: T3 in variants "T2 all", "noT2 all", "T2 20%" and "noT2 20%".
 
-    Beside them a linear model of T3 with and without T2: how much there is to hand on.
+    In each beside Conure's a linear floor with or without T2: how much there is to hand on.
     """
-    few = {**study.config.train, "T3.train": replace(study.config.training("T3"), share=FEW)}
-    runs = []
-    for data, train in (("all", study.config.train), ("20%", few)):
-        runs += study.changed(f"T2 {data}", train=train).runs(CONURE, ("T1", "T2", "T3"))
-        runs += study.changed(f"noT2 {data}", train=train).runs(CONURE, ("T1", "T3"))
-    linear = {"T2 all": "Linear + T2", "noT2 all": "Linear"}
-    known = {name: method for name, method in linear.items() if method in METHODS}
-    floors = [run for name in known for run in study.changed(name).runs([known[name]])]
-    return runs + [replace(run, stages={"T3": run.stages["T3"]}) for run in floors]
+    config, runs, few = study.config, [], dict(study.config.train)
+    for method in (method for method in ("Conure-", *LINEAR.values()) if method in METHODS):
+        action = METHODS[method].recipe(study.order)["T3"].action
+        few[f"T3.{action}"] = replace(config.training("T3", action), share=FEW)
+    for data, train in (("all", config.train), ("20%", few)):
+        for name, order in (("T2", ("T1", "T2", "T3")), ("noT2", ("T1", "T3"))):
+            one = study.changed(f"{name} {data}", train=train)
+            floors = one.runs([LINEAR[name]] if LINEAR[name] in METHODS else [])
+            runs += one.runs(CONURE, order)
+            runs += [replace(run, stages={"T3": run.stages["T3"]}) for run in floors]
+    return runs
 
 
 def paper_loss(study: Study) -> list[Run]:
@@ -112,10 +116,9 @@ def sizes(study: Study) -> list[Run]:
     runs, model = [], study.config.model
     seeds = tuple(seed for seed in study.config.seeds if seed in study.config.size_seeds)
     for width in WIDTHS if seeds else ():
-        deep = (model.dilations * BLOCKS_OF_WIDEST)[:BLOCKS_OF_WIDEST]
-        dilations = deep if width == WIDTHS[-1] else model.dilations
-        sized = {"seeds": seeds, "model": replace(model, width=width, dilations=dilations)}
-        one = study.changed(name := f"width {width}", **sized)
+        sized = replace(model, width=width)
+        sized = sized.resized(BLOCKS_OF_WIDEST) if width == WIDTHS[-1] else sized
+        one = study.changed(name := f"width {width}", model=sized, seeds=seeds)
         runs += one.runs((*CONURE, "STL", "PeterRec"), ("T1", "T2", "T3"))
         runs += one.changed(f"{name} noT2").runs(CONURE, ("T1", "T3"))
         runs += unpruned(one, ("T2", "T3"), f"{name} unpruned")

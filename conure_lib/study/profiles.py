@@ -10,15 +10,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from conure_lib import paths
 from conure_lib.config import StudyConfig, explain, shown
+from conure_lib.data.stream import FOLD_SEEDS
 from conure_lib.errors import ConfigError
 from conure_lib.files import read_json
 
 PROFILES = {
     "smoke": ("synthetic",),
     "quick": ("complete-journey", "ml-100k"),
-    "standard": ("complete-journey", "ml-100k", "synthetic"),
+    "standard": ("complete-journey", "ml-100k", "synthetic", "oulad"),
 }
-"""Profile -> datasets. ``quick`` is ``standard`` on fewer seeds; ``smoke`` is a test."""
+"""Profile -> datasets. ``standard`` is reported, ``quick`` a look at it, ``smoke`` a test."""
 RESULTS = ("committed", "local")  # the evidence of a profile, or one's own run
 PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")  # that every notebook takes
 
@@ -28,10 +29,12 @@ def study_config(
 ) -> StudyConfig:
     """Return the committed settings of a dataset under a profile.
 
+    They are those of its file under "base", then "chosen", then what the profile itself changes.
+
     Parameters
     ----------
     seeds : list of int, optional
-        Instead of the profile's own.
+        Instead of the profile's own: some of 1 to 6, each with its own test fold.
     tuned : bool
         With what ``conure tune`` chose, else what the search starts from; smoke is never tuned.
     """
@@ -40,10 +43,11 @@ def study_config(
     path = paths.settings(dataset, profile)
     try:
         settings = read_json(path)
-        fields = settings["base"] | {"profile": profile, "seeds": settings["seeds"][profile]}
+        fields = settings["base"] | {"profile": profile}
         if tuned and profile != "smoke" and (chosen := settings.get("chosen")):
             fields |= chosen | {"train": fields["train"] | chosen["train"]}
-        config = TypeAdapter(StudyConfig).validate_json(json.dumps(fields))
+        own = json.dumps(fields | settings["profiles"][profile])
+        config = TypeAdapter(StudyConfig).validate_json(own)
     except ValidationError as error:
         raise ConfigError(explain(error, str(path))) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
@@ -53,7 +57,11 @@ def study_config(
     if not isinstance(seeds, list | tuple):
         expected = "None or a list of distinct integers such as [1, 2]"
         raise ConfigError(f"seeds: found {shown(seeds)}, expected {expected}")
-    return replace(config, seeds=tuple(seeds))
+    config = replace(config, seeds=tuple(seeds))
+    if strange := [seed for seed in seeds if seed not in FOLD_SEEDS]:
+        expected = f"expected {FOLD_SEEDS[0]} to {FOLD_SEEDS[-1]}, the six test folds"
+        raise ConfigError(f"seeds: found {strange[0]}, {expected}")
+    return config
 
 
 def demand_names(names: Iterable[str], known: Iterable[str] = PARAMETERS) -> None:

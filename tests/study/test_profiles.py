@@ -7,10 +7,10 @@ import pytest
 
 from conure_lib import paths
 from conure_lib.config import ModelConfig, TrainConfig
+from conure_lib.data.stream import FOLD_SEEDS
 from conure_lib.errors import ConfigError
 from conure_lib.files import read_json
 from conure_lib.study.profiles import PROFILES, study_config
-from conure_lib.study.tuning import TUNING_SEED
 
 EVERY = [(dataset, profile) for profile, known in PROFILES.items() for dataset in known]
 TTL_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9, "*": 0.9}
@@ -43,8 +43,14 @@ def test_every_committed_setting_is_valid(dataset, profile):
         config = study_config(dataset, profile, tuned=tuned)
         assert (config.profile, config.data.dataset) == (profile, dataset)
         assert (config.prune, config.prune_embedding) == (TTL_RATIOS, {})
-        assert TUNING_SEED not in config.seeds
-        assert study_config(dataset, profile, [5, 7], tuned) == replace(config, seeds=(5, 7))
+        assert study_config(dataset, profile, [5, 6], tuned) == replace(config, seeds=(5, 6))
+        items = config.data.options.get("length", 20)
+        assert 1 + 6 * sum(config.model.dilations) >= items, "the network does not see all items"
+
+
+def test_the_reported_profile_tests_all_six_folds():
+    for dataset in PROFILES["standard"]:
+        assert study_config(dataset, "standard").seeds == FOLD_SEEDS
 
 
 @pytest.mark.parametrize(
@@ -62,6 +68,8 @@ def test_every_committed_setting_is_valid(dataset, profile):
         (("synthetic", "smoke", [1, 1]), r"seeds: found \(1, 1\), expected each seed once"),
         (("synthetic", "smoke", [1.5]), r"seeds\[0\]: found 1.5, expected a valid integer"),
         (("synthetic", "smoke", []), "seeds: found too few, expected at least 1"),
+        (("synthetic", "smoke", [6, 7]), "seeds: found 7, expected 1 to 6, the six test folds"),
+        (("synthetic", "smoke", [0]), "seeds: found 0, expected 1 to 6, the six test folds"),
     ],
 )
 def test_what_there_is_not_is_named_in_one_line(arguments, message):
@@ -70,11 +78,14 @@ def test_what_there_is_not_is_named_in_one_line(arguments, message):
     assert "\n" not in str(found.value)
 
 
-def test_quick_is_standard_on_fewer_seeds():
-    for dataset in PROFILES["quick"]:
-        quick, standard = (study_config(dataset, profile) for profile in ("quick", "standard"))
-        assert set(quick.seeds) < set(standard.seeds)
-        assert replace(quick, profile="standard", seeds=standard.seeds) == standard
+def test_a_profile_may_change_whatever_was_chosen(chosen):
+    content = read_json(paths.settings("ml-100k"))
+    content["profiles"]["quick"] |= {"retrain_rate": 0.5, "size_seeds": [1]}
+    paths.settings("ml-100k").write_text(json.dumps(content))
+    quick, standard = (study_config("ml-100k", profile) for profile in ("quick", "standard"))
+    assert (quick.seeds, quick.size_seeds, quick.retrain_rate) == ((1, 2), (1,), 0.5)
+    own = {"profile": "standard", "seeds": FOLD_SEEDS, "size_seeds": (), "retrain_rate": 0.25}
+    assert replace(quick, **own) == standard
 
 
 @pytest.mark.parametrize(("dataset", "profile"), [one for one in EVERY if one[1] != "smoke"])
