@@ -8,7 +8,7 @@ from pathlib import Path
 
 from conure_lib import paths
 from conure_lib.config import DataConfig, content_id
-from conure_lib.data.sources import complete_journey, movielens, synthetic, ttl
+from conure_lib.data.sources import complete_journey, movielens, oulad, synthetic, ttl
 from conure_lib.data.stream import TaskStream, load_stream, save_stream
 from conure_lib.errors import DataError
 from conure_lib.files import file_digest, file_lock, path_problem
@@ -52,6 +52,13 @@ DATASETS = {
         )
         for name, licence in movielens.LICENCES.items()
     },
+    "oulad": Dataset(
+        build=oulad.build,
+        what="page views of students in 22 courses, with age, gender and result; six tasks",
+        origin=SITE,
+        terms=oulad.LICENCE,
+        files=tuple(f"{name}.{form}" for name in oulad.TABLES for form in ("csv", "parquet")),
+    ),
     "ttl": Dataset(
         build=ttl.build,
         what="the paper's Tencent data: watched, clicked, liked, age, gender, life status",
@@ -96,9 +103,8 @@ def stored_at(config: DataConfig) -> Path:
 
 def at_hand() -> list[DataConfig]:
     """Return the datasets that need no download: generated, in a package, or prepared before."""
-    known = {folder.name.rpartition("-")[0] for folder in paths.artifacts("streams").glob("ml-*")}
-    known |= {"synthetic", "complete-journey"}
-    return [DataConfig(name) for name in DATASETS if name in known]
+    configs, always = map(DataConfig, DATASETS), ("synthetic", complete_journey.NAME)
+    return [one for one in configs if one.dataset in always or stored_at(one).is_dir()]
 
 
 def _files(config: DataConfig) -> list[Path]:
@@ -106,6 +112,8 @@ def _files(config: DataConfig) -> list[Path]:
     if config.dataset == complete_journey.NAME:
         return list(complete_journey.source_files().values())
     path, named = config.options.get("path"), config.options.get("files")
+    if config.dataset == oulad.NAME:
+        path = path or oulad.downloads()
     if not isinstance(path, str | Path) or path_problem(path):
         return []  # the builder says what is wrong with it
     named = named.values() if isinstance(named, Mapping) else DATASETS[config.dataset].files

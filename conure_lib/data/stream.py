@@ -121,6 +121,8 @@ class TaskStream:
         Origin, licence, rows dropped, notes, as JSON; the ids of tables just read, not stored.
     split : str
         How ``fold`` makes parts of the blocks: "folds", "80/5/15" or "20/80".
+    groups : int32 array of shape (U,), optional
+        A known group of each user, such as a course, numbered from 0.
     """
 
     name: str
@@ -131,6 +133,7 @@ class TaskStream:
     info: dict = field(default_factory=dict)
     names: Names | None = field(default=None, compare=False, repr=False)
     split: Split = "folds"
+    groups: np.ndarray | None = None
 
     def __getitem__(self, name: str) -> Task:
         """Return the task of that name."""
@@ -177,6 +180,7 @@ class TaskStream:
         for t in self.tasks:
             sha.update(json.dumps([t.name, t.kind, t.n_labels]).encode())
             arrays += [t.users, t.labels, t.blocks]
+        arrays += [] if self.groups is None else [self.groups]
         for array in arrays:
             sha.update(str((array.dtype.str, array.shape)).encode())
             sha.update(np.ascontiguousarray(array).data)
@@ -249,6 +253,8 @@ def check(stream: TaskStream) -> TaskStream:
         pairs = np.sort(t.users.astype(np.int64) * n_labels + t.labels, kind="stable")
         once = t.kind == "sequence" or (pairs[1:] > pairs[:-1]).all()
         demand(once, f"{where} holds a (user, label) instance twice")
+    groups = np.zeros(n_users) if stream.groups is None else stream.groups
+    demand(len(groups) == n_users and groups.min() >= 0, "groups must hold one of each user")
     known, last = sequences != PAD, sequences[:, -1] - 1
     padded = known[:, -2:].all() and (known[:, :-1] <= known[:, 1:]).all()
     demand(padded, "a sequence must have two items at its end, and padding on its left only")
@@ -263,6 +269,7 @@ def check(stream: TaskStream) -> TaskStream:
 def save_stream(stream: TaskStream, folder: Path) -> None:
     """Write the stream and its manifest (counts, sources, digest) into a new folder, atomically."""
     arrays = {"sequences": stream.sequences, "input_rows": stream.input_rows}
+    arrays |= {} if stream.groups is None else {"groups": stream.groups}
     for task in stream.tasks:
         arrays |= {f"{task.name}.{a}": getattr(task, a) for a in ARRAYS}
     manifest = {"name": stream.name, "digest": stream.digest(), "n_items": stream.n_items}
@@ -291,6 +298,7 @@ def load_stream(folder: Path) -> TaskStream:
             tasks.append(Task(t["task"], t["kind"], str(t["what"]), n_labels=t["labels"], **own))
         first = manifest["name"], arrays["sequences"], arrays["input_rows"], manifest["n_items"]
         about = {"info": dict(manifest["info"]), "split": manifest["split"]}
+        about["groups"] = arrays.get("groups")
         stream = TaskStream(*first, tuple(tasks), **about).fold(1)
         if (found := stream.digest()) != manifest["digest"]:
             raise ValueError(f"digest {found} in {STORED}, not {manifest['digest']!r}")

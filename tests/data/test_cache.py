@@ -2,7 +2,9 @@
 
 import json
 import os
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers import SMALL, files_below, small_stream
 
@@ -25,6 +27,13 @@ def test_a_stored_stream_comes_back(tmp_path):
     assert (manifest["digest"], manifest["n_users"]) == (stream.digest(), 60)
     save_stream(stream, tmp_path / "t")
     assert files_below(tmp_path / "s") == files_below(tmp_path / "t")
+    assert again.groups is None
+    grouped = replace(stream, groups=np.arange(60, dtype=np.int32) // 7, split="20/80").fold(4)
+    save_stream(grouped, tmp_path / "g")
+    again = load_stream(tmp_path / "g")
+    assert again.digest() == grouped.digest() != stream.digest()
+    assert (again.groups == grouped.groups).all()
+    assert (again["T2"].split == grouped["T2"].split).all()  # the same for all seeds
 
 
 def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
@@ -135,6 +144,6 @@ def test_unknown_datasets_and_wrong_options(root, dataset, options, message):
 def test_what_needs_no_download(root):
     load(DataConfig("synthetic", SMALL))
     assert [config.dataset for config in at_hand()] == ["synthetic", "complete-journey"]
-    (paths.artifacts("streams") / "ml-1m-0123").mkdir()
+    stored_at(DataConfig("ml-1m")).mkdir()
     assert [config.dataset for config in at_hand()][-1] == "ml-1m"
     assert all(record.what and record.origin and record.terms for record in DATASETS.values())

@@ -153,6 +153,7 @@ DEFECTS = {
     "T2: its train part is empty": lambda s: with_task(s, 1, blocks=blocks_of([1, 1, 2, 2])),
     "T3: its validation part is empty": lambda s: with_task(s, 2, blocks=blocks_of([0, 0, 2])),
     "T3: its test part is empty": lambda s: with_task(s, 2, blocks=blocks_of([0, 0, 1])),
+    "groups must hold": lambda s: replace(s, groups=np.array([0, 1], np.int32)),
     "T2: a block outside 0..20": lambda s: with_task(s, 1, blocks=np.array([0, 2, 4, 21])),
     "T2 holds a .* instance twice": lambda s: with_task(s, 1, labels=np.array([1, 3, 3, 3])),
 }
@@ -190,6 +191,8 @@ def test_the_digest_covers_all_that_results_depend_on():
         with_task(stream, 1, users=users),
         with_task(stream, 1, labels=labels),
         replace(stream, split="80/5/15"),
+        replace(stream, groups=np.array([0, 1, 0], np.int32)),
+        replace(stream, groups=np.array([0, 1, 1], np.int32)),
         with_task(stream, 1, blocks=blocks_of([0, 1, 2, 1])),
     ]
     assert len({s.digest() for s in [stream, *changed]}) == len(changed) + 1
