@@ -14,7 +14,7 @@ from conure_lib.models.backbone import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
-from conure_lib.training.evaluation import evaluate, evaluate_all_positions
+from conure_lib.training.evaluation import Ranks, cross_entropy, evaluate, evaluate_all_positions
 from conure_lib.training.loop import Epoch, fit
 
 PROBE_USERS = 256  # users whose logits are compared bit by bit after every later stage
@@ -22,10 +22,10 @@ PROBE_USERS = 256  # users whose logits are compared bit by bit after every late
 
 @dataclass
 class Outcome:
-    """What an action returns; ``ranks``: test ranks by measure (a task's name, or "T1-all")."""
+    """What an action returns; ``ranks``: test ranks by measure (see ``training.evaluation``)."""
 
     model: ContinualModel | None
-    ranks: dict[str, np.ndarray]
+    ranks: Ranks
     curve: list[Epoch] = field(default_factory=list)
     notes: dict = field(default_factory=dict)
 
@@ -65,11 +65,21 @@ class Context:
         names = [n for n in sizes if n.startswith((f"outputs.{task.name}.", *also))]
         curve = self.train(model, dict.fromkeys(names), **hooks)
         notes = {"trained_parameters": sum(sizes[n] for n in names)}
-        return Outcome(ContinualModel(model, ()), self.test_ranks(model, task), curve, notes)
+        return self.outcome(ContinualModel(model, ()), model, curve, **notes)
 
-    def test_ranks(self, model: UserModel, task: Task) -> dict[str, np.ndarray]:
-        """Return a task's test ranks; T1's at the last position and, "T1-all", at all of them."""
-        ranks = {task.name: evaluate(model, self.stream, task, TEST)}
+    def outcome(
+        self, learner: ContinualModel, model: UserModel, curve: list[Epoch], **notes
+    ) -> Outcome:
+        """Return an action's outcome: the task's test results by ``model``, and notes."""
+        if self.task.kind == "classification" and len(self.task.rows(TEST)):
+            notes["cross_entropy"] = cross_entropy(model, self.stream, self.task, TEST)
+        return Outcome(learner, self.test_ranks(model, self.task), curve, notes)
+
+    def test_ranks(self, model: UserModel, task: Task) -> Ranks:
+        """Return a task's test ranks by measure, T1's at all positions too; a search has none."""
+        if not len(task.rows(TEST)):
+            return {}
+        ranks = evaluate(model, self.stream, task, TEST)
         if task.kind == "sequence":
             ranks[f"{task.name}-all"] = evaluate_all_positions(model, self.stream, task, TEST)
         return ranks

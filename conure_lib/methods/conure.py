@@ -18,22 +18,20 @@ def train(c: Context) -> Outcome:
     learner.start(c.task.name, c.label_counts(c.task), seeded(c.seed, c.task.name, "output"))
     trainable = learner.trainable()
     curve = c.train(learner.model, trainable)
-    ranks = c.test_ranks(learner.model, c.task)
-    return Outcome(learner, ranks, curve, state_notes(c, learner, trainable, before))
+    return c.outcome(learner, learner.model, curve, **state_notes(c, learner, trainable, before))
 
 
 def prune(c: Context) -> Outcome:
     """Free the smallest of the weights that the task has just trained (stages 2 and 5)."""
     learner, before = c.parent, task_logits(c, c.parent)
     learner.prune(**c.study.pruned(c.task.name))
-    with learner.only_owned() as model:
-        ranks = c.test_ranks(model, c.task)
     kernel = list(learner.model.kernels())[-1]  # Fig. 4: taps x 6 input x 12 output channels
     owner = learner.owners[kernel]
     owners = owner.view(-1, *owner.shape[-2:])[:, :6, :12]
     sample = {"kernel": kernel, "shape": [*owners.shape], "owners": owners.flatten().tolist()}
     notes = state_notes(c, learner, {}, before) | {"owners_sample": sample}
-    return Outcome(learner, ranks, [], notes)
+    with learner.only_owned() as model:
+        return c.outcome(learner, model, [], **notes)
 
 
 def retrain(c: Context) -> Outcome:
@@ -42,9 +40,10 @@ def retrain(c: Context) -> Outcome:
     trainable = learner.trainable()
     with learner.only_owned() as model:
         curve = c.train(model, trainable)
-        ranks = c.test_ranks(model, c.task)
+        outcome = c.outcome(learner, model, curve)
     learner.finish()
-    return Outcome(learner, ranks, curve, state_notes(c, learner, trainable, before))
+    outcome.notes |= state_notes(c, learner, trainable, before)
+    return outcome
 
 
 def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
@@ -61,8 +60,9 @@ def state_notes(c: Context, learner: ContinualModel, trained: Trainable, before:
     memory = {}
     for name, logits in task_logits(c, learner).items():
         task, model = c.stream[name], learner.for_task(name)
+        tested = evaluate(model, c.stream, task, TEST, CUTOFF)[name]
         memory[name] = {
-            "metric": metric_of(task.kind, evaluate(model, c.stream, task, TEST, CUTOFF)),
+            "metric": metric_of(task.kind, tested) if len(tested) else None,
             "weights_sha256": weights_digest(model),
             "logits_sha256": logits,
         }

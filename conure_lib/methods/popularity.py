@@ -8,7 +8,7 @@ from conure_lib.training.evaluation import popularity_ranks
 
 def popularity(c: Context) -> Outcome:
     """Rank the labels by their frequency in the training part, the same for every user."""
-    return Outcome(None, {c.task.name: popularity_ranks(c.stream, c.task, TEST)})
+    return Outcome(None, popularity_ranks(c.stream, c.task, TEST))
 
 
 _RECIPE = recipe("popularity", t1="popularity", from_t1=False)

@@ -13,14 +13,14 @@ from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of, user_vec
 def finetune(c: Context) -> Outcome:
     """Train T1's whole network on this task; at T2 record what becomes of T1 (Fig. 2)."""
     model, first = c.parent.model, c.stream.tasks[0]
-    if c.task.name != c.stream.tasks[1].name:
+    if c.task.name != c.stream.tasks[1].name or not len(first.rows(TEST)):
         return c.train_new_output(model, also=model.backbone())
     sequences = c.stream.sequences[c.stream.input_rows[:PROBE_USERS]]
     kernels = {n: k.detach().clone() for n, k in model.kernels().items()}
     vectors, t1_metric = user_vectors(model, sequences), []
 
     def on_epoch(changed: UserModel, _: int) -> None:
-        ranks = evaluate(changed, c.stream, first, TEST, max_rank=CUTOFF)
+        ranks = evaluate(changed, c.stream, first, TEST, CUTOFF)[first.name]
         t1_metric.append(metric_of(first.kind, ranks))
 
     outcome = c.train_new_output(model, also=model.backbone(), on_epoch=on_epoch)

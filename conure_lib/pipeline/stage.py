@@ -122,7 +122,7 @@ def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any
     for measure, ranks in outcome.ranks.items():
         if not len(ranks):  # a search seed tests nothing
             continue
-        kind = stream[measure.removesuffix("-after").removesuffix("-all")].kind
+        kind = stream[measure.partition("-")[0]].kind
         measured = {"metric": metric_name(kind), "value": metric_of(kind, ranks), "n": len(ranks)}
         metrics.append({"measure": measure, **measured})
     for one in outcome.curve:

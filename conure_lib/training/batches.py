@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conure_lib.config import TrainConfig
-from conure_lib.data.stream import TRAIN, VALIDATION, Task, TaskStream
+from conure_lib.data.stream import TRAIN, Task, TaskStream
 from conure_lib.models.convolution import to_device
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.padding import length_buckets, micro_batch_size, padding_of
@@ -33,7 +33,7 @@ class Joint(NamedTuple):
 
 @dataclass(eq=False)
 class Batches:
-    """A later task's training instances in random order, a batch's losses, the validation metric.
+    """A later task's training instances in random order, a batch's losses, the validation value.
 
     What is where is worked out on the host: a GPU is never waited for.
     """
@@ -44,7 +44,6 @@ class Batches:
     config: TrainConfig
     seed: int
     joint: Joint | None = None
-    _evaluate = staticmethod(evaluation.evaluate)
 
     def __post_init__(self) -> None:
         """Derive the loss, the negatives' generator and the padding."""
@@ -104,9 +103,8 @@ class Batches:
             yield total, len(at)
 
     def validation(self) -> float:
-        """Return the metric that stops training, on the validation part (T1: all positions)."""
-        arguments = (self.model, self.stream, self.task, VALIDATION, evaluation.CUTOFF)
-        return evaluation.metric_of(self.task.kind, self._evaluate(*arguments))
+        """Return what stops training, by the validation part; higher is better."""
+        return evaluation.validation_value(self.model, self.stream, self.task)
 
     def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator:
         size = micro_batch_size(length, self.model.config.width)
@@ -120,8 +118,6 @@ class Batches:
 
 class SequenceBatches(Batches):
     """T1: every item that follows an item is a target."""
-
-    _evaluate = staticmethod(evaluation.evaluate_all_positions)
 
     def losses(self, batch: np.ndarray) -> Iterator[tuple[Tensor, int]]:
         """Yield the losses of a batch's micro-batches, which share their negatives."""
@@ -152,6 +148,10 @@ class OutputBatches(Batches):
         users = to_device(self.task.users[batch], self.device)
         negatives = self.loss.draw(labels)
         yield self.loss(self.vectors[users], labels, negatives), len(batch)
+
+    def validation(self) -> float:
+        """Return what stops training, from the vectors that are there."""
+        return evaluation.validation_value(self.model, self.stream, self.task, self.vectors)
 
 
 def kind_of(task: Task, trainable: Trainable) -> type[Batches]:

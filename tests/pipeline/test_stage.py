@@ -145,7 +145,7 @@ def test_a_specification_holds_what_is_not_default():
         prune={"*": 0.7},
     )
     stage = Stage(STEPS["T2.retrain"], study, "d" * 64, 1)
-    head = {"protocol": 3, "task": "T2", "stream": "d" * 64, "seed": 1, "model": {"width": 8}}
+    head = {"protocol": 4, "task": "T2", "stream": "d" * 64, "seed": 1, "model": {"width": 8}}
     assert stage.spec == head | {
         "action": "retrain",
         "settings": {"learning_rate": 0.01, "l2": 0.02},

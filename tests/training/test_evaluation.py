@@ -16,13 +16,17 @@ from conure_lib.training import evaluation as module
 from conure_lib.training.evaluation import (
     CUTOFF,
     MAX_RANK,
+    METRICS,
+    cross_entropy,
     evaluate,
     evaluate_all_positions,
     exact_ranks,
     metric_of,
     popularity_ranks,
+    ranks_of_scores,
     scores_of,
     user_vectors,
+    validation_value,
 )
 
 pytestmark = pytest.mark.numerics
@@ -36,21 +40,26 @@ def saying(n_labels: int) -> OutputLayer:
     return layer
 
 
-def brute(scores, index, targets, max_rank=MAX_RANK) -> list[int]:
-    """Rank by the tie rule: how many scores are at least the target's, itself included."""
-    pairs = zip(index, targets, strict=True)
-    counts = [sum(s >= scores[i][t] for s in scores[i]) for i, t in pairs]
-    return [0 if count > max_rank else count for count in counts]
+def brute(scores, index, targets, max_rank=MAX_RANK, known=()) -> list[int]:
+    """Rank by the tie rule: how many competing scores are at least the target's, its own too."""
+    ranks = []
+    for i, t in zip(index, targets, strict=True):
+        competing = [s for label, s in enumerate(scores[i]) if (i, label) not in known]
+        ranks.append(sum(s >= scores[i][t] for s in competing))
+    return [0 if rank > max_rank else rank for rank in ranks]
 
 
 @st.composite
 def scored(draw):
-    """Scores with many ties, and instances of the rows in any order, several or none for some."""
+    """Scores with many ties, instances of the rows in any order, some rows' other labels known."""
     rows, labels = draw(st.integers(1, 6)), draw(st.integers(2, 12))
     instances, values = draw(st.integers(1, 15)), draw(st.sampled_from([1, 3, 10, 1000]))
     random = np.random.default_rng(draw(st.integers(0, 10**6)))
     scores = random.integers(0, values, (rows, labels)).astype(np.float32)
-    return scores, random.integers(0, rows, instances), random.integers(0, labels, instances)
+    index, targets = random.integers(0, rows, instances), random.integers(0, labels, instances)
+    is_known = random.random((rows, labels)) < random.choice([0, 0.2, 0.9])
+    is_known[index, targets] = False
+    return scores, index, targets, np.nonzero(is_known)
 
 
 @given(
@@ -60,15 +69,33 @@ def scored(draw):
     each_once=st.booleans(),
 )
 def test_ranks_are_counted_with_ties(case, vectors, max_rank, each_once, monkeypatch):
-    scores, index, targets = case
+    scores, index, targets, (rows, labels) = case
     if each_once:  # one target per vector is counted in another way
         index = np.arange(min(len(scores), len(targets)))
         scores, targets = scores[: len(index)], targets[: len(index)]
+        kept = (rows < len(index)) & (labels != targets[np.minimum(rows, len(index) - 1)])
+        rows, labels = rows[kept], labels[kept]
     monkeypatch.setattr(module, "SCORED_VECTORS", vectors)
     layer, given = saying(scores.shape[1]), torch.from_numpy(scores)
-    ranks = exact_ranks(layer, given, index, targets, max_rank)
-    assert ranks.dtype == np.uint8
-    assert ranks.tolist() == brute(scores, index, targets, max_rank)
+    literal = exact_ranks(layer, given, index, targets, max_rank)
+    assert literal.dtype == np.uint8
+    assert literal.tolist() == brute(scores, index, targets, max_rank)
+    filtered, beside = exact_ranks(layer, given, index, targets, max_rank, (rows, labels))
+    pairs = set(zip(rows.tolist(), labels.tolist(), strict=True))
+    assert filtered.tolist() == brute(scores, index, targets, max_rank, pairs)
+    assert beside.tolist() == literal.tolist()
+
+
+@pytest.mark.parametrize("index", [[0, 1], [0, 1, 0, 1]])  # each vector once, or twice
+def test_filtered_ranks_by_hand(index):
+    """Label 3 of user 0 is behind 0, 1, 2, and level with 4; the user is known to have 1 and 4."""
+    scores = torch.tensor([[9.0, 8, 7, 6, 6], [1, 2, 3, 4, 5]])
+    known = np.array([0, 0, 1]), np.array([1, 4, 0])
+    filtered, literal = exact_ranks(
+        saying(5), scores, np.array(index), [3, 1] * (len(index) // 2), known=known
+    )
+    assert filtered[:2].tolist() == [3, 4]  # behind 0 and 2; what user 1 knows is worse anyway
+    assert literal[:2].tolist() == [5, 4]
 
 
 def test_ranks_up_to_255_are_kept():
@@ -78,14 +105,16 @@ def test_ranks_up_to_255_are_kept():
         ranks = exact_ranks(saying(300), scores, index, targets)
         assert ranks.tolist() == [7, 255, 0]
         assert exact_ranks(saying(300), scores, index, targets, CUTOFF).tolist() == [0, 0, 0]
+    many = np.zeros(299, int), np.delete(np.arange(300), 254)  # all but the second target's
+    filtered, literal = exact_ranks(saying(300), scores[:1], np.array([0]), [254], known=many)
+    assert (filtered.tolist(), literal.tolist()) == ([1], [255])
     assert metric_of("ranking", ranks) == 0  # the metric keeps its cutoff
-    assert scores_of("ranking", ranks, cutoff=10).tolist() == [1 / 7, 0, 0]
 
 
 @given(case=scored())
 def test_metrics_agree_with_ir_measures(case):
     """The target's score is put below its equals: ir_measures does not say how it breaks ties."""
-    scores, index, targets = case
+    scores, index, targets, known = case
     rows, n_labels = len(targets), scores.shape[1]
     nudged = scores[index].astype(np.float64)
     nudged[np.arange(rows), targets] -= 0.5
@@ -94,20 +123,30 @@ def test_metrics_agree_with_ir_measures(case):
     labels = np.tile(np.arange(n_labels), rows).astype(str)
     queries = np.repeat(ids, n_labels)
     run = pd.DataFrame({"query_id": queries, "doc_id": labels, "score": nudged.ravel()})
-    ranks = exact_ranks(saying(n_labels), torch.from_numpy(scores), index, targets)
-    for kind, measure in (("ranking", ir_measures.RR @ 5), ("classification", ir_measures.P @ 1)):
-        values = {m.query_id: m.value for m in ir_measures.iter_calc([measure], truth, run)}
-        theirs = [values[i] for i in ids]
-        np.testing.assert_allclose(scores_of(kind, ranks), theirs)
-        assert metric_of(kind, ranks) == pytest.approx(np.mean(theirs))
-    assert metric_of("sequence", ranks) == metric_of("ranking", ranks)
+    is_known = np.zeros(scores.shape, bool)
+    is_known[known] = True
+    filtered, literal = exact_ranks(
+        saying(n_labels), torch.from_numpy(scores), index, targets, known=known
+    )
+    unknown = run[~is_known[index].ravel()]
+    measures = (ir_measures.RR @ 5, ir_measures.Success @ 10, ir_measures.nDCG @ 10)
+    for ranks, competing in ((literal, run), (filtered, unknown)):
+        for metric, measure in zip(METRICS, measures, strict=True):
+            found = ir_measures.iter_calc([measure], truth, competing)
+            values = {m.query_id: m.value for m in found}
+            np.testing.assert_allclose(
+                scores_of("ranking", ranks, metric), [values[i] for i in ids]
+            )
 
 
 def test_metrics_by_hand():
-    ranks = np.array([1, 2, 5, 0], dtype=np.uint8)
-    np.testing.assert_allclose(scores_of("sequence", ranks), [1, 0.5, 0.2, 0])
-    assert metric_of("ranking", ranks) == pytest.approx(1.7 / 4)
-    assert metric_of("classification", ranks) == 0.25
+    ranks = np.array([1, 2, 5, 0, 10, 11, 255], dtype=np.uint8)
+    np.testing.assert_allclose(scores_of("sequence", ranks), [1, 0.5, 0.2, 0, 0, 0, 0])
+    assert scores_of("ranking", ranks, "HR@10").tolist() == [1, 1, 1, 0, 1, 0, 0]
+    gains = [1, 1 / np.log2(3), 1 / np.log2(6), 0, 1 / np.log2(11), 0, 0]
+    np.testing.assert_allclose(scores_of("ranking", ranks, "NDCG@10"), gains)
+    assert metric_of("ranking", ranks) == pytest.approx(1.7 / 7)
+    assert metric_of("classification", ranks) == 1 / 7
 
 
 @pytest.mark.parametrize("index", [[0], [0, 0]])
@@ -161,13 +200,31 @@ def test_results_stand_in_the_order_of_the_rows(model, name, part):
     turned = TaskStream("toy", flipped, input_rows, stream.n_items, (stream["T1"], shuffled))
     rows = shuffled.rows(part)
     assert (np.diff(shuffled.users[rows]) < 0).any()
-    expected = []
-    for row in rows:
-        scores = brute_scores(model, name, flipped[turned.input_rows[shuffled.users[row]]])
-        expected += brute(scores[None], [0], [shuffled.labels[row]])
+    literal, filtered, losses = [], [], []
+    for user, label in zip(shuffled.users[rows], shuffled.labels[rows], strict=True):
+        scores = brute_scores(model, name, flipped[turned.input_rows[user]])
+        literal += brute(scores[None], [0], [label])
+        known = {
+            (0, k) for k in shuffled.labels[(shuffled.users == user) & (shuffled.split < part)]
+        }
+        filtered += brute(scores[None], [0], [label], known=known)
+        losses.append(np.log(np.exp(scores - scores[label]).sum()))
     found = evaluate(model, turned, shuffled, part)
-    assert found.tolist() == expected
-    assert len(set(expected)) > 1
+    if name == "T4":
+        assert found[name].tolist() == literal
+        loss = cross_entropy(model, turned, shuffled, part)
+        assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+        value = -loss
+    else:
+        assert found["T2-literal"].tolist() == literal
+        assert found["T2"].tolist() == filtered
+        assert (filtered == literal) == (part == TRAIN)
+        value = np.mean([1 / rank if 0 < rank <= 5 else 0 for rank in filtered])
+    assert len(set(literal)) > 1
+    if part == VALIDATION:
+        assert validation_value(model, turned, shuffled) == pytest.approx(value)
+        vectors = user_vectors(model, flipped[input_rows])
+        assert validation_value(model, turned, shuffled, vectors) == pytest.approx(value)
 
 
 @torch.no_grad()
@@ -176,7 +233,7 @@ def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
     stream = small_stream(half_full=0.9, length=8)
     task = stream["T1"]
     last, everywhere = [], []
-    for row in task.rows(TEST):
+    for row in task.rows(VALIDATION):
         items = [i for i in stream.sequences[row].tolist() if i]
         padding = [0] * (8 - len(items))
         for at in range(1, len(items)):
@@ -184,40 +241,48 @@ def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
             everywhere += brute(scores[None], [0], [items[at] - 1])
         last.append(everywhere[-1])
         assert items[-1] - 1 == task.labels[row]
-    assert evaluate(model, stream, task, TEST).tolist() == last
-    assert evaluate_all_positions(model, stream, task, TEST).tolist() == everywhere
+    assert evaluate(model, stream, task, VALIDATION)["T1"].tolist() == last
+    assert evaluate_all_positions(model, stream, task, VALIDATION).tolist() == everywhere
     assert len(everywhere) < 7 * len(last)  # padding was there
-    assert any(everywhere)
-
-
-@given(labels=st.lists(st.integers(0, 9), min_size=6, max_size=40), seed=st.integers(0, 99))
-def test_popularity_by_brute_force(labels, seed):
-    split = np.random.default_rng(seed).permutation(np.arange(len(labels)) % 3)
-    task = a_task("ranking", np.arange(len(labels)), labels, 10, split)
-    seen = [label for label, part in zip(labels, split, strict=True) if part == TRAIN]
-    counts = np.array([seen.count(label) for label in range(10)])
-    targets = np.array(labels)[split == TEST]
-    expected = brute(counts[None], [0] * len(targets), targets)
-    assert popularity_ranks(None, task, TEST).tolist() == expected
-
-
-def test_t1s_popularity_counts_all_training_items():
-    stream = small_stream()
-    task = stream["T1"]
-    train = stream.sequences[task.rows(TRAIN)]
-    counts = np.array([(train == item).sum() for item in range(1, stream.n_items + 1)])
-    targets = task.labels[task.rows(TEST)]
-    expected = brute(counts[None], [0] * len(targets), targets)
-    assert popularity_ranks(stream, task, TEST).tolist() == expected
+    value = np.mean([1 / rank if 0 < rank <= 5 else 0 for rank in everywhere])
+    assert validation_value(model, stream, task) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("name", ["T1", "T2", "T4"])
-def test_a_new_output_layer_ranks_like_popularity(name):
-    """Its bias alone does: the random weight is small, here nought."""
+def test_scores_of_floors_are_ranked_like_a_networks(name, monkeypatch):
+    """Each user's own random scores, with ties; T1 at the last and at all positions."""
+    monkeypatch.setattr(module, "SCORED_VECTORS", 7)
+    stream = small_stream(half_full=0.9)
+    task = stream[name]
+    table = np.random.default_rng(1).integers(0, 9, (60, task.n_labels))
+    found, expected = ranks_of_scores(lambda users: table[users], stream, task, TEST), {}
+    for row in task.rows(TEST):
+        user, label = task.users[row], task.labels[row]
+        before = task.labels[(task.users == user) & (task.split < TEST)]
+        known = {(user, k) for k in before} if name == "T2" else ()
+        ranks = {name: brute(table, [user], [label], known=known)}
+        if name == "T1":
+            items = stream.sequences[row][stream.sequences[row] > 0][1:] - 1
+            ranks["T1-all"] = brute(table, [user] * len(items), items)
+        elif name == "T2":
+            ranks["T2-literal"] = brute(table, [user], [label])
+        expected = {measure: expected.get(measure, []) + ranks[measure] for measure in ranks}
+    assert {measure: ranks.tolist() for measure, ranks in found.items()} == expected
+
+
+@pytest.mark.parametrize("name", ["T1", "T2", "T4"])
+def test_popularity_and_a_new_output_layer_rank_by_the_counts_in_training(name):
+    """The new layer's bias alone does: its weight is small and random, here nought."""
     model, stream = small_model(), small_stream()
     task = stream[name]
+    labels = task.labels if name != "T1" else stream.sequences - 1
+    seen = labels[task.split == TRAIN].ravel()
+    counts = np.array([(seen == label).sum() for label in range(task.n_labels)])
     model.add_output(name, stream.label_counts(task), rng())
     with torch.no_grad():
         model.outputs[name].weight.zero_()
-    expected = popularity_ranks(stream, task, TEST)
-    assert evaluate(model, stream, task, TEST).tolist() == expected.tolist()
+    found, floor = evaluate(model, stream, task, TEST), popularity_ranks(stream, task, TEST)
+    targets = task.labels[task.rows(TEST)]
+    expected = brute(counts[None], [0] * len(targets), targets)
+    assert floor.get("T2-literal", floor[name]).tolist() == expected
+    assert all(found[measure].tolist() == floor[measure].tolist() for measure in found)

@@ -49,7 +49,7 @@ def test_a_run_leaves_model_description_names_and_metrics(service, model):
     assert learner.tasks == metrics["unchanged"] == ["T1", "T2", "T3"]
     free = 1.0
     for row, task, kept in zip(metrics["tasks"], stream.tasks, (0.3, 0.2, 0.2), strict=True):
-        found = evaluate(learner.for_task(task.name), stream, task, TEST)
+        found = evaluate(learner.for_task(task.name), stream, task, TEST)[task.name]
         assert (row["value"], row["n"]) == (metric_of(task.kind, found), len(found))
         free *= 1 - kept
         assert row["free_share"] == pytest.approx(free, abs=0.01)
