@@ -122,6 +122,11 @@ class ModelConfig:
         """How many residual blocks the network has."""
         return len(self.dilations) if self.backbone == "nextitnet" else self.layers
 
+    @property
+    def receptive_field(self) -> int:
+        """How many items the last position reads: NextItNet's kernels have three taps."""
+        return 1 + 6 * sum(self.dilations) if self.backbone == "nextitnet" else MAX_INT
+
     def resized(self, blocks: int) -> "ModelConfig":
         """Return this network with so many blocks; NextItNet's dilations go on as they repeat."""
         d = self.dilations

@@ -61,6 +61,10 @@ class Study:
             raise ConfigError(f"train: found action {min(actions)!r}, expected {known}")
         self.config, self.variant = config, ""
         self.stream = load(config.data) if stream is None else stream
+        length, model = self.stream.sequences.shape[1], config.model
+        if (field := model.receptive_field) < length:
+            found = f"found {model.dilations}, with which the network reads {field} items"
+            raise ConfigError(f"dilations: {found} of sequences of {length}; expected to read all")
         self.store = LocalStore() if store is None else store
         self.order = tuple(task.name for task in self.stream.tasks)
         self._digest = self.stream.digest()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.numerics
 TASKS = ("T1", "T2", "T3", "T4", "T5", "T6")
 CONFIG = TrainConfig(epochs=8, learning_rate=0.02, batch_size=64, labels_per_user=4, patience=8)
 STUDY = small_study(model=ModelConfig(width=16, dilations=(1,)), train={"T1": CONFIG, "*": CONFIG})
-MANY = {"n_users": 1200, "length": 8}
+MANY = {"n_users": 1200, "length": 7}
 
 
 def ranks_of(task, stream):

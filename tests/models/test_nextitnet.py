@@ -105,6 +105,18 @@ def test_the_cone_reads_only_what_it_needs():
     assert rows.tolist() == [5, 9, 13, 17, 21, 25, 29]
 
 
+@pytest.mark.parametrize(("dilations", "items"), [((1,), 7), ((1, 4), 31), ((1, 2, 1), 25)])
+def test_the_receptive_field_is_what_the_last_position_reads(dilations, items):
+    model = lively(small_model(12, 4, dilations)).double()
+    assert model.config.receptive_field == items
+    before = random_sequences(1, items + 1, 12).clamp_min(1)
+    for position, reads in ((0, False), (1, True)):
+        after = before.clone()
+        after[:, position] = before[:, position] % 12 + 1
+        same = torch.equal(model.last_hidden(before), model.last_hidden(after))
+        assert same != reads
+
+
 @given(dilations=DILATIONS, length=st.integers(2, 16), at=st.integers(0, 15))
 def test_causality(dilations, length, at):
     at %= length

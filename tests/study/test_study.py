@@ -42,6 +42,12 @@ def test_what_is_no_method_or_order_is_named():
         Study(small_study(train=train), STREAM)
 
 
+def test_the_network_must_read_the_whole_sequence():
+    assert Study(small_study(), small_stream(length=7)).order == ORDER
+    with pytest.raises(ConfigError, match=r"found \(1,\), .* reads 7 items of sequences of 8"):
+        Study(small_study(), small_stream(length=8))
+
+
 def test_runs_are_every_method_with_every_seed():
     study = Study(small_study(seeds=(3, 1)), STREAM)
     runs = study.runs(("STL", "Conure"), ("T1", "T3"))
