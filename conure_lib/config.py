@@ -199,6 +199,11 @@ class StudyConfig:
     prune, prune_embedding
         The share of its weights that each task gives back (Q in the paper), with ``"*"`` for tasks
         that are not named; the same for the embedding, which is left alone if empty (Table 5).
+    prune_margin
+        By task, or "*": search the share of the kernels in place of ``prune``, the largest whose
+        retrained validation value is no more than this share of the unpruned one's below it.
+    grow_below
+        Before a later task is trained, add a block if less than this share of the kernels is free.
         0 leaves nothing to later tasks.
     seeds, threads, device
         Of initialisation, order and negatives; PyTorch's threads (the bits depend on them);
@@ -215,6 +220,8 @@ class StudyConfig:
     prune: Mapping[str, Ratio]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
     prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
+    prune_margin: Mapping[str, Ratio] = field(default_factory=dict)
+    grow_below: Ratio = 0.0
     retrain_rate: Factor = 1.0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     device: Literal["cpu", "cuda"] = "cpu"
@@ -249,6 +256,10 @@ class StudyConfig:
         """Return Q: the shares of "kernels" and maybe "embedding" that are pruned after a task."""
         ratios = {"kernels": self.prune, "embedding": self.prune_embedding}
         return {what: by.get(task, by["*"]) for what, by in ratios.items() if by}
+
+    def margin(self, task: str) -> float | None:
+        """Return the task's ``prune_margin``; None if its share is given."""
+        return self.prune_margin.get(task, self.prune_margin.get("*"))
 
 
 def spec(config: ModelConfig | TrainConfig) -> dict[str, Any]:

@@ -22,6 +22,14 @@ KINDS = {"T1": "sequence", "T2": "ranking", "T4": "classification"}
 FAST = TrainConfig(epochs=2, learning_rate=0.01, batch_size=32, labels_per_user=2)
 
 ROWS = {"loss": "sampled-softmax", "negatives": 0.3, "table_updates": "rows", "l2": 0.0}
+NETWORKS = {
+    "nextitnet": {},
+    "gru": {"backbone": "gru"},
+    "gru, attention": {"backbone": "gru", "pooling": "attention"},
+    "sasrec": {"backbone": "sasrec", "heads": 2, "positions": 5},
+}
+"""Every backbone, as changes of a ModelConfig."""
+
 WAYS = {name: {"optimizer": name, "l2": 0.02} for name in ("adam", "sgd")} | {"rows": ROWS}
 """Every way of updating parameters that the settings offer, as changes of a TrainConfig."""
 

@@ -141,7 +141,8 @@ FROZEN = {
 def test_defaults_are_frozen():
     """Ids leave out what is default: a default that changes would give old ids another meaning."""
     assert {f.name: f.default for f in fields(TrainConfig)} == FROZEN
-    model = {"width": 64, "dilations": (1, 4), "separator": False}
+    model = {"width": 64, "dilations": (1, 4), "separator": False, "backbone": "nextitnet"}
+    model |= {"layers": 2, "heads": 1, "positions": 100, "pooling": "last"}
     assert {f.name: f.default for f in fields(ModelConfig)} == model
     assert spec(TrainConfig()) == spec(ModelConfig()) == {}
     assert spec(TrainConfig(l2=1, epochs=10)) == {"l2": 1.0}

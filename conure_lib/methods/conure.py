@@ -1,6 +1,9 @@
 """Conure (section 4): train on the free weights, prune, retrain; and its states on the way."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import Context, Outcome, logits_digest, weights_digest
@@ -10,11 +13,15 @@ from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of
 
+RATIO_STEPS = 20  # of a pruning ratio that is searched
+
 
 def train(c: Context) -> Outcome:
     """Train a new task on the free weights, all weights for T1 (stages 1 and 4)."""
     learner = c.parent or c.new_model()
     before = task_logits(c, learner)
+    if learner.tasks and learner.free_share() < c.study.grow_below:
+        learner.grow(seeded(c.seed, c.task.name, "growth"))
     learner.start(c.task.name, c.label_counts(c.task), seeded(c.seed, c.task.name, "output"))
     trainable = learner.trainable()
     curve = c.train(learner.model, trainable)
@@ -24,12 +31,17 @@ def train(c: Context) -> Outcome:
 def prune(c: Context) -> Outcome:
     """Free the smallest of the weights that the task has just trained (stages 2 and 5)."""
     learner, before = c.parent, task_logits(c, c.parent)
-    learner.prune(**c.study.pruned(c.task.name))
+    ratios, margin, probes = c.study.pruned(c.task.name), c.study.margin(c.task.name), {}
+    if margin is not None:
+        ratios["kernels"], probes = largest_ratio(partial(retrained_value, c), margin)
+    learner.prune(**ratios)
     kernel = list(learner.model.kernels())[-1]  # Fig. 4: taps x 6 input x 12 output channels
     owner = learner.owners[kernel]
     owners = owner.view(-1, *owner.shape[-2:])[:, :6, :12]
     sample = {"kernel": kernel, "shape": [*owners.shape], "owners": owners.flatten().tolist()}
     notes = state_notes(c, learner, {}, before) | {"owners_sample": sample}
+    if probes:
+        notes |= {"ratio": ratios["kernels"], "probes": [*map(list, sorted(probes.items()))]}
     with learner.only_owned() as model:
         return c.outcome(learner, model, [], **notes)
 
@@ -44,6 +56,32 @@ def retrain(c: Context) -> Outcome:
     learner.finish()
     outcome.notes |= state_notes(c, learner, trainable, before)
     return outcome
+
+
+def retrained_value(c: Context, ratio: float) -> float:
+    """Return the best validation value after pruning by a ratio and retraining, on a copy."""
+    learner, again = copy.deepcopy(c.parent), replace(c, action="retrain")
+    learner.prune(**{**c.study.pruned(c.task.name), "kernels": ratio})
+    with learner.only_owned() as model:
+        curve = again.train(model, learner.trainable())
+    return max(epoch.validation for epoch in curve[1:])
+
+
+def largest_ratio(
+    value_at: Callable[[float], float], margin: float
+) -> tuple[float, dict[float, float]]:
+    """Return the largest pruning ratio whose value is within a margin, and every value probed.
+
+    By bisection over multiples of 5%, as if no value rose with the ratio. ``margin``: how far a
+    value may be below that of ratio 0, as a share of it.
+    """
+    values, low, high = {0.0: value_at(0.0)}, 0, RATIO_STEPS
+    least = values[0.0] - margin * abs(values[0.0])
+    while high - low > 1:
+        middle = (low + high) // 2
+        value = values[middle / RATIO_STEPS] = value_at(middle / RATIO_STEPS)
+        low, high = (middle, high) if value >= least else (low, middle)
+    return low / RATIO_STEPS, values
 
 
 def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
@@ -70,7 +108,8 @@ def state_notes(c: Context, learner: ContinualModel, trained: Trainable, before:
             memory[name]["logits_before_sha256"] = before[name]
     sizes = {n: p.numel() for n, p in learner.model.named_parameters()}
     number = sum(sizes[n] if mask is None else int(mask.sum()) for n, mask in trained.items())
-    return {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}
+    state = {"owned": learner.owned_shares(), "memory": memory, "trained_parameters": number}
+    return state | {"blocks": len(learner.model.blocks)}
 
 
 def conure_chain(order: Order) -> dict[str, dict[str, Step]]:

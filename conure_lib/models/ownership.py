@@ -1,7 +1,8 @@
 """Which task owns each weight, and what follows: what is used, trained and pruned (section 4).
 
 One uint8 owner map per prunable tensor, PackNet's "task index": 0 is free, t is the t-th task.
-Masks, frozen weights and budgets are derived from it and stored nowhere.
+Masks, frozen weights and budgets are derived from it and stored nowhere. In blocks that are added
+later LayerNorms have owner maps, too: they belong to the first task that is trained with them.
 """
 
 import copy
@@ -52,6 +53,23 @@ class ContinualModel:
         self.owners = {name: owner.to(device) for name, owner in self.owners.items()}
         return self
 
+    def grow(self, generator: torch.Generator, blocks: int = 1) -> None:
+        """Append residual blocks whose weights are free; tasks learned before never compute them.
+
+        The next ``prune`` shares their kernels out like all others and gives the task the rest.
+        """
+        self._require(Phase.READY, "grow")
+        before = {name for name, _ in self.model.named_parameters()}
+        self.model.resize(self.model.config.blocks + blocks, generator)
+        for name, parameter in self.model.named_parameters():
+            if name not in before:
+                self.owners[name] = torch.zeros_like(parameter, dtype=torch.uint8)
+
+    def free_share(self) -> float:
+        """Return the share of all kernel weights that are free."""
+        owners = [self.owners[name] for name in self.model.kernels()]
+        return sum(int((o == 0).sum()) for o in owners) / sum(o.numel() for o in owners)
+
     def start(self, task: str, counts: np.ndarray, generator: torch.Generator) -> None:
         """Begin a task with a new output layer; free weights become trainable (stages 1 and 4).
 
@@ -81,7 +99,8 @@ class ContinualModel:
             if len(self.tasks) > 1:
                 raise ValueError(f"{self.tasks[0]} owns the embedding: it did not prune it")
             owners = {EMBEDDING: torch.zeros_like(weights[EMBEDDING], dtype=torch.uint8), **owners}
-        ratios = {name: embedding if name == EMBEDDING else kernels for name in owners}
+        ratios = dict.fromkeys(owners, 0.0) | dict.fromkeys(self.model.kernels(), kernels)
+        ratios |= {EMBEDDING: embedding} if EMBEDDING in owners else {}
         for name, ratio in ratios.items():  # all of them before anything changes
             if ratio is None or not 0 <= ratio < 1:
                 raise ValueError(f"pruning ratio of {name}: found {ratio!r}, expected 0 to 1")
@@ -103,6 +122,7 @@ class ContinualModel:
         """Return which entries may change now (Eq. 4): by parameter name a mask, or None for all.
 
         Training T1: everything; a later task: free weights; retraining: the task's own weights.
+        Tensors of which no entry may change are left out.
         """
         if self.phase is Phase.READY:
             raise PhaseError("no task is in training; start one first")
@@ -111,7 +131,8 @@ class ContinualModel:
         masks: dict[str, Tensor | None] = {}
         for name, _ in self.model.named_parameters():
             if name in self.owners and not everything:
-                masks[name] = self.owners[name] == owner
+                if (mask := self.owners[name] == owner).any():
+                    masks[name] = mask
             elif everything or name.startswith(f"outputs.{self.tasks[-1]}."):
                 masks[name] = None
         return masks
@@ -124,13 +145,21 @@ class ContinualModel:
         return (owner > 0) & (owner <= number)
 
     def for_task(self, task: str) -> UserModel:
-        """Return a plain copy for one task: its weights, zeros elsewhere, its output layer."""
+        """Return a plain copy for one task: its weights, zeros elsewhere, its output layer.
+
+        Blocks that came later would add zeros; they are left out, so that not even the order of
+        sums differs from when the task was learned.
+        """
         self._number(task)
-        model = copy.deepcopy(self.model)
+        model, blocks = copy.deepcopy(self.model), 0
         with torch.no_grad():
             for name, parameter in model.named_parameters():
-                if name in self.owners:
-                    parameter.masked_fill_(~self.visible(name, task), 0.0)
+                used = None if name not in self.owners else self.visible(name, task)
+                if used is not None:
+                    parameter.masked_fill_(~used, 0.0)
+                if name.startswith("blocks.") and (used is None or used.any()):
+                    blocks = max(blocks, int(name.split(".")[1]) + 1)
+        model.resize(blocks)
         for other in [name for name in model.outputs if name != task]:
             del model.outputs[other]
         return model.requires_grad_(False)

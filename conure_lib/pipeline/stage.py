@@ -54,10 +54,15 @@ class Stage:
         if action == "popularity":
             return head
         settings = config.pruned(task) if action == "prune" else spec(config.training(task, action))
+        if action == "prune" and (margin := config.margin(task)) is not None:
+            probed = {"margin": margin, "retrain": spec(config.training(task, "retrain"))}
+            settings |= {"kernels": probed}
+        grows = action == "train" and self.parent and config.grow_below
         return {
             **head,
             **{"settings": settings, "model": spec(config.model)},
             **({"parent": self.parent.id} if self.parent else {}),
+            **({"grow_below": config.grow_below} if grows else {}),
             **({"t1_settings": spec(config.training("T1"))} if action == "joint" else {}),
             **({"threads": config.threads} if config.threads != 1 else {}),
             **({"device": config.device} if config.device != "cpu" else {}),

@@ -12,6 +12,7 @@ from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.methods import ACTIONS, METHODS
 from conure_lib.methods.method import Step
+from conure_lib.models import BACKBONES
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
@@ -59,6 +60,7 @@ class Study:
         if actions := {key.partition(".")[2] for key in config.train} - {"", *ACTIONS}:
             known = ", ".join(ACTIONS)
             raise ConfigError(f"train: found action {min(actions)!r}, expected {known}")
+        demand_known("backbone", config.model.backbone, BACKBONES)
         self.config, self.variant = config, ""
         self.stream = load(config.data) if stream is None else stream
         length, model = self.stream.sequences.shape[1], config.model

@@ -120,7 +120,7 @@ def _varied(study: Study, key: str, name: str, values: tuple[Any, ...]) -> list[
 
 def _row(name: str, stage: Stage) -> dict[str, Any]:
     curve, step, config = stage.record()["curve"], stage.step, stage.config
-    size = {"width": config.model.width, "blocks": len(config.model.dilations)}
+    size = {"width": config.model.width, "blocks": config.model.blocks}
     row = {"task": step.task, "action": step.action, "varied": name, **size}
     row |= asdict(config.training(step.task, step.action))
     best = max(epoch["validation"] for epoch in curve if epoch["epoch"] > 0)

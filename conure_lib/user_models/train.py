@@ -135,7 +135,7 @@ def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
 
 def _check_disk(study: Study, chosen: Run) -> None:
     """Raise StorageError if the checkpoints to come cannot fit on the disk."""
-    width, blocks = study.config.model.width, len(study.config.model.dilations)
+    width, blocks = study.config.model.width, study.config.model.blocks
     labels = study.stream.n_items + sum(task.n_labels for task in study.stream.tasks)
     weights = labels * (width + 1) + blocks * 6 * width * (width + 1)
     stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from helpers import (
     FAST,
+    NETWORKS,
     bytes_of,
     lively,
     logits,
@@ -22,7 +23,7 @@ from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TEST
 from conure_lib.methods import ACTIONS, COMPARED, METHODS
 from conure_lib.methods.actions import Context
-from conure_lib.methods.conure import conure_chain
+from conure_lib.methods.conure import conure_chain, largest_ratio
 from conure_lib.methods.stl import weight_change
 from conure_lib.models.layers import PATCH_REDUCTION, Patch
 from conure_lib.models.ownership import ContinualModel
@@ -183,16 +184,21 @@ def t1_model():
 
 
 @pytest.mark.parametrize("kind", ["serial", "parallel"])
-def test_a_patched_network_starts_as_the_network_it_patches(kind):
-    model = lively(small_model(dilations=(1, 4)))
+@pytest.mark.parametrize("network", NETWORKS)
+def test_a_patched_network_starts_as_the_network_it_patches(kind, network):
+    model = lively(small_model(dilations=(1, 4), **NETWORKS[network]))
     sequences = random_sequences(9, 7, 64)
-    before = model.hidden(sequences)
+    hidden = [model.hidden(sequences)]
     model.add_patches(kind, rng())
-    assert torch.equal(before, model.hidden(sequences))
-    lively(model.blocks[1].patch2)
-    after = model.hidden(sequences)
-    assert not torch.equal(before, after)
-    torch.testing.assert_close(after[-1], model.last_hidden(sequences), rtol=1e-4, atol=1e-4)
+    assert torch.equal(hidden[0], model.hidden(sequences))
+    patches = [p for name, p in model.blocks[1].named_children() if name.startswith("patch")]
+    assert len(patches) == (1 if "gru" in network else 2)
+    for patch in patches:
+        lively(patch)
+        hidden.append(model.hidden(sequences))
+        assert not torch.equal(*hidden[-2:])
+    last = model.last_hidden(sequences)
+    torch.testing.assert_close(hidden[-1][-1], last, rtol=1e-4, atol=1e-4)
 
 
 def test_a_patch_by_hand():
@@ -284,6 +290,51 @@ def test_an_action_trains_with_its_own_settings(action):
     study = replace(study, train={**study.train, **others, f"T2.{action}": longer})
     parent = None if action == "scratch" else t1_model()
     assert len(done(action, study=study, parent=parent).curve) == 5
+
+
+@pytest.mark.parametrize(("margin", "expected"), [(0.0, 0.4), (0.1, 0.55), (0.5, 0.95)])
+def test_the_largest_ratio_by_hand(margin, expected):
+    values = {0.4: -2.0, 0.55: -2.2, 0.9: -2.9, 1.0: -3.0}  # up to each ratio
+
+    def value_at(ratio):
+        return next(value for last, value in values.items() if ratio <= last)
+
+    ratio, probed = largest_ratio(value_at, margin)
+    assert ratio == expected
+    assert probed == {probe: value_at(probe) for probe in probed}
+    assert {0.0, ratio} <= probed.keys()
+    assert ratio == 0.95 or round(ratio + 0.05, 2) in probed
+    assert len(probed) <= 6
+
+
+@pytest.mark.parametrize("margin", [0.0, 0.999])
+def test_a_searched_ratio_is_judged_by_retraining(margin):
+    """The stage that retrains afterwards finds the value that was probed, to the last bit."""
+    study = small_study(prune_margin={"T1": margin}, prune={"*": 0.123})
+    pruned = done("prune", "T1", study=study, parent=done("train", "T1").model)
+    ratio, probes = pruned.notes["ratio"], dict(pruned.notes["probes"])
+    assert ratio == max(r for r, value in probes.items() if value >= (1 - margin) * probes[0.0])
+    size = len(pruned.model.owners) * 192
+    owned = sum(int(owner.sum()) for owner in pruned.model.owners.values())
+    assert owned == size - len(pruned.model.owners) * round(ratio * 192)
+    again = done("retrain", "T1", study=study, parent=pruned.model)
+    assert max(epoch.validation for epoch in again.curve[1:]) == probes[ratio]
+
+
+def test_a_network_grows_before_a_task_if_little_of_it_is_free(root):
+    """After T1 70% are free, after T2 56% of the old block; a new one makes that 78%."""
+    found = {}
+    for below in (0.0, 0.6, 0.75):
+        study = Study(small_study(grow_below=below), STREAM)
+        run = study.run("Conure", 1, ("T1", "T2", "T3"))
+        study.compute([run])
+        notes = [stage.record()["notes"] for stage in run.stages.values()]
+        found[below] = [one["blocks"] for one in notes]
+        digests = {n["memory"]["T1"]["logits_sha256"] for n in notes}
+        assert len(digests) == 1
+        model = run.stages["T3"].model()
+        assert [model.for_task(t).config.blocks for t in model.tasks] == found[below]
+    assert found == {0.0: [1, 1, 1], 0.6: [1, 1, 2], 0.75: [1, 2, 3]}
 
 
 def test_weight_change_by_hand():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from helpers import (
     KINDS,
+    NETWORKS,
     begin,
     bytes_of,
     learn,
@@ -149,9 +150,13 @@ print(json.dumps([learner.tasks, learner.phase.value, logits]))
 """
 
 
-@pytest.mark.parametrize("embedding", [None, 0.7])
-def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python, embedding):
-    learner = learner_of(KINDS, 8, dilations=(1, 4), embedding=embedding)
+LEARNERS = [("nextitnet", 0.7), *((network, None) for network in NETWORKS)]
+
+
+@pytest.mark.parametrize(("network", "embedding"), LEARNERS)
+def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python, network, embedding):
+    learner = learner_of(KINDS, 8, dilations=(1, 4), embedding=embedding, **NETWORKS[network])
+    learner.grow(rng())
     begin(learner, "T5")
     learner.prune(0.9, embedding)
     learner.save(tmp_path / "learner")
@@ -164,6 +169,7 @@ def test_a_saved_learner_says_the_same_in_another_process(tmp_path, python, embe
     assert json.loads(answer) == [["T1", "T2", "T4", "T5"], "retrain", expected]
 
     loaded = ContinualModel.load(tmp_path / "learner")
+    assert loaded.model.config == learner.model.config
     assert state_of(loaded.model) == state_of(learner.model)  # the free values as well
     assert owners_of(loaded) == owners_of(learner)
     loaded.finish()

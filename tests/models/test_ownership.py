@@ -5,6 +5,7 @@ import pytest
 import torch
 from helpers import (
     KINDS,
+    NETWORKS,
     RATIOS,
     begin,
     bytes_of,
@@ -105,6 +106,7 @@ def test_what_may_train_and_what_is_used_by_hand():
 
 
 ACTIONS = {
+    "grow": lambda learner: learner.grow(rng()),
     "start": lambda learner: begin(learner, "T9"),
     "prune": lambda learner: learner.prune(0.5),
     "only_owned": lambda learner: learner.only_owned().__enter__(),
@@ -112,7 +114,7 @@ ACTIONS = {
     "trainable": lambda learner: learner.trainable(),
 }
 LEGAL = {
-    Phase.READY: {"start": Phase.TRAIN},
+    Phase.READY: {"grow": Phase.READY, "start": Phase.TRAIN},
     Phase.TRAIN: {"prune": Phase.RETRAIN, "trainable": Phase.TRAIN},
     Phase.RETRAIN: {"only_owned": Phase.RETRAIN, "finish": Phase.READY, "trainable": Phase.RETRAIN},
 }
@@ -262,13 +264,16 @@ def test_the_embedding_is_pruned_with_the_first_task_or_never():
 
 
 @given(
-    ratios=st.lists(st.floats(0.05, 0.95), min_size=1, max_size=6),
+    tasks=st.lists(st.tuples(st.floats(0.05, 0.95), st.integers(0, 2)), min_size=1, max_size=6),
     embedding=st.sampled_from(["never", "from the start", "at the first pruning"]),
-    width=st.integers(1, 4),
+    width=st.sampled_from([2, 4]),
+    network=st.sampled_from(sorted(NETWORKS)),
 )
-def test_any_number_of_tasks(ratios, embedding, width):
-    prunable = ("embedding", *KERNELS) if embedding == "from the start" else None
-    learner = learner_of(width=width, prunable=prunable)
+def test_any_number_of_tasks(tasks, embedding, width, network):
+    options = NETWORKS[network] | {"layers": 1}
+    kernels = small_model(8, width, **options).kernels()
+    prunable = ("embedding", *kernels) if embedding == "from the start" else None
+    learner = learner_of(width=width, prunable=prunable, **options)
     sequences = random_sequences(5, 6, 8)
     known, taken = {}, {n: torch.zeros_like(o) for n, o in learner.owners.items()}
 
@@ -278,8 +283,10 @@ def test_any_number_of_tasks(ratios, embedding, width):
         for name, before in taken.items():  # ownership is exclusive and final
             assert torch.equal(torch.where(before > 0, learner.owners[name], 0), before)
 
-    for number, ratio in enumerate(ratios):
+    for number, (ratio, blocks) in enumerate(tasks):
         task = f"A{number}"
+        learner.grow(rng(number), blocks)
+        nothing_old_changed()
         if not any((o == 0).any() for o in learner.owners.values()):
             with pytest.raises(PhaseError, match="no free weight"):
                 begin(learner, task)

@@ -102,6 +102,24 @@ def test_ids_change_with_ratios_of_the_embedding():
     assert touched(**{"*": 0.6, "T1": 0.5}) == after("T2.prune")
 
 
+def test_ids_change_with_a_margin_and_what_its_search_depends_on():
+    than = small_study(prune_margin={"T1": 0.1})
+    assert changed(study=than) == after("T1.prune")
+    assert changed(study=small_study(prune_margin={"*": 0.1, "T1": 0.2})) == after("T1.prune")
+
+    def touched(**given):
+        return changed(than, study=replace(than, **given))
+
+    assert touched(prune_margin={"T1": 0.1, "*": 0.1}) == after("T2.prune")
+    assert touched(prune_margin={"*": 0.1}) == after("T2.prune")
+    assert touched(prune={**than.prune, "T1": 0.5}) == set()
+    assert touched(retrain={"epochs": 3}) == after("T1.prune")
+
+
+def test_ids_change_with_growth_from_the_second_task_on():
+    assert changed(study=small_study(grow_below=0.2)) == after("T2.train")
+
+
 MODELS = ((9, (1,)), (8, (2,)), (8, (1,), True))
 CHANGES = [{"threads": 2}, {"device": "cuda"}, *({"model": ModelConfig(*m)} for m in MODELS)]
 
