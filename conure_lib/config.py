@@ -143,7 +143,10 @@ class TrainConfig:
     Parameters
     ----------
     epochs, patience
-        At most this many, and how many without a better validation metric before it stops.
+        At most this many of each phase; how many without a better validation value end it.
+    final_rate
+        After that training goes on from the best epoch at a learning rate this much lower, under
+        the same rule; 0 is without this second phase.
     learning_rate, optimizer, l2
         Of the optimiser ("adam" or "sgd"), and the penalty on the output embedding.
     batch_size, labels_per_user
@@ -165,6 +168,7 @@ class TrainConfig:
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 0.001
     batch_size: Count = 32
     patience: Count = 2
+    final_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
     labels_per_user: Count = 1
     share: Share = 1.0
     loss: Literal["softmax", "sampled-softmax", "bpr"] = "softmax"

@@ -19,7 +19,7 @@ from conure_lib.training.batches import Joint
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
 RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
 KINDS = {"T1": "sequence", "T2": "ranking", "T4": "classification"}
-FAST = TrainConfig(epochs=2, learning_rate=0.01, batch_size=32, labels_per_user=2)
+FAST = TrainConfig(2, 0.01, batch_size=32, labels_per_user=2, final_rate=0.0)
 
 ROWS = {"loss": "sampled-softmax", "negatives": 0.3, "table_updates": "rows", "l2": 0.0}
 NETWORKS = {

@@ -133,7 +133,14 @@ def test_the_embedding_is_pruned_only_if_asked_for():
 
 FROZEN = {
     **{"epochs": 10, "learning_rate": 0.001, "batch_size": 32, "patience": 2, "share": 1.0},
-    **{"labels_per_user": 1, "loss": "softmax", "negatives": 0.2, "rho": 0.3, "l2": 0.0},
+    **{
+        "labels_per_user": 1,
+        "final_rate": 0.1,
+        "loss": "softmax",
+        "negatives": 0.2,
+        "rho": 0.3,
+        "l2": 0.0,
+    },
     **{"joint_weight": 0.1, "optimizer": "adam", "table_updates": "dense"},
 }
 

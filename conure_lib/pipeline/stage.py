@@ -21,6 +21,7 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.training.determinism import repeatable, torch_threads
 from conure_lib.training.evaluation import metric_name, metric_of
+from conure_lib.training.loop import capped
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,10 @@ class Stage:
         return [*(self.parent.lineage() if self.parent else []), self]
 
     def record(self) -> dict[str, Any]:
-        """Return ``metrics``, ``curve``, ``notes``, ``spec``. Raises MissingResultError."""
+        """Return ``metrics``, ``curve``, ``capped`` (see ``loop.capped``), ``notes``, ``spec``.
+
+        Raises MissingResultError.
+        """
         return self._found("result", self.store.read).record
 
     def ranks(self, measure: str) -> np.ndarray:
@@ -123,7 +127,7 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
 
 
 def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:
-    metrics, curve = [], []
+    metrics, curve, step = [], [], stage.step
     for measure, ranks in outcome.ranks.items():
         if not len(ranks):  # a search seed tests nothing
             continue
@@ -131,8 +135,9 @@ def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any
         measured = {"metric": metric_name(kind), "value": metric_of(kind, ranks), "n": len(ranks)}
         metrics.append({"measure": measure, **measured})
     for one in outcome.curve:
+        epoch = {"epoch": one.number, "phase": one.phase, "validation": one.validation}
         loss = None if np.isnan(one.loss) else one.loss
-        seen = {"epoch": one.number, "validation": one.validation, "best": one.best}
-        curve.append(seen | {"loss": loss})
-    about = {"stage": stage.id, "spec": stage.spec}
-    return about | {"metrics": metrics, "curve": curve, "notes": outcome.notes}
+        curve.append(epoch | {"best": one.best, "loss": loss})
+    ended = capped(outcome.curve, stage.config.training(step.task, step.action).patience)
+    about = {"stage": stage.id, "spec": stage.spec, "metrics": metrics}
+    return about | {"curve": curve, "capped": ended, "notes": outcome.notes}

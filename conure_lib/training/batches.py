@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TRAIN, Task, TaskStream
+from conure_lib.models.backbone import UserModel
 from conure_lib.models.convolution import to_device
-from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.padding import length_buckets, micro_batch_size, padding_of
 from conure_lib.training import evaluation
 from conure_lib.training.determinism import seeded

@@ -12,8 +12,11 @@ from tqdm.auto import tqdm
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import VerificationError
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.backbone import UserModel
 from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
+
+Extra = Callable[[UserModel, np.ndarray], Tensor]
+"""A further loss, once a step: of the model and the numbers of the batch's instances."""
 
 
 @dataclass(frozen=True)
@@ -22,8 +25,9 @@ class Epoch:
 
     number: int
     loss: float
-    validation: float
+    validation: float  # see ``evaluation.validation_value``; higher is better
     best: bool
+    phase: int = 1
 
 
 def fit(
@@ -35,8 +39,11 @@ def fit(
     seed: int,
     on_epoch: Callable[[UserModel, int], object] = lambda *_: None,
     joint: Joint | None = None,
+    extra: Extra | None = None,
 ) -> list[Epoch]:
     """Train one task in place and keep the parameters of the best validation epoch (section 6.1).
+
+    In two phases: the second goes on from the best epoch of the first, at ``config.final_rate``.
 
     Parameters
     ----------
@@ -46,8 +53,10 @@ def fit(
         How to train; of the order of instances and of the negatives.
     trainable
         Which entries may change; everything else is the same afterwards, compared bit by bit.
-    on_epoch, joint
-        Called with the model and the epoch's number, 0 included; T1's loss, to be added (MTL).
+    on_epoch, joint, extra
+        Called with the model and the epoch's number, 0 included; T1's loss on the same users, to be
+        added (MTL); any other loss, of which a step takes the gradient as well (a penalty on
+        weights, distillation, replay). It needs dense updates of the tables that it reads.
     """
     task = task.thinned(config.share)
     batches = kind_of(task, trainable)(model, stream, task, config, seed, joint)
@@ -55,18 +64,20 @@ def fit(
     before = {n: p.detach().clone() for n, p in parameters.items()}
     history, best, kept = [Epoch(0, float("nan"), batches.validation(), best=False)], 0, before
     on_epoch(model, 0)
-    for number, loss in enumerate(epochs(batches, trainable), start=1):
-        value = batches.validation()
-        improved = best == 0 or value > history[best].validation
-        history.append(Epoch(number, loss, value, improved))
-        if improved:
-            best, kept = number, {n: parameters[n].detach().clone() for n in trainable}
-        on_epoch(model, number)
-        if number - best >= config.patience:
-            break
-    with torch.no_grad():
-        for name in trainable:
-            parameters[name].copy_(kept[name])
+    for phase in (1, 2) if config.final_rate else (1,):
+        begun = len(history)
+        for number, loss in enumerate(epochs(batches, trainable, phase, begun, extra), begun):
+            value = batches.validation()
+            improved = best == 0 or value > history[best].validation
+            history.append(Epoch(number, loss, value, improved, phase))
+            if improved:
+                best, kept = number, {n: parameters[n].detach().clone() for n in trainable}
+            on_epoch(model, number)
+            if number - max(best, begun - 1) >= config.patience:
+                break
+        with torch.no_grad():
+            for name in trainable:
+                parameters[name].copy_(kept[name])
     for name, parameter in parameters.items():  # compared bit by bit
         moved = before[name].view(torch.int32) != parameter.detach().view(torch.int32)
         mask = trainable.get(name, torch.zeros_like(moved))
@@ -75,8 +86,24 @@ def fit(
     return history
 
 
-def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
-    """Train epoch by epoch with one fresh optimiser; yield each epoch's mean loss."""
+def capped(history: list[Epoch], patience: int) -> list[int]:
+    """Return the phases that the cap of epochs ended while the validation value still rose."""
+    ended = []
+    for phase in (1, 2):
+        own = [epoch for epoch in history[1:] if epoch.phase == phase]
+        if best := [epoch.number for epoch in own if epoch.best]:
+            ended += [phase] if own[-1].number - best[-1] < patience else []
+    return ended
+
+
+def epochs(
+    batches: Batches,
+    trainable: Trainable,
+    phase: int = 1,
+    first: int = 1,
+    extra: Extra | None = None,
+) -> Iterator[float]:
+    """Train epoch by epoch, a phase with fresh optimisers; yield each epoch's mean loss."""
     model, task, config = batches.model, batches.task, batches.config
     parameters = dict(model.named_parameters())
     model.requires_grad_(False)
@@ -84,15 +111,16 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
     frozen = [(parameters[name], ~mask) for name, mask in trainable.items() if mask is not None]
     names = ("embedding", f"outputs.{task.name}.weight") if batches.loss.by_rows else ()
     tables = [parameters[name] for name in names if trainable.get(name, ...) is None]
-    optimizers = fresh_optimizers(config, trained, tables)
+    rate = config.learning_rate * (config.final_rate if phase == 2 else 1.0)
+    optimizers = fresh_optimizers(config, rate, trained, tables)
     model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight
     quiet = True if multiprocessing.parent_process() else None  # workers would share one line
     bar = {"leave": False, "mininterval": 2, "disable": quiet}
     try:
-        for number in range(1, config.epochs + 1):
+        for number in range(first, first + config.epochs):
             means, sizes = [], []
-            label = f"{task.name} epoch {number}/{config.epochs}"
+            label = f"{task.name} phase {phase} epoch {number}"
             for batch in tqdm(batches.epoch(number), desc=label, **bar):
                 for parameter in trained:
                     parameter.grad = None
@@ -101,6 +129,10 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
                     loss.backward()
                     total += loss.detach()
                     size += n_terms
+                if extra is not None:
+                    loss = extra(model, batch)
+                    loss.backward()
+                    total += loss.detach()
                 for parameter, mask in frozen:  # a product would make some gradients minus zero
                     parameter.grad.masked_fill_(mask, 0.0)
                 if config.l2:
@@ -119,10 +151,9 @@ def epochs(batches: Batches, trainable: Trainable) -> Iterator[float]:
 
 
 def fresh_optimizers(
-    config: TrainConfig, parameters: list[Tensor], tables: list[Tensor]
+    config: TrainConfig, rate: float, parameters: list[Tensor], tables: list[Tensor]
 ) -> list[torch.optim.Optimizer]:
     """Return new optimisers: state kept from before, or weight decay, would move frozen weights."""
-    rate = config.learning_rate
     dense = [p for p in parameters if not any(p is table for table in tables)]
     if config.optimizer == "sgd":
         return [torch.optim.SGD(dense, lr=rate, momentum=0.9, fused=True)]

@@ -90,7 +90,7 @@ def test_old_tasks_never_change(way, network, order, pruned, grows, device):
 
     def train(model, task, trainable, retrain):
         before = state_of(model)
-        config = replace(FAST, epochs=1 + retrain, **WAYS[way])
+        config = replace(FAST, epochs=1 + retrain, final_rate=0.5 * retrain, **WAYS[way])
         fit(model, STREAM, task, config, trainable, 1)
         names = {n for n, value in state_of(model).items() if value != before[n]}
         moved.append(task.name)  # every stage learned, in every tensor with an owner map
@@ -115,7 +115,7 @@ def test_old_tasks_never_change(way, network, order, pruned, grows, device):
 @pytest.mark.parametrize("embedding", [{}, EMBEDDING_RATIOS], ids=["kernels", "with embedding"])
 def test_old_tasks_never_change_in_a_computed_study(way, embedding, root):
     """The same through stages: records repeat the old tasks' digests, checkpoints their logits."""
-    config = replace(FAST, **WAYS[way])
+    config = replace(FAST, final_rate=0.5, **WAYS[way])
     changes = {"train": {"T1": config, "*": config}, "prune_embedding": embedding}
     study = Study(small_study(**changes), STREAM)
     study.compute([study.run("Conure", 1)])

@@ -30,7 +30,7 @@ from conure_lib.models.ownership import ContinualModel
 from conure_lib.study.study import Study
 from conure_lib.training.batches import Batches, Joint, SequenceBatches
 from conure_lib.training.determinism import seeded
-from conure_lib.training.evaluation import evaluate, metric_of
+from conure_lib.training.evaluation import cross_entropy, evaluate, metric_of
 
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
@@ -164,6 +164,28 @@ def test_pruned_and_retrained_results_are_those_of_the_owned_weights(study):
             assert torch.equal(before, after)
             assert torch.equal(end[~own], before[~own])
             assert not torch.equal(end[own], before[own])
+
+
+def test_a_record_notes_cross_entropy_and_phases_that_the_cap_ended(study):
+    """The small study's settings: two epochs, patience two, no second phase."""
+    stage = study.run("SinMo", 1).stages["T4"]
+    record, model = stage.record(), stage.model().model
+    assert record["notes"]["cross_entropy"] == cross_entropy(model, STREAM, STREAM["T4"], TEST)
+    assert [epoch["phase"] for epoch in record["curve"]] == [1, 1, 1]
+    assert record["capped"] == [1]
+    assert study.run("Popularity", 1).stages["T2"].record()["capped"] == []
+    assert sorted(study.run("SinMo", 1).stages["T2"].record()["notes"]) == ["trained_parameters"]
+
+
+def test_a_seed_of_the_search_tests_nothing():
+    """Neither by the task's measures nor by what becomes of T1."""
+    search, study = STREAM.fold(0), small_study()
+    for action, task in (("finetune", "T2"), ("finetune", "T4"), ("train", "T1")):
+        parent = t1_model() if action == "finetune" else None
+        outcome = ACTIONS[action](Context(study, search, search[task], 0, parent, action))
+        assert outcome.ranks == {}
+        assert outcome.notes.keys() <= {"trained_parameters", "owned", "memory"}
+        assert np.isfinite([epoch.validation for epoch in outcome.curve]).all()
 
 
 # --- actions ---

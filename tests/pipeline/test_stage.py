@@ -47,6 +47,7 @@ OTHER = {
     "learning_rate": 0.5,
     "batch_size": 7,
     "patience": 5,
+    "final_rate": 0.3,
     "labels_per_user": 9,
     "loss": "softmax",
     "negatives": 0.7,
@@ -170,7 +171,7 @@ def test_a_specification_holds_what_is_not_default():
         "parent": stage.parent.id,
     }
     assert stage.parent.spec["settings"] == {"kernels": 0.7}
-    assert stage.id == "synthetic.T2.retrain.s1.2d53d96617ee"
+    assert stage.id == "synthetic.T2.retrain.s1.818a4422698b"
     joint = Stage(STEPS["T2.joint"], study, "d" * 64, 1).spec
     assert joint["t1_settings"] == joint["settings"] == {**stage.spec["settings"], "epochs": 3}
     assert "parent" not in joint

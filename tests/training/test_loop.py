@@ -18,11 +18,11 @@ from conure_lib.models import padding
 from conure_lib.training import loop, objectives
 from conure_lib.training.batches import Batches, Joint, SequenceBatches, kind_of, shuffled
 from conure_lib.training.determinism import seeded
-from conure_lib.training.loop import fit
+from conure_lib.training.loop import capped, fit, fresh_optimizers
 
 pytestmark = pytest.mark.numerics
 STREAM = small_stream()
-ONE_STEP = TrainConfig(epochs=1, batch_size=10_000, learning_rate=0.01, optimizer="sgd")
+ONE_STEP = TrainConfig(1, 0.01, batch_size=10_000, optimizer="sgd", final_rate=0.0)
 TASKS = pytest.mark.parametrize("task", ["T1", "T2", "T4"])
 
 
@@ -126,6 +126,76 @@ def test_the_best_epochs_parameters_stay(validation, patience, kept, last, monke
     assert not history[0].best
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    ("validation", "kept", "phases", "ended"),
+    [
+        # (epoch 0, phase one ..., phase two ...) with at most three epochs each and patience 2
+        ((0.0, 0.5, 0.2, 0.1, 0.3, 0.2), 1, (1, 1, 1, 2, 2), []),
+        ((0.0, 0.1, 0.2, 0.1, 0.3, 0.2, 0.1), 4, (1, 1, 1, 2, 2, 2), [1]),
+        ((0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6), 6, (1, 1, 1, 2, 2, 2), [1, 2]),
+        ((0.0, 0.3, 0.2, 0.2, 0.2, 0.4, 0.3), 5, (1, 1, 1, 2, 2, 2), [2]),
+    ],
+)
+def test_a_second_phase_goes_on_from_the_best_epoch_at_a_lower_rate(
+    validation, kept, phases, ended, optimizer, monkeypatch
+):
+    values, seen, optimizers = iter(validation), {}, []
+
+    def fresh(config, rate, *parameters):
+        optimizers.append((rate, fresh_optimizers(config, rate, *parameters)))
+        return optimizers[-1][1]
+
+    monkeypatch.setattr(Batches, "validation", lambda _: next(values))
+    monkeypatch.setattr(loop, "fresh_optimizers", fresh)
+    config = replace(FAST, epochs=3, patience=2, final_rate=0.25, optimizer=optimizer)
+    model, history = fitted("T2", config, on_epoch=lambda m, n: seen.update({n: state_of(m)}))
+    assert tuple(epoch.phase for epoch in history[1:]) == phases
+    assert [epoch.number for epoch in history] == list(range(len(phases) + 1))
+    assert max(epoch.number for epoch in history if epoch.best) == kept
+    assert capped(history, 2) == ended
+    assert state_of(model) == seen[kept]
+    assert [rate for rate, _ in optimizers] == [0.01, 0.0025]
+    assert [o.param_groups[0]["lr"] for _, many in optimizers for o in many] == [0.01, 0.0025]
+    # Phase two starts with an epoch at that rate, of the next order, from phase one's best epoch.
+    begun = phases.count(1)
+    start = fresh_model_of(seen[max(e.number for e in history[: begun + 1] if e.best)])
+    batches = Batches(start, STREAM, STREAM["T2"], replace(config, learning_rate=0.0025), 1)
+    everything = dict.fromkeys(n for n, _ in start.named_parameters())
+    next(loop.epochs(batches, everything, first=begun + 1))
+    assert state_of(start) == seen[begun + 1]
+
+
+def fresh_model_of(state):
+    """The T2 model with these bytes as its parameters."""
+    model = fresh("T2")
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            stored = np.frombuffer(state[name], np.float32).reshape(parameter.shape).copy()
+            parameter.copy_(torch.from_numpy(stored))
+    return model
+
+
+def test_an_extra_loss_adds_its_gradient_once_a_step():
+    """A penalty on all weights, as of EWC; and what a batch is told of: its instances."""
+    seen, (before, plain) = [], trained_once("T2", ONE_STEP)
+
+    def penalty(model, batch):
+        seen.append(batch)
+        return sum((p**2).sum() for p in model.parameters()) / 2
+
+    model = fresh("T2")
+    _, history = fitted("T2", ONE_STEP, model=model, extra=penalty)
+    for name, parameter in model.named_parameters():
+        expected = plain[name] - ONE_STEP.learning_rate * before[name]
+        torch.testing.assert_close(parameter, expected, rtol=1e-5, atol=1e-7)
+    (batch,) = seen
+    assert sorted(batch) == STREAM["T2"].rows(TRAIN).tolist()
+    _, without = fitted("T2", ONE_STEP)
+    size = sum((p**2).sum().item() for p in before.values()) / 2
+    assert history[1].loss == pytest.approx(without[1].loss + size, rel=1e-5)
+
+
 @TASKS
 def test_l2_acts_on_the_output_embedding_only(task):
     before, plain = trained_once(task, ONE_STEP)
@@ -222,7 +292,9 @@ def test_optimisers_that_do_not_freeze_exactly_are_found(optimizer, monkeypatch)
     mask = torch.rand(3, 8, 8, generator=rng()) < 0.4
     trainable = {"blocks.0.kernel1": mask, "outputs.T2.weight": None}
     fitted("T2", trainable=trainable)  # the library's own passes
-    monkeypatch.setattr(loop, "fresh_optimizers", lambda config, p, _: [INEXACT[optimizer](p)])
+    monkeypatch.setattr(
+        loop, "fresh_optimizers", lambda config, rate, p, _: [INEXACT[optimizer](p)]
+    )
     with pytest.raises(VerificationError, match=r"frozen entries of blocks\.0\.kernel1"):
         fitted("T2", trainable=trainable)
 
