@@ -14,6 +14,7 @@ app = Typer()
 Cache = StrEnum("Cache", ["stages", "streams", "downloads"])
 Caches = Annotated[list[Cache] | None, Option(help="May be repeated; else stages and streams.")]
 Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
+Methods = Annotated[list[str] | None, Option("--method", help="May be repeated; else all.")]
 Datasets = Annotated[list[str] | None, Option("--dataset", help="May be repeated; else all.")]
 
 
@@ -71,12 +72,16 @@ def reproduce(
 
 @app.command()
 def tune(
-    dataset: Data = JOURNEY, profile: Profile = "quick", workers: Count = 1, cluster: Cluster = None
+    dataset: Data = JOURNEY,
+    profile: Profile = "standard",
+    methods: Methods = None,
+    workers: Count = 1,
+    cluster: Cluster = None,
 ) -> None:
     """Search hyper-parameters; copy the JSON file to conure_lib/study/settings to use them."""
     from conure_lib.study import tuning
 
-    found = tuning.search(dataset, profile, workers, cluster)
+    found = tuning.search(dataset, profile, workers, cluster, methods or ())
     report(found.table().query("chosen").drop(columns="stage_id"), tuning.write(found))
 
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import Context, Outcome, logits_digest, weights_digest
-from conure_lib.methods.method import SEARCH, Method, Order, Step
+from conure_lib.methods.method import Method, Order, Step
 from conure_lib.models.ownership import ContinualModel, Phase
 from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
@@ -125,7 +125,7 @@ def _after(action: str) -> Callable[[Order], dict[str, Step]]:
     return lambda order: {task: steps[action] for task, steps in conure_chain(order).items()}
 
 
-_TRAINED = {"actions": {"train": train}, "search": SEARCH, "backbone": None}
+_TRAINED = {"actions": {"train": train}, "search": {}, "backbone": None}
 _PRUNED = {"actions": {"prune": prune}, "settings_of": "Conure-", "backbone": None}
 _RETRAINED = {"actions": {"retrain": retrain}, "settings_of": "Conure-", "backbone": "shared"}
 CONURE_MINUS = Method("Conure-", _after("train"), "#D55E00", "X", (3, 2), **_TRAINED)

@@ -1,7 +1,7 @@
 """FineSmax: T1's backbone frozen, a new output (softmax) layer per task."""
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, recipe
+from conure_lib.methods.method import Method, recipe
 
 
 def output_only(c: Context) -> Outcome:
@@ -9,5 +9,5 @@ def output_only(c: Context) -> Outcome:
     return c.train_new_output(c.parent.model)
 
 
-_PARTS = {"actions": {"output-only": output_only}, "search": SEARCH, "backbone": "shared"}
+_PARTS = {"actions": {"output-only": output_only}, "search": {}, "backbone": "shared"}
 FINESMAX = Method("FineSmax", recipe("output-only"), "#56B4E9", "s", (3, 1, 1, 1), **_PARTS)

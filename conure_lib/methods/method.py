@@ -1,20 +1,57 @@
 """What a method is: its recipe of steps, its search space, what it stores, how it is drawn."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from conure_lib.data.stream import Kind
 
 Order = tuple[str, ...]
-SearchSpace = Mapping[str, tuple[float, ...]]
 
-LEARNING_RATES = (0.0003, 0.001, 0.003, 0.01)
+
+@dataclass(frozen=True)
+class LogRange:
+    """Numbers that are searched on a logarithmic scale; zero: an eighth of the scale is 0."""
+
+    low: float
+    high: float
+    zero: bool = False
+
+    def at(self, place: float) -> float:
+        """Return the number at a place from 0 to 1, to three digits."""
+        place = (8 * place - 1) / 7 if self.zero else place
+        return 0.0 if place < 0 else _rounded(self.low * (self.high / self.low) ** place)
+
+    def edge(self, number: float) -> int:
+        """Return -1 or 1 in the lowest or highest tenth, if nothing beyond is searched; else 0."""
+        place = math.log(number / self.low, self.high / self.low) if number else 0.5
+        return (place > 0.9) - (place < 0.1 and not self.zero)
+
+    def past(self, side: int, decades: float) -> float:
+        """Return the number so many decades beyond the lower (-1) or upper (1) end."""
+        return _rounded((self.high if side > 0 else self.low) * 10 ** (side * decades))
+
+    def wider(self, side: int) -> "LogRange":
+        """Return the range that reaches a decade further at one end."""
+        end = "high" if side > 0 else "low"
+        return replace(self, **{end: self.past(side, 1)})
+
+
+def _rounded(number: float) -> float:
+    return float(f"{number:.3g}")
+
+
+SearchSpace = Mapping[str, LogRange | tuple]
+"""Fields of TrainConfig, each with a range or with some values to choose from."""
+_RATE = {"learning_rate": LogRange(1e-4, 3e-2)}
+_COMMON = _RATE | {"l2": LogRange(1e-5, 1e-1, zero=True)}
 SEARCH: Mapping[Kind, SearchSpace] = {
-    "ranking": {"learning_rate": LEARNING_RATES, "l2": (0.001, 0.01, 0.1), "rho": (0.3, 1.0)},
-    "classification": {"learning_rate": LEARNING_RATES, "l2": (0.0, 0.001, 0.01, 0.1)},
+    "sequence": _RATE,
+    "ranking": _COMMON | {"loss": ("softmax", "bpr"), "rho": (0.3, 1.0)},
+    "classification": _COMMON,
 }
-"""The search space of most methods; all methods try the same number of settings."""
+"""What is searched for every method alike; a method names only what is its own."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +73,7 @@ class Method:
     marker: str
     dashes: tuple[float, ...] = ()  # lengths on and off; () is solid
     actions: Mapping[str, Callable] = field(default_factory=dict)  # Context -> Outcome, by name
-    search: Mapping[Kind, SearchSpace] = field(default_factory=dict)
+    search: SearchSpace | None = None  # what is searched beside ``SEARCH``; None: nothing at all
     settings_of: str = ""  # without a search: the method whose settings are taken
     backbone: Literal["own", "shared", "none"] | None = "own"  # stored; None: a passing state
     patches: bool = False  # stored per later task

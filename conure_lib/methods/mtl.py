@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import LEARNING_RATES, Method, recipe
+from conure_lib.methods.method import Method, recipe
 from conure_lib.training.batches import Joint
 from conure_lib.training.determinism import seeded
 
@@ -20,6 +20,6 @@ def joint(c: Context) -> Outcome:
     return c.train_new_output(model, also=(f"outputs.{first.name}.", *model.backbone()), joint=t1)
 
 
-_SPACE = {"learning_rate": LEARNING_RATES, "joint_weight": (0.05, 0.1, 0.5, 1.0)}
-_PARTS = {"actions": {"joint": joint}, "search": {"ranking": _SPACE, "classification": _SPACE}}
+_SPACE = {"joint_weight": (0.05, 0.1, 0.25, 0.5, 1.0)}  # the paper's range
+_PARTS = {"actions": {"joint": joint}, "search": _SPACE}
 MTL = Method("MTL", recipe("joint", t1=None, from_t1=False), "#000000", "P", (6, 2), **_PARTS)

@@ -3,7 +3,7 @@
 from functools import partial
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, recipe
+from conure_lib.methods.method import Method, recipe
 from conure_lib.models.layers import PatchKind
 from conure_lib.training.determinism import seeded
 
@@ -16,7 +16,7 @@ def patched(c: Context, kind: PatchKind) -> Outcome:
     return c.train_new_output(model, also=patches)
 
 
-_SERIAL = {"actions": {"patched-serial": partial(patched, kind="serial")}, "search": SEARCH}
+_SERIAL = {"actions": {"patched-serial": partial(patched, kind="serial")}, "search": {}}
 _PARALLEL = {"actions": {"patched-parallel": partial(patched, kind="parallel")}}
 _PARALLEL["settings_of"] = "PeterRec"
 _STORED = {"backbone": "shared", "patches": True}

@@ -1,7 +1,7 @@
 """SinMo: a single model per task, from random weights."""
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, recipe
+from conure_lib.methods.method import Method, recipe
 
 
 def scratch(c: Context) -> Outcome:
@@ -10,5 +10,5 @@ def scratch(c: Context) -> Outcome:
     return c.train_new_output(model, also=model.backbone())
 
 
-_PARTS = {"actions": {"scratch": scratch}, "search": SEARCH}
+_PARTS = {"actions": {"scratch": scratch}, "search": {}}
 SINMO = Method("SinMo", recipe("scratch", from_t1=False), "#E69F00", "o", (4, 1), **_PARTS)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import PROBE_USERS, Context, Outcome
-from conure_lib.methods.method import SEARCH, Method, recipe
+from conure_lib.methods.method import Method, recipe
 from conure_lib.models.nextitnet import UserModel
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of, user_vectors
 
@@ -59,5 +59,5 @@ def vector_change(before: Tensor, after: Tensor) -> dict:
     }
 
 
-_PARTS = {"actions": {"finetune": finetune}, "search": SEARCH}
+_PARTS = {"actions": {"finetune": finetune}, "search": {}}
 STL = Method("STL", recipe("finetune"), "#009E73", "D", (5, 1, 1, 1, 1, 1), **_PARTS)

@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from importlib.metadata import version
@@ -38,7 +38,11 @@ load_once = lru_cache(maxsize=1)(load_stream)
 
 
 def compute(
-    stages: Iterable[Stage], stream: TaskStream, workers: int = 1, cluster: str | None = None
+    stages: Iterable[Stage],
+    stream: TaskStream,
+    workers: int = 1,
+    cluster: str | None = None,
+    finished: Callable[[Stage], object] = lambda stage: None,
 ) -> None:
     """Compute what is missing of these stages and their ancestors; results do not depend on how.
 
@@ -47,6 +51,7 @@ def compute(
 
     workers: processes of this machine. cluster: instead of them the address (tcp://host:8786) or
     scheduler file of a Dask cluster whose workers see the same CONURE_ROOT and have one thread.
+    finished: called with each stage that ends, well or not.
     """
     stages, failed = list(stages), dict[str, BaseException]()
     for folder in (paths.artifacts(), paths.artifacts("stages")):
@@ -60,15 +65,18 @@ def compute(
         if workers > 1 and client is None:
             local = stack.enter_context(_local_cluster(min(workers, len(todo))))
             client = stack.enter_context(_connected(local.scheduler_address))
-        bar = stack.enter_context(tqdm(total=len(todo), desc="stages", unit="stage"))
+        bar = tqdm(total=len(todo), desc="stages", unit="stage", leave=None)  # below another: gone
+        stack.enter_context(bar)
         by_dask = client and _by_dask(client, todo, stream, kind)
         for stage, error in by_dask or _here(todo, stream, failed):
             bar.update(error is None)
+            finished(stage)
             if error:
                 failed[stage.id] = error
                 bar.set_postfix_str("some failed")
     blocked = [one.id for one in todo if _is_blocked(one, failed)]
-    if causes := [name for name in failed if name not in blocked]:
+    causes = [name for name in failed if name not in blocked]
+    if causes := sorted(causes, key=lambda name: isinstance(failed[name], FloatingPointError)):
         counts = f"{len(causes)} failed, {len(blocked)} that need them not started"
         failed[causes[0]].add_note(f"stage {causes[0]} failed ({counts})")
         raise failed[causes[0]]

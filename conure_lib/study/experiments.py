@@ -158,6 +158,7 @@ EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
     "unpruned": unpruned,
     "convergence": convergence,
     "transfer": transfer,
+    "paper-loss": paper_loss,
     "task-orders": task_orders,
     "pruning-ratios": pruning_ratios,
     "embedding-pruning": embedding_pruning,

@@ -73,7 +73,7 @@ def owned(stage, tensor):
 
 
 def test_experiments_are_in_the_order_of_the_notebooks():
-    names = "baselines overparameterization unpruned convergence transfer"
+    names = "baselines overparameterization unpruned convergence transfer paper-loss"
     names += " task-orders pruning-ratios embedding-pruning sizes"
     assert list(EXPERIMENTS) == names.split()
 
@@ -224,6 +224,24 @@ def test_transfer_leaves_out_t2_or_most_of_t3s_data(study):
         assert few == {"T3.train", "T3.retrain"}
     used = len(STREAM["T3"].thinned(FEW).rows(TRAIN))
     assert used == round(FEW * len(STREAM["T3"].rows(TRAIN)))
+
+
+def test_the_papers_loss_is_bpr_with_the_best_settings_found_for_it(study):
+    searched = replace(study.config.training("T3"), learning_rate=0.3, loss="bpr")
+    runs = experiments.paper_loss(study.changed("", bpr={"T3": searched}))
+    assert variants(runs) == {name: [TRAINED, CONURE] for name in ("BPR", "BPR noT2")}
+    after, before = (one(runs, CONURE, name) for name in ("BPR", "BPR noT2"))
+    assert (tuple(after.stages), tuple(before.stages)) == (("T1", "T2", "T3"), ("T1", "T3"))
+    assert after.stages["T1"].id == before.stages["T1"].id == study.run(CONURE, 1).stages["T1"].id
+    for stage in (
+        s for run in (after, before) for last in run.stages.values() for s in last.lineage()
+    ):
+        if stage.step.action != "prune" and stage.step.task != "T1":
+            settings = stage.spec["settings"]
+            assert settings["loss"] == "bpr"
+            if stage.step.action == "train":
+                rate = {"T2": study.config.training("T2").learning_rate, "T3": 0.3}
+                assert settings["learning_rate"] == rate[stage.step.task]
 
 
 def test_task_orders_are_the_papers(study):

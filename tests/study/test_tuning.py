@@ -1,29 +1,30 @@
-"""The search: alike for every method, never worse, repeatable; what it chose is what is written."""
+"""The search: the same budget for every method, halved by value; what it chose is written."""
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 from helpers import small_stream, small_study
 
 from conure_lib import paths
-from conure_lib.config import ModelConfig, TrainConfig
+from conure_lib.config import DataConfig, ModelConfig, TrainConfig
+from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.methods import METHODS
+from conure_lib.methods.method import SEARCH, LogRange
+from conure_lib.pipeline import scheduler
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study import tuning
-from conure_lib.study.profiles import PROFILES, study_config
+from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study
-from conure_lib.study.tuning import MODELS, RETRAIN_RATES, T1_SEARCH, TUNED, TUNING_SEED
+from conure_lib.study.tuning import SEEDS, TUNED, Search
 
 STREAM = small_stream()
-SHORT = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", "T4")))
-ACTIONS = ("scratch", "output-only", "joint", "finetune", "patched-serial", "train")
-BASE = small_study(
-    model=MODELS[0], train={"T1": TrainConfig(epochs=2), "*": TrainConfig(epochs=2, l2=0.01)}
-)
-TRIES = 7  # of every method on every later task
+LATER = [task.name for task in STREAM.tasks[1:]]
+ACTIONS = [METHODS[name].recipe(("T1", "T2"))["T2"].action for name in TUNED]
+BASE = small_study(train={"T1": TrainConfig(epochs=50), "*": TrainConfig(epochs=60)})
+PLAN = {"lengths": [], "widths": [4, 8], "epochs": {"T1": 2, "*": 1}}
 
 
 @pytest.fixture(autouse=True)
@@ -34,190 +35,315 @@ def everything_below_root(root):
 @pytest.fixture
 def imagined(monkeypatch):
     """Replace training: a stage's validation value is what a function of the test says."""
-    quality = {"of": lambda stage: 0.5}
+    quality, seen = {"of": lambda stage: 0.5}, {}
 
     def record(stage):
-        values = [9.0, quality["of"](stage), -1.0]  # neither the start nor the last epoch counts
+        seen[stage.id] = stage
+        values = [9.0, quality["of"](stage), -99.0]  # neither the start nor the last epoch counts
         return {"curve": [{"epoch": n, "validation": v} for n, v in enumerate(values)]}
 
     monkeypatch.setattr(Stage, "record", record)
-    monkeypatch.setattr(tuning, "compute", lambda *_, **__: None)
-    return lambda function: quality.update(of=function)
+    monkeypatch.setattr(tuning, "compute", lambda *_: None)
+    monkeypatch.setattr(tuning, "missing", lambda stages: stages)
+
+    def by(function):
+        quality["of"] = function
+        return seen
+
+    return by
 
 
-def searched(monkeypatch, config=BASE, stream=STREAM):
-    monkeypatch.setattr(tuning, "Study", lambda config: Study(config, stream))
-    monkeypatch.setattr(tuning, "study_config", lambda *_, **__: config)
-    return tuning.search("synthetic", "smoke")
+@pytest.fixture
+def searched(monkeypatch):
+    """Search on the small stream with the settings and the plan of this file."""
+
+    def run(config=BASE, stream=STREAM, methods=(), **plan):
+        monkeypatch.setattr(tuning, "Study", lambda config: Study(config, stream))
+        monkeypatch.setattr(tuning, "study_config", lambda *_, **__: config)
+        monkeypatch.setattr(tuning, "read_json", lambda path: {"search": PLAN | plan})
+        return tuning.search("synthetic", "standard", methods=methods)
+
+    return run
 
 
 def by_chance(stage):
     """Return a quality without any order, with ties."""
-    return int(hashlib.sha256(stage.id.encode()).hexdigest()[:2], 16) % 20 / 20
+    return int(hashlib.sha256(stage.id.encode()).hexdigest()[:2], 16) % 40 / 40
 
 
-def settings_of(row):
-    return {name: row[name] for name in (*asdict(TrainConfig()), "width", "blocks")}
-
-
-def check_steps(table):
-    """Check from the table alone: one setting is varied at a time, a better value is taken."""
+def check_halving(table):
+    """Check from the table alone that the best of each rung, and no other, went on."""
+    table = table[~table["rung"].isin(["length"]) & (table["action"] != "retrain")]
+    names = [name for name in table if name not in (*tuning.HEAD, *tuning.TAIL)]
     for key, rows in table.groupby(["task", "action"], sort=False):
-        best, *others = rows.to_dict("records")
-        for varied, group in pd.DataFrame(others).groupby("varied", sort=False):
-            now, moved = best, {"model": {"width", "blocks"}, "retrain_rate": {"learning_rate"}}
-            for row in group.to_dict("records"):
-                ours, theirs = settings_of(row), settings_of(now)
-                different = {name for name in ours if ours[name] != theirs[name]}
-                assert different, key
-                assert different <= moved.get(varied, {varied}), key
-                best = row if row["validation"] > best["validation"] else best
-        (chosen,) = rows[rows["chosen"]].to_dict("records")
-        assert chosen["stage_id"] == best["stage_id"], key
-        assert chosen["validation"] == rows["validation"].max()
+        first, second, full = (rows[rows["rung"] == rung] for rung in tuning.RUNGS)
+        kept, beyond = second[:4], second[4:]
+        assert (len(first), len(kept), len(full)) == (16, 4, 2), key
+        assert len(beyond) == 4 * kept.sort_values("validation", kind="stable").iloc[-1]["at_edge"]
+        for some, before in ((kept, first), (full, second)):
+            values = before["validation"].nlargest(len(some))
+            expected = before.loc[values.index, names].fillna("").astype(str)
+            found = some[names].fillna("").astype(str)
+            assert sorted(map(tuple, found.values)) == sorted(map(tuple, expected.values)), key
+        assert rows["chosen"].sum() == 1
+        assert full.loc[full["chosen"].idxmax(), "validation"] == full["validation"].max()
 
 
-def check_choice(found):
-    """Check that the rows marked are what the study goes on with."""
-    config, chosen = found.study.config, found.table().query("chosen")
-    runs = [found.study.run(method, TUNING_SEED) for method in METHODS]
-    ids = {stage.id for run in runs for stage in run.stages.values()}
-    for row in chosen.to_dict("records"):
-        size = {"width": config.model.width, "blocks": len(config.model.dilations)}
-        assert settings_of(row) == asdict(config.training(row["task"], row["action"])) | size
-        assert row["stage_id"] in ids
-    assert len(chosen) == 2 + len(ACTIONS) * (len(found.study.order) - 1)
+# --- the space -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dataset", PROFILES["standard"])
-def test_every_method_gets_the_same_number_of_tries(dataset, imagined, monkeypatch):
-    """From the committed settings, whatever turns out to be best."""
-    for quality in (lambda stage: 0.5, by_chance):
-        imagined(quality)
-        table = searched(monkeypatch, study_config(dataset, "standard", tuned=False)).table()
-        sizes = table.groupby(["task", "action"]).size().to_dict()
-        t1 = len(MODELS) + sum(len(values) - 1 for values in T1_SEARCH.values())
-        assert sizes.pop(("T1", "train")) == t1
-        assert sizes.pop(("T1", "retrain")) == len(RETRAIN_RATES)
-        later = [task.name for task in STREAM.tasks[1:]]
-        assert sizes == {(task, action): TRIES for task in later for action in ACTIONS}
-        assert table["stage_id"].is_unique
+@pytest.mark.numerics
+def test_places_on_a_logarithmic_scale():
+    rates, shares = LogRange(0.0001, 0.01), LogRange(0.0001, 0.01, zero=True)
+    assert [rates.at(place) for place in (0, 0.25, 0.5, 1)] == [0.0001, 0.000316, 0.001, 0.01]
+    assert [shares.at(place) for place in (0, 0.124, 0.5625, 1)] == [0.0, 0.0, 0.001, 0.01]
+    edges = [0.0001, 0.000158, 0.00016, 0.0063, 0.0064, 0.01]
+    assert [rates.edge(number) for number in edges] == [-1, -1, 0, 0, 1, 1]
+    assert [shares.edge(number) for number in (0.0, *edges)] == [0, 0, 0, 0, 0, 1, 1]
+    assert (rates.past(1, 0.5), rates.past(-1, 0.5)) == (0.0316, 3.16e-05)
+    assert rates.wider(-1) == LogRange(0.00001, 0.01)
 
 
-def test_all_methods_that_train_are_searched_or_follow_another():
-    actions = {METHODS[method].recipe(("T1", "T2"))["T2"].action for method in TUNED}
-    assert actions == set(ACTIONS)
-    follow = {METHODS[name].settings_of for name in set(METHODS) - {*TUNED, "Popularity"}}
-    assert follow == {"PeterRec", "Conure-"}
+def test_points_are_spread_evenly_and_the_same_whatever_a_method_adds():
+    space = SEARCH["ranking"]
+    points, more = tuning.points(space), tuning.points(space | {"joint_weight": (0.1, 0.5)})
+    assert [{n: p[n] for n in space} for p in more] == points
+    assert pd.DataFrame(points).groupby(["loss", "rho"]).size().tolist() == [4] * 4
+    rates = sorted(point["learning_rate"] for point in points)
+    assert rates == [space["learning_rate"].at((2 * n + 1) / 32) for n in range(16)]
+    assert [point["l2"] for point in points].count(0.0) == 2
+    assert sum(point["joint_weight"] == 0.5 for point in more) == 8
 
 
-def test_a_value_is_taken_only_if_it_is_better(imagined, monkeypatch):
-    for salt in "abc":
-        imagined(lambda s, salt=salt: by_chance(replace(s, stream_digest=s.stream_digest + salt)))
-        found = searched(monkeypatch)
-        check_steps(found.table())
-        check_choice(found)
+@pytest.mark.parametrize(
+    ("length", "dilations"),
+    [(7, (1,)), (8, (1, 4)), (31, (1, 4)), (32, (1, 4, 16)), (300, (1, 4, 16, 64))],
+)
+def test_dilations_see_the_whole_input(length, dilations):
+    assert tuning.cycle(length) == dilations
 
 
-def test_among_equals_what_was_stays(imagined, monkeypatch):
-    for model in MODELS:
-        for rate in RETRAIN_RATES:
-            base = replace(BASE, model=model, retrain_rate=rate, seeds=(TUNING_SEED,))
-            config = searched(monkeypatch, base).study.config
-            assert (config.model, config.retrain_rate) == (model, rate)
-            for task in STREAM.tasks:
-                for action in (*ACTIONS, "patched-parallel", "retrain"):
-                    assert config.training(task.name, action) == base.training(task.name, action)
+# --- the search ----------------------------------------------------------------------------------
 
 
-BEST = {
-    "scratch": {"learning_rate": 0.0003, "l2": 0.1, "rho": 1.0},
-    "finetune": {"learning_rate": 0.01, "l2": 0.001, "rho": 0.3},
-    "joint": {"learning_rate": 0.003, "joint_weight": 0.5},
-}
+def test_every_method_gets_the_same_tries_and_epochs(imagined, searched):
+    seen = imagined(by_chance)
+    table = searched().table()
+    check_halving(table)
+    steps = {("T1", "train"), ("T1", "retrain")} | {(t, a) for t in LATER for a in ACTIONS}
+    assert set(zip(table["task"], table["action"], strict=True)) == steps
+    assert table["stage_id"].is_unique
+    for row in table.query("action != 'retrain'").to_dict("records"):
+        short = {"first": 1, "second": 3}.get(row["rung"])
+        first, base = (2, 50) if row["task"] == "T1" else (1, 60)
+        stage = seen[row["stage_id"]]
+        own = stage.config.training(stage.step.task, stage.step.action)
+        cut = (short * first, 0.0) if short else (base, 0.1)
+        assert (own.epochs, own.final_rate) == cut
+        assert row["epochs_run"] == 2
+    common = table[(table["task"] == "T2") & (table["rung"] == "first")]
+    spaces = [
+        group[list(SEARCH["ranking"])].values.tolist() for _, group in common.groupby("action")
+    ]
+    assert all(space == spaces[0] for space in spaces)
+    assert table.query("action == 'joint'")["joint_weight"].notna().all()
+    assert table.query("action != 'joint'")["joint_weight"].isna().all()
 
 
-def test_every_method_finds_its_own_best(imagined, monkeypatch):
+def test_tasks_of_few_users_count_by_the_mean_over_five_seeds(imagined, searched, monkeypatch):
+    seen = imagined(lambda stage: float(stage.seed))
+    table = searched().table()
+    found = {task: {s.seed for s in seen.values() if s.step.task == task} for task in LATER}
+    assert found == {"T2": {0}, "T3": {0}, **{t: {*SEEDS} for t in ("T4", "T5", "T6")}}
+    values = table.groupby("task")["validation"].agg(["min", "max"])
+    assert (values.loc["T4"] == sum(SEEDS) / 5).all()
+    assert (values.loc["T2"] == 0).all()
+    monkeypatch.setattr(tuning, "FEW_USERS", len(STREAM["T4"].labels))
+    assert tuning.seeds_of(STREAM["T4"]) == (0,)
+
+
+def test_beyond_an_edge_at_which_the_best_lies_it_is_tried_again(imagined, searched):
     def quality(stage):
-        action = stage.step.action
-        if stage.step.task == "T1":
-            return (stage.config.retrain_rate == 0.3) + 2 * (stage.config.model == MODELS[2])
-        settings = stage.config.training(stage.step.task, action)
-        return -sum(abs(getattr(settings, n) - v) for n, v in BEST.get(action, {}).items())
+        own = stage.config.training(stage.step.task, stage.step.action)
+        return own.learning_rate if stage.step.action == "finetune" else -own.l2 - own.learning_rate
 
     imagined(quality)
-    found = searched(monkeypatch)
-    check_steps(found.table())
+    found = searched()
+    table = found.table()
+    check_halving(table)
+    stl = table[(table["task"] == "T4") & (table["action"] == "finetune")]
+    (best, *_, last), further = stl[stl["rung"] == "second"][:4].to_dict("records"), stl[20:24]
+    assert further["learning_rate"].tolist() == [0.04, 0.0711, 0.127, 0.225]
+    assert set(further["l2"]) == {best["l2"]}
+    assert further["at_edge"].tolist() == [False, False, False, True]
     config = found.study.config
-    assert (config.model, config.retrain_rate) == (MODELS[2], 0.3)
-    for action, best in BEST.items():
-        for task in ("T2", "T3"):
-            assert {name: getattr(config.training(task, action), name) for name in best} == best
-    assert config.training("T4", "finetune").l2 == 0.001
-    assert config.training("T4", "finetune").rho == BASE.training("T4").rho  # not for classes
-    assert config.training("T2", "output-only") == BASE.training("T2")
-    rate = config.training("T2").learning_rate
-    assert config.training("T2", "retrain").learning_rate == rate * 0.3
+    assert config.training("T4", "finetune").learning_rate == 0.225
+    assert last["learning_rate"] < best["learning_rate"] <= 0.03
+    lower = config.training("T4", "scratch")
+    assert (lower.l2, lower.learning_rate < 1e-4) == (0.0, True)  # no l2 lies beyond 0
 
 
-def test_later_tasks_start_from_what_was_chosen_and_parallel_patches_follow(imagined, monkeypatch):
+def test_everyone_finds_the_own_best_and_others_follow(imagined, searched):
+    def quality(stage):
+        own, action = stage.config.training(stage.step.task, stage.step.action), stage.step.action
+        if action == "retrain":
+            return -abs(stage.config.retrain_rate - 0.3)
+        if stage.step.task == "T1":
+            return stage.config.model.width + len(stage.config.model.dilations)
+        loss = {"scratch": "bpr", "train": "softmax"}.get(action)
+        return (own.loss == loss) - abs(own.learning_rate - 0.001)
+
+    imagined(quality)
+    found = searched(batch=1)
+    check_halving(found.table())
+    config = found.study.config
+    assert config.model == ModelConfig(8, (1, 1))
+    assert config.retrain_rate == 0.3
+    assert config.training("T3", "scratch").loss == "bpr"
+    assert config.training("T2").loss == config.training("T2", "retrain").loss == "softmax"
+    assert config.bpr.keys() == {"T2", "T3"}
+    tries = found.table().query("task == 'T2' and action == 'train' and loss == 'bpr'")
+    nearest = (tries["learning_rate"] - 0.001).abs().idxmin()
+    assert config.bpr["T2"].learning_rate == tries.loc[nearest, "learning_rate"]
+    assert (config.bpr["T2"].epochs, config.bpr["T2"].final_rate) == (60, 0.1)
+    for task in LATER:
+        assert config.training(task, "patched-parallel") == config.training(task, "patched-serial")
+    chosen = set(found.table().query("chosen")["stage_id"])
+    runs = [found.study.run(name, 0) for name in (*TUNED, "Conure")]
+    assert chosen <= {stage.id for run in runs for stage in run.stages.values()}
+    assert len(chosen) == 2 + len(LATER) * len(TUNED)
+
+
+def test_a_training_that_diverges_is_the_worst(imagined, searched, monkeypatch, capsys):
     imagined(by_chance)
-    found = searched(monkeypatch)
-    ids = set(found.table().query("chosen")["stage_id"])
-    lineage = found.study.run("Conure-", TUNING_SEED).stages["T6"].lineage()
-    trained = [stage for stage in lineage if stage.step.action == "train"]
-    assert [stage.step.task for stage in trained] == [task.name for task in STREAM.tasks]
-    assert {stage.id for stage in trained} <= ids
-    config, later = found.study.config, [task.name for task in STREAM.tasks[1:]]
-    serial = [config.training(task, "patched-serial") for task in later]
-    assert serial == [config.training(task, "patched-parallel") for task in later]
-    assert any(settings != BASE.training("T2") for settings in serial)
+    record = Stage.record
+
+    def diverged(stage):
+        own = stage.config.training(stage.step.task, stage.step.action)
+        if stage.step.task == "T2" and own.learning_rate > 0.001:
+            raise MissingResultError("none")
+        return record(stage)
+
+    def compute(*_):
+        raise FloatingPointError("the loss is nan")
+
+    monkeypatch.setattr(Stage, "record", diverged)
+    monkeypatch.setattr(tuning, "compute", compute)
+    found = searched(methods=["STL"])
+    rows = found.table().query("task == 'T2' and rung == 'first'")
+    assert (rows["validation"] == -float("inf")).tolist() == (
+        rows["learning_rate"] > 0.001
+    ).tolist()
+    assert found.study.config.training("T2", "finetune").learning_rate <= 0.001
+    assert "the loss is nan" in capsys.readouterr().err
 
 
-def test_what_is_written_becomes_the_librarys_settings_by_copying(imagined, monkeypatch):
+def test_the_length_is_that_which_serves_the_ranking_tasks(imagined, monkeypatch):
+    gains = {("T2", 6): 0.1, ("T2", 8): 0.08, ("T2", 10): 0.04}
+    gains |= {("T3", 6): 0.01, ("T3", 8): 0.03, ("T3", 10): 0.04}
+    seen = imagined(lambda s: gains[s.step.task, s.config.data.options["length"]])
+    config = replace(BASE, data=DataConfig("synthetic", BASE.data.options | {"length": 7}))
+    found = Search(config, PLAN | {"lengths": [6, 8, 10]}, ("STL",), 1, None)
+    found.length()
+    table = found.table()
+    assert table["length"].tolist() == [6, 6, 8, 8, 10, 10]
+    assert table.query("chosen")["length"].tolist() == [8, 8]  # 0.8 and 0.75 of the best
+    assert found.study.config == replace(
+        config,
+        data=replace(config.data, options=config.data.options | {"length": 8}),
+        model=replace(config.model, dilations=(1, 4)),
+    )
+    assert found.study.stream.sequences.shape[1] == 8
+    for stage in seen.values():
+        epochs = [
+            one.config.training(one.step.task, one.step.action).epochs for one in stage.lineage()
+        ]
+        assert epochs == [6, 3]
+
+
+def test_what_is_written_becomes_the_librarys_settings_by_copying(imagined, searched, monkeypatch):
     imagined(by_chance)
-    monkeypatch.setattr(tuning, "Study", lambda config: Study(config, STREAM))
-    found = tuning.search("synthetic", "standard")
+    monkeypatch.setattr(tuning, "paths", paths)
+    content = {"base": {}, "profiles": {}, "search": PLAN}
+    found = searched()
+    monkeypatch.setattr(tuning, "read_json", lambda path: content)
     tried, settings = tuning.write(found)
-    folder = paths.results("x", "y", local=True).parent.parent / "tuning"
+    folder = paths.tuning(local=True)
     assert (tried, settings) == (folder / "synthetic.csv", folder / "synthetic.json")
-    table = pd.read_csv(tried)
+    table, written = pd.read_csv(tried), json.loads(settings.read_text())
     assert table["chosen"].dtype == bool
     assert table["stage_id"].tolist() == found.table()["stage_id"].tolist()
-    content = json.loads(settings.read_text())
-    later = [task.name for task in STREAM.tasks[1:]]
-    keys = {f"{task}.{action}" for task in later for action in (*ACTIONS, "patched-parallel")}
-    assert set(content["chosen"]["train"]) == {"T1"} | keys
-    monkeypatch.setattr(paths, "settings", lambda dataset, _: folder / f"{dataset}.json")
-    assert study_config("synthetic", "standard", [TUNING_SEED]) == found.study.config
-    again = tuning.search("synthetic", "standard")  # does not start from what was chosen before
-    pd.testing.assert_frame_equal(again.table(), found.table())
+    assert written.keys() == {*content, "chosen"}
+    keys = {f"{task}.{action}" for task in LATER for action in (*ACTIONS, "patched-parallel")}
+    assert set(written["chosen"]["train"]) == {"T1.train"} | keys
+    smoke = json.loads(paths.settings("synthetic").read_text())
+    copied = {**smoke, "chosen": written["chosen"]}
+    settings.write_text(json.dumps(copied))
+    monkeypatch.setattr(paths, "settings", lambda dataset, _: settings)
+    config = study_config("synthetic", "standard")
+    for name in ("data", "model", "retrain_rate", "bpr"):
+        assert getattr(config, name) == getattr(found.study.config, name), name
+    for task in LATER:
+        assert config.training(task, "joint") == found.study.config.training(task, "joint")
+
+    monkeypatch.setattr(paths, "tuning", lambda local=False: folder / ("" if local else "old"))
+    (folder / "old").mkdir()
+    tried.rename(folder / "old/synthetic.csv")
+    imagined(lambda stage: 1.0)
+    one = searched(found.study.config, methods=["STL"])
+    tuning.write(one)
+    both = pd.read_csv(tried)
+    others = table[table["action"] != "finetune"]["stage_id"].tolist()
+    assert both[both["action"] != "finetune"]["stage_id"].tolist() == others
+    assert set(both[both["action"] == "finetune"]["validation"]) == {1.0}
+    assert one.study.config.training("T2", "joint") == found.study.config.training("T2", "joint")
 
 
-@pytest.mark.parametrize("dataset", PROFILES["standard"])
+def test_what_cannot_be_searched_is_named(searched, monkeypatch):
+    with pytest.raises(ConfigError, match="method: found 'Popularity', expected SinMo or "):
+        searched(methods=["Popularity"])
+    monkeypatch.undo()
+    with pytest.raises(ConfigError, match=r"smoke\.json: found no 'search', expected lengths"):
+        tuning.search("synthetic", "smoke")
+
+
+def test_a_search_that_trains_can_be_interrupted(searched, monkeypatch):
+    short = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", "T3", "T4")))
+    for name, value in {"TRIES": 2, "KEPT": 2, "FINALISTS": 1, "SEEDS": (0, 7)}.items():
+        monkeypatch.setattr(tuning, name, value)
+    monkeypatch.setattr(tuning, "TUNED", ("STL", "Conure-"))
+    config = replace(BASE, train=dict.fromkeys(("T1", "*"), TrainConfig(epochs=3)))
+    computed, stops_at, compute_stage = [], [9], scheduler.compute_stage
+
+    def counted(stage, stream):
+        if len(computed) in stops_at:
+            stops_at.clear()
+            raise KeyboardInterrupt
+        computed.append(stage.id)
+        compute_stage(stage, stream)
+
+    monkeypatch.setattr(scheduler, "compute_stage", counted)
+    with pytest.raises(KeyboardInterrupt):
+        searched(config, short)
+    found = searched(config, short)
+    assert len(computed) == len(set(computed))
+    assert found.bar.n == found.bar.total
+    number = len(computed)
+    pd.testing.assert_frame_equal(searched(config, short).table(), found.table())
+    assert len(computed) == number
+    assert set(found.table()["stage_id"]) <= set(computed)
+
+
+@pytest.mark.parametrize("dataset", [path.stem for path in paths.tuning().glob("*.csv")])
 def test_the_committed_settings_are_those_that_the_committed_search_chose(dataset, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", paths.CHECKOUT)
-    if not (tried := paths.tuning() / f"{dataset}.csv").is_file():
-        pytest.skip(f"{dataset}: the search of this protocol has not run yet")
-    table, config = pd.read_csv(tried), study_config(dataset, "standard")
-    check_steps(table)
-    for row in table.query("chosen").to_dict("records"):
-        size = {"width": config.model.width, "blocks": len(config.model.dilations)}
-        expected = asdict(config.training(row["task"], row["action"])) | size
-        assert settings_of(row) == pytest.approx(expected)
-    tries = table[table["task"] != "T1"].groupby(["task", "action"]).size()
-    assert set(tries) == {TRIES}
-
-
-def test_a_search_that_trains_is_the_same_every_time(monkeypatch, tmp_path):
-    models = (ModelConfig(4, (1,)), ModelConfig(8, (1,)))
-    monkeypatch.setattr(tuning, "MODELS", models)
-    config, tables = replace(BASE, model=models[1]), []
-    for name in ("once", "twice"):
-        monkeypatch.setattr(paths, "ROOT", tmp_path / name)
-        found = searched(monkeypatch, config, SHORT)
-        tables.append(found.table())
-        check_choice(found)
-    pd.testing.assert_frame_equal(*tables)
-    check_steps(tables[0])
-    assert set(tables[0]["stage_id"]) <= {path.name for path in paths.artifacts("stages").iterdir()}
+    table, config = (
+        pd.read_csv(paths.tuning() / f"{dataset}.csv"),
+        study_config(dataset, "standard"),
+    )
+    check_halving(table)
+    for row in table.query("chosen and rung == 'full' and action != 'retrain'").to_dict("records"):
+        own = config.training(row["task"], row["action"])
+        for name in ("learning_rate", "l2", "loss", "joint_weight"):
+            if row[name] == row[name]:
+                assert getattr(own, name) == pytest.approx(row[name], rel=1e-5) or name == "loss"
