@@ -159,6 +159,8 @@ class TrainConfig:
         the share of the labels that "sampled-softmax" draws.
     rho, joint_weight
         Exponent of BPR's popularity sampler; weight of T1's loss in MTL (lambda in the paper).
+    dropout
+        Share of a user vector's entries that training sets to zero, anew for every instance.
     table_updates
         "dense" is plain Adam. "rows" (large catalogues) touches only the rows of the embedding and
         of the output weight that a step uses; the moments of the others do not decay meanwhile.
@@ -176,6 +178,7 @@ class TrainConfig:
     rho: Factor = 0.3
     l2: Annotated[float, Field(ge=0, lt=MAX_INT)] = 0.0
     joint_weight: Share = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     table_updates: Literal["dense", "rows"] = "dense"
 

@@ -56,6 +56,9 @@ class Objective:
 
     def __call__(self, vectors: Tensor, labels: Tensor, negatives: Tensor | None) -> Tensor:
         """Return the mean loss of vectors [N, k] with labels int64 [N]."""
+        if rate := self.config.dropout:
+            kept = torch.rand(vectors.shape, generator=self.noise, device=vectors.device) >= rate
+            vectors = vectors * kept / (1 - rate)
         layer = (vectors, self.layer.weight, self.layer.bias)
         if negatives is None:
             return softmax_loss(*layer, labels)

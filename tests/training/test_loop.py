@@ -196,6 +196,27 @@ def test_an_extra_loss_adds_its_gradient_once_a_step():
     assert history[1].loss == pytest.approx(without[1].loss + size, rel=1e-5)
 
 
+def test_dropout_zeroes_entries_of_vectors_anew_and_keeps_their_mean():
+    """Half of the entries are zero and the others doubled; another draw differs; off: as it is."""
+    layer = fresh("T2").outputs["T2"]
+    seen = []
+    for rate in (0.0, 0.5):
+        noise = seeded(1, "dropout")
+        objective = objectives.Objective(
+            layer, STREAM, STREAM["T2"], replace(FAST, dropout=rate), noise
+        )
+        vectors = torch.ones(4000, layer.weight.shape[1], requires_grad=True)
+        labels = torch.zeros(4000, dtype=torch.long)
+        objective(vectors, labels, None).backward()
+        first = vectors.grad.clone()
+        vectors.grad = None
+        objective(vectors, labels, None).backward()
+        seen.append((float((first == 0).float().mean()), torch.equal(first, vectors.grad)))
+    assert seen[0] == (0.0, True)
+    assert seen[1][0] == pytest.approx(0.5, abs=0.02)
+    assert not seen[1][1]
+
+
 @TASKS
 def test_l2_acts_on_the_output_embedding_only(task):
     before, plain = trained_once(task, ONE_STEP)
