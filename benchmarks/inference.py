@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.cases import FULL, TOY, Call, Size, new_model, random_stream, six_tasks
 from benchmarks.common import arguments, interleaved, write
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.backbone import UserModel
 from conure_lib.pipeline.provenance import environment
 from conure_lib.training.determinism import torch_threads
 

@@ -113,10 +113,10 @@ def plain_copy(model: UserModel, task: str) -> PlainNextItNet:
     return plain
 
 
-def model_for(kind: str, stream: TaskStream):
+def model_for(kind: str, stream: TaskStream, network: str = "nextitnet"):
     """A fresh model for a kind of step, the parameters that it trains, and the joint loss."""
     name, config = STEPS[kind]
-    model = small_model(stream.n_items)
+    model = small_model(stream.n_items, **NETWORKS[network])
     joint = Joint(stream["T1"], config, 0.5) if kind == "joint" else None
     for task in (stream[name], *([joint.task] if joint else [])):
         model.add_output(task.name, np.ones(task.n_labels), rng(5))

@@ -6,7 +6,7 @@ from torch import Tensor
 from conure_lib.data.stream import TEST
 from conure_lib.methods.actions import PROBE_USERS, Context, Outcome
 from conure_lib.methods.method import Method, recipe
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.backbone import UserModel
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of, user_vectors
 
 

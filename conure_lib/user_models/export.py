@@ -21,8 +21,8 @@ from conure_lib.data.sources.tables import Latest, latest_windows
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
 from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json, regular
+from conure_lib.models.backbone import UserModel
 from conure_lib.models.checkpoint import load_model, save_model
-from conure_lib.models.nextitnet import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.determinism import seeded, torch_threads
 from conure_lib.training.evaluation import last_vectors

@@ -13,7 +13,7 @@ from benchmarks import common, inference, scaling, speed
 from benchmarks.cases import TOY, cases, later_step, random_stream, six_tasks
 from conure_lib import paths
 from conure_lib.data.stream import PAD, TEST, TRAIN
-from conure_lib.models.nextitnet import UserModel
+from conure_lib.models.backbone import UserModel
 
 CASES = cases(TOY)
 

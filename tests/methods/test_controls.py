@@ -1,8 +1,10 @@
 """Controls: a planted structure is found, and in noise nothing is."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from helpers import small_stream, small_study
+from helpers import NETWORKS, small_stream, small_study
 
 from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.methods import ACTIONS
@@ -16,16 +18,17 @@ STUDY = small_study(model=ModelConfig(width=16, dilations=(1,)), train={"T1": CO
 MANY = {"n_users": 1200, "length": 7}
 
 
-def ranks_of(task, stream):
+def ranks_of(task, stream, network="nextitnet"):
     action = "train" if task == "T1" else "scratch"
-    return ACTIONS[action](Context(STUDY, stream, stream[task], 1, None, action)).ranks
+    study = replace(STUDY, model=replace(STUDY.model, layers=1, **NETWORKS[network]))
+    return ACTIONS[action](Context(study, stream, stream[task], 1, None, action)).ranks
 
 
-def above_chance(task, stream):
+def above_chance(task, stream, network="nextitnet"):
     """Measures more than four standard errors above a random order of the labels."""
     kind, n_labels = stream[task].kind, stream[task].n_labels
     gains = scores_of(kind, np.arange(1, n_labels + 1))
-    ranks = ranks_of(task, stream)
+    ranks = ranks_of(task, stream, network)
     bounds = {m: gains.mean() + 4 * gains.std() / len(r) ** 0.5 for m, r in ranks.items()}
     return [m for m, r in ranks.items() if metric_of(kind, r) > bounds[m]]
 
@@ -41,8 +44,12 @@ def test_in_noise_nothing_is_found(task, noise):
     assert above_chance(task, noise) == []
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_the_same_training_and_bound_find_a_signal(task):
+FOUND = [(task, "nextitnet") for task in TASKS]
+FOUND += [(task, network) for task in ("T1", "T4") for network in [*NETWORKS][1:]]
+
+
+@pytest.mark.parametrize(("task", "network"), FOUND)
+def test_the_same_training_and_bound_find_a_signal(task, network):
     structure = 0.5 if task == "T1" else 0.0
     dials = {"structure": structure, "taste": 0.9, "signal": 0.9, "profile_signal": 0.9}
-    assert task in above_chance(task, small_stream(**MANY, **dials))
+    assert task in above_chance(task, small_stream(**MANY, **dials), network)

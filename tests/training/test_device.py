@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from helpers import STEPS, files_below, model_for, small_stream, small_study
+from helpers import NETWORKS, STEPS, files_below, model_for, small_stream, small_study
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -86,10 +86,10 @@ def during_steps(monkeypatch, context):
     monkeypatch.setattr(loop, "tqdm", watched)
 
 
-def training(kind, device="cpu"):
+def training(kind, device="cpu", network="nextitnet"):
     """Train the kind's model one more epoch with every call; batches hold several buckets."""
     name, config = STEPS[kind]
-    model, trainable, joint = model_for(kind, STREAM)
+    model, trainable, joint = model_for(kind, STREAM, network)
     model.to(device)
     mask = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0)) < 0.5
     trainable = {n: mask.to(device) if n.endswith("kernel1") else None for n in trainable}
@@ -99,8 +99,12 @@ def training(kind, device="cpu"):
     return loop.epochs(batches, trainable)
 
 
-@pytest.mark.parametrize("kind", STEPS)
-def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, monkeypatch):
+EVERY_STEP = [(kind, "nextitnet") for kind in STEPS]
+EVERY_STEP += [(kind, network) for kind in ("sequence", "joint") for network in [*NETWORKS][1:]]
+
+
+@pytest.mark.parametrize(("kind", "network"), EVERY_STEP)
+def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, network, monkeypatch):
     monkeypatch.setattr("conure_lib.models.padding.MIN_SAVED", 1)
     entered = []
 
@@ -111,7 +115,7 @@ def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, monkeypatch):
             yield
 
     during_steps(monkeypatch, no_waiting)
-    learning = training(kind)
+    learning = training(kind, network=network)
     assert [next(learning) > 0 for _ in range(2)] == [True, True]
     assert entered == [kind, kind]
 

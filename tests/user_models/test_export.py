@@ -7,7 +7,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers import bytes_of, files_below, logits, small_study
+from helpers import KINDS, NETWORKS, bytes_of, files_below, learner_of, logits, small_study
 from small_service import USERS, sequences_of
 
 from conure_lib.cli import main
@@ -58,6 +58,15 @@ def test_an_exported_program_takes_any_number_of_sequences(model, stream, tmp_pa
         found, expected = program(sequences_of(stream)[:rows]), saved(sequences_of(stream)[:rows])
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     saved.model.hidden(sequences_of(stream))  # tracing left nothing behind in what the model caches
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
+def test_every_network_can_be_exported(network, tmp_path):
+    learner_of(KINDS, 4, **NETWORKS[network]).save(tmp_path / "learner")
+    saved = open_saved(tmp_path / "learner", "T2")
+    made = export(saved, tmp_path / "t2", program=True, length=5)
+    assert made["largest_difference"]["program.pt2"] <= 1e-5
 
 
 def test_an_export_that_differs_is_refused_and_leaves_nothing(model, tmp_path, monkeypatch):
