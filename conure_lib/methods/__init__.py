@@ -6,17 +6,22 @@ errors, files, data, models and training.
 
 from conure_lib.methods import conure, peterrec
 from conure_lib.methods.finesmax import FINESMAX
+from conure_lib.methods.linear import LINEAR, LINEAR_T2, LINEAR_WINDOW
 from conure_lib.methods.method import Method
 from conure_lib.methods.mtl import MTL
-from conure_lib.methods.popularity import POPULARITY
+from conure_lib.methods.popularity import GROUP_POPULARITY, POPULARITY
 from conure_lib.methods.sinmo import SINMO
 from conure_lib.methods.stl import STL
 
-_BASELINES = (POPULARITY, SINMO, FINESMAX, MTL, STL, peterrec.PETERREC, peterrec.PETERREC_PARALLEL)
-_RECORDS = (*_BASELINES, conure.CONURE_MINUS, conure.NOT_RETRAINED, conure.CONURE)
+_FLOORS = (POPULARITY, GROUP_POPULARITY, LINEAR_WINDOW, LINEAR, LINEAR_T2)
+_BASELINES = (SINMO, FINESMAX, MTL, STL, peterrec.PETERREC, peterrec.PETERREC_PARALLEL)
+_RECORDS = (*_FLOORS, *_BASELINES, conure.CONURE_MINUS, conure.NOT_RETRAINED, conure.CONURE)
 METHODS: dict[str, Method] = {method.name: method for method in _RECORDS}
 """Every method by name, in the order of Table 2."""
 COMPARED = tuple(method.name for method in _RECORDS if method.compared)
 """The rows of Table 2; pruned and not retrained is a state of Conure, not a method."""
 ACTIONS = {name: action for method in _RECORDS for name, action in method.actions.items()}
 """Every action by name: from a ``Context`` to an ``Outcome``."""
+FLOORS = tuple(method.name for method in _RECORDS if method.floor)
+"""Methods without a network, which every network has to beat."""
+FLOOR_ACTIONS = tuple(action for name in FLOORS for action in METHODS[name].actions)

@@ -1,6 +1,7 @@
 """What the methods' actions share: context, outcome, training, and digests of finished tasks."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,9 +15,17 @@ from conure_lib.models.backbone import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
-from conure_lib.training.evaluation import Ranks, cross_entropy, evaluate, evaluate_all_positions
+from conure_lib.training.evaluation import (
+    Ranks,
+    cross_entropy,
+    evaluate,
+    evaluate_all_positions,
+    ranks_of_scores,
+)
 from conure_lib.training.loop import Epoch, fit
 
+Scores = Callable[[np.ndarray], np.ndarray]
+"""From users (int64 [u]) to their scores of all labels [u, n_labels]."""
 PROBE_USERS = 256  # users whose logits are compared bit by bit after every later stage
 
 
@@ -47,10 +56,13 @@ class Context:
         model = new_model(self.study.model, self.stream.n_items, generator)
         return ContinualModel(model).to(self.study.device)
 
+    def thinned(self, task: Task) -> Task:
+        """Return a task with the share of its training part that this action's settings leave."""
+        return task.thinned(self.study.training(task.name, self.action).share)
+
     def label_counts(self, task: Task) -> np.ndarray:
         """Count the labels in what a task is trained on: a new output layer's bias starts there."""
-        share = self.study.training(task.name, self.action).share
-        return self.stream.label_counts(task.thinned(share))
+        return self.stream.label_counts(self.thinned(task))
 
     def train(self, model: UserModel, trainable: Trainable, **hooks) -> list[Epoch]:
         """Train the task with the study's settings for this action; ``hooks`` as in ``fit``."""
@@ -83,6 +95,21 @@ class Context:
         if task.kind == "sequence":
             ranks[f"{task.name}-all"] = evaluate_all_positions(model, self.stream, task, TEST)
         return ranks
+
+    def test_scores(self, scores_for: Scores) -> Outcome:
+        """Return a floor's outcome: the test results of scores, log chances for classification."""
+        if not len(self.task.rows(TEST)):
+            return Outcome(None, {})
+        ranks, notes = ranks_of_scores(scores_for, self.stream, self.task, TEST), {}
+        if self.task.kind == "classification":
+            notes["cross_entropy"] = mean_cross_entropy(scores_for, self.task, TEST)
+        return Outcome(None, ranks, notes=notes)
+
+
+def mean_cross_entropy(scores_for: Scores, task: Task, part: int) -> float:
+    """Return the mean cross-entropy of a part, from log chances."""
+    rows = task.rows(part)
+    return -float(scores_for(task.users[rows])[np.arange(len(rows)), task.labels[rows]].mean())
 
 
 @torch.no_grad()

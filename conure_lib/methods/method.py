@@ -79,6 +79,8 @@ class Method:
     patches: bool = False  # stored per later task
     owner_maps: bool = False  # stored for all tasks
     compared: bool = True  # a row of Table 2
+    floor: bool = False  # no network: what every network has to beat
+    groups: bool = False  # only for streams whose users belong to known groups
 
 
 def recipe(

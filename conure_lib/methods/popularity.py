@@ -1,16 +1,52 @@
-"""Popularity: the floor that every method has to beat."""
+"""Popularity among all users, or within the user's group: floors that every method has to beat."""
 
-from conure_lib.data.stream import TEST
+import numpy as np
+
+from conure_lib.data.stream import PAD, TRAIN
 from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import Method, recipe
-from conure_lib.training.evaluation import popularity_ranks
 
 
 def popularity(c: Context) -> Outcome:
     """Rank the labels by their frequency in the training part, the same for every user."""
-    return Outcome(None, popularity_ranks(c.stream, c.task, TEST))
+    return _by_frequency(c, np.zeros(c.stream.n_users, np.int32))
 
 
-_RECIPE = recipe("popularity", t1="popularity", from_t1=False)
-_PARTS = {"actions": {"popularity": popularity}, "backbone": "none"}
-POPULARITY = Method("Popularity", _RECIPE, "#9A9A9A", "x", (1, 1), **_PARTS)
+def group_popularity(c: Context) -> Outcome:
+    """Rank the labels by their frequency within the user's group, ties by that among all users."""
+    return _by_frequency(c, c.stream.groups)
+
+
+def _by_frequency(c: Context, groups: np.ndarray) -> Outcome:
+    task = c.thinned(c.task)
+    rows = task.rows(TRAIN)
+    users, labels = task.users[rows], task.labels[rows]
+    if task.kind == "sequence":
+        known = c.stream.sequences[rows] != PAD
+        users, labels = np.repeat(users, known.sum(1)), c.stream.sequences[rows][known] - 1
+    counts = np.zeros((groups.max() + 1, task.n_labels))
+    np.add.at(counts, (groups[users], labels), 1)
+    among_all = counts.sum(0) + 1
+    chances = counts + among_all / among_all.sum()  # all users count as one of the group
+    scores = np.log(chances / chances.sum(1, keepdims=True))
+    return c.test_scores(lambda users: scores[groups[users]])
+
+
+def _floor(name: str, action: str, run: object, color: str, marker: str, **others) -> Method:
+    steps = recipe(action, t1=action, from_t1=False)
+    looks = {"color": color, "marker": marker}
+    return Method(
+        name, steps, **looks, actions={action: run}, backbone="none", floor=True, **others
+    )
+
+
+POPULARITY = _floor("Popularity", "popularity", popularity, "#9A9A9A", "x", dashes=(1, 1))
+GROUP_POPULARITY = _floor(
+    "Group popularity",
+    "group-popularity",
+    group_popularity,
+    "#6F6F6F",
+    "+",
+    dashes=(1, 3),
+    groups=True,
+)

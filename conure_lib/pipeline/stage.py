@@ -13,7 +13,7 @@ from conure_lib.config import PROTOCOL, StudyConfig, content_id, spec
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
 from conure_lib.files import file_lock
-from conure_lib.methods import ACTIONS
+from conure_lib.methods import ACTIONS, FLOOR_ACTIONS
 from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
@@ -52,8 +52,8 @@ class Stage:
         config, action, task = self.config, self.step.action, self.step.task
         head = {"protocol": PROTOCOL, "action": action, "task": task, "stream": self.stream_digest}
         head |= {"seed": self.seed}
-        if action == "popularity":
-            return head
+        if action in FLOOR_ACTIONS:
+            return head | {"share": config.training(task, action).share, "threads": config.threads}
         settings = config.pruned(task) if action == "prune" else spec(config.training(task, action))
         if action == "prune" and (margin := config.margin(task)) is not None:
             probed = {"margin": margin, "retrain": spec(config.training(task, "retrain"))}

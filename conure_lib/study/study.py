@@ -99,13 +99,15 @@ class Study:
         if order[0] != first or not set(order[1:]) <= {*others} or len({*order}) < len(order):
             expected = f"{first} first, then others of {self.order}, each once"
             raise ValueError(f"order: found {order}, expected {expected}")
-        steps = METHODS[method].recipe(order)
+        fits = self.stream.groups is not None or not METHODS[method].groups
+        steps = METHODS[method].recipe(order) if fits else {}
         stages = {task: self.stage(step, seed) for task, step in steps.items()}
         return Run(method, seed, stages, self.variant)
 
     def runs(self, methods: Iterable[str], order: tuple[str, ...] | None = None) -> list[Run]:
-        """Return a run for each method and each of the study's seeds (see ``run``)."""
-        return [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
+        """Return a run for each method with something to learn and each of the study's seeds."""
+        every = [self.run(method, seed, order) for method in methods for seed in self.config.seeds]
+        return [run for run in every if run.stages]
 
     def compute(self, runs: Iterable[Run], workers: int = 1, cluster: str | None = None) -> None:
         """Compute what is missing of these runs (see ``pipeline.scheduler.compute``)."""

@@ -222,12 +222,6 @@ def ranks_of_scores(
     return {task.name: ranks[last], f"{task.name}-all": ranks}
 
 
-def popularity_ranks(stream: TaskStream, task: Task, part: int) -> Ranks:
-    """Return the ranks if every user is given the labels by frequency in the training part."""
-    counts = stream.label_counts(task)
-    return ranks_of_scores(lambda users: np.tile(counts, (len(users), 1)), stream, task, part)
-
-
 @torch.no_grad()
 def cross_entropy(
     model: UserModel, stream: TaskStream, task: Task, part: int, vectors: Tensor | None = None

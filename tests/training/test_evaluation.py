@@ -5,11 +5,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import a_task, lively, rng, small_model, small_stream
+from helpers import a_task, lively, rng, small_model, small_stream, small_study
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.data.stream import TEST, TRAIN, VALIDATION, TaskStream
+from conure_lib.methods.actions import Context
+from conure_lib.methods.popularity import popularity
 from conure_lib.models import padding
 from conure_lib.models.layers import OutputLayer
 from conure_lib.training import evaluation as module
@@ -22,7 +24,6 @@ from conure_lib.training.evaluation import (
     evaluate_all_positions,
     exact_ranks,
     metric_of,
-    popularity_ranks,
     ranks_of_scores,
     scores_of,
     user_vectors,
@@ -281,7 +282,8 @@ def test_popularity_and_a_new_output_layer_rank_by_the_counts_in_training(name):
     model.add_output(name, stream.label_counts(task), rng())
     with torch.no_grad():
         model.outputs[name].weight.zero_()
-    found, floor = evaluate(model, stream, task, TEST), popularity_ranks(stream, task, TEST)
+    found = evaluate(model, stream, task, TEST)
+    floor = popularity(Context(small_study(), stream, task, 1, None, "popularity")).ranks
     targets = task.labels[task.rows(TEST)]
     expected = brute(counts[None], [0] * len(targets), targets)
     assert floor.get("T2-literal", floor[name]).tolist() == expected
