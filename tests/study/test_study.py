@@ -48,6 +48,20 @@ def test_the_network_must_read_the_whole_sequence():
         Study(small_study(), small_stream(length=8))
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_a_seed_is_tested_on_its_own_fold_and_one_of_a_search_on_nothing(root):
+    study = Study(small_study(seeds=(0, 2)), STREAM)
+    runs = study.runs(["Popularity", "STL", "Conure"], SHORT)
+    study.compute(runs)
+    for run in runs:
+        for task, stage in run.stages.items():
+            rows = STREAM.fold(run.seed)[task].rows(TEST)
+            found = {m["measure"]: m["n"] for m in stage.record()["metrics"]}
+            assert found.get(task, 0) == len(rows)
+            assert bool(found) == bool(run.seed)
+            assert not run.seed or len(stage.ranks(task)) == len(rows)
+
+
 def test_runs_are_every_method_with_every_seed():
     study = Study(small_study(seeds=(3, 1)), STREAM)
     runs = study.runs(("STL", "Conure"), ("T1", "T3"))
