@@ -46,10 +46,11 @@ SearchSpace = Mapping[str, LogRange | tuple]
 """Fields of TrainConfig, each with a range or with some values to choose from."""
 _RATE = {"learning_rate": LogRange(1e-4, 3e-2)}
 _COMMON = _RATE | {"l2": LogRange(1e-5, 1e-1, zero=True)}
+_DROPOUT = {"dropout": (0.0, 0.25, 0.5)}
 SEARCH: Mapping[Kind, SearchSpace] = {
     "sequence": _RATE,
-    "ranking": _COMMON | {"loss": ("softmax", "bpr"), "rho": (0.3, 1.0)},
-    "classification": _COMMON,
+    "ranking": _COMMON | {"loss": ("softmax", "bpr")} | _DROPOUT | {"rho": (0.3, 1.0)},
+    "classification": _COMMON | _DROPOUT,
 }
 """What is searched for every method alike; a method names only what is its own."""
 

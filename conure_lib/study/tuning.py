@@ -43,8 +43,8 @@ RETRAIN_RATES = (1.0, 0.3, 0.1)  # relative to that of training; T1's best one s
 TUNED = tuple(name for name, method in METHODS.items() if method.search is not None)
 """Methods with settings of their own; others take those of another method, or have none."""
 TRAINING = tuple(field.name for field in fields(TrainConfig))
-HEAD, TAIL = ("task", "action", "rung"), ("validation", "epochs_run", "at_edge", "chosen")
-TAIL += ("stage_id",)
+HEAD = ("task", "action", "rung")
+TAIL = ("validation", "epochs_run", "at_edge", "chosen", "stage_id")
 
 
 @dataclass
@@ -122,11 +122,10 @@ class Search:
 
     def compute(self, stages: list[Stage], stream: TaskStream) -> None:
         """Compute what is missing; the bar tells how long the rest of the search will take."""
-        ids, todo = {one.id for one in stages}, {one.id for one in missing(stages)}
-        self.bar.initial += len(
-            ids - todo
-        )  # found, not computed: they do not tell how long one takes
-        self.bar.update(len(ids - todo))
+        ids = {one.id for one in stages}
+        found = len(ids - {one.id for one in missing(stages)})
+        self.bar.initial += found  # so that these do not count for how long one takes
+        self.bar.update(found)
         try:
             workers, cluster = self.where
             compute(stages, stream, workers, cluster, lambda one: self.bar.update(one.id in ids))
