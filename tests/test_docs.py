@@ -129,7 +129,7 @@ def test_every_dataset_has_a_card_and_what_they_say_of_classes_and_users():
 
 def test_the_worked_examples_of_contributing_run(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", text_of("CONTRIBUTING.md"), re.DOTALL)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     environment = {"PYTHONPATH": str(ROOT), "CONURE_ROOT": str(tmp_path), "PATH": ""}
     for number, block in enumerate(blocks):
         (file := tmp_path / f"example_{number}.py").write_text(block, encoding="utf-8")
