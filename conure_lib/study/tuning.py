@@ -32,7 +32,8 @@ from conure_lib.study.profiles import demand_known, study_config
 from conure_lib.study.study import Study
 
 SEEDS = (0, 7, 8, 9, 10)
-"""Of a search. A task of few users takes all, any other the first: the value is the mean over them.
+"""Of a search. A task of few users takes all after the first rung, any other the first alone: the
+value is the mean over them.
 Training blocks, initialisation and order differ; the validation blocks are 0 and 1 for all, since
 others would be blocks that the report tests."""
 FEW_USERS = 2000
@@ -89,7 +90,9 @@ class Search:
         self.study, self.plan, self.names, self.where = Study(config), plan, names, where
         self.rows: list[dict[str, Any]] = []
         later = self.study.stream.tasks[1:]
-        tries = (TRIES + KEPT + FINALISTS) * len(names) * sum(len(seeds_of(task)) for task in later)
+        by_rung = enumerate((TRIES, KEPT, FINALISTS))
+        seeds = [n * len(seeds_of(task, rung)) for rung, n in by_rung for task in later]
+        tries = len(names) * sum(seeds)
         if names == TUNED:
             ranking = [task for task in later if task.kind == "ranking"]
             tries += len(plan["lengths"]) * len(ranking)
@@ -106,7 +109,7 @@ class Search:
         stages = []
         for one in tries:
             study = with_settings(one.study, one.step, **self.epochs(one.step.task, rung))
-            seeds = seeds_of(study.stream[one.step.task])
+            seeds = seeds_of(study.stream[one.step.task], rung)
             stages.append([study.stage(one.step, seed) for seed in seeds])
         if tries:
             self.compute([s for several in stages for s in several], tries[0].study.stream)
@@ -142,7 +145,8 @@ class Search:
         self.measure(tries, 0)
         self.measure(kept := best(tries, KEPT), 1)
         further = [new for one in best(kept) for new in one.beyond()]
-        self.bar.total += sum(len(seeds_of(self.study.stream[one.step.task])) for one in further)
+        stream = self.study.stream
+        self.bar.total += sum(len(seeds_of(stream[one.step.task], 1)) for one in further)
         self.measure(further, 1)
         self.measure(best(kept + further, FINALISTS), 2)
         return tries + further
@@ -263,10 +267,10 @@ def write(found: Search) -> list[Path]:
     return [folder / f"{name}.csv", folder / f"{name}.json"]
 
 
-def seeds_of(task: Task) -> tuple[int, ...]:
-    """Return the seeds on which a task is searched."""
+def seeds_of(task: Task, rung: int) -> tuple[int, ...]:
+    """Return the seeds on which a task is searched: the many tries of the first rung on one."""
     few = task.kind == "classification" and len(task.labels) < FEW_USERS
-    return SEEDS if few else SEEDS[:1]
+    return SEEDS if few and rung else SEEDS[:1]
 
 
 def cycle(length: int) -> tuple[int, ...]:
