@@ -49,8 +49,11 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
 def sizes(study: Study, run: Run) -> dict[str, int]:
     """Return the parameters of each part of a network like the run's: parts, and tasks' outputs."""
     generator = torch.Generator().manual_seed(0)
-    config = next(iter(run.stages.values())).config
-    model = new_model(config.model, study.stream.n_items, generator)
+    last = list(run.stages.values())[-1]
+    config, blocks = last.config, last.config.model.blocks
+    if config.grow_below:
+        blocks = last.record()["notes"].get("blocks", blocks)
+    model = new_model(config.model.resized(blocks), study.stream.n_items, generator)
     counts = {"backbone": _size(model.parameters()), "prunable": _size(model.kernels().values())}
     if config.pruned(study.order[0]).get(EMBEDDING):
         counts["prunable"] += model.embedding.numel()

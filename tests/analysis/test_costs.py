@@ -48,5 +48,9 @@ def test_owner_maps_take_as_many_bits_as_there_are_tasks(study):
     stored = costs.table(study, [run])["stored"].iloc[0]
     heads = sum(OUTPUTS[task] for task in run.stages)
     assert stored == BACKBONE + heads + 2 * KERNELS // 32
+    grown = study.changed("", grow_below=0.75).run("Conure", 1, ("T1", "T2", "T3"))
+    study.compute([grown])  # by a block before T2 and one before T3
+    more = costs.table(study, [grown])["stored"].iloc[0] - stored
+    assert more == 2 * (KERNELS + 32 + 2 * KERNELS // 32)
     both = study.changed("", prune_embedding={"*": 0.8}).run("Conure", 1)
     assert costs.sizes(study, both)["prunable"] == KERNELS + 65 * 8

@@ -10,6 +10,7 @@ from helpers import (
     begin,
     bytes_of,
     disturb,
+    learn,
     learner_of,
     logits,
     owners_of,
@@ -150,6 +151,18 @@ def test_starts_that_are_refused():
         begin(learner, "T3")
     assert learner.tasks == ["T1", "T2"]
     assert "T3" not in learner.model.outputs
+
+
+def test_more_tasks_than_an_owner_can_name_are_refused():
+    learner = learner_of()
+    for number in range(1, 255):
+        learn(learner, f"A{number}", 0.99)  # which keeps none of 12
+    learner.grow(rng())
+    learn(learner, "A255")
+    with pytest.raises(PhaseError, match=r"^an owner map holds at most 255 tasks$"):
+        begin(learner, "A256")
+    assert all(255 in owner for owner in learner.owners.values())
+    assert [learner.for_task(f"A{n}").config.blocks for n in (254, 255)] == [1, 2]
 
 
 def test_an_unknown_task_is_a_key_error():
