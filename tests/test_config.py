@@ -141,7 +141,7 @@ FROZEN = {
         "rho": 0.3,
         "l2": 0.0,
     },
-    **{"joint_weight": 0.1, "optimizer": "adam", "table_updates": "dense"},
+    **{"joint_weight": 0.1, "dropout": 0.0, "optimizer": "adam", "table_updates": "dense"},
 }
 
 

@@ -48,6 +48,7 @@ OTHER = {
     "batch_size": 7,
     "patience": 5,
     "final_rate": 0.3,
+    "dropout": 0.2,
     "labels_per_user": 9,
     "loss": "softmax",
     "negatives": 0.7,
