@@ -6,6 +6,7 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims
+from conure_lib.analysis.floors import capped, floors
 from conure_lib.analysis.tables import no_forgetting, overall
 from conure_lib.files import atomic_file
 from conure_lib.study.experiments import all_runs
@@ -18,6 +19,7 @@ def render(study: Study) -> list[Path]:
     memory = [no_forgetting(run).assign(seed=run.seed) for run in study.runs(["Conure"])]
     tables = {"metrics": study.results(runs), "no_forgetting": pd.concat(memory)}
     tables["overall"] = overall(study, [run for run in runs if not run.variant])
+    tables |= {"floors": floors(study), "capped": capped(runs)}
     if dials:
         tables["dials"] = pd.concat(point.results(found) for point, found in dials)
     folder = paths.results(study.config.profile, study.stream.name, study.local)

@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import stats
 
-VERDICTS = ("REPRODUCED", "PARTLY", "NOT REPRODUCED", "NOT TESTED")
+VERDICTS = ("REPRODUCED", "PARTLY", "NOT REPRODUCED", "CANNOT TELL", "NOT TESTED")
 """What the rule of a claim can decide."""
 NAN = float("nan")
+POWER = 2.8  # standard errors that an effect must have to be found with 80% power at p < 0.05
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,19 @@ def paired_effect(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> Es
 def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Estimate:
     """Return the mean over tasks of (mean of ours / mean of theirs - 1) of (ours, theirs, users).
 
-    The standard error is the linearised one, with the mean of theirs taken as given; a user has the
-    same number in every task, and the residuals of all tasks belong together.
+    The standard error is that of a ratio of means, linearised; a user has the same number in every
+    task, and the residuals of all tasks belong together.
     """
     tasks = list(tasks)
     if not all(np.any(theirs) for _, theirs, _ in tasks):
         raise ValueError("a relative effect needs a reference above 0")
-    relative = [_difference(ours, theirs) / np.mean(theirs) for ours, theirs, _ in tasks]
-    influence = [(r - r.mean()) / (len(r) * len(tasks)) for r in relative]
+    effects, influence = [], []
+    for ours, theirs, _ in tasks:
+        effects.append(_difference(ours, theirs).mean() / np.mean(theirs))
+        residuals = _difference(ours, theirs * (1 + effects[-1])) / np.mean(theirs)
+        influence.append(residuals / (len(residuals) * len(tasks)))
     users = np.concatenate([users for *_, users in tasks])
-    return _clustered(
-        float(np.mean([r.mean() for r in relative])), np.concatenate(influence), users
-    )
+    return _clustered(float(np.mean(effects)), np.concatenate(influence), users)
 
 
 def over_seeds(values: np.ndarray) -> Estimate:
@@ -92,6 +94,28 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     corrected = np.empty(len(p))
     corrected[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1.0)
     return corrected
+
+
+def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
+    """Return Benjamini and Hochberg's corrected p values, in the order given; nan is no test."""
+    p = np.asarray(p_values, float)
+    (tests,) = np.nonzero(~np.isnan(p))
+    falling = tests[np.argsort(-p[tests])]
+    share = len(tests) / np.arange(len(tests), 0, -1)
+    corrected = np.full(len(p), NAN)
+    corrected[falling] = np.minimum.accumulate(p[falling] * share)
+    return corrected
+
+
+def detectable(low: float, high: float) -> float:
+    """Return the smallest effect that data with this 95% interval would find in 80% of cases."""
+    return POWER * (high - low) / (2 * stats.norm.ppf(0.975))
+
+
+def beyond(effect: float, low: float, high: float, bound: float) -> float:
+    """Return the one-sided p value that an effect with this 95% interval is above a bound."""
+    error = (high - low) / (2 * stats.norm.ppf(0.975))
+    return float(stats.norm.sf((effect - bound) / error)) if error else float(effect <= bound)
 
 
 def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""Tidy tables of results: scores averaged over seeds, intervals over users, paired comparisons.
+"""Tidy tables of results: scores of all seeds' folds, intervals over users, paired comparisons.
 
-A measure is a task, or "T1-all": T1 at all positions instead of the last one.
+A measure is a task ("T2": without the labels that the user is known to have), "T2-literal" (all
+labels compete), "T1-all" (T1 at all positions instead of the last), or "T1-after" (after T2).
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,10 +11,10 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import stats
-from conure_lib.data.stream import PAD, TEST, TaskStream
+from conure_lib.data.stream import FOLD_SEEDS, PAD, TEST
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Run, Study
-from conure_lib.training.evaluation import metric_name, scores_of
+from conure_lib.training.evaluation import METRICS, scores_of
 
 ALPHA = 0.05
 Pairs = list[tuple[list[Run], list[Run]]]
@@ -39,24 +40,38 @@ def lineage(run: Run) -> list[Stage]:
     return list({stage.id: stage for stage in stages}.values())
 
 
-def seed_scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Return the metric per seed and test instance: float64 of shape (seeds, n)."""
-    task = measure.removesuffix("-all")
+def task_of(measure: str) -> str:
+    """Return the task that a measure is of."""
+    return measure.partition("-")[0]
+
+
+def seed_scores(
+    study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]
+) -> list[np.ndarray]:
+    """Return the metric per test instance, float64 [n] for each of the runs."""
+    task = task_of(measure)
     kind = study.stream[task].kind
-    return np.stack([scores_of(kind, run.stages[task].ranks(measure)) for run in runs])
+    after = measure.endswith("-after")  # what became of T1 is a result of the next task's stage
+    stages = [[*run.stages.values()][1] if after else run.stages[task] for run in runs]
+    return [scores_of(kind, stage.ranks(measure), metric) for stage in stages]
 
 
-def scores(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Return the metric per test instance, averaged over the runs' seeds: float64 (n,)."""
-    return seed_scores(study, runs, measure).mean(axis=0)
+def scores(study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]) -> np.ndarray:
+    """Return the metric per test instance, seed after seed: each seed tests a fold of its own."""
+    return np.concatenate(seed_scores(study, runs, measure, metric))
 
 
-def test_users(stream: TaskStream, measure: str) -> np.ndarray:
-    """Return the user of each test instance of a measure, in the order of its ranks."""
-    task = stream[measure.removesuffix("-all")]
-    rows = task.rows(TEST)
-    positions = (stream.sequences[rows, :-1] != PAD).sum(1) if measure != task.name else 1
-    return np.repeat(task.users[rows], positions)
+def test_users(study: Study, runs: list[Run], measure: str) -> np.ndarray:
+    """Return the user of each of the instances that ``scores`` is of, in their order."""
+    users = []
+    for run in runs:
+        stream = study.stream.fold(run.seed)
+        task = stream[task_of(measure)]
+        rows, times = task.rows(TEST), 1
+        if "-all" in measure:
+            times = (stream.sequences[rows, :-1] != PAD).sum(1)
+        users.append(np.repeat(task.users[rows], times))
+    return np.concatenate(users)
 
 
 test_users.__test__ = False  # its name looks like a test to pytest
@@ -64,17 +79,20 @@ test_users.__test__ = False  # its name looks like a test to pytest
 
 def metric(run: Run, measure: str) -> float:
     """Return the run's test metric."""
-    record = run.stages[measure.removesuffix("-all")].record()
+    record = run.stages[task_of(measure)].record()
     return next(row["value"] for row in record["metrics"] if row["measure"] == measure)
 
 
 def overall(
-    study: Study, runs: Iterable[Run], measures: Iterable[str] | None = None
+    study: Study,
+    runs: Iterable[Run],
+    measures: Iterable[str] | None = None,
+    metric: str = METRICS[0],
 ) -> pd.DataFrame:
-    """Return the cells of Table 2: the mean over seeds of each run's test metric.
+    """Return the cells of Table 2: the mean over all test instances of the runs' seeds.
 
     One row per method, variant and measure (the tasks of the runs unless given); the 95% interval
-    of ``value`` is over users.
+    of ``value`` is over users. ``floors`` says how the best of them stands to the floors.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
@@ -82,20 +100,29 @@ def overall(
     rows = []
     for (method, variant), group in groups.items():
         for measure in measures or group[0].stages:
-            e = stats.estimate(scores(study, group, measure), test_users(study.stream, measure))
+            users = test_users(study, group, measure)
+            e = stats.estimate(scores(study, group, measure, metric), users)
             row = {"dataset": study.stream.name, "method": method, "variant": variant}
-            row |= {"task": measure, "metric": _unit(study, measure), "value": e.mean}
+            row |= {"task": measure, "metric": _unit(study, measure, metric), "value": e.mean}
             row |= {"low": e.low, "high": e.high, "n": e.n, "users": e.users}
             rows.append(row | {"seeds": len(group), "run_ids": " ".join(r.id for r in group)})
     return pd.DataFrame(rows)
 
 
-def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
-    """Return ``overall`` as text: one row per method, one column per task, with intervals."""
-    cells: dict[str, dict[str, str]] = {}
+def side_by_side(table: pd.DataFrame, against: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Return ``overall`` as text: one row per method, one column per task, with intervals.
+
+    against: ``floors`` of the same study: the best network's distance to each floor, below.
+    """
+    cells, heads = {}, {}
     for r in table.fillna({"variant": ""}).itertuples():
-        row = cells.setdefault(_name(r), {})
-        row[f"{r.task} ({r.metric}, n = {r.n:,})"] = stats.with_interval(r.value, r.low, r.high)
+        heads[r.task] = f"{r.task} ({r.metric}, n = {r.n:,})"
+        cell = stats.with_interval(r.value, r.low, r.high)
+        cells.setdefault(_name(r), {})[heads[r.task]] = cell
+    for r in against.itertuples() if against is not None else ():
+        cell = stats.with_interval(r.relative, r.relative_low, r.relative_high, "relative")
+        if r.task in heads:
+            cells.setdefault(f"best network against {r.theirs}", {})[heads[r.task]] = cell
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("method").fillna("")
 
 
@@ -112,54 +139,81 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
     Returns
     -------
     DataFrame
-        One row per pair and measure. ``effect``, its 95% interval and ``p`` are clustered by user;
-        ``p_holm`` is corrected over all rows, ``p_plain`` the paper's test over instances,
-        ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs.
+        One row per pair and measure. ``effect``, its 95% interval and ``p`` are clustered by user
+        over the pooled instances of all seeds; ``p_holm`` is corrected over all rows, ``p_plain``
+        the paper's test over instances, ``p_seeds`` that over the means of seeds; ``relative`` is
+        to the mean of theirs. ``clear``: see ``is_clear``.
     """
-    rows, scales = [], []
-    for (ours, theirs), measure in _measured(pairs, measures):
-        mine, other = (seed_scores(study, runs, measure) for runs in (ours, theirs))
-        users = test_users(study.stream, measure)
-        effect = stats.paired_effect(mine.mean(axis=0), other.mean(axis=0), users)
-        of_seeds = mine.mean(axis=1) - other.mean(axis=1)
-        rows.append(_row(ours, theirs, measure, _unit(study, measure), effect, of_seeds))
-        scales.append(other.mean() or np.nan)
-    table = _family(rows)
-    columns = ["relative", "relative_low", "relative_high"]
-    table[columns] = table[["effect", "low", "high"]].div(scales, axis=0)
-    return table
+    rows = []
+    tasks = [[task for task in pair[0][0].stages if task in pair[1][0].stages] for pair in pairs]
+    for (ours, theirs), own in zip(pairs, tasks, strict=True):
+        for measure in measures or own:
+            mine, other, users, of_seeds = _paired(study, ours, theirs, measure)
+            effect, scale = stats.paired_effect(mine, other, users), other.mean() or np.nan
+            row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
+            row |= {"relative": effect.mean / scale, "relative_low": effect.low / scale}
+            rows.append(row | {"relative_high": effect.high / scale})
+    return family(rows)
 
 
 def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFrame:
     """Return, as ``compare``, one row per pair: the mean over tasks of relative differences."""
-    rows, tasks = [], list(tasks)
-    for ours, theirs in pairs:
-        per_task = [[seed_scores(study, runs, task) for runs in (ours, theirs)] for task in tasks]
-        effect = stats.mean_relative_effect(
-            (mine.mean(axis=0), other.mean(axis=0), test_users(study.stream, task))
-            for task, (mine, other) in zip(tasks, per_task, strict=True)
-        )
-        of_seeds = np.mean([(m.mean(1) - o.mean(1)) / o.mean() for m, o in per_task], axis=0)
-        rows.append(_row(ours, theirs, " ".join(tasks), "relative", effect, of_seeds))
-    return _family(rows)
+    tasks = list(tasks)
+    return family([mean_effect(study, ours, theirs, tasks) for ours, theirs in pairs])
 
 
-def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
+def mean_effect(study: Study, ours: list[Run], theirs: list[Run], tasks: list[str]) -> dict:
+    """Return the row of one pair in ``compare_means``; ``family`` adds corrected p values."""
+    parts = [_paired(study, ours, theirs, task) for task in tasks]
+    effect = stats.mean_relative_effect(part[:3] for part in parts)
+    of_seeds = np.mean([seeds / other.mean() for _, other, _, seeds in parts], axis=0)
+    return _row(ours, theirs, " ".join(tasks), "relative", effect, of_seeds)
+
+
+def family(rows: list[dict]) -> pd.DataFrame:
+    """Return comparisons as one family of tests: with Holm's p values, and whether clear."""
+    table = pd.DataFrame(rows)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", stats.holm(table["p"]))
+    return table.assign(clear=is_clear(table["p_holm"], table["p_seeds"]))
+
+
+def forest(study: Study, pairs: Iterable[tuple[str, str]], tasks: Iterable[str]) -> pd.DataFrame:
+    """Return ``compare`` of methods by name, with the paper's Table 2 in columns TTL and ML.
+
+    These hold the paper's relative differences, missing where it has none.
+    """
+    pairs = list(pairs)
+    table = compare(study, [(study.runs([a]), study.runs([b])) for a, b in pairs], tasks)
+    paper = paper_table(2).drop(columns="n_backbones").melt(["dataset", "method"], var_name="task")
+    paper["value"] = paper["value"].astype(str).str.rstrip("?").astype(float)
+    paper = paper.pivot(index=["method", "task"], columns="dataset", values="value")
+    sides = [
+        paper.reindex(pd.MultiIndex.from_frame(table[[s, "task"]])) for s in ("ours", "theirs")
+    ]
+    return table.join(sides[0].set_axis(table.index) / sides[1].set_axis(table.index) - 1)
+
+
+def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.DataFrame:
     """Return the differences of single seeds, ``relative`` to the mean of theirs over all seeds."""
     rows = []
-    for (ours, theirs), measure in _measured(pairs, measures):
-        mine, other = (np.array([metric(r, measure) for r in runs]) for runs in (ours, theirs))
-        names = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": measure}
-        relative = ((mine - other) / (other.mean() or np.nan)).tolist()
-        rows += [
-            names | {"seed": r.seed, "relative": x} for r, x in zip(ours, relative, strict=True)
-        ]
+    for ours, theirs in pairs:
+        for measure in measures:
+            _, other, _, of_seeds = _paired(study, ours, theirs, measure)
+            head = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": measure}
+            relative = of_seeds / (other.mean() or np.nan)
+            seeds = sorted({run.seed for run in ours})
+            rows += [
+                head | {"seed": s, "relative": x} for s, x in zip(seeds, relative, strict=True)
+            ]
     return pd.DataFrame(rows)
 
 
 def is_clear(p_holm: float | pd.Series, p_seeds: float | pd.Series) -> bool | pd.Series:
-    """Return whether p < 0.05 over users (after Holm's correction) and over seeds (if several)."""
-    return np.less(p_holm, ALPHA) & ~np.greater_equal(p_seeds, ALPHA)
+    """Return whether p < 0.05 over users (after Holm's correction) and over seeds.
+
+    A single seed has no p: nothing is clear by one training.
+    """
+    return np.less(p_holm, ALPHA) & np.less(p_seeds, ALPHA)
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
@@ -191,6 +245,17 @@ def capacity(run: Run) -> pd.DataFrame:
     return table.assign(share=table["weights"] / table["weights"].sum())
 
 
+def best_validation(stage: Stage) -> float:
+    """Return the best validation value of a training."""
+    return max(point["validation"] for point in stage.record()["curve"] if point["epoch"])
+
+
+def epochs_until(stage: Stage, value: float) -> float:
+    """Return after how many epochs a training first reached a validation value; inf if never."""
+    curve = stage.record()["curve"]
+    return min((p["epoch"] for p in curve if p["validation"] >= value), default=np.inf)
+
+
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
     """Return learning curves on validation data: one row per run, task and epoch (0: untrained)."""
     rows = []
@@ -203,16 +268,24 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit", "relative_low", "relative_high"}
+HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit"}
+ENDS = ("low", "high", "ci_low", "ci_high")  # of a table's effect, or else of its value
+IN_UNIT = ("value", "effect", "relative", "paper", "smallest", "detectable")
 NAMES = {
     "value": "value [95% interval]",
     "effect": "difference [95% interval]",
-    "relative": "relative difference",
+    "relative": "relative difference [95% interval]",
     "p": "p (users)",
     "p_holm": "p (users, Holm)",
-    "p_corrected": "p (corrected)",
+    "p_corrected": "p (users, Holm)",
     "p_plain": "p (instances, as in the paper)",
     "p_seeds": "p (seeds)",
+    "p_ledger": "p (users, Benjamini-Hochberg)",
+    "seeds": f"seeds of {len(FOLD_SEEDS)}",
+    "paper": "the paper's",
+    "smallest": "smallest of interest",
+    "detectable": "smallest that would show",
+    "by_construction": "true by construction",
     "backbones": "backbones stored",
     "trained_first": "parameters trained for T1",
     "trained_later": "parameters trained for later tasks",
@@ -232,15 +305,23 @@ def show(
     percent : iterable of str, optional
         Columns to show in per cent, beside "share" and "relative".
     """
-    ends = [end for end in ("low", "high", "ci_low", "ci_high") if end in table]
+    ends = [end for end in ENDS if end in table]
     constant = {n for n in ("dataset", "profile") if n in table and table[n].nunique() == 1}
-    shown = {}
-    for name in table.columns.difference({*HIDDEN, *ends, *constant}, sort=False):
-        if ends and name in ("value", "effect"):
+    hidden, shown = HIDDEN | constant | {*ends}, {}
+    main = "effect" if "effect" in table else "value"
+    for name in (name for name in table if name not in hidden):
+        if str(name).endswith(("_sha256", "_low", "_high")):
+            continue
+        bounds = ends if name == main else [f"{name}_low", f"{name}_high"]
+        bounds = [table[end] for end in bounds if end in table]
+        if name in IN_UNIT and not table[name].map(lambda x: isinstance(x, str)).any():
             units = table.get("unit", pd.Series("", table.index))
-            cells = zip(table[name], *(table[end] for end in ends), units, strict=True)
-            shown[name] = [stats.with_interval(*cell) for cell in cells]
-        elif not str(name).endswith("_sha256"):
+            if name != main:
+                units = ["relative" if "relative" in (name, unit) else "" for unit in units]
+            cells = zip(table[name], *bounds, strict=True)
+            named = zip(cells, units, strict=True)
+            shown[name] = [stats.with_interval(*cell, unit=unit) for cell, unit in named]
+        else:
             shown[name] = [_cell(x, str(name), name in {"share", *percent}) for x in table[name]]
     text = pd.DataFrame(shown, index=table.index).loc[:, lambda t: (t != "").any()]
     text = text.rename(columns=NAMES | dict(columns or {}))
@@ -258,32 +339,33 @@ def _cell(value: object, column: str, share: bool) -> str:
         return str(value) if column in ("seed", "epoch") else f"{value:,}"
     if column == "p" or column.startswith("p_"):
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
-    return stats.with_interval(float(value), unit="relative" if column == "relative" else "")
+    return stats.with_interval(float(value))
 
 
-def _unit(study: Study, measure: str) -> str:
-    return metric_name(study.stream[measure.removesuffix("-all")].kind)
+def _unit(study: Study, measure: str, metric: str = METRICS[0]) -> str:
+    return "accuracy" if study.stream[task_of(measure)].kind == "classification" else metric
 
 
 def _name(run: Run | tuple) -> str:
     return f"{run.method} ({run.variant})" if run.variant else run.method
 
 
-def _measured(pairs: Pairs, measures: Iterable[str] | None) -> list[tuple]:
-    """Return each pair with each measure, by default the tasks that both have."""
-    tasks = [[task for task in pair[0][0].stages if task in pair[1][0].stages] for pair in pairs]
-    return [(pair, m) for pair, own in zip(pairs, tasks, strict=True) for m in measures or own]
+def _paired(study: Study, ours: list[Run], theirs: list[Run], measure: str) -> tuple:
+    """Return scores of both over the same instances, their users, and the differences by seed."""
+    seeds = [run.seed for run in ours]
+    if seeds != [run.seed for run in theirs]:
+        raise ValueError(f"{_name(ours[0])} and {_name(theirs[0])}: expected the same seeds")
+    mine = seed_scores(study, ours, measure)
+    other = seed_scores(study, theirs, measure.removesuffix("-after"))
+    of_runs = pd.Series([m.mean() - o.mean() for m, o in zip(mine, other, strict=True)])
+    pooled = (np.concatenate(mine), np.concatenate(other), test_users(study, ours, measure))
+    return *pooled, of_runs.groupby(seeds).mean().to_numpy()
 
 
 def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, of_seeds) -> dict:
+    seeds = stats.over_seeds(of_seeds)
     row = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
     row |= {"effect": effect.mean, "low": effect.low, "high": effect.high, "p": effect.p}
-    row |= {"p_plain": effect.p_plain, "p_seeds": stats.over_seeds(of_seeds).p, "n": effect.n}
-    return row | {"seeds": len(ours), "run_ids": " ".join(r.id for r in (*ours, *theirs))}
-
-
-def _family(rows: list[dict]) -> pd.DataFrame:
-    """Return comparisons as one family of tests."""
-    table = pd.DataFrame(rows)
-    table.insert(table.columns.get_loc("p") + 1, "p_holm", stats.holm(table["p"]))
-    return table.assign(clear=is_clear(table["p_holm"], table["p_seeds"]))
+    row |= {"p_plain": effect.p_plain, "p_seeds": seeds.p, "n": effect.n, "seeds": len(of_seeds)}
+    ids = " ".join(dict.fromkeys(run.id for run in (*ours, *theirs)))
+    return row | {"seeds_low": seeds.low, "seeds_high": seeds.high, "run_ids": ids}

@@ -1,4 +1,4 @@
-"""The ledger: one row per claim, as a file and as Markdown; and how a claim is added."""
+"""The ledger: one row per claim, as a file; and how a claim is added."""
 
 import pandas as pd
 import pytest
@@ -7,55 +7,61 @@ from helpers import small_study
 
 from conure_lib.analysis import claims
 from conure_lib.analysis.claims import registry
-from conure_lib.analysis.claims.registry import Finding, decided
-from conure_lib.analysis.stats import Estimate
 from conure_lib.study.study import Study
 
 TEXT = """
-C01: {title: Fast, notebook: 01_x, statement: Faster., rule: rule of C01, unit: epochs}
-C02: {title: Good, notebook: 02_y, statement: Better., rule: rule of C02, unit: relative}
+C01: {title: Fast, notebook: 01_x, statement: Faster., rule: rule of C01, unit: epochs, paper: 0.2}
+C02: {title: Good, notebook: 02_y, statement: Better., rule: rule of C02, unit: relative,
+  by_construction: true}
+C03: {title: New, notebook: 02_y, statement: Newer., rule: rule of C03, unit: relative}
 """
 
 
 @pytest.fixture
-def two_claims(monkeypatch):
-    """Two claims in place of the paper's: an entry of the YAML file and a function each."""
+def three_claims(monkeypatch):
+    """Claims in place of the paper's: an entry of the YAML file and a function each."""
     monkeypatch.setattr(registry, "CLAIMS", {})
     monkeypatch.setattr(registry, "TEXTS", yaml.safe_load(TEXT))
-
-    @claims.claim("C01")
-    def faster(study):
-        return Finding("REPRODUCED", 0.25, 0.125, 0.375, 0.01, 0.02, 9, "a b")
-
-    @claims.claim("C02")
-    def better(study):
-        return Finding("NOT TESTED")
-
+    numbers = {"effect": 0.25, "ci_low": 0.125, "ci_high": 0.375, "p": 0.02, "n": 9, "seeds": 6}
+    findings = [
+        claims.Finding("REPRODUCED", "clear", **numbers, run_ids="a b"),
+        claims.Finding("NOT TESTED", "no data"),
+        claims.Finding("PARTLY", "so so", p=0.03),
+    ]
+    for name, found in zip(("C01", "C02", "C03"), findings, strict=True):
+        claims.claim(name)(lambda study, found=found: found)
     return registry.CLAIMS
 
 
-def test_a_claim_is_its_text_and_its_function(two_claims):
-    one = two_claims["C01"]
+def test_a_claim_is_its_text_and_its_function(three_claims):
+    one = three_claims["C01"]
     assert (one.id, one.notebook, one.statement) == ("C01", "01_x", "Faster.")
-    assert (one.rule, one.unit) == ("rule of C01", "epochs")
+    assert (one.rule, one.unit, one.by_construction) == ("rule of C01", "epochs", False)
     assert one.decide(None).verdict == "REPRODUCED"
-    assert claims.for_notebook("02_y") == ["C02"]
+    assert claims.for_notebook("02_y") == ["C02", "C03"]
 
 
-def test_a_row_has_all_that_was_found(two_claims):
+def test_a_row_has_all_that_was_found(three_claims):
     table = claims.ledger(Study(small_study()))
-    assert table.iloc[0].to_dict() == {
+    columns = "claim dataset profile verdict reason paper effect ci_low ci_high unit smallest "
+    columns += "detectable p p_corrected p_ledger p_seeds n seeds run_ids by_construction rule"
+    assert list(table.columns) == columns.split()
+    row = table.iloc[0].dropna().to_dict()
+    assert row == {
         **{"claim": "C01", "dataset": "synthetic", "profile": "smoke", "verdict": "REPRODUCED"},
-        **{"effect": 0.25, "ci_low": 0.125, "ci_high": 0.375, "unit": "epochs"},
-        **{"p": 0.01, "p_corrected": 0.02, "n": 9, "rule": "rule of C01", "run_ids": "a b"},
+        **{"reason": "clear", "effect": 0.25, "ci_low": 0.125, "ci_high": 0.375, "unit": "epochs"},
+        **{"p": 0.02, "p_ledger": 0.03, "n": 9, "seeds": 6, "run_ids": "a b"},
+        **{"by_construction": False, "rule": "rule of C01"},
     }
-    assert table.iloc[1]["verdict"] == "NOT TESTED"
-    assert pd.isna(table.iloc[1]["effect"])
+    assert table["p_ledger"].tolist()[::2] == [0.03, 0.03]
+    assert table["p_ledger"].isna().tolist() == [False, True, False]
+    assert table["by_construction"].tolist() == [False, True, False]
     assert claims.ledger(Study(small_study()), ["C02"])["claim"].tolist() == ["C02"]
 
 
-def test_a_dataset_replaces_its_own_rows_and_leaves_the_others(two_claims, tmp_path):
-    table, path = claims.ledger(Study(small_study())), tmp_path / "results" / "claims.csv"
+def test_a_dataset_replaces_its_own_rows_and_leaves_the_others(three_claims, tmp_path):
+    table = claims.ledger(Study(small_study()), ["C01", "C02"])
+    path = tmp_path / "results" / "claims.csv"
     claims.save(table.assign(dataset="ml-100k"), path)
     claims.save(table.assign(profile="quick"), path)
     claims.save(table, path)
@@ -67,13 +73,3 @@ def test_a_dataset_replaces_its_own_rows_and_leaves_the_others(two_claims, tmp_p
     before = path.read_bytes()
     claims.save(table.assign(verdict="PARTLY"), path)
     assert path.read_bytes() == before
-
-
-def test_a_finding_is_the_first_condition_that_holds_and_its_effect():
-    row = {"effect": 0.5, "low": 0.25, "high": 0.75, "p": 0.01, "p_holm": 0.03, "n": 7}
-    found = decided(False, True, pd.Series(row | {"run_ids": "a b a"}))
-    assert found == Finding("PARTLY", 0.5, 0.25, 0.75, 0.01, 0.03, 7, "a b")
-    runs = Study(small_study()).runs(["STL"])
-    once = Estimate(0.5, 0.25, 0.75, 9, 9, p=0.01)
-    expected = Finding("REPRODUCED", 0.5, 0.25, 0.75, 0.01, 0.01, 9, runs[0].id)
-    assert decided(True, True, once, [*runs, *runs]) == expected

@@ -41,6 +41,9 @@ def test_a_table_as_a_reader_wants_to_see_it():
             "n": np.array([12345, 7]),
             "seed": [1000, 2],
             "share": [0.5, NAN],
+            "paper": [0.5, 0.032],
+            "seeds": [6, 6],
+            "seeds_low": [0.1, 0.1],
             "clear": [True, False],
             "loss": [1.23456, NAN],
             "variant": ["", ""],
@@ -56,6 +59,18 @@ def test_a_table_as_a_reader_wants_to_see_it():
         "n": ["12,345", "7"],
         "seed": ["1000", "2"],
         "share": ["50.0%", ""],
+        "the paper's": ["0.500", "+3.2%"],
+        "seeds of 6": ["6", "6"],
         "clear": ["yes", "no"],
         "training loss": ["123.5%", ""],
+    }
+
+
+def test_a_relative_difference_stands_with_its_own_interval():
+    table = pd.DataFrame({"task": ["T2"], "value": [0.2], "effect": [0.1], "low": [0.05]})
+    table = table.assign(high=0.15, relative=0.5, relative_low=0.25, relative_high=0.75)
+    assert show(table).iloc[0].to_dict() == {
+        "value [95% interval]": "0.200",
+        "difference [95% interval]": "0.100 [0.050, 0.150]",
+        "relative difference [95% interval]": "+50.0% [+25.0%, +75.0%]",
     }

@@ -5,6 +5,9 @@ import pytest
 from scipy import stats as scipy_stats
 
 from conure_lib.analysis.stats import (
+    benjamini_hochberg,
+    beyond,
+    detectable,
     estimate,
     holm,
     mean_relative_effect,
@@ -69,6 +72,23 @@ def test_holm_by_hand():
     assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
 
 
+def test_benjamini_hochberg_by_hand_and_as_scipy():
+    p = np.array([0.01, np.nan, 0.04, 0.03, 0.005, 0.9])
+    got = benjamini_hochberg(p)
+    assert np.isnan(got[1])
+    assert got[[0, 2, 3, 4, 5]].tolist() == pytest.approx([0.025, 0.05, 0.05, 0.025, 0.9])
+    known = p[~np.isnan(p)]
+    assert got[~np.isnan(p)].tolist() == pytest.approx(scipy_stats.false_discovery_control(known))
+
+
+def test_what_an_interval_could_have_shown_and_how_far_it_is_from_a_bound():
+    low, high = 0.1 - 1.96 * 0.05, 0.1 + 1.96 * 0.05  # a standard error of 0.05
+    assert detectable(low, high) == pytest.approx(2.8 * 0.05, rel=1e-4)
+    assert beyond(0.1, low, high, 0.0) == pytest.approx(scipy_stats.norm.sf(2), rel=1e-3)
+    assert beyond(0.1, low, high, 0.2) == pytest.approx(scipy_stats.norm.cdf(2), rel=1e-3)
+    assert [beyond(0.0, 0.0, 0.0, bound) for bound in (-0.05, 0.05)] == [0.0, 1.0]
+
+
 ONES = np.ones(3)
 
 
@@ -88,27 +108,27 @@ def test_what_cannot_be_estimated_is_refused(function, arguments, message):
         function(*arguments)
 
 
-def test_a_single_tasks_relative_effect_is_the_paired_one_over_the_reference():
-    rng = np.random.default_rng(4)
-    users = rng.integers(20, size=60)
-    ours, theirs = rng.random(60), rng.random(60)
-    got, plain = mean_relative_effect([(ours, theirs, users)]), paired_effect(ours, theirs, users)
-    scaled = np.array([plain.mean, plain.low, plain.high]) / theirs.mean()
-    assert (got.mean, got.low, got.high) == pytest.approx(tuple(scaled))
-    assert (got.p, got.n, got.users) == (pytest.approx(plain.p), 60, plain.users)
-
-
 def test_the_relative_effect_over_two_tasks_by_hand():
-    # Task 1: reference 0.5, differences 0.1 and -0.3, relative 0.2 and -0.6: mean -0.2.
-    # Task 2: reference 0.2, differences 0.1, 0.1 and 0.4, relative 0.5, 0.5 and 2: mean 1.
+    # Task 1: means 0.4 and 0.5, ratio 0.8: residuals ours - 0.8 theirs are 0.2 and -0.2.
+    # Task 2: means 0.4 and 0.2, ratio 2: residuals ours - 2 theirs are 0.1, -0.1 and 0.
     first = (np.array([0.6, 0.2]), np.array([0.5, 0.5]), np.array([1, 2]))
-    second = (np.array([0.3, 0.3, 0.6]), np.full(3, 0.2), np.array([1, 1, 2]))
+    second = (np.array([0.3, 0.3, 0.6]), np.array([0.1, 0.2, 0.3]), np.array([1, 1, 2]))
     got = mean_relative_effect([first, second])
-    of_users = np.array([0.4 / 4 + (-0.5 - 0.5) / 6, -0.4 / 4 + 1 / 6])
+    of_users = np.array([0.2 / 0.5 / 4 + (0.1 - 0.1) / 0.2 / 6, -0.2 / 0.5 / 4])
     error = np.sqrt(2 / 1 * (of_users**2).sum())
     assert (got.mean, got.n, got.users) == (pytest.approx((-0.2 + 1) / 2), 5, 2)
     assert got.high - got.mean == pytest.approx(scipy_stats.t.ppf(0.975, 1) * error)
     assert got.p == pytest.approx(2 * scipy_stats.t.sf(0.4 / error, 1))
+
+
+def test_the_interval_of_a_ratio_covers_the_truth_as_often_as_it_says():
+    rng, covered = np.random.default_rng(4), 0
+    for _ in range(400):
+        theirs = rng.gamma(2.0, size=60)
+        ours = theirs * 0.3 * rng.gamma(2.0, 0.5, size=60)
+        got = mean_relative_effect([(ours, theirs, np.arange(60))])
+        covered += got.low <= -0.7 <= got.high
+    assert 0.91 < covered / 400 < 0.98
 
 
 def test_over_seeds_is_scipys_test_against_zero():

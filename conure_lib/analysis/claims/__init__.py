@@ -1,20 +1,22 @@
-"""The paper's claims: texts in ``claims.yaml``, one module per group of deciding functions.
+"""The paper's claims: rules and texts in ``claims.yaml``, how they are applied in ``judging``.
 
-A new claim is one entry there and one function with ``@claim(id)``; a new module is imported here.
-May import the rest of ``analysis``, and what that may.
+Most claims are comparisons that their entry lists. A claim of another kind has a function with
+``@claim(id)`` in one of the modules that are imported here. May import the rest of ``analysis``,
+and what that may.
 """
 
-from conure_lib.analysis.claims import memory, methods, orders, pruning
+from conure_lib.analysis.claims import learners, memory, speed
+from conure_lib.analysis.claims.judging import Finding
 from conure_lib.analysis.claims.registry import (
     CLAIMS,
-    VERDICTS,
+    GENERAL,
     Claim,
-    Finding,
     claim,
     for_notebook,
     ledger,
     save,
 )
+from conure_lib.analysis.stats import VERDICTS
 
-__all__ = ["CLAIMS", "VERDICTS", "Claim", "Finding", "claim", "for_notebook"]
-__all__ += ["ledger", "memory", "methods", "orders", "pruning", "save"]
+__all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "claim", "for_notebook"]
+__all__ += ["learners", "ledger", "memory", "save", "speed"]

@@ -2,37 +2,20 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
 
-from conure_lib.analysis.stats import NAN, VERDICTS, Estimate
+from conure_lib.analysis.claims.judging import Finding, compared
+from conure_lib.analysis.stats import benjamini_hochberg
 from conure_lib.files import atomic_file
-from conure_lib.study.study import Run, Study
+from conure_lib.study.study import Study
 
-REPRODUCED, PARTLY, NOT_REPRODUCED, NOT_TESTED = VERDICTS
-MARGIN = 0.05
-"""Two results are "similar", or one "does not fall behind", within 5% of the reference."""
-Rule = Callable[[Study], "Finding"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the rule of a claim found: the columns of the ledger that follow from results.
-
-    ``effect`` and ``n`` are what the rule calls so; ``p_corrected`` is Holm's over its tests.
-    """
-
-    verdict: str
-    effect: float = NAN
-    ci_low: float = NAN
-    ci_high: float = NAN
-    p: float = NAN
-    p_corrected: float = NAN
-    n: int = 0
-    run_ids: str = ""
+Rule = Callable[[Study], Finding]
 
 
 @dataclass(frozen=True)
@@ -46,26 +29,33 @@ class Claim:
     rule: str
     unit: str
     decide: Rule
+    by_construction: bool = False  # true of any network, so not counted among the reproduced
 
 
-TEXTS: Mapping[str, Mapping[str, str]] = yaml.safe_load(
+TEXTS: dict[str, Mapping[str, Any]] = yaml.safe_load(
     (files(__package__) / "claims.yaml").read_text(encoding="utf-8")
 )
+GENERAL: str = TEXTS.pop("general")
+"""What all rules have in common."""
 CLAIMS: dict[str, Claim] = {}
-"""All claims by id; the modules of this package fill it."""
+"""All claims by id; entries with comparisons, and what the modules of this package register."""
 
 
-def claim(name: str, *tasks: str) -> Callable[[Rule], Rule]:
-    """Register a function as the rule of a claim in ``claims.yaml``, not tested without tasks."""
+def claim(name: str) -> Callable[[Rule], Rule]:
+    """Register a function as the rule of a claim in ``claims.yaml``."""
 
     def register(decide: Rule) -> Rule:
-        def checked(study: Study) -> Finding:
-            return decide(study) if set(tasks) <= set(study.order) else Finding(NOT_TESTED)
-
-        CLAIMS[name] = Claim(name, **TEXTS[name], decide=checked if tasks else decide)
+        fields = {"notebook", "title", "statement", "rule", "unit", "by_construction"}
+        texts = {field: text for field, text in TEXTS[name].items() if field in fields}
+        CLAIMS[name] = Claim(name, **texts, decide=decide)
         return decide
 
     return register
+
+
+for _name, _text in TEXTS.items():
+    if "comparisons" in _text:
+        claim(_name)(partial(compared, text=_text))
 
 
 def for_notebook(notebook: str) -> list[str]:
@@ -74,14 +64,19 @@ def for_notebook(notebook: str) -> list[str]:
 
 
 def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
-    """Return one row per claim (all unless named), as in results/claims.csv, ordered by id."""
+    """Return one row per claim (all unless named), ordered by id.
+
+    ``p_ledger`` is Benjamini and Hochberg's over the rows that rest on a test.
+    """
     rows = []
     for one in (CLAIMS[name] for name in sorted(names or CLAIMS)):
-        head = {"claim": one.id, "dataset": study.stream.name, "profile": study.config.profile}
-        rows.append(head | vars(one.decide(study)) | {"unit": one.unit, "rule": one.rule})
+        found = vars(one.decide(study))
+        row = {"claim": one.id, "dataset": study.stream.name, "profile": study.config.profile}
+        row |= {name: found[name] for name in ("verdict", "reason", "paper", "effect")}
+        row |= {"ci_low": found["ci_low"], "ci_high": found["ci_high"], "unit": one.unit}
+        rows.append({**row, **found, "by_construction": one.by_construction, "rule": one.rule})
     table = pd.DataFrame(rows)
-    table.insert(7, "unit", table.pop("unit"))
-    table.insert(11, "rule", table.pop("rule"))
+    table.insert(table.columns.get_loc("p_seeds"), "p_ledger", benjamini_hochberg(table["p"]))
     return table
 
 
@@ -95,16 +90,3 @@ def save(table: pd.DataFrame, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_file(path) as part:
         table.sort_values([*keys, "claim"]).to_csv(part, index=False, float_format="%.6g")
-
-
-def decided(
-    reproduced: object, partly: object, effect: pd.Series | Estimate, runs: Iterable[Run] = ()
-) -> Finding:
-    """Return the finding of two conditions; the effect is a row of comparisons or over ``runs``."""
-    verdict = REPRODUCED if reproduced else PARTLY if partly else NOT_REPRODUCED
-    if isinstance(effect, pd.Series):
-        numbers, ids = effect[["effect", "low", "high", "p", "p_holm", "n"]], effect["run_ids"]
-    else:
-        numbers = (effect.mean, effect.low, effect.high, effect.p, effect.p, effect.n)
-        ids = " ".join(run.id for run in runs)
-    return Finding(verdict, *numbers, " ".join(dict.fromkeys(ids.split())))

@@ -1,0 +1,43 @@
+"""The claim on convergence: C21 (Fig. 6, section 6.2)."""
+
+import numpy as np
+
+from conure_lib.analysis import floors, tables
+from conure_lib.analysis.claims.judging import (
+    CANNOT_TELL,
+    NEARLY,
+    Finding,
+    finding,
+    over_trainings,
+    reasons,
+    together,
+)
+from conure_lib.analysis.claims.registry import TEXTS, claim
+from conure_lib.study.experiments import convergence
+from conure_lib.study.study import Run, Study
+
+FASTER = ("Conure-", "PeterRec")
+
+
+def epochs_to_best(run: Run, task: str) -> float:
+    """Return after how many epochs a run first reaches 95% of its own best validation value."""
+    stage = run.stages[task]
+    return tables.epochs_until(stage, NEARLY * tables.best_validation(stage))
+
+
+@claim("C21")
+def transfer_is_faster(study: Study) -> Finding:
+    """Count epochs at one learning rate, against SinMo's (Fig. 6)."""
+    tasks = [task for task in ("T2", "T3") if floors.learned(study).get(task)]
+    if not tasks:
+        return Finding(CANNOT_TELL, "no network clearly beats popularity on T2, T3")
+    runs = convergence(study)
+    used = {name: tables.pick(runs, name) for name in ("SinMo", *FASTER)}
+    sinmo, *others = (
+        np.array([np.mean([epochs_to_best(run, task) for task in tasks]) for run in some])
+        for some in used.values()
+    )
+    changes = {n: (own - sinmo) / sinmo.mean() for n, own in zip(FASTER, others, strict=True)}
+    parts = over_trainings(changes, TEXTS["C21"]["smallest"])
+    ids = " ".join(run.id for some in used.values() for run in some)
+    return finding(together([part.verdict for part in parts]), reasons(parts), parts[0], ids)

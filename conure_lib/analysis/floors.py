@@ -1,0 +1,71 @@
+"""How far networks stand from what needs no network: popularity and linear models."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+
+import pandas as pd
+
+from conure_lib.analysis import tables
+from conure_lib.methods import COMPARED, METHODS
+from conure_lib.study.study import Run, Study
+
+POPULARITY = ("Group popularity", "Popularity")  # the first that a stream has is the gate
+
+
+def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return how the best network of each task stands to each floor.
+
+    Parameters
+    ----------
+    measures : iterable of str, optional
+        The study's tasks unless given.
+
+    Returns
+    -------
+    DataFrame
+        One row per measure and floor (``theirs``), as ``tables.compare`` gives it; ``ours`` is the
+        network with the best score, ``p_holm`` is corrected for the choice among all networks,
+        ``value`` and ``floor`` are the scores of both, ``strongest`` marks the best floor.
+    """
+    known = [n for n in COMPARED if study.stream.groups is not None or not METHODS[n].groups]
+    by_name, rows = {name: study.runs([name]) for name in known}, []
+    study.ready([run for runs in by_name.values() for run in runs])
+    for measure in measures or study.order:
+        task = tables.task_of(measure)
+        have = [name for name, runs in by_name.items() if task in runs[0].stages]
+        value = {name: tables.scores(study, by_name[name], measure).mean() for name in have}
+        networks, bars = ([n for n in have if METHODS[n].floor is flag] for flag in (False, True))
+        best, strongest = (max(some, key=value.get) for some in (networks, bars))
+        for bar in bars:
+            pair = (by_name[best], by_name[bar])
+            (row,) = tables.compare(study, [pair], [measure]).to_dict("records")
+            row["p_holm"] = min(1.0, row["p"] * len(networks))
+            row["clear"] = bool(tables.is_clear(row["p_holm"], row["p_seeds"]))
+            row |= {"value": value[best], "floor": value[bar], "strongest": bar == strongest}
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@lru_cache(maxsize=16)
+def learned(study: Study) -> dict[str, bool]:
+    """Return of each task whether its best network clearly beats popularity.
+
+    On a stream with groups that is popularity within the group.
+    """
+    table = floors(study)
+    gate = next(name for name in POPULARITY if name in set(table["theirs"]))
+    rows = table[table["theirs"] == gate]
+    return dict(zip(rows["task"], rows["clear"] & (rows["effect"] > 0), strict=True))
+
+
+def capped(runs: Iterable[Run]) -> pd.DataFrame:
+    """Return each phase of training that the cap of epochs ended while it still rose."""
+    rows = {}
+    for run in runs:
+        for stage in tables.lineage(run):
+            for phase in stage.record()["capped"]:
+                row = {"method": run.method, "variant": run.variant, "task": stage.step.task}
+                row |= {"action": stage.step.action, "seed": run.seed, "phase": phase}
+                rows.setdefault((stage.id, phase), row | {"stage_id": stage.id})
+    columns = ["method", "variant", "task", "action", "seed", "phase", "stage_id"]
+    return pd.DataFrame(rows.values(), columns=columns)

@@ -1,0 +1,83 @@
+"""A task counts where its best network clearly beats popularity, within the group if there are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from conure_lib.analysis import floors
+from conure_lib.methods import METHODS
+from conure_lib.methods.popularity import POPULARITY
+from tests.analysis.conftest import made_up
+
+SURE = [1, 2, 2]  # of each fold's three instances
+FLOOR = [2, 5, 0]
+
+
+def rule(**by_task):
+    """Ranks of STL's networks by task, where popularity has FLOOR and other networks nothing."""
+
+    def ranks(task, action, seed):
+        own = by_task.get(task, [1, 1, 1]) if action == "finetune" else [0, 0, 0]
+        own = by_task.get(task, [1, 1, 1]) if (task, action) == ("T1", "train") else own
+        own = own(seed) if callable(own) else own
+        return {task: FLOOR if action == "popularity" else own}
+
+    return ranks
+
+
+def test_the_best_network_against_the_floor_by_hand():
+    table = floors.floors(made_up(rule(T2=SURE)), ["T2"])
+    row = table.iloc[0]
+    assert (row["ours"], row["theirs"], row["strongest"]) == ("STL", "Popularity", True)
+    assert (row["value"], row["floor"]) == pytest.approx((2 / 3, 0.7 / 3))
+    assert row["relative"] == pytest.approx(2 / 0.7 - 1)
+    networks = sum(m.compared and not m.floor for m in METHODS.values())
+    assert row["p_holm"] == pytest.approx(min(1, networks * row["p"]))
+    assert row["clear"]
+
+
+@pytest.mark.parametrize(
+    ("ranks", "learned"),
+    [
+        (SURE, True),
+        (FLOOR, False),  # the same
+        ([5, 0, 0], False),  # clearly worse
+        (lambda seed: [1, 1, 1] if seed == 4 else [2, 5, 5], False),  # one fold, not over seeds
+    ],
+)
+def test_a_task_is_learned_where_the_best_network_clearly_beats_popularity(ranks, learned):
+    study = made_up(rule(T2=ranks))
+    assert floors.learned(study) == {"T1": True, "T2": learned, "T4": True}
+
+
+def test_popularity_within_the_group_is_the_gate_where_there_are_groups(monkeypatch):
+    def ranks(task, action, seed):
+        found = rule()(task, action, seed)
+        return {task: [1, 1, 1]} if action == "in groups" else found
+
+    recipe = lambda order: {  # noqa: E731
+        task: replace(step, action="in groups") for task, step in POPULARITY.recipe(order).items()
+    }
+    grouped = replace(POPULARITY, name="Group popularity", recipe=recipe, groups=True)
+    monkeypatch.setitem(METHODS, "Group popularity", grouped)
+    names = dict.fromkeys(("Popularity", "Group popularity", *floors.COMPARED))
+    monkeypatch.setattr(floors, "COMPARED", tuple(names))
+    table = floors.floors(made_up(ranks, groups=np.zeros(20, np.int32)), ["T2"])
+    assert dict(zip(table["theirs"], table["strongest"], strict=True)) == {
+        "Popularity": False,
+        "Group popularity": True,
+    }
+    assert not any(floors.learned(made_up(ranks, groups=np.zeros(20, np.int32))).values())
+    assert all(floors.learned(made_up(ranks)).values())
+
+
+def test_phases_that_the_cap_ended_are_listed_once():
+    def ranks(task, action, seed):
+        return {task: SURE, "capped": [2] if (task, action, seed) == ("T1", "train", 3) else []}
+
+    study = made_up(ranks)
+    table = floors.capped([*study.runs(["STL"]), *study.runs(["SinMo", "FineSmax"])])
+    (row,) = table.drop(columns="stage_id").to_dict("records")
+    where = {"method": "STL", "variant": "", "task": "T1", "action": "train", "seed": 3, "phase": 2}
+    assert row == where
