@@ -50,7 +50,7 @@ def verdicts(
     from conure_lib.analysis import claims
     from conure_lib.study import profiles, study
 
-    columns = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "p_corrected"]
+    columns = ["claim", "dataset", "verdict", "reason", "effect", "ci_low", "ci_high"]
     for dataset in datasets or profiles.PROFILES[profile]:
         table = claims.ledger(study.load_study(dataset, profile, None, results))
         claims.save(table, paths.claims(local=True))

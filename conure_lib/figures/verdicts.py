@@ -16,7 +16,7 @@ def draw_verdicts(table: pd.DataFrame) -> Figure:
     table = table.assign(row=table["claim"] + "  " + table["title"])
     wide = table.pivot(index="row", columns="dataset", values="verdict").fillna(VERDICTS[-1])
     figure, axis = plt.subplots(figsize=(2.3 + 1.1 * wide.shape[1], 0.17 * len(wide) + 0.5))
-    colors = ListedColormap(["#A6CBE3", "#FBE9B7", "#F2B48F", "#EEEEEE"])  # of each verdict
+    colors = ListedColormap(["#A6CBE3", "#FBE9B7", "#F2B48F", "#DDDDDD", "#F6F6F6"])  # by verdict
     look = CELLS | {"cmap": colors, "vmin": 0, "vmax": len(VERDICTS)}
     sns.heatmap(wide.map(VERDICTS.index), annot=wide.map(str.lower), ax=axis, **look)
     axis.set(xlabel="", ylabel="")

@@ -1,13 +1,10 @@
 """A task counts where its best network clearly beats popularity, within the group if there are."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from conure_lib.analysis import floors
 from conure_lib.methods import METHODS
-from conure_lib.methods.popularity import POPULARITY
 from tests.analysis.conftest import made_up
 
 SURE = [1, 2, 2]  # of each fold's three instances
@@ -30,6 +27,7 @@ def test_the_best_network_against_the_floor_by_hand():
     table = floors.floors(made_up(rule(T2=SURE)), ["T2"])
     row = table.iloc[0]
     assert (row["ours"], row["theirs"], row["strongest"]) == ("STL", "Popularity", True)
+    assert table["theirs"].tolist() == ["Popularity", "Linear (window)", "Linear"]
     assert (row["value"], row["floor"]) == pytest.approx((2 / 3, 0.7 / 3))
     assert row["relative"] == pytest.approx(2 / 0.7 - 1)
     networks = sum(m.compared and not m.floor for m in METHODS.values())
@@ -51,24 +49,16 @@ def test_a_task_is_learned_where_the_best_network_clearly_beats_popularity(ranks
     assert floors.learned(study) == {"T1": True, "T2": learned, "T4": True}
 
 
-def test_popularity_within_the_group_is_the_gate_where_there_are_groups(monkeypatch):
+def test_popularity_within_the_group_is_the_gate_where_there_are_groups():
     def ranks(task, action, seed):
-        found = rule()(task, action, seed)
-        return {task: [1, 1, 1]} if action == "in groups" else found
+        return {task: [1, 1, 1]} if action == "group-popularity" else rule()(task, action, seed)
 
-    recipe = lambda order: {  # noqa: E731
-        task: replace(step, action="in groups") for task, step in POPULARITY.recipe(order).items()
+    grouped = made_up(ranks, groups=np.zeros(20, np.int32))
+    table = floors.floors(grouped, ["T2"]).set_index("theirs")
+    assert table["strongest"].to_dict() == {
+        name: name == "Group popularity" for name in table.index
     }
-    grouped = replace(POPULARITY, name="Group popularity", recipe=recipe, groups=True)
-    monkeypatch.setitem(METHODS, "Group popularity", grouped)
-    names = dict.fromkeys(("Popularity", "Group popularity", *floors.COMPARED))
-    monkeypatch.setattr(floors, "COMPARED", tuple(names))
-    table = floors.floors(made_up(ranks, groups=np.zeros(20, np.int32)), ["T2"])
-    assert dict(zip(table["theirs"], table["strongest"], strict=True)) == {
-        "Popularity": False,
-        "Group popularity": True,
-    }
-    assert not any(floors.learned(made_up(ranks, groups=np.zeros(20, np.int32))).values())
+    assert not any(floors.learned(grouped).values())
     assert all(floors.learned(made_up(ranks)).values())
 
 

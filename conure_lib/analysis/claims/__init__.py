@@ -14,9 +14,10 @@ from conure_lib.analysis.claims.registry import (
     claim,
     for_notebook,
     ledger,
+    rules,
     save,
 )
 from conure_lib.analysis.stats import VERDICTS
 
 __all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "claim", "for_notebook"]
-__all__ += ["learners", "ledger", "memory", "save", "speed"]
+__all__ += ["learners", "ledger", "memory", "rules", "save", "speed"]

@@ -63,6 +63,12 @@ def for_notebook(notebook: str) -> list[str]:
     return sorted(name for name, claim in CLAIMS.items() if claim.notebook == notebook)
 
 
+def rules(notebook: str) -> str:
+    """Return the rules of the claims that a notebook argues, as Markdown."""
+    some = (CLAIMS[name] for name in for_notebook(notebook))
+    return "\n".join(f"- **{one.id} · {one.title}.** {one.rule}" for one in some)
+
+
 def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
     """Return one row per claim (all unless named), ordered by id.
 
