@@ -57,7 +57,7 @@ def ledger() -> str:
     """Return the committed verdicts as an HTML table whose headings sort it."""
     if not (file := ROOT / "results" / "claims.csv").is_file():
         return NOT_YET
-    names = ("claim", "dataset", "verdict", "effect [95% interval]", "p", "n")
+    names = ("claim", "dataset", "verdict", "effect [95% interval]", "why", "p", "n")
     head = "".join(f'<th><button type="button">{name}</button></th>' for name in names)
     rows = []
     for row in pd.read_csv(file).itertuples():
@@ -72,6 +72,7 @@ def ledger() -> str:
             ("", row.dataset, row.dataset),
             (f"verdict {kind}", row.verdict, row.verdict.lower()),
             ("number", row.effect, effect),
+            ("", row.reason, escape(row.reason)),
             ("number", row.p_corrected, p),
             ("number", row.n, f"{row.n:,.0f}" if row.n else ""),
         )

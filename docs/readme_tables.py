@@ -7,13 +7,13 @@ date. A block of a page stands between ``<!-- name -->`` and ``<!-- /name -->``.
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims, tables
-from conure_lib.analysis.stats import with_interval
 from conure_lib.data import registry
 from conure_lib.errors import ConureError
 from conure_lib.study.profiles import PROFILES
@@ -43,8 +43,10 @@ def blocks() -> dict[str, dict[str, str | None]]:
     ledger = pd.read_csv(file) if file.is_file() else pd.DataFrame({"profile": []})
     ledger = ledger[ledger["profile"] == PROFILE]
     found = {path.parent.name: path for path in sorted(_results("").glob("*/overall.csv"))}
-    table_2 = {name: pd.read_csv(path, dtype={"variant": str}) for name, path in found.items()}
-    short = {name: t[t["method"].isin(["Popularity", "Conure"])] for name, t in table_2.items()}
+    read = partial(pd.read_csv, dtype={"variant": str})
+    table_2 = {n: (read(p), read(p.with_name("floors.csv"))) for n, p in found.items()}
+    short = {n: (t[t["method"].isin(["Popularity", "Conure"])], f) for n, (t, f) in table_2.items()}
+    ledgers = dict(list(ledger.groupby("dataset"))) if len(ledger) else {}
     speed, scaling, inference = (
         json.loads((paths.benchmarks() / f"{name}.json").read_text(encoding="utf-8"))
         for name in ("speed", "scaling", "inference")
@@ -53,7 +55,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
     return {
         "README.md": {"verdicts": verdicts(ledger) if len(ledger) else NOT_YET},
         "docs/results.md": {
-            "ledger": effects(ledger) if len(ledger) else LATER,
+            "ledger": by_dataset(effects, ledgers),
             "table 2": by_dataset(side_by_side, table_2),
             "dials": transfer_by_dial(pd.read_csv(dials)) if dials.is_file() else LATER,
             "cost": cost(found),
@@ -91,34 +93,38 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def verdicts(ledger: pd.DataFrame) -> str:
-    """Return the ledger's verdicts: one row per claim, one column per dataset."""
-    wide = ledger.assign(verdict=ledger["verdict"].str.lower())
-    wide = wide.pivot(index="claim", columns="dataset", values="verdict").reset_index()
+    """Return the ledger's verdicts, a column per dataset, and how often each was found."""
+    ledger = ledger.assign(verdict=ledger["verdict"].str.lower())
+    wide = ledger.pivot(index="claim", columns="dataset", values="verdict").reset_index()
     wide["claim"] = [f"{name}: {claims.CLAIMS[name].statement}" for name in wide["claim"]]
-    return markdown(wide)
+    counted = ledger[~ledger["by_construction"]].groupby("dataset", sort=False)["verdict"]
+    counts = [
+        f"{dataset} (seeds: {ledger.query('dataset == @dataset')['seeds'].max()} of six) "
+        + ", ".join(f"{n} {verdict}" for verdict, n in found.value_counts().items())
+        for dataset, found in counted
+    ]
+    besides = ", ".join(ledger.loc[ledger["by_construction"], "claim"].unique())
+    return f"{markdown(wide)}\n\nWithout {besides}, true by construction: {'; '.join(counts)}."
 
 
 def effects(ledger: pd.DataFrame) -> str:
-    """Return the verdicts with their effects: one row per claim, one column per dataset."""
-    cells = []
-    for row in ledger.itertuples():
-        effect = with_interval(row.effect, row.ci_low, row.ci_high, row.unit)
-        cells.append(f"**{row.verdict.lower()}** {effect}".strip())
-    says = [f"{name}: {claims.CLAIMS[name].statement}" for name in ledger["claim"]]
-    wide = ledger.assign(claim=says, cell=cells).pivot(
-        index="claim", columns="dataset", values="cell"
-    )
-    return wide[ledger["dataset"].unique()].fillna("").to_markdown()
+    """Return a dataset's verdicts with their effects: one row per claim."""
+    titles = [f"{name} {claims.CLAIMS[name].title}" for name in ledger["claim"]]
+    asked = ["claim", "verdict", "paper", "effect", "ci_low", "ci_high", "unit", "smallest"]
+    asked += ["detectable", "p_ledger", "p_seeds", "seeds", "reason"]
+    table = ledger.assign(claim=titles)[asked].reset_index(drop=True)
+    return tables.show(table).to_markdown(disable_numparse=True)
 
 
-def side_by_side(table: pd.DataFrame) -> str:
-    """Return a dataset's Table 2: methods by tasks."""
-    return markdown(tables.side_by_side(table).rename_axis("method").reset_index())
+def side_by_side(table: pd.DataFrame, floors: pd.DataFrame) -> str:
+    """Return a dataset's Table 2: methods by tasks, and the best network against each floor."""
+    return markdown(tables.side_by_side(table, floors).rename_axis("method").reset_index())
 
 
-def by_dataset(make: Callable[[pd.DataFrame], str], of: Mapping[str, pd.DataFrame]) -> str:
-    """Return a table per dataset under its name."""
-    texts = [f"**`{name}`**\n\n{make(table)}" for name, table in of.items()]
+def by_dataset(make: Callable[..., str], of: Mapping[str, pd.DataFrame | tuple]) -> str:
+    """Return a table per dataset under its name, made of one frame or of several."""
+    frames = {name: one if isinstance(one, tuple) else (one,) for name, one in of.items()}
+    texts = [f"**`{name}`**\n\n{make(*some)}" for name, some in frames.items()]
     return "\n\n".join(texts) or LATER
 
 

@@ -11,6 +11,7 @@ from conure_lib.analysis.tables import no_forgetting, overall
 from conure_lib.files import atomic_file
 from conure_lib.study.experiments import all_runs
 from conure_lib.study.study import Study
+from conure_lib.training.evaluation import METRICS
 
 
 def render(study: Study) -> list[Path]:
@@ -18,7 +19,12 @@ def render(study: Study) -> list[Path]:
     (_, runs), *dials = all_runs(study)
     memory = [no_forgetting(run).assign(seed=run.seed) for run in study.runs(["Conure"])]
     tables = {"metrics": study.results(runs), "no_forgetting": pd.concat(memory)}
-    tables["overall"] = overall(study, [run for run in runs if not run.variant])
+    plain = [run for run in runs if not run.variant]
+    ranking = [task.name for task in study.stream.tasks if task.kind != "classification"]
+    literal = [f"{task}-literal" for task in ranking[1:]]
+    others = [overall(study, plain, ranking, metric) for metric in METRICS[1:]]
+    tables["overall"] = overall(study, plain)
+    tables["other_metrics"] = pd.concat([overall(study, plain, literal), *others])
     tables |= {"floors": floors(study), "capped": capped(runs)}
     if dials:
         tables["dials"] = pd.concat(point.results(found) for point, found in dials)

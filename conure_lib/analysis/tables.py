@@ -1,7 +1,8 @@
 """Tidy tables of results: scores of all seeds' folds, intervals over users, paired comparisons.
 
 A measure is a task ("T2": without the labels that the user is known to have), "T2-literal" (all
-labels compete), "T1-all" (T1 at all positions instead of the last), or "T1-after" (after T2).
+labels compete), "T1-all" (T1 at all positions instead of the last), or "T1-after" (what later
+tasks have left of it: of STL after T2, of one network for all tasks after the last of them).
 """
 
 from collections.abc import Iterable, Mapping
@@ -45,15 +46,20 @@ def task_of(measure: str) -> str:
     return measure.partition("-")[0]
 
 
+def stage_of(run: Run, measure: str) -> Stage:
+    """Return the stage that a measure is a result of: "T1-after" of the last one that has it."""
+    if not measure.endswith("-after"):
+        return run.stages[task_of(measure)]
+    found = [(s, row["measure"]) for s in run.stages.values() for row in s.record()["metrics"]]
+    return [stage for stage, name in found if name == measure][-1]
+
+
 def seed_scores(
     study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]
 ) -> list[np.ndarray]:
     """Return the metric per test instance, float64 [n] for each of the runs."""
-    task = task_of(measure)
-    kind = study.stream[task].kind
-    after = measure.endswith("-after")  # what became of T1 is a result of the next task's stage
-    stages = [[*run.stages.values()][1] if after else run.stages[task] for run in runs]
-    return [scores_of(kind, stage.ranks(measure), metric) for stage in stages]
+    kind = study.stream[task_of(measure)].kind
+    return [scores_of(kind, stage_of(run, measure).ranks(measure), metric) for run in runs]
 
 
 def scores(study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]) -> np.ndarray:
@@ -91,7 +97,7 @@ def overall(
 ) -> pd.DataFrame:
     """Return the cells of Table 2: the mean over all test instances of the runs' seeds.
 
-    One row per method, variant and measure (the tasks of the runs unless given); the 95% interval
+    One row per method, variant and measure (its tasks unless given) that it has; the 95% interval
     of ``value`` is over users. ``floors`` says how the best of them stands to the floors.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
@@ -99,7 +105,8 @@ def overall(
         groups.setdefault((run.method, run.variant), []).append(run)
     rows = []
     for (method, variant), group in groups.items():
-        for measure in measures or group[0].stages:
+        asked = measures or group[0].stages
+        for measure in (one for one in asked if task_of(one) in group[0].stages):
             users = test_users(study, group, measure)
             e = stats.estimate(scores(study, group, measure, metric), users)
             row = {"dataset": study.stream.name, "method": method, "variant": variant}

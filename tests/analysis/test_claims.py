@@ -1,6 +1,7 @@
 """The claims: their numbers are the paper's, what they compare exists, functions do as they say."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -9,10 +10,11 @@ from helpers import small_stream, small_study
 
 from conure_lib import paths
 from conure_lib.analysis import costs, floors, tables
-from conure_lib.analysis.claims import CLAIMS, GENERAL, judging, learners
+from conure_lib.analysis.claims import CLAIMS, GENERAL, Finding, judging, learners
 from conure_lib.analysis.claims.registry import TEXTS
 from conure_lib.analysis.stats import VERDICTS
 from conure_lib.methods import METHODS
+from conure_lib.methods.method import recipe
 from conure_lib.study.experiments import EXPERIMENTS
 from conure_lib.study.study import Study
 from tests.analysis.conftest import made_up
@@ -87,6 +89,8 @@ def test_the_papers_effect_and_the_smallest_of_interest_follow_from_its_tables(n
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_what_a_claim_compares_is_what_its_experiment_makes(name):
+    if name == "C22" and "EWC" not in METHODS:
+        pytest.skip("there is no EWC")
     study = Study(small_study(seeds=(1, 2)), STREAM)
     text = COMPARED[name]
     runs = EXPERIMENTS[text["experiment"]](study) if "experiment" in text else []
@@ -145,7 +149,8 @@ def test_c02_weights_and_vectors_at_two_rates(moved, cosine, spread, verdict):
     study = made_up(forgetting(moved, cosine, spread), tasks=("T1", "T2", "T3"))
     found = CLAIMS["C02"].decide(study)
     assert (found.verdict, found.effect, found.n) == (verdict, pytest.approx(cosine), 6)
-    assert found.reason.count("rate") == 4
+    reason = {R: "reproduced", N: "not reproduced", C: "cannot tell"}.get(verdict, "searched rate")
+    assert reason in found.reason
 
 
 @pytest.mark.parametrize(("off", "verdict"), [(0.0, R), (0.0009, R), (0.002, N)])
@@ -208,23 +213,24 @@ def test_c21_epochs_to_nearly_the_own_best(monkeypatch, conure, peterrec, verdic
 
 
 @pytest.mark.parametrize(
-    ("ewc", "lwf", "verdict"),
-    [((0.5, 0.6), (0.7, 0.9), R), ((0.5, 0.6), (1.0, 1.0), P), ((1.0, 1.0), (0.98, 0.99), P)],
+    ("ewc", "lwf", "kept", "verdict"),
+    [(5, 3, R, R), (5, 3, N, P), (5, 2, R, P), (2, 2, R, N)],
 )
-def test_c22_what_is_left_of_old_tasks(monkeypatch, ewc, lwf, verdict):
-    assert decide("C22", None)[0] == NOT_TESTED
+def test_c22_what_is_left_of_old_tasks(monkeypatch, ewc, lwf, kept, verdict):
+    """T1 and T2 have rank 2 when learned; T1 recovers in between, which does not count."""
     monkeypatch.setattr(floors, "learned", lambda study: {"T1": True, "T2": True, "T4": False})
-    monkeypatch.setattr(tables, "no_forgetting", lambda run: pd.DataFrame({"changed": [False]}))
+    monkeypatch.setitem(CLAIMS, "C13", replace(CLAIMS["C13"], decide=lambda s: Finding(kept)))
     for name, like in (("EWC", "STL"), ("LwF", "SinMo")):
-        monkeypatch.setitem(METHODS, name, METHODS[like])
+        monkeypatch.setitem(METHODS, name, replace(METHODS[like], recipe=recipe(like.lower())))
 
     def rule(task, action, seed):
-        left = ewc if action == "finetune" else lwf
-        old = {"T1": left[seed % 2] * 0.5, "T2": left[seed % 2] * 0.5}
-        return {task: [2, 2, 2], "notes": {"old_tasks": old}}
+        left = {"stl": [ewc] * 3, "sinmo": [lwf] * 3}.get(action)
+        after = {"T2": {"T1-after": [1] * 3}, "T4": {"T1-after": left, "T2-after": left}}
+        return {task: [2] * 3} | (after.get(task, {}) if left else {})
 
     found = CLAIMS["C22"].decide(made_up(rule))
-    assert (found.verdict, found.effect) == (verdict, pytest.approx(np.mean(ewc) - 1))
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(2 / ewc - 1))
+    assert found.reason.endswith(f"Conure: {kept.lower()}")
 
 
 @pytest.mark.parametrize(("ewc", "conure", "verdict"), [(1000, 10, R), (10, 10, P), (10, 1000, N)])

@@ -53,6 +53,8 @@ def test_reasons_are_one_phrase():
     assert judge_effect(row(0.01, 0.03, True), 0.04)[1] == "clear, but below 4.0%"
     assert judge_effect(row(-0.03, 0.03), -0.04)[1] == "-4.0% is excluded"
     assert judge_effect(row(-0.098, 0.098), 0.04)[1] == "could have shown 14.0%, of interest 4.0%"
+    assert judge_effect(row(-0.02, 0.05), 0.04)[1] == "could have shown 5.0%, of interest 4.0%"
+    assert judge_effect(row(-0.002, 0.05), 0.04)[1] == "not clear, +4.0% not excluded"
     seeds = row(0.01, 0.09) | {"p_holm": 0.01}
     assert judge_effect(seeds, 0.04)[1] == "not clear over seeds (p = 0.30)"
     one = row(-0.09, 0.09, seeds=(float("nan"),) * 2, n_seeds=1)
@@ -99,7 +101,7 @@ def test_parts_together(parts, all_of_them, two, worst):
 
 # --- claims by their comparisons ------------------------------------------------------------------
 
-UNLEARNED = "no network clearly beats popularity on T1"
+UNLEARNED = "T1 not learned"
 BETTER, WORSE = {"ours": "STL", "theirs": "SinMo", "smallest": 0.1}, [2, 2, 2]
 
 
@@ -132,7 +134,7 @@ def test_a_task_that_nobody_has_learned_does_not_count(study):
     found = decide(study, {"tasks": ["T1", "T2"]})
     assert (found.verdict, found.reason, found.effect) == (R, "clear (without T1)", 1)
     found = decide(study, {"tasks": ["T1"]})
-    assert (found.verdict, found.n) == (C, 0)
+    assert (found.verdict, found.n, found.seeds) == (C, 0, 6)
     assert found.reason == UNLEARNED
     assert decide(study, {"tasks": ["T9"]}).verdict == NOT_TESTED
 

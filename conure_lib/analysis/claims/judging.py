@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from conure_lib.analysis import floors, tables
-from conure_lib.analysis.stats import NAN, VERDICTS, beyond, detectable, holm, over_seeds
+from conure_lib.analysis.stats import NAN, VERDICTS, beyond, detectable
 from conure_lib.study.experiments import EXPERIMENTS
 from conure_lib.study.study import Run, Study
 
@@ -71,8 +71,9 @@ def judge_effect(row: Mapping, smallest: float, by_far: bool = False) -> tuple[s
         return CANNOT_TELL, "a single training"
     if row["p_holm"] < tables.ALPHA:
         return CANNOT_TELL, f"not clear over seeds (p = {row['p_seeds']:.2f})"
-    could = detectable(row["low"], row["high"])
-    return CANNOT_TELL, f"could have shown {could:.1%}, of interest {bar:.1%}"
+    if (could := detectable(row["low"], row["high"])) > bar:
+        return CANNOT_TELL, f"could have shown {could:.1%}, of interest {bar:.1%}"
+    return CANNOT_TELL, f"not clear, {smallest:+.1%} not excluded"
 
 
 def judge_margin(row: Mapping, margin: float, two_sided: bool = False) -> tuple[str, str]:
@@ -91,20 +92,6 @@ def _bounds(row: Mapping, side: int = 1) -> tuple[float, float]:
     """Return the outer ends of the intervals over users and over seeds, the claimed side up."""
     ends = side * np.array([row[name] for name in ("low", "high", "seeds_low", "seeds_high")])
     return float(ends.min()), float(ends.max())
-
-
-def over_trainings(changes: Mapping[str, np.ndarray], smallest: float) -> list[Part]:
-    """Judge relative changes by name, one value per seed, where only the seeds are a sample."""
-    found = {name: over_seeds(values) for name, values in changes.items()}
-    corrected = holm([one.p for one in found.values()])
-    parts = []
-    for (name, one), p in zip(found.items(), corrected, strict=True):
-        row = {"effect": one.mean, "low": one.low, "high": one.high, "p_holm": p, "p_seeds": p}
-        row |= {"seeds_low": one.low, "seeds_high": one.high, "n": one.n, "seeds": one.n}
-        verdict, reason = judge_effect(row | {"clear": p < tables.ALPHA}, smallest)
-        numbers = {"smallest": smallest, "p": one.p, "p_corrected": p}
-        parts.append(Part(verdict, reason, name, row, **numbers))
-    return parts
 
 
 def together(verdicts: Sequence[str], needs: int | None = None, worst: bool = False) -> str:
@@ -138,7 +125,8 @@ def compared(study: Study, text: Mapping[str, Any]) -> Finding:
     other = together([part.verdict for part in apart], None, worst) if apart else CANNOT_TELL
     verdict = verdict if other == CANNOT_TELL else together([verdict, other])
     ids = " ".join(part.row.get("run_ids", "") for part in (*main, *apart))
-    return finding(verdict, reasons([*main, *apart]), main[0], ids)
+    found = finding(verdict, reasons([*main, *apart]), main[0], ids)
+    return replace(found, seeds=len(study.config.seeds))
 
 
 def finding(verdict: str, reason: str, part: Part, run_ids: str = "") -> Finding:
@@ -163,8 +151,7 @@ def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> list[Pa
         head["smallest"] = one.get("smallest", one.get("margin"))
         asked = [task for task in one["tasks"] if tables.task_of(task) in study.order]
         if not row:
-            reason = f"no network clearly beats popularity on {', '.join(asked)}"
-            parts += [Part(CANNOT_TELL, reason, **head)] if asked else []
+            parts += [Part(CANNOT_TELL, f"{', '.join(asked)} not learned", **head)] if asked else []
             continue
         left_out = [task for task in asked if task not in row["task"].split()]
         if "smallest" in one:

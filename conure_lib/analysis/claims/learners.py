@@ -1,23 +1,20 @@
 """Claims on other continual learners and other networks: C22, C23 (section 2.3), C24 (3.2)."""
 
-import numpy as np
+from dataclasses import replace
 
-from conure_lib.analysis import costs, floors, tables
+from conure_lib.analysis import costs
 from conure_lib.analysis.claims.judging import (
     NOT_REPRODUCED,
     NOT_TESTED,
     PARTLY,
     REPRODUCED,
     Finding,
-    Part,
-    finding,
-    over_trainings,
-    reasons,
+    compared,
     together,
 )
-from conure_lib.analysis.claims.registry import TEXTS, claim
+from conure_lib.analysis.claims.registry import CLAIMS, TEXTS, claim
 from conure_lib.methods import METHODS
-from conure_lib.study.study import Run, Study
+from conure_lib.study.study import Study
 
 GROWS, STAYS = 0.9, 0.05  # C23: backbones a task
 
@@ -27,21 +24,9 @@ def others_go_on_forgetting(study: Study) -> Finding:
     """Compare old tasks after the last one with when they were learned (section 2.3)."""
     if not {"EWC", "LwF"} <= set(METHODS):
         return Finding(NOT_TESTED, "there is no EWC, no LwF")
-    old = [task for task in study.order[:-1] if floors.learned(study)[task]]
-    runs = {name: study.runs([name]) for name in ("EWC", "LwF", "Conure")}
-    changes = {n: np.array([_lost(r, old) for r in runs[n]]) for n in ("EWC", "LwF")} if old else {}
-    parts = over_trainings(changes, TEXTS["C22"]["smallest"]) if old else []
-    same = not any(tables.no_forgetting(run)["changed"].any() for run in runs["Conure"])
-    parts.append(Part(REPRODUCED if same else NOT_REPRODUCED, f"changed: {not same}", "Conure"))
-    ids = " ".join(run.id for some in runs.values() for run in some)
-    return finding(together([p.verdict for p in parts]), reasons(parts), parts[0], ids)
-
-
-def _lost(run: Run, old: list[str]) -> float:
-    """Return the mean relative change of old tasks' test metrics, learned until after the last."""
-    *_, last = run.stages.values()
-    after = last.record()["notes"]["old_tasks"]
-    return float(np.mean([after[task] / tables.metric(run, task) - 1 for task in old]))
+    found, kept = compared(study, TEXTS["C22"]), CLAIMS["C13"].decide(study).verdict
+    verdict = found.verdict if kept == REPRODUCED else together([found.verdict, kept])
+    return replace(found, verdict=verdict, reason=f"{found.reason}; Conure: {kept.lower()}")
 
 
 @claim("C23")

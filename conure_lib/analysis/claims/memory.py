@@ -11,6 +11,8 @@ from conure_lib.analysis.claims.judging import (
     PARTLY,
     REPRODUCED,
     Finding,
+    Part,
+    reasons,
     together,
 )
 from conure_lib.analysis.claims.registry import claim
@@ -26,16 +28,19 @@ MOVED, COSINE = 0.4, 0.5  # C02: weights move less, vectors turn further than th
 def weights_move_little_vectors_much(study: Study) -> Finding:
     """Measure how far kernel weights and user vectors moved during T2 (section 3.3, Fig. 2)."""
     rates = {"searched": study.runs(["STL"]), "common": tables.pick(convergence(study), "STL")}
-    parts, cosines = {}, {}
+    parts, cosines = [], {}
     for rate, runs in rates.items():
         notes = pd.DataFrame([r.stages["T2"].record()["notes"]["forgetting"] for r in runs])
         cosines[rate] = over_seeds(notes["hidden_cosine"])
         weights = over_seeds(notes["median_relative_change"])
-        parts[f"weights at the {rate} rate"] = _below(weights, MOVED)
-        parts[f"vectors at the {rate} rate"] = _below(cosines[rate], COSINE)
-    reason = "; ".join(f"{name}: {verdict.lower()}" for name, verdict in parts.items())
+        for what, verdict in (
+            ("weights", _below(weights, MOVED)),
+            ("vectors", _below(cosines[rate], COSINE)),
+        ):
+            parts.append(Part(verdict, verdict.lower(), f"{what} at the {rate} rate"))
     runs = [run for several in rates.values() for run in several]
-    return _measured(together([*parts.values()]), reason, cosines["searched"], runs)
+    verdict = together([part.verdict for part in parts])
+    return _measured(verdict, reasons(parts), cosines["searched"], runs)
 
 
 def _below(value: Estimate, bound: float) -> str:

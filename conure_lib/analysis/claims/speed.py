@@ -1,5 +1,7 @@
 """The claim on convergence: C21 (Fig. 6, section 6.2)."""
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from conure_lib.analysis import floors, tables
@@ -7,12 +9,14 @@ from conure_lib.analysis.claims.judging import (
     CANNOT_TELL,
     NEARLY,
     Finding,
+    Part,
     finding,
-    over_trainings,
+    judge_effect,
     reasons,
     together,
 )
 from conure_lib.analysis.claims.registry import TEXTS, claim
+from conure_lib.analysis.stats import holm, over_seeds
 from conure_lib.study.experiments import convergence
 from conure_lib.study.study import Run, Study
 
@@ -30,7 +34,7 @@ def transfer_is_faster(study: Study) -> Finding:
     """Count epochs at one learning rate, against SinMo's (Fig. 6)."""
     tasks = [task for task in ("T2", "T3") if floors.learned(study).get(task)]
     if not tasks:
-        return Finding(CANNOT_TELL, "no network clearly beats popularity on T2, T3")
+        return Finding(CANNOT_TELL, "T2, T3 not learned")
     runs = convergence(study)
     used = {name: tables.pick(runs, name) for name in ("SinMo", *FASTER)}
     sinmo, *others = (
@@ -41,3 +45,17 @@ def transfer_is_faster(study: Study) -> Finding:
     parts = over_trainings(changes, TEXTS["C21"]["smallest"])
     ids = " ".join(run.id for some in used.values() for run in some)
     return finding(together([part.verdict for part in parts]), reasons(parts), parts[0], ids)
+
+
+def over_trainings(changes: Mapping[str, np.ndarray], smallest: float) -> list[Part]:
+    """Judge relative changes by name, one value per seed, where only the seeds are a sample."""
+    found = {name: over_seeds(values) for name, values in changes.items()}
+    corrected = holm([one.p for one in found.values()])
+    parts = []
+    for (name, one), p in zip(found.items(), corrected, strict=True):
+        row = {"effect": one.mean, "low": one.low, "high": one.high, "p_holm": p, "p_seeds": p}
+        row |= {"seeds_low": one.low, "seeds_high": one.high, "n": one.n, "seeds": one.n}
+        verdict, reason = judge_effect(row | {"clear": p < tables.ALPHA}, smallest)
+        numbers = {"smallest": smallest, "p": one.p, "p_corrected": p}
+        parts.append(Part(verdict, reason, name, row, **numbers))
+    return parts
