@@ -41,6 +41,7 @@ def report(rows=None, files=(), notes=(), content=None, as_json=False) -> None:
     if as_json:
         return print(json.dumps(content, indent=1, ensure_ascii=False))
     if rows is not None:
-        print(pd.DataFrame(rows).to_string(index=False, float_format="{:.4g}".format))
+        shown = {"float_format": "{:.4g}".format, "na_rep": ""}
+        print(pd.DataFrame(rows).to_string(index=False, **shown))
     for line in (*notes, *(f"wrote {Path(file).absolute()}" for file in files)):
         print(line)

@@ -18,10 +18,11 @@ The plan says which table is which task (YAML or JSON; the files are Parquet or 
     - {name: T2, kind: ranking, file: likes.csv}
     - {name: T3, kind: classification, file: ages.csv}
   columns: {user: customer, time: ts}  # all from here on may be left out
-  options: {length: 30, min_events: 5}
-  model: {width: 32, dilations: [1, 4]}
+  options: {length: 100, min_events: 5}
+  model: {width: 64}                   # or {backbone: gru}, {backbone: sasrec}
   train: {T1: {epochs: 20}, "*": {learning_rate: 0.001}}  # "*": any task not named
   prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks
+  grow_below: 0.05                     # with less of the network free, a later task adds a block
 
 Append a task and run again: what is learned already is not trained again, and stays as it was to
 the last bit. --out: unless given, ROOT/artifacts/models/NAME. Another --method is only measured."""
@@ -80,14 +81,14 @@ def run(
     device: str = "cpu",
     as_json: AsJson = False,
 ) -> None:
-    """Train what is new in a plan, and show each task's result beside that of popularity."""
+    """Train what is new in a plan, and show each task's result beside those of two floors."""
     import pandas as pd
 
     from conure_lib.user_models.plan import read_plan
     from conure_lib.user_models.train import run as train
 
     results = train(read_plan(tasks), out, seed, workers, method, device)
-    table = pd.DataFrame(results["tasks"]).drop(columns="stage").dropna(axis="columns")
+    table = pd.DataFrame(results["tasks"]).drop(columns="stage").dropna(axis="columns", how="all")
     table["epochs"] = [
         ", ".join(f"{action} {at['best']} of {at['of']}" for action, at in epochs.items())
         for epochs in table["epochs"]

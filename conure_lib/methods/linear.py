@@ -13,14 +13,15 @@ from scipy.sparse import csr_array, diags_array, hstack
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from conure_lib.data.stream import PAD, TEST, TRAIN, VALIDATION, Task, TaskStream
-from conure_lib.methods.actions import Context, Outcome
+from conure_lib.data.stream import PAD, TRAIN, VALIDATION, Task, TaskStream
+from conure_lib.methods.actions import Context, Outcome, mean_cross_entropy
 from conure_lib.methods.method import Method, Order, Step, recipe
-from conure_lib.training.evaluation import MAX_RANK, metric_of
+from conure_lib.training.evaluation import metric_of, ranks_of_scores
 
 RIDGE = (1.0, 3.0, 10.0, 30.0, 100.0)  # strengths of the penalty
 LOGISTIC = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C, the inverse of the strength
 LARGEST = 4096  # users and features: if there are more of both, rare features are left out
+MAX_WEIGHTS = 1 << 28  # of features and labels, 1 GiB: with more labels still fewer features
 Scores = Callable[[np.ndarray], Tensor]
 """From users [n] to their scores of all labels [n, n_labels]."""
 
@@ -29,19 +30,18 @@ def linear(c: Context, features: Callable[[TaskStream], csr_array]) -> Outcome:
     """Fit models to the training part, choose one on the validation part, and test it."""
     task = c.thinned(c.task)
     models = (ridge if task.kind == "ranking" else logistic)(features(c.stream), task)
-    tried = [(validation(scores, task), strength, scores) for strength, scores in models]
+    tried = [(validation(scores, c.stream, task), strength, scores) for strength, scores in models]
     value, strength, best = max(tried, key=lambda one: one[0])
-    notes = {"strength": strength, "validation": value}
-    if task.kind == "classification":
-        notes["cross_entropy"] = cross_entropy(best, task, TEST)
-    return Outcome(None, ranks_of_scores(best, c.task, TEST), notes=notes)
+    outcome = c.test_scores(best)
+    outcome.notes |= {"strength": strength, "validation": value}
+    return outcome
 
 
-def validation(scores: Scores, task: Task) -> float:
+def validation(scores: Scores, stream: TaskStream, task: Task) -> float:
     """Return the value on the validation part that the choice maximises, as for networks."""
     if task.kind == "classification":
-        return -cross_entropy(scores, task, VALIDATION)
-    return metric_of(task.kind, ranks_of_scores(scores, task, VALIDATION)[task.name])
+        return -mean_cross_entropy(scores, task, VALIDATION)
+    return metric_of(task.kind, ranks_of_scores(scores, stream, task, VALIDATION)[task.name])
 
 
 def ridge(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
@@ -52,8 +52,8 @@ def ridge(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
     rows = task.rows(TRAIN)
     y = counts(task.users[rows], task.labels[rows], (x.shape[0], task.n_labels))
     users = np.flatnonzero(np.diff(y.indptr))
-    if min(len(users), x.shape[1]) > LARGEST:
-        x = x[:, np.argsort(-x.count_nonzero(axis=0), kind="stable")[:LARGEST]]
+    if min(len(users), x.shape[1]) > (largest := min(LARGEST, MAX_WEIGHTS // task.n_labels)):
+        x = x[:, np.argsort(-x.count_nonzero(axis=0), kind="stable")[:largest]]
     of_users, y = x[users], y[users]
     share = y.sum(axis=0, dtype=np.float32) / np.float32(len(users))
     if len(users) < x.shape[1]:
@@ -131,34 +131,6 @@ def _eigen(gram: csr_array) -> tuple[Tensor, Tensor]:
 def _after_t2(order: Order) -> dict[str, Step]:
     later = order[order.index("T2") + 1 :] if "T2" in order else ()
     return {task: Step("linear-t2", task) for task in later}
-
-
-def ranks_of_scores(scores: Scores, task: Task, part: int) -> dict[str, np.ndarray]:
-    """Return a part's ranks by measure: without the user's other known labels, and among all."""
-    rows, known = task.rows(part), task.rows(TRAIN)
-    if part == TEST:
-        known = np.concatenate([known, task.rows(VALIDATION)])
-    shape = (task.users.max() + 1, task.n_labels)
-    known = counts(task.users[known], task.labels[known], shape)
-    filtered, literal = np.zeros((2, len(rows)), np.uint8)
-    order = np.argsort(task.users[rows], kind="stable")
-    for some in np.array_split(order, len(rows) // 1024 + 1):
-        users, index = np.unique(task.users[rows[some]], return_inverse=True)
-        given = scores(users)
-        own = given[index, task.labels[rows[some]]][:, None]
-        for ranks in (literal, filtered):
-            rank = (given[index] >= own).sum(1)
-            ranks[some] = torch.where(rank > MAX_RANK, 0, rank).to(torch.uint8)
-            given[torch.from_numpy(known[users].toarray() > 0)] = -torch.inf
-    if task.kind == "classification":
-        return {task.name: literal}
-    return {task.name: filtered, f"{task.name}-literal": literal}
-
-
-def cross_entropy(scores: Scores, task: Task, part: int) -> float:
-    """Return the mean cross-entropy of log probabilities."""
-    rows = task.rows(part)
-    return float(-scores(task.users[rows])[np.arange(len(rows)), task.labels[rows]].mean())
 
 
 def _floor(name: str, action: str, features: Callable, color: str, marker: str, **others) -> Method:

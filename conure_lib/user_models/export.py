@@ -79,17 +79,14 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
     if (folder / STREAM).is_file():
         try:
             facts = StreamFacts.model_validate(read_json(folder / STREAM))
-            names = pq.read_table(regular(folder / NAMES.format("items")))
-            if len(names) != learner.model.n_items:
-                raise ValueError(f"{len(names)} ids of {learner.model.n_items} items")
-            facts.items = names["id"].to_pylist()
-        except ValidationError as error:
-            raise DataError(
-                f"{explain(error, str(folder / STREAM))}; run conure run again"
-            ) from error
+            facts.items = pq.read_table(regular(folder / NAMES.format("items")))["id"].to_pylist()
+            if len(facts.items) != learner.model.n_items:
+                raise ValueError(f"{len(facts.items)} ids of {learner.model.n_items} items")
         except UNREADABLE as error:
-            found = " ".join(str(error).split())
-            raise DataError(f"{folder}: found {found}; run conure run again") from error
+            found = f"{folder}: found {' '.join(str(error).split())}"
+            if isinstance(error, ValidationError):
+                found = explain(error, str(folder / STREAM))
+            raise DataError(f"{found}; run conure run again") from error
     return TaskModel(learner.for_task(task), task, task == learner.tasks[0], folder, facts)
 
 

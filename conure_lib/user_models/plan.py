@@ -9,10 +9,10 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from torch import nn
 
-from conure_lib.config import DataConfig, ModelConfig, Share, StudyConfig, TrainConfig, explain
+from conure_lib.config import DataConfig, ModelConfig, Ratio, StudyConfig, TrainConfig, explain
 from conure_lib.data.assemble import LabelTable
 from conure_lib.data.options import AssemblyOptions
-from conure_lib.data.sources.tables import from_tables
+from conure_lib.data.sources.tables import DEFAULTS, from_tables
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError
 from conure_lib.files import read_json, read_text
@@ -21,15 +21,13 @@ from conure_lib.models.ownership import MAX_TASKS
 PLAN_IN_FOLDER = "tasks.json"
 SUFFIXES = (".yaml", ".yml", ".json")
 
-# For some hundred to some ten thousand users: a narrow network, which sees 31 events back; small
-# batches, so that there are enough steps; many epochs, of which early stopping takes what it needs;
-# after six tasks 23% of the weights are still free.
-MODEL = ModelConfig(width=32, dilations=(1, 4))
-SEQUENCE = TrainConfig(epochs=30, learning_rate=0.01, batch_size=64, patience=3)
-RANKING = replace(SEQUENCE, learning_rate=0.005, batch_size=128, labels_per_user=4)
-CLASSIFICATION = replace(SEQUENCE, learning_rate=0.005, patience=4)
+# What the study's protocol learned on streams of some hundred to some ten thousand users. Early
+# stopping decides how long; after six tasks 23% of the weights are still free.
+SEQUENCE = TrainConfig(epochs=60, learning_rate=0.003, batch_size=32, patience=5)
+RANKING = replace(SEQUENCE, learning_rate=0.001, dropout=0.5, batch_size=512, labels_per_user=32)
+CLASSIFICATION = replace(SEQUENCE, learning_rate=0.0005, dropout=0.5)
 TRAIN = {"sequence": SEQUENCE, "ranking": RANKING, "classification": CLASSIFICATION}
-RETRAIN, PRUNE = {"epochs": 5}, {"T1": 0.7, "*": 0.8}
+RETRAIN, PRUNE = {"final_rate": 0.0}, {"T1": 0.7, "*": 0.8}
 TaskName = Annotated[str, Field(pattern=r"^[A-Za-z]\w{0,59}$")]
 PlanName = Annotated[str, Field(pattern=r"^\w[\w.-]{0,59}$")]
 
@@ -53,11 +51,14 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
     title: str = "events in time order"
     columns: dict[Literal["user", "item", "time", "label"], str] = {}  # what the tables call them
     options: AssemblyOptions = {}
-    model: dict[str, Any] = {}  # fields of ModelConfig that differ from the defaults above
+    model: dict[
+        str, Any
+    ] = {}  # fields of ModelConfig; dilations that cover the length unless given
     train: dict[str, dict[str, Any]] = {}  # fields of TrainConfig by task; "*": any not named
     retrain: dict[str, Any] = {}
-    retrain_rate: float = 0.3  # learning rate of retraining relative to that of training
-    prune: dict[str, Share] = {}  # share of weights to give back by task; "*": any not named
+    retrain_rate: float = 0.1  # learning rate of retraining relative to that of training
+    prune: dict[str, Ratio] = {}  # share of weights to give back by task; "*": any not named
+    grow_below: Ratio = 0.05  # free share of weights below which a later task adds a block
     _file: Path = PrivateAttr()
 
     def tables(self) -> list[Path]:
@@ -90,13 +91,23 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
             replace(RANKING, **self.retrain)
             where = f"{self._file}, model"
             sizes = {k: tuple(v) if isinstance(v, list) else v for k, v in self.model.items()}
-            model, where = replace(MODEL, **sizes), self._file
+            covering = {"dilations": dilations_for((DEFAULTS | self.options)["length"])}
+            model, where = ModelConfig(**covering | sizes), self._file
             prune = self.prune if "*" in self.prune else PRUNE | self.prune
             given = {"retrain": RETRAIN | self.retrain, "retrain_rate": self.retrain_rate}
-            given |= {"prune": prune, "seeds": (seed,), "device": device}
+            given |= {"prune": prune, "grow_below": self.grow_below}
+            given |= {"seeds": (seed,), "device": device}
             return StudyConfig("own", DataConfig("own-tables"), model, train, **given)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
+
+
+def dilations_for(length: int) -> tuple[int, ...]:
+    """Return 1, 4, 16, ...: at least two blocks, whose last position reads the whole sequence."""
+    dilations = (1, 4)
+    while ModelConfig(dilations=dilations).receptive_field < length:
+        dilations += (4 * dilations[-1],)
+    return dilations
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -13,16 +13,20 @@ import pyarrow.parquet as pq
 import torch
 
 from conure_lib import paths
-from conure_lib.data.stream import TaskStream
-from conure_lib.errors import ConfigError, StorageError, VerificationError
+from conure_lib.data.stream import TEST, TaskStream
+from conure_lib.errors import ConfigError, VerificationError
 from conure_lib.files import atomic_folder, read_json, write_json
-from conure_lib.methods import COMPARED
+from conure_lib.methods import METHODS
 from conure_lib.methods.actions import logits_digest, weights_digest
 from conure_lib.pipeline.provenance import kind, processor
+from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 from conure_lib.training.determinism import torch_threads
 from conure_lib.user_models.export import METRICS, NAMES, STREAM, replaceable
 from conure_lib.user_models.plan import Plan
+
+FLOORS = {"popularity": "Popularity", "linear": "Linear"}  # column -> method
+LOW = 0.05  # a share of free weights below which a run says so
 
 
 def run(
@@ -45,37 +49,41 @@ def run(
         From ``read_plan``; new, empty, or an earlier run's of the same method, which is replaced;
         artifacts/models/NAME unless given, or NAME-METHOD.
     seed, workers, method, device
-        Seed of all that is random; stages computed side by side; another method of the study is
+        Seed of all that is random; stages computed side by side; another key of ``METHODS`` is
         measured only and leaves no model; "cpu" or "cuda".
 
     Returns
     -------
     dict
-        ``tasks`` (metric on the test part, popularity's, epochs, owned weights), ``unchanged``
+        ``tasks`` (metric on the test part, the floors', epochs, owned weights), ``unchanged``
         (tasks: see there), ``notes`` (rows dropped, warnings), ``environment``, ``folder``.
     """
-    if method not in COMPARED:
-        raise ConfigError(f"--method: found {method!r}, expected one of {', '.join(COMPARED)}")
+    demand_known("--method", method, METHODS)
     config, is_conure = plan.study_config(seed, device), method == "Conure"
     name = plan.name if is_conure else f"{plan.name}-{method}"
     folder = folder or paths.artifacts("models") / name
     maker = f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
     processor(device)  # raises if there is none
-    study = Study(config, stream=plan.stream(), growing=True)
-    chosen, popularity = study.run(method, seed), study.run("Popularity", seed)
-    _check_disk(study, chosen)
-    study.compute([chosen, popularity], workers)
-    stream, stages, last = study.stream, chosen.stages, chosen.stages[study.order[-1]]
+    study = Study(config, stream=plan.stream().fold(seed), growing=True)
+    stream, chosen = study.stream, study.run(method, seed)
+    if not chosen.stages:
+        raise ConfigError(f"--method: found {method!r}, expected one that fits these tasks")
+    if not len(stream.tasks[0].rows(TEST)):
+        raise ConfigError(f"--seed: found {seed}, expected that of a fold with a test part, 1 to 6")
+    floors = {column: study.run(floor, seed) for column, floor in FLOORS.items()}
+    study.compute([chosen, *floors.values()], workers)
+    rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
+    last = [*chosen.stages.values()][-1]
     same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
-    by_kind = groupby(stages, lambda task: kind(stages[task].environment()))
+    by_kind = groupby(chosen.stages, lambda task: kind(chosen.stages[task].environment()))
     if len(kinds := [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]) > 1:
         notes += [f"several kinds of processors: {'; '.join(kinds)}"]
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
+    notes += warnings(rows, plan.grow_below)
     results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
-    results |= {"tasks": [_row(stream, task, chosen, popularity) for task in stages]}
-    results |= {"notes": notes, "environment": last.environment()}
+    results |= {"tasks": rows, "notes": notes, "environment": last.environment()}
     facts = {name: stream.info[name] for name in ("length", "min_events", "seed")}
     facts |= {"columns": plan.columns, "digests": study.by_task, "tasks": stream.describe()}
     facts |= {"n_users": stream.n_users, "n_items": stream.n_items, "info": stream.info}
@@ -90,24 +98,48 @@ def run(
     return results | {"folder": str(folder)}
 
 
-def _row(stream: TaskStream, task: str, chosen: Run, popularity: Run) -> dict:
-    """Return a task's row: its metric and popularity's, epochs, and who owns how many weights."""
+def _row(stream: TaskStream, task: str, chosen: Run, floors: dict[str, Run]) -> dict:
+    """Return a task's row: its metric and the floors', epochs, and who owns how many weights."""
     stage, epochs = chosen.stages[task], {}
-    record, first = stage.record(), popularity.stages[task].record()["metrics"][0]
+    measured, notes = _measured(chosen, task), stage.record()["notes"]
     for one in stage.lineage():
         if one.step.task == task and (curve := one.record()["curve"]):
             best = [epoch for epoch in curve if epoch["best"] or epoch is curve[0]][-1]
             at = {"best": best["epoch"], "validation": best["validation"], "of": len(curve) - 1}
-            epochs[one.step.action] = at
-    (measured,) = (row for row in record["metrics"] if row["measure"] == task)
+            epochs[one.step.action] = at | {"capped": one.record()["capped"]}
     row = {"task": task, "what": stream[task].title, "metric": measured["metric"]}
-    row |= {"value": measured["value"], "popularity": first["value"], "n": measured["n"]}
-    row |= {"epochs": epochs, "owned": None, "owned_share": None, "free_share": None}
-    if owned := record["notes"].get("owned"):
+    row |= {"value": measured["value"]}
+    row |= {column: _measured(floor, task).get("value") for column, floor in floors.items()}
+    row |= {"n": measured["n"], "epochs": epochs, "blocks": notes.get("blocks")}
+    row |= {"owned": None, "owned_share": None, "free_share": None, "stage": stage.id}
+    if owned := notes.get("owned"):
         weights = pd.DataFrame(owned).groupby("owner")["weights"].sum()
         row |= {"owned": int(weights[task]), "owned_share": weights[task] / weights.sum()}
         row |= {"free_share": weights["free"] / weights.sum()}
-    return row | {"stage": stage.id}
+    return row
+
+
+def _measured(run: Run, task: str) -> dict:
+    """Return a run's test result on a task, nothing if it has none, as the linear floor on T1."""
+    found = run.stages[task].record()["metrics"] if task in run.stages else ()
+    return next((row for row in found if row["measure"] == task), {})
+
+
+def warnings(rows: list[dict], grow_below: float) -> list[str]:
+    """Say in a line each: tasks below a floor, too few epochs, a network that is nearly full."""
+    found = {"below a floor": [], "still rising when the epochs were over": []}
+    below, rising = found.values()
+    for row in rows:
+        above = [f"{name} {row[name]:.4g}" for name in FLOORS if (row[name] or 0) > row["value"]]
+        below += [f"{row['task']} ({row['value']:.4g}; {', '.join(above)})"] if above else []
+        rising += [f"{name} of {row['task']}" for name, at in row["epochs"].items() if at["capped"]]
+    notes = [f"warning: {what}: {', '.join(tasks)}" for what, tasks in found.items() if tasks]
+    free = rows[-1].get("free_share")
+    if free is not None and free < max(LOW, grow_below):
+        later = "prune more, or raise grow_below (all tasks after T1 are then learned anew)"
+        later = "the next one adds a block" if free < grow_below else later
+        notes += [f"warning: {free:.1%} of the weights are free for later tasks: {later}"]
+    return notes
 
 
 @torch_threads(1)
@@ -131,17 +163,3 @@ def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
             found = f"found other {' and '.join(changed)} of {task} than when it was learned"
             raise VerificationError(f"{stage.id}: {found}")
     return list(chosen.stages)
-
-
-def _check_disk(study: Study, chosen: Run) -> None:
-    """Raise StorageError if the checkpoints to come cannot fit on the disk."""
-    width, blocks = study.config.model.width, study.config.model.blocks
-    labels = study.stream.n_items + sum(task.n_labels for task in study.stream.tasks)
-    weights = labels * (width + 1) + blocks * 6 * width * (width + 1)
-    stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}
-    missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages.values())
-    needed = (5 * weights + 2**20) * (missing + 1) >> 20  # four bytes and an owner per weight
-    folder = next(path for path in paths.artifacts("stages").parents if path.exists())
-    if (free := shutil.disk_usage(folder).free >> 20) < needed:
-        expected = f"expected {needed} MiB for {missing} stages; make room or set CONURE_ROOT"
-        raise StorageError(f"{folder}: found {free} MiB free, {expected}")

@@ -64,11 +64,11 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_one_line(folder):
         ({"events": 3}, "events: found 3, expected"),
         ({"event": "plays.csv"}, "event: found an unknown field"),
         ({"name": "a/b"}, "name: found 'a/b', expected"),
-        ({"options": {"lenght": 5}}, "options.lenght: found an unknown field"),
+        ({"options": {"split_seed": 5}}, "options.split_seed: found an unknown field"),
         ({"options": {"length": 1}}, "options.length: found 1, expected"),
         ({"columns": {"when": "ts"}}, "columns.when"),
-        ({"prune": {"T1": 1.0}}, "StudyConfig, prune.T1: found 1.0, expected"),
-        ({"prune": {"T1": 0.0}}, "prune.T1: found 0.0, expected"),
+        ({"prune": {"T1": 1.0}}, "prune.T1: found 1.0, expected"),
+        ({"grow_below": 5}, "grow_below: found 5, expected"),
         ({"prune": {"T9": 0.5}}, "prune: found 'T9', expected some of T1, T2, T3, *"),
         ({"train": {"T9": {}}}, "train: found 'T9', expected some of T1, T2, T3, *"),
         ({"train": {"T2": {"epochs": 0}}}, "train of T2: TrainConfig, epochs: found 0, expected"),
@@ -103,9 +103,28 @@ def test_a_star_means_every_task_that_is_not_named(folder):
     starred = config(train={"*": {"epochs": 7}, "T2": {"patience": 9}}, prune={"*": 0.5, "T3": 0.6})
     trained = [starred.training(task) for task in ("T1", "T2", "T3")]
     assert [settings.epochs for settings in trained] == [7, 7, 7]
-    assert [settings.patience for settings in trained] == [3, 9, 4]
+    assert [settings.patience for settings in trained] == [5, 9, 5]
     assert [starred.pruned(task)["kernels"] for task in ("T1", "T2", "T3")] == [0.5, 0.5, 0.6]
     assert config(prune={"T1": 0.6}).pruned("T2")["kernels"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("length", "model", "dilations"),
+    [
+        (None, {}, (1, 4, 16)),  # 1 + 6 * 21 = 127 items, of 100
+        (7, {}, (1, 4)),
+        (31, {}, (1, 4)),
+        (32, {"width": 8}, (1, 4, 16)),
+        (128, {}, (1, 4, 16, 64)),
+        (100, {"dilations": [17]}, (17,)),
+    ],
+)
+def test_the_network_reads_the_whole_sequence_unless_the_plan_says_how(
+    folder, length, model, dilations
+):
+    content = plan_of(model=model, options={"length": length} if length else {})
+    plan = read_plan(write_plan(folder / "plan.yaml", content))
+    assert plan.study_config().model.dilations == dilations
 
 
 def test_columns_may_have_other_names(folder):

@@ -2,24 +2,24 @@
 
 import json
 import shutil
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import torch
 from helpers import bytes_of, files_below, logits
-from small_service import FOURTH, SONGS, TASKS, plan_of, sequences_of, write_plan
+from small_service import FOURTH, SONGS, TASKS, USERS, plan_of, sequences_of, write_plan
 
 from conure_lib.cli import main
 from conure_lib.data.stream import TEST
-from conure_lib.errors import ConfigError, DataError, StorageError, VerificationError
+from conure_lib.errors import ConfigError, DataError, VerificationError
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import evaluate, metric_of
+from conure_lib.user_models.export import embed, export, open_saved
 from conure_lib.user_models.plan import read_plan
-from conure_lib.user_models.train import run
+from conure_lib.user_models.train import run, warnings
 
 
 @pytest.fixture
@@ -161,14 +161,37 @@ def test_another_method_is_measured_and_leaves_no_model(service, model):
     assert files_below(model) == files
 
 
-def test_labels_that_cannot_be_learned_are_said_beside_the_result(service, tmp_path, capsys):
-    folder = shutil.copytree(service / "mine", tmp_path / "mine")
-    ages = pd.read_parquet(folder / "ages.parquet")
-    ages.assign(label=ages["user"]).to_parquet(folder / "ages.parquet")
-    assert main(["run", "--tasks", str(folder / "plan.yaml"), "--method", "Popularity"]) == 0
-    assert "can be learned" in capsys.readouterr().out
-    folder = service / "artifacts" / "models" / "plan-Popularity"
-    assert "can be learned" in (folder / "metrics.json").read_text()
+@pytest.mark.parametrize("backbone", ["nextitnet", "gru", "sasrec"])
+def test_a_grown_model_of_any_backbone_is_exported_and_embeds(service, tmp_path, backbone):
+    """Half of the kernels is free after T1, a quarter after T2: T3 adds a block."""
+    model = {"width": 8, "backbone": backbone, "layers": 2}
+    changes = {"model": model, "prune": {"*": 0.5}, "grow_below": 0.3}
+    plan = read_plan(write_plan(service / "mine" / "grown.yaml", plan_of(**changes)))
+    results = run(plan, tmp_path / "model")
+    assert [row["blocks"] for row in results["tasks"]] == [2, 2, 3]
+    assert results["unchanged"] == ["T1", "T2", "T3"]
+    for task in results["unchanged"]:
+        saved = open_saved(tmp_path / "model", task)
+        assert export(saved, tmp_path / task)["largest_difference"]["model.safetensors"] == 0
+        done = embed(saved, service / "mine" / "plays.csv", tmp_path / "vectors.parquet")
+        assert done["users"] == len(USERS)
+
+
+def test_what_is_doubtful_about_a_result_is_one_line_each():
+    rows = [
+        {"task": "T1", "value": 0.25, "popularity": 0.5, "linear": None, "epochs": {}},
+        {"task": "T2", "value": 0.5, "popularity": 0.5, "linear": 0.125, "epochs": {}},
+        {"task": "T3", "value": 0.5, "popularity": 0.25, "linear": 0.75, "free_share": 0.04},
+    ]
+    rows[2]["epochs"] = {"train": {"capped": [2]}, "retrain": {"capped": []}}
+    below = "warning: below a floor: T1 (0.25; popularity 0.5), T3 (0.5; linear 0.75)"
+    capped = "warning: still rising when the epochs were over: train of T3"
+    free = "warning: 4.0% of the weights are free for later tasks: "
+    assert warnings(rows, 0.05) == [below, capped, f"{free}the next one adds a block"]
+    assert warnings(rows, 0.0)[2].startswith(f"{free}prune more, or")
+    rows[2]["free_share"] = 0.05
+    assert warnings(rows[2:], 0.0)[1:] == [capped]
+    assert warnings(rows[1:2], 0.5) == []
 
 
 def test_what_can_be_checked_is_checked_before_the_first_stage(service, tmp_path, monkeypatch):
@@ -183,15 +206,16 @@ def test_what_can_be_checked_is_checked_before_the_first_stage(service, tmp_path
         assert "\n" not in str(caught.value)
         assert files_below(tmp_path) == files
 
-    check(ConfigError, "--method: found 'Conjure', expected one of", method="Conjure")
+    check(ConfigError, "--method: found 'Conjure', expected Popularity or", method="Conjure")
+    check(ConfigError, "--method: found 'Group popularity'", method="Group popularity")
+    folds = {**plan_of(), "options": {"length": 5, "min_events": 2, "split": "folds"}}
+    folds = read_plan(write_plan(mine / "folds.yaml", folds))
+    check(ConfigError, "--seed: found 7, expected that of a fold", plan=folds, seed=7)
     check(ConfigError, "seeds.*found -1", seed=-1)
     if not torch.cuda.is_available():
         check(ConfigError, "device: found 'cuda'", device="cuda")
     check(ConfigError, "expected a new name", folder=mine)
     check(ConfigError, "expected a new name", folder=mine / "plays.csv")
-    with monkeypatch.context() as patch:
-        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
-        check(StorageError, r"found 0 MiB free, expected \d+ MiB for 9 stages; make room")
     (mine / "likes.csv").write_text("user,likes\nu01,s1\n")
     check(DataError, r"likes.csv: found columns \['user', 'likes'\], expected 'label' once")
 

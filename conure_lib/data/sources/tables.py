@@ -26,6 +26,7 @@ from conure_lib.files import file_digest
 Table, Columns = pd.DataFrame | str | Path, Mapping[str, str]
 EVENTS, LABELS = ("user", "item", "time"), ("user", "label")
 LIKELY_TIME = re.compile(r"time|date|^ts$|^day$", re.IGNORECASE)
+DEFAULTS: AssemblyOptions = {"length": 100, "split": "80/5/15"}
 BLOCK_ROWS, BLOCK_BYTES = 1 << 20, 1 << 24
 
 
@@ -56,9 +57,8 @@ def from_tables(
     info : dict, optional
         JSON-able facts to keep with the stream.
     **options
-        See ``AssemblyOptions``; the split is 80/5/15 by default.
+        See ``AssemblyOptions``; ``DEFAULTS`` here differ from those of datasets.
     """
-    options = {"split": "80/5/15"} | options
     if isinstance(labels, Mapping):
         labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
     columns, notes, tables, files = columns or {}, [], [], {}
@@ -72,7 +72,7 @@ def from_tables(
             files[Path(table).name] = file_digest(Path(table))
     own = {"source": "your own tables", "licence": "your own data", "files": files}
     info = own | (info or {}) | {"notes": notes}
-    return assemble(name, history, tables, title=title, info=info, **options)
+    return assemble(name, history, tables, title=title, info=info, **DEFAULTS | options)
 
 
 @dataclass(frozen=True)
