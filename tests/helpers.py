@@ -1,9 +1,12 @@
 """Small streams, models and studies that several test files share."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
@@ -176,6 +179,26 @@ def state_of(model: torch.nn.Module) -> dict[str, bytes]:
 
 def owners_of(learner: ContinualModel) -> dict[str, bytes]:
     return {name: bytes_of(owner) for name, owner in learner.owners.items()}
+
+
+@contextmanager
+def refused(kind: type[Exception], *words: object) -> Iterator[None]:
+    """Expect an error of a kind, in one line that has all the words."""
+    with pytest.raises(kind) as caught:
+        yield
+    said = str(caught.value)
+    assert "\n" not in said
+    assert [word for word in map(str, words) if word not in said] == [], said
+
+
+def sizes(stream: TaskStream) -> list[list[int]]:
+    """Instances, labels and users of each task."""
+    return [[row[c] for c in ("instances", "labels", "users")] for row in stream.describe()]
+
+
+def flipped(content: bytes) -> bytes:
+    """The content with a bit of its last byte but one changed."""
+    return content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

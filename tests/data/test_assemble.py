@@ -47,26 +47,27 @@ def test_a_users_windows_are_the_end_of_the_history(histories, length, least):
     assert (np.diff(users) >= 0).all()
 
 
-def tables(**changes):
+def labelled(users, labels):
+    return pd.DataFrame({"user": users, "label": labels})
+
+
+def tables():
     """Ten users with three events each, one with a single event; labels of two kinds."""
     users = [f"u{n}" for n in range(10)]
     rows = [(u, item) for u in users for item in ("b", "c", "a")] + [("once", "a"), ("u9", "rare")]
-    made = {
-        "events": pd.DataFrame(rows, columns=["user", "item"]),
-        "T2": pd.DataFrame({"user": [*users, "u0"], "label": ["x", "y"] * 5 + ["z"]}),
-        "T3": pd.DataFrame({"user": users, "label": [30, 20] * 5}),
-    }
-    return made | changes
+    likes = labelled([*users, "u0"], ["x", "y"] * 5 + ["z"])
+    events = pd.DataFrame(rows, columns=["user", "item"])
+    return {"events": events, "T2": likes, "T3": labelled(users, [30, 20] * 5)}
 
 
-def built(options=None, **changes):
-    made = tables(**changes)
+def built(**changes):
+    """The stream of the tables, some of which or of the options differ."""
+    made = tables() | {"length": 3, "min_events": 2} | changes
     labels = [
-        LabelTable("T2", "ranking", "liked", made["T2"]),
-        LabelTable("T3", "classification", "age", made["T3"]),
+        LabelTable("T2", "ranking", "liked", made.pop("T2")),
+        LabelTable("T3", "classification", "age", made.pop("T3")),
     ]
-    options = {"length": 3, "min_events": 2} | (options or {})
-    return assemble("toy", made["events"], labels, title="seen", **options)
+    return assemble("toy", made.pop("events"), labels, title="seen", **made)
 
 
 def test_assembly_by_hand():
@@ -85,15 +86,14 @@ def test_assembly_by_hand():
 
 
 def test_what_is_left_out_is_counted():
-    stream = built({"min_item_count": 2})
+    stream = built(min_item_count=2)
     assert stream.n_items == 3
     assert stream.sequences.tolist() == [[2, 3, 1]] * 10
     rare = "items with fewer than 2 events", "events of items with fewer than 2 events"
     few = "users with fewer than 2 events", "events of users with fewer than 2 events"
     assert stream.info["dropped"] == dict.fromkeys((*rare, *few), 1)
-    labels = tables()["T2"]
-    strangers = pd.concat([labels, pd.DataFrame({"user": ["once", "new"], "label": ["x", "z"]})])
-    stream = built({"unknown_users": "drop", "min_label_count": 2}, T2=strangers)
+    strangers = pd.concat([tables()["T2"], labelled(["once", "new"], ["x", "z"])])
+    stream = built(unknown_users="drop", min_label_count=2, T2=strangers)
     assert stream["T2"].n_labels == 2  # z remained once
     lone, once = "oldest events that fill no window", "labels of T2 that occur less than 2 times"
     dropped = dict.fromkeys((*few, lone, once), 1) | {"labels of T2, of users without T1": 2}
@@ -142,24 +142,15 @@ def test_events_that_share_their_time_are_counted_and_told():
     assert built(**shuffled).digest() == stream.digest()
 
 
-def labelled(users, labels):
-    return pd.DataFrame({"user": users, "label": labels})
-
-
-WRONG_TABLES = [
-    (
-        {"T2": labelled(["u1", "u2", "u1"], ["x", "y", "x"])},
-        "T2: found user 'u1' with label 'x' again",
-    ),
-    ({"T2": labelled(["u1", "new"], ["x", "y"])}, "T2: found user 'new', who has no T1.*1 such"),
+WRONG = [  # tables or options
+    ({"T2": labelled(["u1", "u2", "u1"], [*"xyx"])}, "T2: found user 'u1' with label 'x' again"),
+    ({"T2": labelled(["u1", "new"], [*"xy"])}, "T2: found user 'new', who has no T1.*1 such"),
     ({"T2": labelled(["u1", "u2"], ["x", None])}, r"T2 \(liked\): found no label in row 1"),
     ({"T3": labelled(["u1", "u2"], [np.nan, 1.0])}, r"T3 \(age\): found no label in row 0"),
     ({"T2": labelled([], [])}, r"task T2 \(liked\): found no row"),
-    ({"T3": labelled(["u1", "u2"], ["x", "y"])}, "T3: found 2 instances, expected at least 7"),
-    ({"T3": labelled([f"u{n}" for n in range(10)], ["x"] * 10)}, "T3: found 1 distinct label"),
-]
-WRONG_OPTIONS = [
-    ({"unknown_users": "drop"}, "T2: found 0 instances"),
+    ({"T3": labelled(["u1", "u2"], [*"xy"])}, "T3: found 2 instances, expected at least 7"),
+    ({"T3": labelled([f"u{n}" for n in range(10)], "x")}, "T3: found 1 distinct label"),
+    ({"T2": labelled(["new"], ["x"]), "unknown_users": "drop"}, "T2: found 0 instances"),
     ({"min_events": 9}, "T1 is empty: found no user with 9 events"),
     ({"min_item_count": 99}, "T1 is empty"),
     ({"min_item_count": 2, "min_events": 4}, "T1 is empty"),  # u9 has four, one of a rare item
@@ -170,13 +161,7 @@ WRONG_OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize(("changes", "message"), WRONG_TABLES)
-def test_tables_that_cannot_be_used(changes, message):
+@pytest.mark.parametrize(("changes", "message"), WRONG)
+def test_what_cannot_be_used(changes, message):
     with pytest.raises(DataError, match=message):
         built(**changes)
-
-
-@pytest.mark.parametrize(("options", "message"), WRONG_OPTIONS)
-def test_options_that_cannot_be_used(options, message):
-    with pytest.raises(DataError, match=message):
-        built(options, T2=labelled(["new"], ["x"]))

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from helpers import refused
 
 from conure_lib.data.assemble import LabelTable
 from conure_lib.data.sources import tables
@@ -10,7 +11,7 @@ from conure_lib.data.sources.tables import EVENTS, LABELS, from_tables, latest_w
 from conure_lib.errors import DataError
 
 USERS = [f"u{n}" for n in range(10)]
-OPTIONS = dict(length=3, min_events=2)
+OPTIONS, FORMS = dict(length=3, min_events=2), ("csv", "parquet")
 
 
 def events():
@@ -48,17 +49,14 @@ def test_by_hand():
     assert stream["T2"].labels.tolist() == [0, 1, 0, 2] * 5
     assert stream["T3"].labels.tolist() == [1, 0] * 5
     assert stream.info["classes"] == {"T3": ["20", "30"]}
-    assert stream.info["source"] == "your own tables"
     assert [(t.name, t.title) for t in stream.tasks][1:] == [("T2", "T2"), ("T3", "T3")]
     assert stream.names.users.tolist() == USERS
-    assert stream.names.labels["T3"].tolist() == ["20", "30"]
     assert stream.notes() == []
 
 
 def test_without_times_the_rows_are_in_order_and_repeated_events_stay():
-    table = pd.concat([events(), events().iloc[:1]])
-    stream = build(table[["user", "item"]])
-    assert stream.sequences[:2].tolist() == [[2, 1, 3], [3, 2, 1]]
+    again = pd.concat([events(), events().iloc[:1]])[["user", "item"]]
+    assert build(again).sequences[:2].tolist() == [[2, 1, 3], [3, 2, 1]]
     assert len(build(pd.concat([events(), events()])).sequences) == 20
 
 
@@ -74,41 +72,37 @@ SAME = [
 
 
 @pytest.mark.parametrize("change", SAME)
-@pytest.mark.parametrize("name", [None, "events.csv", "events.parquet"])
-def test_every_form_of_a_table_gives_the_same(tmp_path, change, name):
+def test_every_form_of_a_table_gives_the_same(tmp_path, change):
     table = change(events())
-    table = table if name is None else write(tmp_path / name, table)
-    assert build(table).digest() == build().digest()
+    forms = [table, *(write(tmp_path / f"events.{form}", table) for form in FORMS)]
+    assert {build(form).digest() for form in forms} == {build().digest()}
 
 
 def test_ids_and_labels_are_text_as_they_stand(tmp_path):
     """What looks like a number, a truth value or a missing value is none: 40 users stay 40."""
     users = [f"{zeros}{n}" for zeros in ("", "0", "00") for n in range(10)]
     users += ["10.10", "10.1", "True", "TRUE", "NA", "nan", "null", "1e3", "1000", "-0"]
-    items = ["01", "1", "1.0"]
-    rows = [(user, item) for user in users for item in items]
-    (tmp_path / "events.csv").write_text("user,item\n" + "".join(f"{u},{i}\n" for u, i in rows))
-    labels = ["NA", "none", "1", "01"] * 10
-    text = "user,label\n" + "".join(f'"{u}",{v}\n' for u, v in zip(users, labels, strict=True))
-    (tmp_path / "labels.csv").write_text(text)
+    items, labels = ["01", "1", "1.0"], ["NA", "none", "1", "01"] * 10
+    rows = "".join(f"{user},{item}\n" for user in users for item in items)
+    (tmp_path / "events.csv").write_text("user,item\n" + rows)
+    rows = "".join(f'"{u}",{label}\n' for u, label in zip(users, labels, strict=True))
+    (tmp_path / "labels.csv").write_text("user,label\n" + rows)
     stream = build(tmp_path / "events.csv", T2=("classification", tmp_path / "labels.csv"))
-    assert stream.n_users == 40
     assert stream.names.users.tolist() == sorted(users)
     assert stream.names.items.tolist() == items
     assert stream.names.labels["T2"].tolist() == sorted(set(labels))
     assert stream.info["files"].keys() == {"events.csv", "labels.csv"}
 
 
-@pytest.mark.parametrize(
-    "of", [int, float, lambda n: n % 2 == 0, lambda n: pd.Timestamp(2020, 1, n + 1)]
-)
+OF = [int, float, lambda n: n % 2 == 0, lambda n: pd.Timestamp(2020, 1, n + 1)]
+
+
+@pytest.mark.parametrize("of", OF)
 def test_ids_of_any_type_are_their_text_in_csv_and_parquet(tmp_path, of):
-    table = events()
-    table["item"] = [of(n) for n in range(30)]
-    files = [write(tmp_path / name, table) for name in ("e.csv", "e.parquet")]
-    from_csv, from_parquet = map(read, files)
+    table = events().assign(item=[of(n) for n in range(30)])
+    from_csv, from_parquet = (read(write(tmp_path / f"e.{form}", table)) for form in FORMS)
     assert from_csv["time"].tolist() == from_parquet["time"].tolist() == events()["time"].tolist()
-    if of(0) != pd.Timestamp(2020, 1, 1):  # CSV may leave out a time of midnight
+    if of is not OF[-1]:  # CSV may leave out a time of midnight
         assert from_csv["item"].tolist() == from_parquet["item"].tolist()
     assert from_parquet["item"].tolist() == [str(of(n)) for n in range(30)]
 
@@ -138,49 +132,37 @@ def holed(table, column):
     return table.assign(**{column: table[column].mask(table.index == 4)})
 
 
-ITEMS_TWICE = events().set_axis(["user", "item", "item"], axis=1)
-MIXED = events().assign(item=["a", 1, 2] * 10)
-STRANGERS = likes().assign(user=range(20))
+TWICE = events().set_axis(["user", "item", "item"], axis=1)
 MISTAKES = [
     (dict(table=events()[["user"]]), "events: found columns ['user'], expected 'item' once"),
     (dict(columns={"item": "song"}), "expected 'song' once; rename it, or say in columns"),
-    (dict(table=ITEMS_TWICE), "found columns ['user', 'item', 'item'], expected 'item' once"),
+    (dict(table=TWICE), "found columns ['user', 'item', 'item'], expected 'item' once"),
     (dict(table=holed(events(), "user")), "events, column 'user', row 4: found no value"),
     (dict(table=holed(events(), "time")), "events, column 'time', row 4: found no value"),
     (dict(table=events().assign(time="soon")), "column 'time': found 'soon' (str), expected"),
     (dict(table=events().assign(time=True)), "column 'time': found True (bool)"),
-    (
-        dict(table=events().assign(time=np.inf)),
-        "column 'time': found inf (float64), expected finite",
-    ),
+    (dict(table=events().assign(time=np.inf)), "column 'time': found inf (float64), expected fin"),
     (dict(table=events().assign(item=2.0**53)), "column 'item': found ids rounded as floating"),
-    (dict(table=MIXED), "column 'item': found mixed-integer ids"),
+    (dict(table=events().assign(item=["a", 1, 2] * 10)), "column 'item': found mixed-integer ids"),
     (dict(table=events().assign(item=b"a")), "column 'item': found bytes ids"),
     (dict(T2=("ranking", holed(likes(), "label"))), "T2, column 'label', row 4: found no value"),
     (dict(T2=("rank", likes())), "T2, kind: found 'rank', expected one of"),
-    (dict(T2=("ranking", STRANGERS)), "T2: found user '0', who has no T1"),
     (dict(T2=("classification", likes())), "task T2: found user 'u0' with label 'y' again"),
     (dict(T2=("ranking", likes().iloc[:0])), "own-tables: task T2: found no row"),
-    (dict(table=events().iloc[:0]), "own-tables: events: found no row, expected some"),
 ]
 
 
 @pytest.mark.parametrize(("mistake", "said"), MISTAKES)
 def test_wrong_tables(mistake, said):
-    with pytest.raises(DataError) as caught:
+    with refused(DataError, said):
         build(**mistake)
-    assert said in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 FILES = {
     "none.csv": (None, "found no such file"),
     "table.txt": (b"user,label\n", "found suffix '.txt', expected .parquet or .csv"),
     "broken.parquet": (b"PAR1 not really", "expected a readable table"),
-    "empty.csv": (
-        b"",
-        "Empty CSV file or block: cannot infer number of columns, expected a readable",
-    ),
+    "empty.csv": (b"", "Empty CSV file or block: cannot infer number of columns, expected a"),
     "ragged.csv": (b"user,label\nu1\n", "Expected 2 columns, got 1"),
     "latin.csv": (b"user,label\nu\xe9,1\n", "invalid UTF8 data"),
     "hole.csv": (b"user,label\nu1,1\nu2,\n", "column 'label', row 1: found no value"),
@@ -192,20 +174,17 @@ def test_wrong_files(tmp_path, name):
     content, said = FILES[name]
     if content is not None:
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(DataError) as caught:
+    with refused(DataError, tmp_path / name, said):
         read(tmp_path / name, LABELS)
-    assert str(tmp_path / name) in str(caught.value)
-    assert said in str(caught.value)
 
 
 def test_a_large_csv_is_read_in_blocks_whatever_its_other_columns_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "BLOCK_BYTES", 1000)
     table = pd.concat([events()] * 20, ignore_index=True)
     table["other"] = [*range(500), *["text"] * 100]  # text beyond the first block only
-    write(tmp_path / "events.csv", table)
-    found = read(tmp_path / "events.csv")
-    assert found.to_dict("list") == table[["user", "item", "time"]].to_dict("list")
-    assert latest_windows(tmp_path / "events.csv", ["a", "b", "c"], 3, 2).users.tolist() == USERS
+    file = write(tmp_path / "events.csv", table)
+    assert read(file).to_dict("list") == table[["user", "item", "time"]].to_dict("list")
+    assert latest_windows(file, ["a", "b", "c"], 3, 2).users.tolist() == USERS
 
 
 def test_times_that_are_numbers_in_one_block_and_dates_in_another(tmp_path, monkeypatch):
@@ -222,20 +201,22 @@ ROWS = "u2 c 5,u1 a 1,u1 new 9,u2 a 6,u1 b 0,u3 b 1,u2 b 7,u1 c 2"
 HISTORY = pd.DataFrame([r.split() for r in ROWS.split(",")], columns=["user", "item", "time"])
 
 
-@pytest.mark.parametrize("name", ["events.csv", "events.parquet"])
-def test_latest_windows_by_hand(tmp_path, name):
-    found = latest_windows(write(tmp_path / name, HISTORY), ITEMS, 2, 2)
+@pytest.mark.parametrize("form", FORMS)
+def test_latest_windows_by_hand(tmp_path, form):
+    file, other = (
+        write(tmp_path / f"events.{form}", HISTORY),
+        HISTORY.rename(columns={"time": "ts"}),
+    )
+    found = latest_windows(file, ITEMS, 2, 2)
     assert found.users.tolist() == ["u1", "u2"]
     assert found.sequences.tolist() == [[1, 3], [1, 2]]
     assert (found.unknown_events, found.few, found.notes) == (1, 1, [])
-    longer = latest_windows(tmp_path / name, ITEMS, 4, 1)
+    longer = latest_windows(file, ITEMS, 4, 1)
     assert longer.sequences.tolist() == [[0, 2, 1, 3], [0, 3, 1, 2], [0, 0, 0, 2]]
-    other = HISTORY.rename(columns={"time": "ts"})
-    assert latest_windows(other, ITEMS, 2, 2).notes == [
-        "events: column 'ts' is not named as the time: the rows count as standing in time order"
-    ]
     same = latest_windows(other, ITEMS, 2, 2, {"time": "ts"})
-    assert same.sequences.tolist() == found.sequences.tolist()
+    assert (same.sequences.tolist(), same.notes) == (found.sequences.tolist(), [])
+    (note,) = latest_windows(other, ITEMS, 2, 2).notes
+    assert note.startswith("events: column 'ts' is not named as the time: the rows count as")
 
 
 @pytest.mark.parametrize("rows", [1, 3, 1000])

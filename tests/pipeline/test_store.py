@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from helpers import files_below, small_stream, small_study
+from helpers import files_below, flipped, small_stream, small_study
 
 from conure_lib import paths
 from conure_lib.errors import ConfigError, DamagedResultError, MissingResultError
@@ -58,10 +58,6 @@ def runs_of(study):
 
 def stages_of(study):
     return [stage for run in runs_of(study) for stage in run.stages.values()]
-
-
-def flipped(content):
-    return content[:-2] + bytes([content[-2] ^ 1]) + content[-1:]
 
 
 DAMAGE = {"cut": lambda content: content[:-9], "flipped": flipped, "empty": lambda content: b""}

@@ -3,7 +3,6 @@
 import json
 import shutil
 import tempfile
-import zipfile
 from collections.abc import Callable
 from functools import cache, partial
 from pathlib import Path
@@ -74,9 +73,7 @@ def _template() -> tuple[tempfile.TemporaryDirectory, str]:
             (root / dataset).mkdir()
             write(root / dataset)
         for dataset in ("ml-25m", "ml-100k"):
-            with zipfile.ZipFile(root / f"{dataset}.zip", "w", zipfile.ZIP_DEFLATED) as pack:
-                for file in sorted((root / dataset).iterdir()):
-                    pack.write(file, f"{dataset}/{file.name}")
+            shutil.make_archive(root / dataset, "zip", root, dataset)
         mine = write_service(root / "mine")
         (mine / "plan.yaml").write_text(yaml.safe_dump(content))
         (mine / "plan.json").write_text(json.dumps(content))
