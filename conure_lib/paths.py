@@ -49,7 +49,7 @@ def tuning(local: bool = False) -> Path:
 
 def settings(dataset: str, profile: str = "standard") -> Path:
     """Return the library's file of settings: seeds by profile, base, and what a search chose."""
-    name = "smoke" if profile == "smoke" else dataset
+    name = profile if profile in ("smoke", "paper") else dataset
     return _PACKAGE / "study" / "settings" / f"{name}.json"
 
 

@@ -16,7 +16,7 @@ from conure_lib import paths
 from conure_lib.analysis import claims, tables
 from conure_lib.data import registry
 from conure_lib.errors import ConureError
-from conure_lib.study.profiles import PROFILES
+from conure_lib.study.profiles import REPORTED
 
 PROFILE = "standard"
 NOT_YET = (
@@ -66,7 +66,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
             "growth": growth(scaling["exponents"], points),
         },
         "docs/model-card.md": {"metrics": by_dataset(side_by_side, short), "cost": cost(found)},
-        "docs/data-cards.md": {f"counts {name}": counts(name) for name in PROFILES[PROFILE]},
+        "docs/data-cards.md": {f"counts {name}": counts(name) for name in REPORTED},
     }
 
 

@@ -14,7 +14,7 @@ from conure_lib import paths
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.config import DataConfig
 from conure_lib.data.registry import DATASETS, load
-from conure_lib.study.profiles import PROFILES, study_config
+from conure_lib.study.profiles import REPORTED, study_config
 from docs import readme_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -71,7 +71,7 @@ def test_every_document_is_a_page_of_the_site():
         names = re.findall(r"(?m)^(?:\w+ <)?([./\w-]+)>?$", "".join(trees))
         listed |= {(path.parent / f"{name}.md").resolve() for name in names}
     assert listed == set(DOCUMENTS) - {ROOT / "docs/index.md"}
-    assert {path.stem for path in (ROOT / "docs/notebooks").glob("*.md")} == {*PROFILES["standard"]}
+    assert {path.stem for path in (ROOT / "docs/notebooks").glob("*.md")} == {*REPORTED}
 
 
 def test_the_api_pages_cover_every_folder_of_the_library():

@@ -1,5 +1,7 @@
 """Commands of the study: study, verdicts, reproduce, tune, publish, notebooks; and clean."""
 
+import json
+import os
 import shutil
 from enum import StrEnum
 from typing import Annotated
@@ -7,7 +9,18 @@ from typing import Annotated
 from typer import Option, Typer
 
 from conure_lib import paths
-from conure_lib.cli.common import JOURNEY, AsJson, Cluster, Count, Data, Profile, Results, report
+from conure_lib.cli.common import (
+    JOURNEY,
+    AsJson,
+    Cluster,
+    Count,
+    Data,
+    Options,
+    Profile,
+    Results,
+    data_config,
+    report,
+)
 from conure_lib.errors import ConfigError
 
 app = Typer()
@@ -26,12 +39,18 @@ def study(
     workers: Count = 1,
     cluster: Cluster = None,
     results: Results = "local",
+    option: Options = None,
 ) -> int:
-    """Train what is missing of a study and write its tables and figures; committed: only draw."""
+    """Train what is missing of a study and write its tables and figures; committed: only draw.
+
+    --option path=FOLDER: where the data is, or another option of the dataset.
+    """
     from conure_lib.analysis.render import render
-    from conure_lib.study import experiments, notebooks, study
+    from conure_lib.study import experiments, notebooks, profiles, study
 
     notebooks.all_notebooks()  # where there are none, nothing is trained in vain
+    if option:
+        os.environ[profiles.OPTIONS] = json.dumps(dict(data_config(dataset, option).options))
     asked = study.load_study(dataset, profile, seeds or None, results)
     for one, runs in experiments.all_runs(asked):
         if asked.local:
@@ -51,7 +70,7 @@ def verdicts(
     from conure_lib.study import profiles, study
 
     columns = ["claim", "dataset", "verdict", "reason", "effect", "ci_low", "ci_high"]
-    for dataset in datasets or profiles.PROFILES[profile]:
+    for dataset in datasets or profiles.REPORTED:
         table = claims.ledger(study.load_study(dataset, profile, None, results))
         claims.save(table, paths.claims(local=True))
         report(table[columns], [paths.claims(local=True)])

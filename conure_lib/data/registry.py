@@ -62,7 +62,7 @@ DATASETS = {
     "ttl": Dataset(
         build=ttl.build,
         what="the paper's Tencent data: watched, clicked, liked, age, gender, life status",
-        origin="the authors' text files: --option path=FOLDER",
+        origin="the authors' text files, put into ROOT/artifacts/downloads/ttl",
         terms=ttl.LICENCE,
         files=tuple(file for file, _, _ in ttl.TASKS.values()),
     ),
@@ -112,8 +112,8 @@ def _files(config: DataConfig) -> list[Path]:
     if config.dataset == complete_journey.NAME:
         return list(complete_journey.source_files().values())
     path, named = config.options.get("path"), config.options.get("files")
-    if config.dataset == oulad.NAME:
-        path = path or oulad.downloads()
+    if path is None and config.dataset != "ml-100k":  # whose copies are verified when read
+        path = paths.artifacts("downloads") / config.dataset
     if not isinstance(path, str | Path) or path_problem(path):
         return []  # the builder says what is wrong with it
     named = named.values() if isinstance(named, Mapping) else DATASETS[config.dataset].files

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+import numpy as np
+
 from conure_lib.config import ModelConfig
+from conure_lib.data.stream import TRAIN
 from conure_lib.methods import COMPARED, METHODS
 from conure_lib.study.study import Run, Study
 
@@ -12,7 +15,7 @@ SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3, which has 0 here as well: retrained wi
 RATIOS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.95
 COMMON_RATE = 0.001  # at which speeds are compared: each method's own rate would decide
 WIDTHS, BLOCKS_OF_WIDEST = (32, 64, 128, 256), 8  # the paper's smaller network has 16 convolutions
-FEW = 4 / 15  # of the training part (75% of all instances): 20% of all
+FEW_BLOCKS = 4  # of 20: 20% of all instances
 LINEAR = {"T2": "Linear + T2", "noT2": "Linear"}  # floors of T3 with and without T2's labels
 EMBEDDING_RATIOS = {"T1": 0.3, "T2": 0.8, "T3": 0.8, "*": 0.8}  # Table 5
 ORDERS = {"Order1": (), "Order2": ("T1", "T2", "T6", "T3"), "Order3": ("T1", "T6", "T2", "T3")}
@@ -74,9 +77,10 @@ def transfer(study: Study) -> list[Run]:
     In each beside Conure's a linear floor with or without T2: how much there is to hand on.
     """
     config, runs, few = study.config, [], dict(study.config.train)
+    share = FEW_BLOCKS / np.count_nonzero(study.stream["T3"].parts == TRAIN)  # of the training part
     for method in ("Conure-", *LINEAR.values()):
         action = METHODS[method].recipe(study.order)["T3"].action
-        few[f"T3.{action}"] = replace(config.training("T3", action), share=FEW)
+        few[f"T3.{action}"] = replace(config.training("T3", action), share=share)
     for data, train in (("all", config.train), ("20%", few)):
         for name, order in (("T2", ("T1", "T2", "T3")), ("noT2", ("T1", "T3"))):
             one = study.changed(f"{name} {data}", train=train)

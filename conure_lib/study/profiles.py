@@ -2,9 +2,11 @@
 
 import ast
 import json
+import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -14,39 +16,57 @@ from conure_lib.data.stream import FOLD_SEEDS
 from conure_lib.errors import ConfigError
 from conure_lib.files import read_json
 
+REPORTED = ("complete-journey", "ml-100k", "synthetic", "oulad")  # with ``standard``
 PROFILES = {
     "smoke": ("synthetic",),
     "quick": ("complete-journey", "ml-100k"),
-    "standard": ("complete-journey", "ml-100k", "synthetic", "oulad"),
+    "standard": (*REPORTED, "ml-1m", "ml-latest-small"),
+    "paper": ("ttl", "ml-25m", "ml-32m", "ml-latest-small", "ml-1m"),
 }
-"""Profile -> datasets. ``standard`` is reported, ``quick`` a look at it, ``smoke`` a test."""
+"""Profile -> datasets. ``quick`` is a look at ``standard``, ``smoke`` a test; ``paper`` has the
+paper's own hyper-parameters."""
+OPTIONS = "CONURE_OPTIONS"
 RESULTS = ("committed", "local")  # the evidence of a profile, or one's own run
 PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")  # that every notebook takes
 
 
 def study_config(
-    dataset: str, profile: str, seeds: Iterable[int] | None = None, tuned: bool = True
+    dataset: str,
+    profile: str,
+    seeds: Iterable[int] | None = None,
+    tuned: bool = True,
+    options: Mapping[str, Any] | None = None,
 ) -> StudyConfig:
     """Return the committed settings of a dataset under a profile.
 
-    They are those of its file under "base", then "chosen", then what the profile itself changes.
+    They are those of its file under "base", then "chosen", then what the profile itself changes;
+    of a file that serves several datasets, "base" with what it holds for this one.
 
     Parameters
     ----------
     seeds : list of int, optional
-        Instead of the profile's own: some of 1 to 6, each with its own test fold.
+        Instead of the profile's own: some of 1 to 6, each with its own test fold; any where the
+        option "split" is not "folds".
     tuned : bool
         With what ``conure tune`` chose, else what the search starts from; smoke is never tuned.
+    options : dict, optional
+        Of the dataset's builder, beside or in place of those of the settings; unless given, the
+        JSON in the environment variable CONURE_OPTIONS, which notebooks inherit from a command.
     """
     demand_known("profile", profile, PROFILES)
     demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
     path = paths.settings(dataset, profile)
     try:
-        settings = read_json(path)
+        settings = read_settings(dataset, profile)
         fields = settings["base"] | {"profile": profile}
+        for name, own in settings.get("datasets", {}).get(dataset, {}).items():
+            fields[name] = fields[name] | own
         if tuned and profile != "smoke" and (chosen := settings.get("chosen")):
             fields |= chosen | {"train": fields["train"] | chosen["train"]}
-        own = json.dumps(fields | settings["profiles"][profile])
+        options = json.loads(os.environ.get(OPTIONS, "{}")) if options is None else dict(options)
+        options = fields["data"].get("options", {}) | options
+        fields["data"] = {"dataset": dataset, "options": options}
+        own = json.dumps(fields | settings["profiles"][profile], default=os.fspath)
         config = TypeAdapter(StudyConfig).validate_json(own)
     except ValidationError as error:
         raise ConfigError(explain(error, str(path))) from error
@@ -58,10 +78,18 @@ def study_config(
         expected = "None or a list of distinct integers such as [1, 2]"
         raise ConfigError(f"seeds: found {shown(seeds)}, expected {expected}")
     config = replace(config, seeds=tuple(seeds))
-    if strange := [seed for seed in seeds if seed not in FOLD_SEEDS]:
+    folds = options.get("split", "folds") == "folds"
+    if strange := [seed for seed in seeds if folds and seed not in FOLD_SEEDS]:
         expected = f"expected {FOLD_SEEDS[0]} to {FOLD_SEEDS[-1]}, the six test folds"
         raise ConfigError(f"seeds: found {strange[0]}, {expected}")
     return config
+
+
+def read_settings(dataset: str, profile: str) -> dict[str, Any]:
+    """Read the file of settings; what it does not hold is in the file that it is "like"."""
+    settings = read_json(path := paths.settings(dataset, profile))
+    like = settings.get("like")
+    return (read_json(path.with_name(f"{like}.json")) if like else {}) | settings
 
 
 def demand_names(names: Iterable[str], known: Iterable[str] = PARAMETERS) -> None:

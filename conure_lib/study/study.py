@@ -1,8 +1,9 @@
 """A study: a stream with settings, its runs of methods, and where their results are."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pandas as pd
 
@@ -145,20 +146,25 @@ class Study:
 
 
 def load_study(
-    dataset: str, profile: str, seeds: Iterable[int] | None = None, results: str = "committed"
+    dataset: str,
+    profile: str,
+    seeds: Iterable[int] | None = None,
+    results: str = "committed",
+    options: Mapping[str, Any] | None = None,
 ) -> Study:
     """Return a study of the paper's experiments: what notebooks call first.
 
     Parameters
     ----------
-    dataset, profile, seeds
-        With settings in ``conure_lib.study.profiles``; seeds instead of the profile's own.
+    dataset, profile, seeds, options
+        With settings in ``conure_lib.study.profiles``; seeds instead of the profile's own; see
+        ``study_config``.
     results
         "committed" reads the evidence of a published profile and never trains. "local" reads one's
         own run; profiles smoke and quick compute what is missing (``Study.ready``).
     """
     demand_names(injected())
     demand_known("results", results, RESULTS)
-    config = study_config(dataset, profile, seeds)
+    config = study_config(dataset, profile, seeds, options=options)
     store = LocalStore() if results == "local" else CommittedStore(profile, dataset)
     return Study(config, store=store)

@@ -22,13 +22,13 @@ from conure_lib import paths
 from conure_lib.config import StudyConfig, TrainConfig, spec
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import ConfigError, MissingResultError
-from conure_lib.files import read_json, write_json
+from conure_lib.files import write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import SEARCH, LogRange, SearchSpace, Step
 from conure_lib.pipeline.scheduler import compute, missing
 from conure_lib.pipeline.stage import Stage
-from conure_lib.study.profiles import demand_known, study_config
+from conure_lib.study.profiles import demand_known, read_settings, study_config
 from conure_lib.study.study import Study
 
 SEEDS = (0, 7, 8, 9, 10)
@@ -236,7 +236,7 @@ def search(
         demand_known("method", name, TUNED)
     path = paths.settings(dataset, profile)
     config = study_config(dataset, profile, tuned=bool(methods))
-    if (plan := read_json(path).get("search")) is None:
+    if (plan := read_settings(dataset, profile).get("search")) is None:
         raise ConfigError(f"{path}: found no 'search', expected lengths, widths and epochs to try")
     found = Search(config, plan, tuple(methods) or TUNED, workers, cluster)
     with found.bar:
@@ -262,7 +262,7 @@ def write(found: Search) -> list[Path]:
     chosen |= {"model": spec(config.model), "retrain_rate": config.retrain_rate}
     chosen["train"] = {key: spec(one) for key, one in config.train.items() if "." in key}
     chosen["bpr"] = {task: spec(one) for task, one in config.bpr.items()}
-    settings = read_json(paths.settings(name, config.profile)) | {"chosen": chosen}
+    settings = read_settings(name, config.profile) | {"chosen": chosen}
     write_json(folder / f"{name}.json", settings)
     return [folder / f"{name}.csv", folder / f"{name}.json"]
 

@@ -67,7 +67,7 @@ def test_the_help_says_where_things_are_and_its_examples_can_be_parsed(capsys):
         (["run", "--tasks", "nowhere.yaml"], "nowhere.yaml: found No such file or directory, exp"),
         (["data", "describe", "nope"], "dataset: found 'nope', expected one of"),
         (["data", "describe", "synthetic", "--option", "a"], "--option: found 'a', expected NAME="),
-        (["study", "--profile", "paper"], "profile"),
+        (["study", "--profile", "papers"], "profile"),
         (["verdicts", "--profile", "nope"], "profile"),
         (["clean", "--what", "results"], "'results' is not one of 'stages', 'streams', 'dow"),
     ],

@@ -114,7 +114,7 @@ WRONG = [
     ("ml-1m", {"length": 2.5}, "ml-1m, length: found 2.5, expected a valid integer"),
     ("ml-25m", {"path": "/no/where"}, r"ml-25m, path: found '/no/where' \(no such file\)"),
     ("ml-25m", {"path": "a\0b"}, "ml-25m, path: found 'a.x00b'"),
-    ("ttl", {}, "ttl, path: found"),
+    ("ttl", {}, r"downloads/ttl: found no such file"),
 ]
 
 

@@ -14,7 +14,7 @@ from conure_lib.study import experiments
 from conure_lib.study.experiments import (
     EMBEDDING_RATIOS,
     EXPERIMENTS,
-    FEW,
+    FEW_BLOCKS,
     RATIOS,
     SHOWN_RATIOS,
     percent,
@@ -217,15 +217,15 @@ def test_transfer_leaves_out_t2_or_most_of_t3s_data(study):
     all_tasks = stage_ids(study.run(CONURE, 1))
     assert ids["T2 all"] == {task: all_tasks[task] for task in ids["T2 all"]}
     assert study.results(runs).query("measure == 'T3'")["n"].nunique() == 1  # the same test part
-    assert pytest.approx(0.2) == 0.75 * FEW
+    share = FEW_BLOCKS / 15  # of the 15 blocks of a fold's training part
     for name in ("T2 20%", "noT2 20%"):
         few = set()
         for stage in one(runs, CONURE, name).stages["T3"].lineage():
-            if stage.spec["settings"].get("share") == FEW:
+            if stage.spec["settings"].get("share") == share:
                 few.add(f"{stage.step.task}.{stage.step.action}")
         assert few == {"T3.train", "T3.retrain"}
-    used = len(STREAM["T3"].thinned(FEW).rows(TRAIN))
-    assert used == round(FEW * len(STREAM["T3"].rows(TRAIN)))
+    used = len(STREAM["T3"].thinned(share).rows(TRAIN))
+    assert used == round(share * len(STREAM["T3"].rows(TRAIN)))
 
 
 def test_the_papers_loss_is_bpr_with_the_best_settings_found_for_it(study):

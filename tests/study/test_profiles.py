@@ -10,10 +10,12 @@ from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import FOLD_SEEDS
 from conure_lib.errors import ConfigError
 from conure_lib.files import read_json
-from conure_lib.study.profiles import PROFILES, study_config
+from conure_lib.study.profiles import PROFILES, REPORTED, study_config
 
 EVERY = [(dataset, profile) for profile, known in PROFILES.items() for dataset in known]
 TTL_RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9, "*": 0.9}
+LENGTHS = {"synthetic": 20, "ttl": 100} | {name: 30 for name in PROFILES["paper"] if name != "ttl"}
+TUNABLE = [one for one in EVERY if one[1] not in ("smoke", "paper")]
 
 
 @pytest.fixture
@@ -42,14 +44,55 @@ def test_every_committed_setting_is_valid(dataset, profile):
     for tuned in (True, False):
         config = study_config(dataset, profile, tuned=tuned)
         assert (config.profile, config.data.dataset) == (profile, dataset)
-        assert (config.prune, config.prune_embedding) == (TTL_RATIOS, {})
+        movies = profile == "paper" and dataset != "ttl"
+        assert config.prune == TTL_RATIOS | ({"T3": 0.7} if movies else {})
+        assert config.prune_embedding == {}
         assert study_config(dataset, profile, [5, 6], tuned) == replace(config, seeds=(5, 6))
-        items = config.data.options.get("length", 20)
+        items = config.data.options.get("length", LENGTHS.get(dataset))
         assert config.model.receptive_field >= items
 
 
+def test_the_paper_has_one_set_of_settings_but_for_what_it_says_of_ttl():
+    ttl, movies = (study_config(dataset, "paper", [9]) for dataset in ("ttl", "ml-25m"))
+    assert (ttl.model.receptive_field, movies.model.receptive_field) == (121, 181)
+    assert (ttl.model.dilations, movies.model.dilations) == ((1, 4) * 4, (1, 4) * 6)
+    assert ttl.model.width == movies.model.width == 256
+    assert ttl.data.options == movies.data.options == {"split": "80/5/15"}
+    assert ttl.training("T1") == movies.training("T1")
+    for config, l2 in ((ttl, 0.05), (movies, 0.02)):
+        assert [config.training(t).l2 for t in ("T1", "T2", "T3", "T4")] == [0.02, 0.02, l2, 0.02]
+        assert replace(config.training("T3"), l2=0.02) == config.training("T2", "joint")
+    first, later = ttl.training("T1"), ttl.training("T6", "retrain")
+    assert (first.loss, first.negatives, first.final_rate) == ("sampled-softmax", 0.2, 0.0)
+    assert (later.loss, later.rho, later.final_rate) == ("bpr", 0.3, 0.0)
+    assert [(one.learning_rate, one.batch_size) for one in (first, later)] == [
+        (0.001, 32),
+        (0.0001, 512),
+    ]
+
+
+def test_data_sets_that_were_not_searched_take_the_settings_of_another():
+    for name in ("ml-1m", "ml-latest-small"):
+        data = study_config(name, "standard").data
+        assert data == replace(study_config("ml-100k", "standard").data, dataset=name)
+        assert replace(study_config(name, "standard"), data=data) == replace(
+            study_config("ml-100k", "standard"), data=data
+        )
+
+
+def test_options_of_the_data_come_from_the_call_or_the_environment(monkeypatch, tmp_path):
+    given = {"path": tmp_path, "split": "folds"}
+    config = study_config("ttl", "paper", options=given)
+    assert config.data.options == {"path": str(tmp_path), "split": "folds"}
+    with pytest.raises(ConfigError, match="seeds: found 9, expected 1 to 6"):
+        study_config("ttl", "paper", [9], options=given)
+    monkeypatch.setenv("CONURE_OPTIONS", '{"length": 7}')
+    assert study_config("ml-25m", "paper").data.options == {"length": 7, "split": "80/5/15"}
+    assert study_config("ml-25m", "paper", options={}).data.options == {"split": "80/5/15"}
+
+
 def test_the_reported_profile_tests_all_six_folds():
-    for dataset in PROFILES["standard"]:
+    for dataset in REPORTED:
         assert study_config(dataset, "standard").seeds == FOLD_SEEDS
 
 
@@ -57,8 +100,8 @@ def test_the_reported_profile_tests_all_six_folds():
     ("arguments", "message"),
     [
         (("mars", "smoke"), "dataset of the profile smoke: found 'mars', expected synthetic"),
-        (("ttl", "huge"), "profile: found 'huge', expected smoke or quick or standard"),
-        (("ttl", "paper"), "profile: found 'paper', expected smoke or quick or standard"),
+        (("ttl", "huge"), "profile: found 'huge', expected smoke or quick or standard or paper"),
+        (("oulad", "paper"), "dataset of the profile paper: found 'oulad', expected ttl or ml-25m"),
         (("ttl", None), "profile: found None, expected smoke or quick or standard"),
         (
             ("synthetic", "smoke", 2),
@@ -88,7 +131,7 @@ def test_a_profile_may_change_whatever_was_chosen(chosen):
     assert replace(quick, **own) == standard
 
 
-@pytest.mark.parametrize(("dataset", "profile"), [one for one in EVERY if one[1] != "smoke"])
+@pytest.mark.parametrize(("dataset", "profile"), TUNABLE)
 def test_what_the_search_chose_is_used(dataset, profile, chosen):
     config, base = study_config(dataset, profile), study_config(dataset, profile, tuned=False)
     assert config.model == ModelConfig(width=24, dilations=(1, 2, 4))

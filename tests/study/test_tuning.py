@@ -60,7 +60,7 @@ def searched(monkeypatch):
     def run(config=BASE, stream=STREAM, methods=(), **plan):
         monkeypatch.setattr(tuning, "Study", lambda config: Study(config, stream))
         monkeypatch.setattr(tuning, "study_config", lambda *_, **__: config)
-        monkeypatch.setattr(tuning, "read_json", lambda path: {"search": PLAN | plan})
+        monkeypatch.setattr(tuning, "read_settings", lambda *_: {"search": PLAN | plan})
         return tuning.search("synthetic", "standard", methods=methods)
 
     return run
@@ -266,7 +266,7 @@ def test_what_is_written_becomes_the_librarys_settings_by_copying(imagined, sear
     monkeypatch.setattr(tuning, "paths", paths)
     content = {"base": {}, "profiles": {}, "search": PLAN}
     found = searched()
-    monkeypatch.setattr(tuning, "read_json", lambda path: content)
+    monkeypatch.setattr(tuning, "read_settings", lambda *_: content)
     tried, settings = tuning.write(found)
     folder = paths.tuning(local=True)
     assert (tried, settings) == (folder / "synthetic.csv", folder / "synthetic.json")

@@ -87,7 +87,8 @@ def builder(name: str) -> Callable[..., TaskStream]:
     ) -> TaskStream:
         """Build T1: below 4 stars, T2: liked, T3: 5 stars, and T4..T6: age, gender, occupation.
 
-        path: ratings.csv, or a folder or official zip with the files; else the zip is downloaded.
+        path: ratings.csv, or a folder or official zip with the files; else what lies unpacked in
+        ROOT/artifacts/downloads/NAME, or the zip is downloaded.
         If that fails and CONURE_ALLOW_WHEEL=1 in the environment gives consent, the same ratings of
         ml-100k come out of the wheel recbole==1.2.1. t2_reading: the paper's "higher than 4" as 4
         and 4.5 stars, or literally as 4.5 only (4.0 is in no task). options: AssemblyOptions.
@@ -102,6 +103,9 @@ def _downloaded(name: str) -> Path:
     """Return the official zip, verified each time, or (with consent) the folder of the copies."""
     folder, has_copy = paths.artifacts("downloads") / name, name == "ml-100k"
     archive = folder / f"{name}.zip"
+    unpacked = all((folder / file).is_file() for file in PROFILED.get(name, ("ratings.csv",)))
+    if unpacked and not has_copy:
+        return folder  # put there by hand
     copied = has_copy and all((folder / file).is_file() for file in WHEEL_FILES)
     if archive.is_file() or not copied:
         try:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from conure_lib import paths
 from conure_lib.config import Count, Seed
 from conure_lib.data.assemble import LabelTable, add_tasks
 from conure_lib.data.options import Length, OnProblem, SourcePath, checked_options
@@ -35,7 +36,7 @@ LICENCE = "released by the paper's authors, on their terms: see the page that th
 @checked_options("ttl")
 def build(
     *,
-    path: SourcePath,
+    path: SourcePath | None = None,
     files: Mapping[str, str] | None = None,
     length: Length = 100,
     duplicates: OnProblem = "error",
@@ -49,7 +50,8 @@ def build(
     Parameters
     ----------
     path, files : path, mapping of task to file name
-        The folder, and what it holds: by default ``TASKS``, at least T1 and one more.
+        The folder, by default ROOT/artifacts/downloads/ttl, and what it holds: by default
+        ``TASKS``, at least T1 and one more.
     length, duplicates : int, {"error", "drop"}
         Items per line; what to do about equal T1 sequences, whose users cannot be told apart.
     unknown_users, min_label_count, split, seed
@@ -58,7 +60,8 @@ def build(
     names = files or {task: name for task, (name, _, _) in TASKS.items()}
     if not names.keys() <= TASKS.keys() or "T1" not in names or len(names) < 2:
         raise DataError(f"ttl, files: found {names}, expected T1 and at least one of T2 to T6")
-    if not path.is_dir():
+    path = path or paths.artifacts("downloads") / "ttl"
+    if path.is_file():
         raise DataError(f"{path}: found a file, expected the folder of {', '.join(names.values())}")
     text, file, digest = read_source(path, names["T1"])
     lines, digests, tables = lines_of(text), {names["T1"]: digest}, []
