@@ -159,6 +159,9 @@ class TrainConfig:
         the share of the labels that "sampled-softmax" draws.
     rho, joint_weight
         Exponent of BPR's popularity sampler; weight of T1's loss in MTL (lambda in the paper).
+    retention, temperature, memory
+        Of continual learners: the weight of what keeps old tasks, the softness of old answers that
+        LwF hands on, and the instances of each old task that replay keeps.
     dropout
         Share of a user vector's entries that training sets to zero, anew for every instance.
     table_updates
@@ -178,6 +181,9 @@ class TrainConfig:
     rho: Factor = 0.3
     l2: Annotated[float, Field(ge=0, lt=MAX_INT)] = 0.0
     joint_weight: Share = 0.1
+    retention: Annotated[float, Field(ge=0, lt=MAX_INT)] = 1.0
+    temperature: Factor = 2.0
+    memory: Count = 200
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     table_updates: Literal["dense", "rows"] = "dense"

@@ -17,7 +17,8 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
     """Return what each method stores and trains over all tasks that it serves.
 
     What is stored follows from the method's record (``Method.backbone``, ``patches``,
-    ``owner_maps``); an owner map takes bit_length(tasks) bits per prunable weight.
+    ``owner_maps``); an owner map takes bit_length(tasks) bits per prunable weight. What continual
+    learners keep to learn on (Fisher information, a teacher, instances, masks) is in their notes.
 
     Returns
     -------
@@ -39,6 +40,8 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
             stored += method.patches * (len(run.stages) - 1) * size["patches"]
             bits = method.owner_maps * len(run.stages).bit_length()
             stored += round(size["prunable"] * bits / 32)
+            *_, last = run.stages.values()
+            stored += sum(last.record()["notes"].get("kept", {}).values())
         alone = sum(size["backbone"] + size[task] for task in study.order)
         row = {"method": run.method, "variant": run.variant, "backbones": count}
         row |= {"trained_first": trained[True], "trained_later": trained[False], "stored": stored}

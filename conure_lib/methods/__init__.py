@@ -5,17 +5,25 @@ errors, files, data, models and training.
 """
 
 from conure_lib.methods import conure, peterrec
+from conure_lib.methods.ewc import EWC
 from conure_lib.methods.finesmax import FINESMAX
+from conure_lib.methods.joint import JOINT
 from conure_lib.methods.linear import LINEAR, LINEAR_T2, LINEAR_WINDOW
+from conure_lib.methods.lwf import LWF
 from conure_lib.methods.method import Method
 from conure_lib.methods.mtl import MTL
 from conure_lib.methods.popularity import GROUP_POPULARITY, POPULARITY
+from conure_lib.methods.replay import REPLAY
+from conure_lib.methods.sequential import SEQUENTIAL
 from conure_lib.methods.sinmo import SINMO
 from conure_lib.methods.stl import STL
+from conure_lib.methods.teracon import TERACON
 
 _FLOORS = (POPULARITY, GROUP_POPULARITY, LINEAR_WINDOW, LINEAR, LINEAR_T2)
 _BASELINES = (SINMO, FINESMAX, MTL, STL, peterrec.PETERREC, peterrec.PETERREC_PARALLEL)
-_RECORDS = (*_FLOORS, *_BASELINES, conure.CONURE_MINUS, conure.NOT_RETRAINED, conure.CONURE)
+_LEARNERS = (SEQUENTIAL, EWC, LWF, REPLAY, JOINT, TERACON)
+_CONURE = (conure.CONURE_MINUS, conure.NOT_RETRAINED, conure.CONURE)
+_RECORDS = (*_FLOORS, *_BASELINES, *_LEARNERS, *_CONURE)
 METHODS: dict[str, Method] = {method.name: method for method in _RECORDS}
 """Every method by name, in the order of Table 2."""
 COMPARED = tuple(method.name for method in _RECORDS if method.compared)
@@ -25,3 +33,5 @@ ACTIONS = {name: action for method in _RECORDS for name, action in method.action
 FLOORS = tuple(method.name for method in _RECORDS if method.floor)
 """Methods without a network, which every network has to beat."""
 FLOOR_ACTIONS = tuple(action for name in FLOORS for action in METHODS[name].actions)
+CONTINUAL = (*(method.name for method in _LEARNERS), conure.CONURE.name)
+"""Methods that go on with one network from task to task; Joint is what they would like to be."""

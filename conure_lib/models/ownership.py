@@ -36,21 +36,24 @@ class ContinualModel:
 
     The stored weights include the free ones, whose values the next task starts from. ``prunable``:
     names of the tensors with an owner map, the kernels by default; the first ``prune`` can add the
-    embedding (Table 5). Any module with ``kernels``, ``outputs`` and ``add_output`` will do.
+    embedding (Table 5). ``state``: what other continual learners keep beside the model. Any module
+    with ``kernels``, ``outputs`` and ``add_output`` will do.
     """
 
     def __init__(self, model: UserModel, prunable: tuple[str, ...] | None = None) -> None:
         self.model = model
         self.tasks: list[str] = []
         self.phase = Phase.READY
+        self.state: dict[str, Tensor] = {}
         parameters = dict(model.named_parameters())
         names = tuple(model.kernels()) if prunable is None else prunable
         self.owners = {n: torch.zeros_like(parameters[n], dtype=torch.uint8) for n in names}
 
     def to(self, device: torch.device | str) -> "ContinualModel":
-        """Move weights and owner maps to a device."""
+        """Move weights, owner maps and state to a device."""
         self.model.to(device)
         self.owners = {name: owner.to(device) for name, owner in self.owners.items()}
+        self.state = {name: tensor.to(device) for name, tensor in self.state.items()}
         return self
 
     def grow(self, generator: torch.Generator, blocks: int = 1) -> None:
@@ -194,16 +197,19 @@ class ContinualModel:
     def save(self, folder: Path) -> None:
         """Write weights and owner maps as safetensors, the rest as JSON."""
         bits = len(self.tasks).bit_length()
-        planes = {f"owner.{n}": to_bit_planes(o, bits) for n, o in self.owners.items()}
-        state = {"tasks": self.tasks, "phase": self.phase.value}
-        save_model(self.model, folder, planes, {"continual": state})
+        extra = {f"owner.{n}": to_bit_planes(o, bits) for n, o in self.owners.items()}
+        extra |= {f"state.{n}": tensor.cpu().contiguous() for n, tensor in self.state.items()}
+        about = {"tasks": self.tasks, "phase": self.phase.value}
+        save_model(self.model, folder, extra, {"continual": about})
 
     @classmethod
     def load(cls, folder: Path) -> "ContinualModel":
         """Read what ``save`` wrote; ModelFileError for files that do not fit together."""
         model, planes, about = load_model(folder)
         try:
+            kept = {name: planes.pop(name) for name in [*planes] if name.startswith("state.")}
             learner = cls(model, tuple(name.removeprefix("owner.") for name in planes))
+            learner.state = {name.removeprefix("state."): kept[name] for name in kept}
             learner.tasks = [str(task) for task in about["continual"]["tasks"]]
             learner.phase = Phase(about["continual"]["phase"])
             n = len(learner.tasks)

@@ -40,6 +40,7 @@ def fit(
     on_epoch: Callable[[UserModel, int], object] = lambda *_: None,
     joint: Joint | None = None,
     extra: Extra | None = None,
+    kind: type[Batches] | None = None,
 ) -> list[Epoch]:
     """Train one task in place and keep the parameters of the best validation epoch (section 6.1).
 
@@ -57,9 +58,11 @@ def fit(
         Called with the model and the epoch's number, 0 included; T1's loss on the same users, to be
         added (MTL); any other loss, of which a step takes the gradient as well (a penalty on
         weights, distillation, replay). It needs dense updates of the tables that it reads.
+    kind
+        Of batches, if it is not the task's own: others stop by another value, or learn more.
     """
     task = task.thinned(config.share)
-    batches = kind_of(task, trainable)(model, stream, task, config, seed, joint)
+    batches = (kind or kind_of(task, trainable))(model, stream, task, config, seed, joint)
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
     history, best, kept = [Epoch(0, float("nan"), batches.validation(), best=False)], 0, before

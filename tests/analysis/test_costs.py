@@ -3,7 +3,8 @@
 import pytest
 
 from conure_lib.analysis import costs
-from conure_lib.methods import FLOORS, METHODS
+from conure_lib.data.stream import TRAIN
+from conure_lib.methods import CONTINUAL, FLOORS, METHODS
 
 # Width 8, one block: 65 x 8 embedding, 2 kernels of 3 x 8 x 8, 2 LayerNorms of 16.
 KERNELS, BACKBONE = 384, 520 + 384 + 32
@@ -18,10 +19,14 @@ CONURE = BACKBONE + HEADS + 3 * KERNELS // 32
 ABSENT = "Group popularity"  # of a stream without groups
 NOTHING = dict.fromkeys((name for name in FLOORS if name != ABSENT), 0)
 BACKBONES = NOTHING | {"SinMo": 6, "FineSmax": 1, "MTL": 5, "STL": 6, "PeterRec": 1}
-BACKBONES |= {"PeterRec-parallel": 1, "Conure": 1}
+BACKBONES |= {"PeterRec-parallel": 1, **dict.fromkeys(CONTINUAL, 1)}
 STORED = NOTHING | {"SinMo": ALONE, "FineSmax": BACKBONE + HEADS}
 STORED |= {"MTL": 5 * BACKBONE + LATER, "STL": ALONE, "PeterRec": PATCHED}
 STORED |= {"PeterRec-parallel": PATCHED, "Conure": CONURE}
+TAUGHT = BACKBONE + HEADS - OUTPUTS["T6"]  # the network before the last task
+KEPT = {"Sequential": 0, "EWC": 5 * 2 * BACKBONE, "LwF": TAUGHT}
+KEPT["TERACON"] = 2 * (6 * 8 + 6 * 11 + 6) + TAUGHT + 2 * (5 * 8 + 5 * 9 + 5)
+STORED |= {name: BACKBONE + HEADS + kept for name, kept in KEPT.items()}
 TRAINED = NOTHING | {"SinMo": 5 * BACKBONE + LATER, "FineSmax": LATER}
 TRAINED |= {"STL": 5 * BACKBONE + LATER, "MTL": 5 * (BACKBONE + OUTPUTS["T1"]) + LATER}
 TRAINED |= {"PeterRec": LATER + 5 * PATCHES, "PeterRec-parallel": LATER + 5 * PATCHES}
@@ -31,8 +36,12 @@ def test_costs_by_hand(study):
     table = costs.table(study, study.runs(METHODS)).set_index("method")
     assert [*table.index] == [name for name in METHODS if name != ABSENT]
     assert table["backbones"].dropna().to_dict() == BACKBONES
-    assert table["stored"].dropna().to_dict() == STORED
-    shares = {method: stored / ALONE for method, stored in STORED.items()}
+    tasks = study.stream.fold(2).tasks[:-1]  # counted is the last seed
+    known = [len(task.rows(TRAIN)) for task in tasks]  # of 6 items and a label each
+    kept = {"Joint": sum(known) * 7, "Replay": sum(min(n, 200) for n in known) * 7}
+    expected = STORED | {name: BACKBONE + HEADS + kept[name] for name in kept}
+    assert table["stored"].dropna().to_dict() == expected
+    shares = {method: stored / ALONE for method, stored in expected.items()}
     assert table["share"].dropna().to_dict() == pytest.approx(shares)
     assert table["trained_later"].loc[list(TRAINED)].to_dict() == TRAINED
     first = table["trained_first"].to_dict()

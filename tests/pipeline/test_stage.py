@@ -58,6 +58,9 @@ OTHER = {
     "table_updates": "rows",
     "share": 0.25,
     "joint_weight": 0.5,
+    "retention": 0.3,
+    "temperature": 3.0,
+    "memory": 7,
 }
 
 

@@ -1,0 +1,83 @@
+"""EWC (Kirkpatrick et al. 2017): a penalty holds in place what mattered to old tasks.
+
+How much a weight mattered is its Fisher information: a task keeps its own, and its weights.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor
+
+from conure_lib.data.stream import TRAIN, Task
+from conure_lib.methods.actions import Context, Outcome
+from conure_lib.methods.continual import chain, go_on, old_tasks
+from conure_lib.methods.method import LogRange, Method
+from conure_lib.training.determinism import seeded
+
+INSTANCES = 512  # training instances of a task, at most, whose mean the Fisher information is
+
+
+def ewc(c: Context) -> Outcome:
+    """Train the whole network, its backbone under the penalties of all old tasks."""
+    model, state, old = c.parent.model.requires_grad_(), c.parent.state, old_tasks(c)
+    weights = {name: model.get_parameter(name) for name in model.backbone()}
+    for task in (task for task in old if f"{task.name}.fisher.embedding" not in state):
+        generator = seeded(c.seed, task.name, "fisher")
+        found = fisher(answers(c, task, generator), [*weights.values()], generator)
+        for (name, weight), information in zip(weights.items(), found, strict=True):
+            state[f"{task.name}.fisher.{name}"] = information
+            state[f"{task.name}.weight.{name}"] = weight.detach().clone()
+    strength = c.study.training(c.task.name, c.action).retention
+    held = [
+        (weight, state[f"{task.name}.weight.{name}"], state[f"{task.name}.fisher.{name}"])
+        for name, weight in weights.items()
+        for task in old
+    ]
+    numbers = {"fisher and weights": 2 * sum(information.numel() for *_, information in held)}
+    return go_on(c, outputs=False, extra=lambda *_: strength * penalty(held), **numbers)
+
+
+def penalty(held: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
+    """Return half the squared distances of weights from old ones, times their information."""
+    return sum((information * (now - then).square()).sum() / 2 for now, then, information in held)
+
+
+def answers(c: Context, task: Task, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield the scores of all labels for random training instances, T1's for last items."""
+    model, rows = c.parent.model, task.rows(TRAIN)
+    for row in rows[torch.randperm(len(rows), generator=generator)[:INSTANCES]]:
+        is_first = task.kind == "sequence"
+        items = (
+            c.stream.sequences[row, :-1]
+            if is_first
+            else c.stream.sequences[c.stream.input_rows[task.users[row]]]
+        )
+        items = torch.from_numpy(items[None]).to(model.embedding.device).long()
+        vector = model.last_hidden(items) if is_first else model.user_vectors(items)
+        yield model.outputs[task.name](vector)[0]
+
+
+def fisher(
+    answers: Iterable[Tensor], weights: list[Tensor], generator: torch.Generator
+) -> list[Tensor]:
+    """Return the diagonal Fisher information of weights, one tensor each.
+
+    The mean over answers (scores of all labels) of the squared slopes of the log chance of a label
+    that is drawn by the answer's chances.
+    """
+    total, number = [torch.zeros_like(weight) for weight in weights], 0
+    for scores in answers:
+        log_chances = scores.log_softmax(0)
+        label = torch.multinomial(log_chances.detach().exp().cpu(), 1, generator=generator)
+        for one, slope in zip(
+            total, torch.autograd.grad(log_chances[label.item()], weights), strict=True
+        ):
+            one += slope.square()
+        number += 1
+    return [one / number for one in total]
+
+
+_PARTS = {"actions": {"ewc": ewc}, "search": {"retention": LogRange(1.0, 1e6)}}
+EWC = Method(
+    "EWC", chain("ewc"), "#DDCC77", "2", (3, 3), **_PARTS, backbone="shared", compared=False
+)

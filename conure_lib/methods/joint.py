@@ -1,0 +1,78 @@
+"""Joint training of all tasks so far, from T1's start: what continual learners would like to be."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from math import inf
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from conure_lib.config import TrainConfig
+from conure_lib.data.stream import TRAIN
+from conure_lib.methods.actions import Context, Outcome
+from conure_lib.methods.continual import AllTasks, chain, evaluate_old
+from conure_lib.methods.method import Method
+from conure_lib.models.ownership import ContinualModel
+from conure_lib.training.batches import Batches, kind_of
+from conure_lib.training.determinism import seeded
+from conure_lib.training.loop import fit
+
+Batch = tuple[str, np.ndarray]
+"""A task and the numbers of its instances."""
+
+
+@dataclass(eq=False)
+class Union(AllTasks):
+    """The batches of several tasks in random order, each with the settings of its own task."""
+
+    configs: dict[str, TrainConfig] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Make each task's batches."""
+        super().__post_init__()
+        self.parts: dict[str, Batches] = {}
+        for task in (*self.old, self.task):
+            kind = kind_of(task, dict.fromkeys(self.model.backbone()))
+            config = self.configs[task.name]
+            self.parts[task.name] = kind(self.model, self.stream, task, config, self.seed)
+
+    def epoch(self, number: int) -> list[Batch]:
+        """Return every batch of every task."""
+        batches = [(name, b) for name, part in self.parts.items() for b in part.epoch(number)]
+        generator = seeded(self.seed, self.task.name, "tasks", number)
+        return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
+
+    def losses(self, batch: Batch) -> Iterator[tuple[Tensor, int]]:
+        """Yield the losses of the batch's task, with the penalty on its own output embedding."""
+        name, rows = batch
+        part = self.parts[name]
+        yield from part.losses(rows)
+        if part.config.l2:
+            yield self.model.outputs[name].weight.square().sum() * part.config.l2 / 2, 0
+
+
+def all_tasks(c: Context) -> Outcome:
+    """Train a new network on this task and on all that the last one knew."""
+    learner, old = c.new_model(), [t for t in c.stream.tasks if t.name in c.parent.model.outputs]
+    model, configs = learner.model, {}
+    for task in (*old, c.task):
+        model.add_output(task.name, c.label_counts(task), seeded(c.seed, task.name, "output"))
+        configs[task.name] = replace(c.study.training(task.name, c.action), table_updates="dense")
+    own, names = configs[c.task.name], [name for name, _ in model.named_parameters()]
+    kind = partial(Union, old=[c.thinned(task) for task in old], most=inf, configs=configs)
+    settings = replace(own, l2=0.0)  # it is among the losses
+    curve = fit(model, c.stream, c.task, settings, dict.fromkeys(names), c.seed, kind=kind)
+    trained = sum(parameter.numel() for parameter in model.parameters())
+    instances = sum(len(task.rows(TRAIN)) for task in old)
+    kept = {"instances": instances * (c.stream.sequences.shape[1] + 1)}
+    outcome = c.outcome(
+        ContinualModel(model, ()), model, curve, trained_parameters=trained, kept=kept
+    )
+    evaluate_old(c, outcome, old)
+    return outcome
+
+
+_PARTS = {"actions": {"all-tasks": all_tasks}, "search": {}, "backbone": "shared"}
+JOINT = Method("Joint", chain("all-tasks"), "#BBBBBB", "d", (8, 2), **_PARTS, compared=False)

@@ -1,0 +1,43 @@
+"""LwF (Li and Hoiem 2016): old tasks keep the answers that they gave before, on the new users."""
+
+import copy
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from conure_lib.methods.actions import Context, Outcome
+from conure_lib.methods.continual import chain, go_on, inputs_of, old_tasks
+from conure_lib.methods.method import LogRange, Method
+from conure_lib.models.backbone import UserModel
+from conure_lib.training.evaluation import user_vectors
+
+
+def lwf(c: Context) -> Outcome:
+    """Train the whole network; the network before the task teaches each old task's output."""
+    config, old = c.study.training(c.task.name, c.action), old_tasks(c)
+    teacher = copy.deepcopy(c.parent.model).requires_grad_(False)
+    taught = user_vectors(teacher, c.stream.sequences[c.stream.input_rows])
+
+    def extra(model: UserModel, batch: np.ndarray) -> Tensor:
+        users, items = inputs_of(c, batch)
+        before, now = taught[torch.from_numpy(users).to(taught.device)], model.user_vectors(items)
+        pairs = [(teacher.outputs[t.name](before), model.outputs[t.name](now)) for t in old]
+        return config.retention * sum(distillation(*pair, config.temperature) for pair in pairs)
+
+    return go_on(c, extra=extra, teacher=sum(p.numel() for p in teacher.parameters()))
+
+
+def distillation(before: Tensor, now: Tensor, temperature: float) -> Tensor:
+    """Return the mean divergence of chances from what they were; scores are [N, n_labels].
+
+    Both at a temperature, whose square makes the slopes of all temperatures alike.
+    """
+    then, today = ((scores / temperature).log_softmax(1) for scores in (before, now))
+    return temperature**2 * F.kl_div(today, then, reduction="batchmean", log_target=True)
+
+
+_OWN = {"retention": LogRange(0.1, 10.0), "temperature": (1.0, 2.0, 4.0)}
+_PARTS = {"actions": {"lwf": lwf}, "search": _OWN, "backbone": "shared", "compared": False}
+LWF = Method("LwF", chain("lwf"), "#117733", "3", (1, 1, 4, 1), **_PARTS)
