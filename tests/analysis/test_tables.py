@@ -10,7 +10,7 @@ from scipy import stats as scipy_stats
 from conure_lib.analysis import tables
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.analysis.stats import estimate, holm
-from tests.analysis.conftest import made_up
+from tests.analysis.conftest import SEEDS, made_up
 
 PLACES = {"finetune": [1, 2, 5], "scratch": [2, 2, 0], "output-only": [6, 9, 11]}
 
@@ -72,6 +72,9 @@ def test_a_paired_difference_by_hand():
     assert row["p_plain"] == pytest.approx(scipy_stats.ttest_1samp(difference, 0).pvalue)
     assert row["relative"] == pytest.approx(difference.mean() / (1 / 3))
     assert (row["n"], row["seeds"], row["clear"]) == (18, 6, True)
+    seeds = tables.seed_effects(study, [pair], ["T2"])
+    assert seeds["relative"].tolist() == pytest.approx([3 * x for x in of_seeds])
+    assert seeds["seed"].tolist() == [*SEEDS]
     single = made_up(by_action, seeds=(1,))
     row = tables.compare(single, [(single.runs(["STL"]), single.runs(["SinMo"]))], ["T2"]).iloc[0]
     assert np.isnan(row["p_seeds"])
@@ -106,27 +109,15 @@ def test_what_is_left_of_t1_is_compared_with_t1_before():
 
 def test_side_by_side_has_a_row_per_method_and_variant_and_the_floors_below(study):
     runs = [*study.runs(["STL", "MTL"]), *study.changed("again").runs(["STL"])]
-    table = tables.overall(study, runs)
-    against = pd.DataFrame({"task": ["T2"], "theirs": ["Popularity"], "relative": [0.5]})
-    against[["relative_low", "relative_high"]] = [0.25, 0.75]
-    wide = tables.side_by_side(table, against)
+    against = {"task": "T2", "theirs": "Popularity", "relative": 0.5}
+    against = pd.DataFrame([against | {"relative_low": 0.25, "relative_high": 0.75}])
+    wide = tables.side_by_side(tables.overall(study, runs), against)
     assert list(wide.index) == ["STL", "MTL", "STL (again)", "best network against Popularity"]
     assert wide.columns[1].startswith("T2 (MRR@5, n = ")
-    assert wide.loc["MTL"].iloc[0] == ""
+    assert wide.loc["MTL"].iloc[0] == ""  # it has no T1
     assert wide.iloc[-1].tolist() == ["", "+50.0% [+25.0%, +75.0%]", "", "", "", ""]
-    assert tables.pick(runs, "STL", "again") == runs[4:]
     with pytest.raises(KeyError, match="no run of 'SinMo', variant ''"):
         tables.pick(runs, "SinMo", "")
-
-
-def test_comparisons_are_one_family_and_antisymmetric(study):
-    pairs = [(study.runs([method]), study.runs(["SinMo"])) for method in ("STL", "MTL")]
-    table = tables.compare(study, pairs)
-    assert table["task"].tolist() == [*study.order, *study.order[1:]]
-    np.testing.assert_allclose(table["p_holm"], holm(table["p"].to_numpy()))
-    back = tables.compare(study, [(theirs, ours) for ours, theirs in pairs])
-    assert table["effect"].tolist() == pytest.approx((-back["effect"]).tolist())
-    assert table["p"].tolist() == pytest.approx(back["p"].tolist())
 
 
 def test_means_over_tasks_are_means_of_relative_differences(study):
@@ -134,14 +125,12 @@ def test_means_over_tasks_are_means_of_relative_differences(study):
     single = tables.compare(study, pairs)
     table = tables.compare_means(study, pairs, iter(["T2", "T4"]))
     np.testing.assert_allclose(table["p_holm"], holm(table["p"].to_numpy()))
+    back = tables.compare(study, [pair[::-1] for pair in pairs])
+    assert single["effect"].tolist() == pytest.approx((-back["effect"]).tolist())
     for row in table.itertuples():
         rows = single[(single["ours"] == row.ours) & single["task"].isin(["T2", "T4"])]
         assert row.effect == pytest.approx(rows["relative"].mean())
         assert (row.task, row.n, row.seeds) == ("T2 T4", rows["n"].sum(), 2)
-    seeds = tables.seed_effects(study, pairs[:1], ["T2"])
-    assert seeds["seed"].tolist() == [1, 2]
-    mean = single.query("ours == 'STL' and task == 'T2'")["relative"].iloc[0]
-    assert seeds["relative"].mean() == pytest.approx(mean, rel=0.2)  # folds differ in size
 
 
 def test_the_papers_differences_stand_beside_ours(study):
@@ -171,16 +160,12 @@ def test_curves_are_what_the_records_say(study):
             assert tables.epochs_until(stage, best + 9) == np.inf
 
 
-def test_shares_of_the_backbone_add_up(study):
-    shares = tables.capacity(study.run("Conure", 1)).set_index("owner")["share"]
-    assert shares.sum() == pytest.approx(1)
-    assert shares["T1"] == pytest.approx(0.3, abs=0.01)
-
-
 # --- forgetting ----------------------------------------------------------------------------------
 
 
-def test_the_no_forgetting_table_covers_every_later_stage(study):
+def test_capacity_and_no_forgetting_are_what_the_stages_recorded(study):
+    shares = tables.capacity(study.run("Conure", 1)).set_index("owner")["share"]
+    assert (shares.sum(), shares["T1"]) == pytest.approx((1, 0.3), abs=0.01)
     table = tables.no_forgetting(study.run("Conure", 1))
     assert table.groupby("task", sort=False).size().tolist() == [16, 13, 10, 7, 4, 1]
     assert table["changed"].tolist() == [False] * len(table)
