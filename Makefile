@@ -98,8 +98,9 @@ figures: setup ## redraw figures and notebooks from the committed results; train
 verdicts: setup ## decide every claim from the committed results; trains nothing
 	"$(BIN)/conure" verdicts --profile "$(REPORTED)"
 
-publish: setup ## make a finished study of one's own the committed results (DATASET; PROFILE=standard unless given)
-	"$(BIN)/conure" publish --dataset "$(DATASET)" --profile "$(REPORTED)"
+publish: setup ## make finished seeds of one's own committed results (DATASET, SEEDS; PROFILE=standard unless given)
+	"$(BIN)/conure" publish --dataset "$(DATASET)" --profile "$(REPORTED)" \
+		$(foreach seed,$(subst $(comma), ,$(SEEDS)),--seed $(seed))
 
 reproduce: setup ## compute a committed seed again and compare (DATASET, SEED, WORKERS)
 	"$(BIN)/conure" reproduce --dataset "$(DATASET)" --profile "$(REPORTED)" --seed "$(SEED)" --workers "$(WORKERS)"

@@ -70,7 +70,7 @@ def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarra
     """
     tasks = list(tasks)
     if not all(np.any(theirs) for _, theirs, _ in tasks):
-        raise ValueError("a relative effect needs a reference above 0")
+        raise ZeroDivisionError("a relative effect needs a reference above 0")
     effects, influence = [], []
     for ours, theirs, _ in tasks:
         effects.append(_difference(ours, theirs).mean() / np.mean(theirs))

@@ -106,9 +106,12 @@ def tune(
 
 @app.command()
 def publish(
-    dataset: Data = JOURNEY, profile: Profile = "standard", render_only: bool = False
+    dataset: Data = JOURNEY,
+    profile: Profile = "standard",
+    seeds: Seeds = None,
+    render_only: bool = False,
 ) -> int:
-    """Make a finished study of your own the committed results; refuses a dirty checkout.
+    """Make finished seeds of your own committed results; refuses a dirty checkout.
 
     --render-only: the stages are published already; write tables, notebooks and figures.
     """
@@ -117,7 +120,7 @@ def publish(
     from conure_lib.study import experiments, study
 
     if not render_only:
-        pairs = experiments.all_runs(study.load_study(dataset, profile, None, "local"))
+        pairs = experiments.all_runs(study.load_study(dataset, profile, seeds or None, "local"))
         runs = [run for _, group in pairs for run in group]
         report(files=store.publish(s for run in runs for s in run.stages.values()))
     asked = study.load_study(dataset, profile)

@@ -89,6 +89,12 @@ class CommittedStore:
             hint = 'results="local" (RESULTS in a notebook) reads your own run'
             raise MissingResultError(f"no committed results in {self.folder}; {hint}")
 
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds that are published so far."""
+        files = self.folder.glob("seed-*.parquet")
+        return tuple(sorted(int(file.stem.removeprefix("seed-")) for file in files))
+
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
         file = self.folder / f"seed-{stage_id.split('.')[-2][1:]}.parquet"

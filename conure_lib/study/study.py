@@ -157,8 +157,8 @@ def load_study(
     Parameters
     ----------
     dataset, profile, seeds, options
-        With settings in ``conure_lib.study.profiles``; seeds instead of the profile's own; see
-        ``study_config``.
+        With settings in ``conure_lib.study.profiles``; seeds instead of the profile's own (of
+        committed results: of those that are published so far); see ``study_config``.
     results
         "committed" reads the evidence of a published profile and never trains. "local" reads one's
         own run; profiles smoke and quick compute what is missing (``Study.ready``).
@@ -166,5 +166,8 @@ def load_study(
     demand_names(injected())
     demand_known("results", results, RESULTS)
     config = study_config(dataset, profile, seeds, options=options)
-    store = LocalStore() if results == "local" else CommittedStore(profile, dataset)
+    if results == "local":
+        return Study(config)
+    store = CommittedStore(profile, dataset)
+    config = replace(config, seeds=store.seeds) if seeds is None else config
     return Study(config, store=store)

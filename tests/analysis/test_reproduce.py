@@ -45,6 +45,13 @@ def changed(published, environment, worse):
     write_evidence("smoke", "synthetic", 1, stages)
 
 
+def test_a_committed_study_has_the_seeds_that_are_published(published):
+    folder = paths.results("smoke", "synthetic", local=False)
+    shutil.copy(folder / "seed-1.parquet", folder / "seed-3.parquet")
+    assert load_study("synthetic", "smoke").config.seeds == (1, 3)
+    assert load_study("synthetic", "smoke", [3]).config.seeds == (3,)
+
+
 def test_the_same_kind_of_processor_gives_the_same_bits(published):
     table = reproduce("synthetic", "smoke", 1)
     assert set(table["outcome"]) == {IDENTICAL}

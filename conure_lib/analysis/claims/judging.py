@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,7 +124,7 @@ def compared(study: Study, text: Mapping[str, Any]) -> Finding:
     needs, worst = text.get("needs"), text.get("worst", False)
     verdict = together([part.verdict for part in main], needs, worst)
     other = together([part.verdict for part in apart], None, worst) if apart else CANNOT_TELL
-    verdict = verdict if other == CANNOT_TELL else together([verdict, other])
+    verdict = verdict if other == CANNOT_TELL else together([verdict, other], worst=worst)
     ids = " ".join(part.row.get("run_ids", "") for part in (*main, *apart))
     found = finding(verdict, reasons([*main, *apart]), main[0], ids)
     return replace(found, seeds=len(study.config.seeds))
@@ -178,7 +179,9 @@ def _row(study: Study, runs: list[Run], one: Mapping) -> dict[str, Any]:
     ours, theirs = (_named(study, runs, one[side], tasks) for side in ("ours", "theirs"))
     times = max(len(ours), len(theirs))  # one method against the mean of several
     ours, theirs = (some * (times // len(some)) for some in (ours, theirs))
-    return tables.mean_effect(study, ours, theirs, tasks)
+    with suppress(ZeroDivisionError):  # a reference of 0: nothing was learned
+        return tables.mean_effect(study, ours, theirs, tasks)
+    return {}
 
 
 def _quick(study: Study, runs: list[Run], one: Mapping) -> Part:
