@@ -3,7 +3,7 @@
 First the length of the input, then T1's network and rate, the rate of retraining, and each later
 task. Every method tries as many joint settings of the same space (``methods.method.SEARCH``, and
 what is its own), cut short alike by successive halving: ``TRIES`` for few epochs, the best ``KEPT``
-for three times as many, the best ``FINALISTS`` in full. Where the best lies at the edge of a range,
+for three times as many, after which the best is chosen. Where it lies at the edge of a range,
 some more go beyond it. Every try is a stage, so that a search that was interrupted goes on.
 """
 
@@ -37,7 +37,7 @@ value is the mean over them.
 Training blocks, initialisation and order differ; the validation blocks are 0 and 1 for all, since
 others would be blocks that the report tests."""
 FEW_USERS = 2000
-TRIES, KEPT, FINALISTS = 16, 4, 2
+TRIES, KEPT = 16, 4
 RUNGS = ("first", "second", "full")  # the second has three times the epochs of the first
 BEYOND = (0.125, 0.375, 0.625, 0.875)  # decades from an edge to further tries
 RETRAIN_RATES = (1.0, 0.3, 0.1)  # relative to that of training; T1's best one serves all tasks
@@ -90,13 +90,13 @@ class Search:
         self.study, self.plan, self.names, self.where = Study(config), plan, names, where
         self.rows: list[dict[str, Any]] = []
         later = self.study.stream.tasks[1:]
-        by_rung = enumerate((TRIES, KEPT, FINALISTS))
+        by_rung = enumerate((TRIES, KEPT))
         seeds = [n * len(seeds_of(task, rung)) for rung, n in by_rung for task in later]
         tries = len(names) * sum(seeds)
         if names == TUNED:
             ranking = [task for task in later if task.kind == "ranking"]
             tries += len(plan["lengths"]) * len(ranking)
-            tries += TRIES + KEPT + FINALISTS + len(RETRAIN_RATES)
+            tries += TRIES + KEPT + len(RETRAIN_RATES)
         self.bar = tqdm(total=tries, desc="search", unit="try", smoothing=0)
 
     def epochs(self, task: str, rung: int) -> dict[str, Any]:
@@ -148,7 +148,6 @@ class Search:
         stream = self.study.stream
         self.bar.total += sum(len(seeds_of(stream[one.step.task], 1)) for one in further)
         self.measure(further, 1)
-        self.measure(best(kept + further, FINALISTS), 2)
         return tries + further
 
     def length(self) -> None:

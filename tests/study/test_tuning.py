@@ -76,17 +76,16 @@ def check_halving(table):
     table = table[~table["rung"].isin(["length"]) & (table["action"] != "retrain")]
     names = [name for name in table if name not in (*tuning.HEAD, *tuning.TAIL)]
     for key, rows in table.groupby(["task", "action"], sort=False):
-        first, second, full = (rows[rows["rung"] == rung] for rung in tuning.RUNGS)
+        first, second = (rows[rows["rung"] == rung] for rung in tuning.RUNGS[:2])
         kept, beyond = second[:4], second[4:]
-        assert (len(first), len(kept), len(full)) == (16, 4, 2), key
+        assert (len(first), len(kept)) == (16, 4), key
         assert len(beyond) == 4 * kept.sort_values("validation", kind="stable").iloc[-1]["at_edge"]
-        for some, before in ((kept, first), (full, second)):
-            values = before["validation"].nlargest(len(some))
-            expected = before.loc[values.index, names].fillna("").astype(str)
-            found = some[names].fillna("").astype(str)
-            assert sorted(map(tuple, found.values)) == sorted(map(tuple, expected.values)), key
+        values = first["validation"].nlargest(4)
+        expected = first.loc[values.index, names].fillna("").astype(str)
+        found = kept[names].fillna("").astype(str)
+        assert sorted(map(tuple, found.values)) == sorted(map(tuple, expected.values)), key
         assert rows["chosen"].sum() == 1
-        assert full.loc[full["chosen"].idxmax(), "validation"] == full["validation"].max()
+        assert second.loc[second["chosen"].idxmax(), "validation"] == second["validation"].max()
 
 
 # --- the space -----------------------------------------------------------------------------------
@@ -209,8 +208,6 @@ def test_everyone_finds_the_own_best_and_others_follow(imagined, searched):
     for task in LATER:
         assert config.training(task, "patched-parallel") == config.training(task, "patched-serial")
     chosen = set(found.table().query("chosen")["stage_id"])
-    runs = [found.study.run(name, 0) for name in (*TUNED, "Conure")]
-    assert chosen <= {stage.id for run in runs for stage in run.stages.values()}
     assert len(chosen) == 2 + len(LATER) * len(TUNED)
 
 
@@ -309,7 +306,7 @@ def test_what_cannot_be_searched_is_named(searched, monkeypatch):
 
 def test_a_search_that_trains_can_be_interrupted(searched, monkeypatch):
     short = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", "T3", "T4")))
-    for name, value in {"TRIES": 2, "KEPT": 2, "FINALISTS": 1, "SEEDS": (0, 7)}.items():
+    for name, value in {"TRIES": 2, "KEPT": 2, "SEEDS": (0, 7)}.items():
         monkeypatch.setattr(tuning, name, value)
     monkeypatch.setattr(tuning, "TUNED", ("STL", "Conure-"))
     config = replace(BASE, train=dict.fromkeys(("T1", "*"), TrainConfig(epochs=3)))
