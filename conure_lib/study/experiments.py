@@ -7,7 +7,7 @@ import numpy as np
 
 from conure_lib.config import ModelConfig
 from conure_lib.data.stream import TRAIN
-from conure_lib.methods import COMPARED, METHODS
+from conure_lib.methods import COMPARED, CONTINUAL, METHODS
 from conure_lib.study.study import Run, Study
 
 CONURE = ("Conure-", "Conure")
@@ -156,6 +156,11 @@ def embedding_pruning(study: Study) -> list[Run]:
     return study.changed("kernels").runs(CONURE, order) + both.runs(CONURE, order)
 
 
+def continual_learners(study: Study) -> list[Run]:
+    """Return the runs that go on with one network: what becomes of each task as others follow."""
+    return study.runs(CONTINUAL)
+
+
 EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
     "baselines": baselines,
     "overparameterization": overparameterization,
@@ -167,6 +172,7 @@ EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
     "pruning-ratios": pruning_ratios,
     "embedding-pruning": embedding_pruning,
     "sizes": sizes,
+    "continual-learners": continual_learners,
 }
 """By name, in the order of the notebooks that argue with them."""
 

@@ -74,7 +74,7 @@ def owned(stage, tensor):
 
 def test_experiments_are_in_the_order_of_the_notebooks():
     names = "baselines overparameterization unpruned convergence transfer paper-loss"
-    names += " task-orders pruning-ratios embedding-pruning sizes"
+    names += " task-orders pruning-ratios embedding-pruning sizes continual-learners"
     assert list(EXPERIMENTS) == names.split()
 
 
