@@ -28,6 +28,7 @@ Cache = StrEnum("Cache", ["stages", "streams", "downloads"])
 Caches = Annotated[list[Cache] | None, Option(help="May be repeated; else stages and streams.")]
 Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
 Methods = Annotated[list[str] | None, Option("--method", help="May be repeated; else all.")]
+Tasks = Annotated[list[str] | None, Option("--task", help="May be repeated; else all.")]
 Datasets = Annotated[list[str] | None, Option("--dataset", help="May be repeated; else all.")]
 
 
@@ -94,13 +95,14 @@ def tune(
     dataset: Data = JOURNEY,
     profile: Profile = "standard",
     methods: Methods = None,
+    tasks: Tasks = None,
     workers: Count = 1,
     cluster: Cluster = None,
 ) -> None:
     """Search hyper-parameters; copy the JSON file to conure_lib/study/settings to use them."""
     from conure_lib.study import tuning
 
-    found = tuning.search(dataset, profile, workers, cluster, methods or ())
+    found = tuning.search(dataset, profile, workers, cluster, methods or (), tasks or ())
     report(found.table().query("chosen").drop(columns="stage_id"), tuning.write(found))
 
 

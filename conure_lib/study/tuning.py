@@ -81,20 +81,30 @@ class Search:
     """The state of a search: the study with the best settings so far, and a row per try and rung.
 
     plan: of the settings file: "lengths" and "widths" to try, "epochs" of the first rung by task,
-    with "*" for tasks that are not named. names: of the methods to search.
+    with "*" for tasks that are not named. names: of the methods to search; tasks: for these alone,
+    all unless given.
     """
 
     def __init__(
-        self, config: StudyConfig, plan: Mapping, names: tuple[str, ...], *where: int | str | None
+        self,
+        config: StudyConfig,
+        plan: Mapping,
+        names: tuple[str, ...],
+        tasks: tuple[str, ...] = (),
+        *where: int | str | None,
     ) -> None:
         self.study, self.plan, self.names, self.where = Study(config), plan, names, where
         self.rows: list[dict[str, Any]] = []
-        later = self.study.stream.tasks[1:]
+        first, *others = self.study.stream.tasks
+        for name in tasks:
+            demand_known("task", name, self.study.order)
+        self.later = [task for task in others if not tasks or task.name in tasks]
+        self.network = names == TUNED and (not tasks or first.name in tasks)
         by_rung = enumerate((TRIES, KEPT))
-        seeds = [n * len(seeds_of(task, rung)) for rung, n in by_rung for task in later]
+        seeds = [n * len(seeds_of(task, rung)) for rung, n in by_rung for task in self.later]
         tries = len(names) * sum(seeds)
-        if names == TUNED:
-            ranking = [task for task in later if task.kind == "ranking"]
+        if self.network:
+            ranking = [task for task in others if task.kind == "ranking"]
             tries += len(plan["lengths"]) * len(ranking)
             tries += TRIES + KEPT + len(RETRAIN_RATES)
         self.bar = tqdm(total=tries, desc="search", unit="try", smoothing=0)
@@ -226,24 +236,28 @@ def search(
     workers: int = 1,
     cluster: str | None = None,
     methods: Iterable[str] = (),
+    tasks: Iterable[str] = (),
 ) -> Search:
     """Search from the settings before any search on; the result's ``study`` has those chosen.
 
-    methods: search for these alone, and go on with what was chosen before for all others.
+    methods, tasks: search for these alone (T1: also for the network), and go on with what was
+    chosen before for all others. What is found is written after each task.
     """
     for name in methods:
         demand_known("method", name, TUNED)
     path = paths.settings(dataset, profile)
-    config = study_config(dataset, profile, tuned=bool(methods))
+    config = study_config(dataset, profile, tuned=bool(methods or tasks))
     if (plan := read_settings(dataset, profile).get("search")) is None:
         raise ConfigError(f"{path}: found no 'search', expected lengths, widths and epochs to try")
-    found = Search(config, plan, tuple(methods) or TUNED, workers, cluster)
+    found = Search(config, plan, tuple(methods) or TUNED, tuple(tasks), workers, cluster)
     with found.bar:
-        if not methods:
+        if found.network:
             found.length()
             found.first_task()
-        for task in found.study.order[1:]:
-            found.later_task(task)
+            write(found)
+        for task in found.later:
+            found.later_task(task.name)
+            write(found)
     return found
 
 
@@ -251,7 +265,8 @@ def write(found: Search) -> list[Path]:
     """Write all tries and the new settings, to be copied to ``study/settings``."""
     config, folder = found.study.config, paths.tuning(local=True)
     name, table = config.data.dataset, found.table()
-    if found.names != TUNED and (before := paths.tuning() / f"{name}.csv").is_file():
+    partial = found.names != TUNED or len(found.later) < len(found.study.order) - 1
+    if (partial or not found.network) and (before := paths.tuning() / f"{name}.csv").is_file():
         old, new = pd.read_csv(before), set(zip(table["task"], table["action"], strict=True))
         kept = [key not in new for key in zip(old["task"], old["action"], strict=True)]
         table = pd.concat([old[kept], table], ignore_index=True)

@@ -57,11 +57,11 @@ def imagined(monkeypatch):
 def searched(monkeypatch):
     """Search on the small stream with the settings and the plan of this file."""
 
-    def run(config=BASE, stream=STREAM, methods=(), **plan):
+    def run(config=BASE, stream=STREAM, methods=(), tasks=(), **plan):
         monkeypatch.setattr(tuning, "Study", lambda config: Study(config, stream))
         monkeypatch.setattr(tuning, "study_config", lambda *_, **__: config)
         monkeypatch.setattr(tuning, "read_settings", lambda *_: {"search": PLAN | plan})
-        return tuning.search("synthetic", "standard", methods=methods)
+        return tuning.search("synthetic", "standard", methods=methods, tasks=tasks)
 
     return run
 
@@ -240,7 +240,7 @@ def test_the_length_is_that_which_serves_the_ranking_tasks(imagined, monkeypatch
     gains |= {("T3", 6): 0.01, ("T3", 8): 0.03, ("T3", 10): 0.04}
     seen = imagined(lambda s: gains[s.step.task, s.config.data.options["length"]])
     config = replace(BASE, data=DataConfig("synthetic", BASE.data.options | {"length": 7}))
-    found = Search(config, PLAN | {"lengths": [6, 8, 10]}, ("STL",), 1, None)
+    found = Search(config, PLAN | {"lengths": [6, 8, 10]}, ("STL",), (), 1, None)
     found.length()
     table = found.table()
     assert table["length"].tolist() == [6, 6, 8, 8, 10, 10]
@@ -294,11 +294,20 @@ def test_what_is_written_becomes_the_librarys_settings_by_copying(imagined, sear
     assert both[both["action"] != "finetune"]["stage_id"].tolist() == others
     assert set(both[both["action"] == "finetune"]["validation"]) == {1.0}
     assert one.study.config.training("T2", "joint") == found.study.config.training("T2", "joint")
+    two = searched(found.study.config, tasks=["T3"])
+    assert set(two.table()["task"]) == {"T3"}
+    both = pd.read_csv(tried)
+    assert both[both["task"] != "T3"]["stage_id"].tolist() == (
+        table[table["task"] != "T3"]["stage_id"].tolist()
+    )
+    assert set(both[both["task"] == "T3"]["validation"]) == {1.0}
 
 
 def test_what_cannot_be_searched_is_named(searched, monkeypatch):
     with pytest.raises(ConfigError, match="method: found 'Popularity', expected SinMo or "):
         searched(methods=["Popularity"])
+    with pytest.raises(ConfigError, match="task: found 'T9', expected T1 or "):
+        searched(tasks=["T9"])
     monkeypatch.undo()
     with pytest.raises(ConfigError, match=r"smoke\.json: found no 'search', expected lengths"):
         tuning.search("synthetic", "smoke")
