@@ -7,14 +7,15 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from unittest.mock import Mock
 
 import psutil
 import pytest
 from distributed import LocalCluster
-from helpers import files_below, small_stream, small_study
+from helpers import files_below, refused, small_stream, small_study
 
 from conure_lib import paths
 from conure_lib.errors import ClusterError, ConfigError
@@ -31,30 +32,8 @@ STAGES = 41  # of all methods on three tasks
 
 
 def runs_of(study):
+    """All methods on three tasks, as in ``undisturbed``."""
     return [study.run(method, 1, SHORT) for method in METHODS]
-
-
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """The small study, all methods on three tasks, computed serially without a break."""
-    root = tmp_path_factory.mktemp("undisturbed")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(paths, "ROOT", root)
-        study = Study(small_study(), STREAM)
-        study.compute(runs_of(study))
-    return root
-
-
-@pytest.fixture
-def expected(undisturbed):
-    return files_below(undisturbed / "artifacts" / "stages")
-
-
-@pytest.fixture
-def study(root, undisturbed):
-    """The same study in a copy of its folder, which the test may damage."""
-    shutil.copytree(undisturbed, root, dirs_exist_ok=True)
-    return Study(small_study(), STREAM)
 
 
 @pytest.fixture
@@ -70,9 +49,6 @@ def computed(monkeypatch):
     return names
 
 
-# --- in this process -----------------------------------------------------------------------------
-
-
 def test_equal_steps_are_computed_once_and_parents_first(root, computed):
     study = Study(small_study(), STREAM)
     study.compute(runs_of(study))
@@ -82,11 +58,12 @@ def test_equal_steps_are_computed_once_and_parents_first(root, computed):
 
 
 def test_what_is_done_is_not_computed_again(study, computed):
-    before = {p: p.stat().st_mtime_ns for p in paths.artifacts("stages").rglob("*")}
-    study.compute(runs_of(study))
-    study.compute(runs_of(study), workers=2)
+    times = [{p: p.stat().st_mtime_ns for p in paths.artifacts("stages").rglob("*")}]
+    for workers in (1, 2):
+        study.compute(runs_of(study), workers)
+        times.append({p: p.stat().st_mtime_ns for p in paths.artifacts("stages").rglob("*")})
     assert computed == []
-    assert {p: p.stat().st_mtime_ns for p in paths.artifacts("stages").rglob("*")} == before
+    assert times[0] == times[1] == times[2]
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
@@ -117,31 +94,21 @@ def test_deleted_folders_are_computed_to_the_same_bytes(study, computed, expecte
 def test_what_a_killed_process_left_is_no_result_and_not_in_the_way(root, undisturbed):
     study = Study(small_study(), STREAM)
     stage = study.run("STL", 1, SHORT).stages["T1"]
-    finished = undisturbed / "artifacts" / "stages" / stage.id
-    shutil.copytree(finished, paths.artifacts("stages") / f".{stage.id}.abcd")
+    folder, finished = LocalStore().folder(stage.id), undisturbed / "artifacts/stages" / stage.id
+    shutil.copytree(finished, folder.with_name(f".{stage.id}.abcd"))
     assert stage.store.read(stage.id) is None
-    shutil.copytree(finished, paths.artifacts("stages") / stage.id)
-    (paths.artifacts("stages") / stage.id / RECORD).unlink()
+    shutil.copytree(finished, folder, ignore=shutil.ignore_patterns(RECORD))
     study.compute([study.run("STL", 1, ("T1",))])
-    assert files_below(paths.artifacts("stages") / stage.id) == files_below(finished)
+    assert files_below(folder) == files_below(finished)
 
 
 def test_a_stage_that_another_process_computes_is_awaited_and_taken(root, monkeypatch):
     stage = Study(small_study(), STREAM).run("STL", 1, ("T1",)).stages["T1"]
-    calls, record = [], stages._record
-
-    def slow(*arguments):
-        calls.append(1)
-        time.sleep(0.2)
-        return record(*arguments)
-
+    slow = Mock(side_effect=lambda *given, record=stages._record: time.sleep(0.2) or record(*given))
     monkeypatch.setattr(stages, "_record", slow)
-    both = [threading.Thread(target=stages.compute_stage, args=(stage, STREAM)) for _ in range(2)]
-    for thread in both:
-        thread.start()
-    for thread in both:
-        thread.join()
-    assert calls == [1]
+    with ThreadPoolExecutor() as pool:
+        assert [*pool.map(stages.compute_stage, [stage] * 2, [STREAM] * 2)] == [None] * 2
+    slow.assert_called_once()
     assert stage.store.read(stage.id)
 
 
@@ -203,13 +170,10 @@ def die_once(stage, *arguments):
 
 def test_workers_that_cannot_start_are_one_line(root, monkeypatch):
     """As where /dev/shm is read-only."""
-
-    def refuse(**options):
-        raise OSError(30, "Read-only file system")
-
+    refuse = Mock(side_effect=OSError(30, "Read-only file system"))
     monkeypatch.setattr(scheduler.dask, "LocalCluster", refuse)
     study = Study(small_study(), STREAM)
-    with pytest.raises(ClusterError, match=r"2 workers cannot start here .*Read-only.*/dev/shm"):
+    with refused(ClusterError, "2 workers cannot start here ", "Read-only", "/dev/shm"):
         study.compute(runs_of(study), workers=2)
 
 
@@ -246,27 +210,24 @@ def test_a_stage_that_fails_on_a_cluster_is_named(cluster):
 def test_a_worker_that_does_not_fit_is_named(root):
     """More than one thread here; versions, code and kind of processor are compared the same way."""
     study = Study(small_study(), STREAM)
-    with running(root, threads=2) as misfit:
-        message = r"worker tcp\S+ on .*, threads: found 2, expected 1"
-        with pytest.raises(ClusterError, match=message):
-            study.compute(runs_of(study), cluster=misfit.scheduler_address)
+    named = refused(ClusterError, "worker tcp", " on ", ", threads: found 2, expected 1")
+    with running(root, threads=2) as misfit, named:
+        study.compute(runs_of(study), cluster=misfit.scheduler_address)
 
 
 def test_a_scheduler_that_ends_is_named(root):
     """While the study waits for it."""
     study = Study(small_study(), STREAM)
-    with running(root) as ends:
+    with running(root) as ends, ThreadPoolExecutor() as pool:
 
         def end():
             while not list(paths.artifacts().glob(".stream*/stream")):
                 time.sleep(0.01)
             ends.close()
 
-        thread = threading.Thread(target=end)
-        thread.start()
-        with pytest.raises(ClusterError, match=r"^lost the Dask scheduler; the same command"):
+        pool.submit(end)
+        with refused(ClusterError, "lost the Dask scheduler; the same command"):
             study.compute(runs_of(study), cluster=ends.scheduler_address)
-        thread.join()
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"address": "tcp://127.0.0.1:9"}'])
@@ -275,8 +236,7 @@ def test_no_scheduler_is_one_line(root, monkeypatch, content):
     (root / "scheduler.json").write_text(content)
     study = Study(small_study(), STREAM)
     for where in (root / "scheduler.json", "nowhere.json"):
-        message = rf"^cluster: found no Dask scheduler at {where} .*expected tcp"
-        with pytest.raises(ConfigError, match=message):
+        with refused(ConfigError, f"cluster: found no Dask scheduler at {where} ", "expected tcp"):
             study.compute(runs_of(study), cluster=str(where))
 
 
@@ -292,32 +252,23 @@ if __name__ == "__main__":
 
 
 def finished(root):
-    folder = root / "artifacts" / "stages"
-    return [p for p in folder.iterdir() if not p.name.startswith(".")] if folder.is_dir() else []
+    return [*(root / "artifacts" / "stages").glob("[!.]*")]
 
 
 @pytest.mark.slow
 def test_workers_end_with_a_killed_study(tmp_path, python):
     (tmp_path / "study.py").write_text(STUDY)
-    command = python("", tmp_path)
-    command["args"] = [sys.executable, str(tmp_path / "study.py")]
+    command = python("", tmp_path) | {"args": [sys.executable, str(tmp_path / "study.py")]}
     process = subprocess.Popen(**command)
     while len(finished(tmp_path)) < 2 and process.poll() is None:
         time.sleep(0.01)
-    children = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    children = psutil.Process(process.pid).children(recursive=True)
     process.kill()
     process.wait()
     assert len(children) >= 2
-    deadline = time.monotonic() + 30
-    while any(map(alive, children)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    left = [pid for pid in children if alive(pid)]
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
+    _, left = psutil.wait_procs(children, timeout=30)
+    for child in left:
+        child.kill()
     assert left == []
     subprocess.run(**command, check=True)
     assert [p.name for p in (tmp_path / "artifacts").glob(".*")] in ([], [".locks"])
-
-
-def alive(pid):
-    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE

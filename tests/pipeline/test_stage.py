@@ -42,26 +42,10 @@ def after(name):
     return found
 
 
-OTHER = {
-    "epochs": 3,
-    "learning_rate": 0.5,
-    "batch_size": 7,
-    "patience": 5,
-    "final_rate": 0.3,
-    "dropout": 0.2,
-    "labels_per_user": 9,
-    "loss": "softmax",
-    "negatives": 0.7,
-    "rho": 0.9,
-    "l2": 0.7,
-    "optimizer": "sgd",
-    "table_updates": "rows",
-    "share": 0.25,
-    "joint_weight": 0.5,
-    "retention": 0.3,
-    "temperature": 3.0,
-    "memory": 7,
-}
+OTHER = {"epochs": 3, "learning_rate": 0.5, "batch_size": 7, "patience": 5, "final_rate": 0.3}
+OTHER |= {"dropout": 0.2, "labels_per_user": 9, "loss": "softmax", "negatives": 0.7, "rho": 0.9}
+OTHER |= {"l2": 0.7, "optimizer": "sgd", "table_updates": "rows", "share": 0.25, "memory": 7}
+OTHER |= {"joint_weight": 0.5, "retention": 0.3, "temperature": 3.0}
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(TrainConfig)])
@@ -88,52 +72,44 @@ def test_ids_change_with_every_training_setting(name):
     assert changed(than, study=small_study(train=train, retrain=retrain)) == after("T1.retrain")
 
 
-def test_ids_change_with_the_rate_of_retraining_and_with_ratios():
-    prune = small_study().prune
-    assert changed(study=small_study(retrain_rate=0.5)) == after("T1.retrain")
-    assert changed(study=small_study(prune={**prune, "T1": 0.5})) == after("T1.prune")
-    assert changed(study=small_study(prune={**prune, "T6": 0.5})) == {"T6.prune", "T6.retrain"}
+SMALL = small_study()
+SETTINGS = SMALL.train["*"]
+EMBEDDING = small_study(prune_embedding={"*": 0.5})
+MARGIN = small_study(prune_margin={"T1": 0.1})
+CHANGES = [  # of a study, and whose ids differ then
+    (SMALL, {"retrain_rate": 0.5}, after("T1.retrain")),
+    (SMALL, {"prune": {**SMALL.prune, "T1": 0.5}}, after("T1.prune")),
+    (SMALL, {"prune": {**SMALL.prune, "T6": 0.5}}, {"T6.prune", "T6.retrain"}),
+    (SMALL, {"prune_embedding": {"*": 0.5}}, after("T1.prune")),
+    (EMBEDDING, {"prune_embedding": {"*": 0.5, "T1": 0.5}}, set()),
+    (EMBEDDING, {"prune_embedding": {"*": 0.5, "T3": 0.6}}, after("T3.prune")),
+    (EMBEDDING, {"prune_embedding": {"*": 0.6, "T1": 0.5}}, after("T2.prune")),
+    (SMALL, {"prune_margin": {"T1": 0.1}}, after("T1.prune")),
+    (SMALL, {"prune_margin": {"*": 0.1, "T1": 0.2}}, after("T1.prune")),
+    (MARGIN, {"prune_margin": {"T1": 0.1, "*": 0.1}}, after("T2.prune")),
+    (MARGIN, {"prune_margin": {"*": 0.1}}, after("T2.prune")),
+    (MARGIN, {"prune": {**SMALL.prune, "T1": 0.5}}, set()),
+    (MARGIN, {"retrain": {"epochs": 3}}, after("T1.prune")),  # what its search depends on
+    (SMALL, {"grow_below": 0.2}, after("T2.train")),
+    (SMALL, {"threads": 2}, EVERYTHING),
+    (SMALL, {"device": "cuda"}, TRAINED),
+    (SMALL, {"model": ModelConfig(9, (1,))}, TRAINED),
+    (SMALL, {"model": ModelConfig(8, (2,))}, TRAINED),
+    (SMALL, {"model": ModelConfig(8, (1,), separator=True)}, TRAINED),
+    (SMALL, {"profile": "standard"}, set()),
+    (SMALL, {"seeds": (1, 2, 3)}, set()),
+    (SMALL, {"data": DataConfig("synthetic", {"n_users": 77})}, set()),  # by the stream's digest
+    (SMALL, {"train": {**SMALL.train, "T9": TrainConfig(), "T3.finetune": TrainConfig()}}, set()),
+    (SMALL, {"train": {**SMALL.train, "T2.finetune": SETTINGS}}, set()),
+    (SMALL, {"train": {**SMALL.train, "T2.retrain": TrainConfig()}}, set()),
+    (SMALL, {"train": dict(reversed(SMALL.train.items()))}, set()),
+    (SMALL, {"prune": {**SMALL.prune, "T9": 0.1, "*": 0.4}}, set()),
+]
 
 
-def test_ids_change_with_ratios_of_the_embedding():
-    """From the first pruning on; T1's training is shared."""
-    than = small_study(prune_embedding={"*": 0.5})
-
-    def touched(**ratios):
-        return changed(than, study=small_study(prune_embedding=ratios))
-
-    assert changed(study=than) == after("T1.prune")
-    assert touched(**{"*": 0.5, "T1": 0.5}) == set()
-    assert touched(**{"*": 0.5, "T3": 0.6}) == after("T3.prune")
-    assert touched(**{"*": 0.6, "T1": 0.5}) == after("T2.prune")
-
-
-def test_ids_change_with_a_margin_and_what_its_search_depends_on():
-    than = small_study(prune_margin={"T1": 0.1})
-    assert changed(study=than) == after("T1.prune")
-    assert changed(study=small_study(prune_margin={"*": 0.1, "T1": 0.2})) == after("T1.prune")
-
-    def touched(**given):
-        return changed(than, study=replace(than, **given))
-
-    assert touched(prune_margin={"T1": 0.1, "*": 0.1}) == after("T2.prune")
-    assert touched(prune_margin={"*": 0.1}) == after("T2.prune")
-    assert touched(prune={**than.prune, "T1": 0.5}) == set()
-    assert touched(retrain={"epochs": 3}) == after("T1.prune")
-
-
-def test_ids_change_with_growth_from_the_second_task_on():
-    assert changed(study=small_study(grow_below=0.2)) == after("T2.train")
-
-
-MODELS = ((9, (1,)), (8, (2,)), (8, (1,), True))
-CHANGES = [{"threads": 2}, {"device": "cuda"}, *({"model": ModelConfig(*m)} for m in MODELS)]
-
-
-@pytest.mark.parametrize("changes", CHANGES)
-def test_ids_change_with_model_threads_and_device(changes):
-    expected = EVERYTHING if "threads" in changes else TRAINED
-    assert changed(study=small_study(**changes)) == expected
+@pytest.mark.parametrize(("than", "changes", "expected"), CHANGES)
+def test_ids_change_with_what_matters_and_nothing_else(than, changes, expected):
+    assert changed(than, study=replace(than, **changes)) == expected
 
 
 def test_ids_change_with_data_and_protocol_and_seed(monkeypatch):
@@ -141,23 +117,6 @@ def test_ids_change_with_data_and_protocol_and_seed(monkeypatch):
     before = ids()
     monkeypatch.setattr(stages, "PROTOCOL", stages.PROTOCOL + 1)
     assert all(ids()[name] != before[name] for name in STEPS)
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"profile": "standard"},
-        {"seeds": (1, 2, 3)},
-        {"data": DataConfig("synthetic", {"n_users": 77})},  # counts by the stream's digest
-        {"train": {**small_study().train, "T9": TrainConfig(), "T3.finetune": TrainConfig()}},
-        {"train": {**small_study().train, "T2.finetune": small_study().train["*"]}},
-        {"train": {**small_study().train, "T2.retrain": TrainConfig()}},
-        {"train": dict(reversed(small_study().train.items()))},
-        {"prune": {**small_study().prune, "T9": 0.1, "*": 0.4}},
-    ],
-)
-def test_ids_change_with_nothing_else(changes):
-    assert changed(study=small_study(**changes)) == set()
 
 
 def test_a_specification_holds_what_is_not_default():
