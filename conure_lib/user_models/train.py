@@ -4,7 +4,6 @@ A stage depends on the stream up to its own task: those of earlier tasks are fou
 """
 
 import shutil
-from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -18,7 +17,7 @@ from conure_lib.errors import ConfigError, VerificationError
 from conure_lib.files import atomic_folder, read_json, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.actions import logits_digest, weights_digest
-from conure_lib.pipeline.provenance import kind, processor
+from conure_lib.pipeline.provenance import processor
 from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 from conure_lib.training.determinism import torch_threads
@@ -76,9 +75,6 @@ def run(
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
     last = [*chosen.stages.values()][-1]
     same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
-    by_kind = groupby(chosen.stages, lambda task: kind(chosen.stages[task].environment()))
-    if len(kinds := [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]) > 1:
-        notes += [f"several kinds of processors: {'; '.join(kinds)}"]
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
     notes += warnings(rows, plan.grow_below)

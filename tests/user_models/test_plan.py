@@ -6,7 +6,7 @@ import pytest
 from small_service import TASKS, plan_of, write_plan, write_service
 
 from conure_lib.errors import ConfigError, DataError
-from conure_lib.user_models.plan import CLASSIFICATION, RANKING, SEQUENCE, read_plan
+from conure_lib.user_models.plan import CLASSIFICATION, RANKING, SEQUENCE, dilations_for, read_plan
 
 
 @pytest.fixture
@@ -108,23 +108,16 @@ def test_a_star_means_every_task_that_is_not_named(folder):
     assert config(prune={"T1": 0.6}).pruned("T2")["kernels"] == 0.8
 
 
-@pytest.mark.parametrize(
-    ("length", "model", "dilations"),
-    [
-        (None, {}, (1, 4, 16)),  # 1 + 6 * 21 = 127 items, of 100
-        (7, {}, (1, 4)),
-        (31, {}, (1, 4)),
-        (32, {"width": 8}, (1, 4, 16)),
-        (128, {}, (1, 4, 16, 64)),
-        (100, {"dilations": [17]}, (17,)),
-    ],
-)
-def test_the_network_reads_the_whole_sequence_unless_the_plan_says_how(
-    folder, length, model, dilations
-):
-    content = plan_of(model=model, options={"length": length} if length else {})
-    plan = read_plan(write_plan(folder / "plan.yaml", content))
-    assert plan.study_config().model.dilations == dilations
+def test_the_network_reads_the_whole_sequence_unless_the_plan_says_how(folder):
+    """A kernel with dilation d reads 2 d items back, a block with d and 2 d reads 6 d."""
+    covering = [dilations_for(length) for length in (2, 31, 32, 127, 128)]
+    assert covering == [(1, 4), (1, 4), (1, 4, 16), (1, 4, 16), (1, 4, 16, 64)]
+    for model, options, dilations in (
+        ({}, {}, (1, 4, 16)),
+        ({"dilations": [9]}, {"length": 9}, (9,)),
+    ):
+        plan = read_plan(write_plan(folder / "plan.yaml", plan_of(model=model, options=options)))
+        assert plan.study_config().model.dilations == dilations
 
 
 def test_columns_may_have_other_names(folder):
