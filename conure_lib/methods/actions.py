@@ -23,6 +23,7 @@ from conure_lib.training.evaluation import (
     ranks_of_scores,
 )
 from conure_lib.training.loop import Epoch, fit
+from conure_lib.training.progress import Progress
 
 Scores = Callable[[np.ndarray], np.ndarray]
 """From users (int64 [u]) to their scores of all labels [u, n_labels]."""
@@ -41,7 +42,10 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Context:
-    """What an action works with; ``parent``: the parent stage's model, free to change."""
+    """What an action works with; ``parent``: the parent stage's model, free to change.
+
+    progress: of its first training, if a killed one shall go on (see ``Progress``).
+    """
 
     study: StudyConfig
     stream: TaskStream
@@ -49,6 +53,7 @@ class Context:
     seed: int
     parent: ContinualModel | None
     action: str
+    progress: Progress = field(default_factory=Progress)
 
     def new_model(self) -> ContinualModel:
         """Return a network with random weights on the study's device."""
@@ -67,6 +72,8 @@ class Context:
     def train(self, model: UserModel, trainable: Trainable, **hooks) -> list[Epoch]:
         """Train the task with the study's settings for this action; ``hooks`` as in ``fit``."""
         config = self.study.training(self.task.name, self.action)
+        if not self.progress.history and hooks.keys() <= {"joint"}:  # others may remember things
+            hooks["progress"] = self.progress
         return fit(model, self.stream, self.task, config, trainable, self.seed, **hooks)
 
     def train_new_output(self, model: UserModel, also: tuple[str, ...] = (), **hooks) -> Outcome:

@@ -12,6 +12,7 @@ from conure_lib.models.ownership import ContinualModel, Phase
 from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of
+from conure_lib.training.progress import Progress
 
 RATIO_STEPS = 20  # of a pruning ratio that is searched
 
@@ -60,7 +61,7 @@ def retrain(c: Context) -> Outcome:
 
 def retrained_value(c: Context, ratio: float) -> float:
     """Return the best validation value after pruning by a ratio and retraining, on a copy."""
-    learner, again = copy.deepcopy(c.parent), replace(c, action="retrain")
+    learner, again = copy.deepcopy(c.parent), replace(c, action="retrain", progress=Progress())
     learner.prune(**{**c.study.pruned(c.task.name), "kernels": ratio})
     with learner.only_owned() as model:
         curve = again.train(model, learner.trainable())

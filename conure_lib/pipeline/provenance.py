@@ -27,11 +27,16 @@ def environment(device: str = "cpu") -> dict[str, Any]:
         "commit": commit or "unknown",
         "dirty": _git("status", "--porcelain", "--", "conure_lib") != "" if commit else None,
         "python": platform.python_version(),
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": versions(),
         "processor": processor(device),
         "cores": os.cpu_count(),
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that numbers come from."""
+    return {name: version(name) for name in PACKAGES}
 
 
 def processor(device: str = "cpu") -> dict[str, Any]:

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -163,9 +162,8 @@ def _compute_there(stage: Stage, folder: str, expected: dict[str, Any], _parent:
 
 def _setup(kind: str) -> dict[str, Any]:
     """Return what must be the same in every process for the same bytes."""
-    versions = {name: version(name) for name in provenance.PACKAGES}
     code = {"conure_lib": SOURCE, "Python": platform.python_version(), "processor": kind}
-    return code | versions | {"threads": 1, "sees the stream": True}
+    return code | provenance.versions() | {"threads": 1, "sees the stream": True}
 
 
 def _connected(where: str) -> dask.Client:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conure_lib.config import PROTOCOL, StudyConfig, content_id, spec
+from conure_lib.config import PROTOCOL, StudyConfig, canonical, content_id, spec
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
 from conure_lib.files import file_lock
@@ -22,6 +22,7 @@ from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.training.determinism import repeatable, torch_threads
 from conure_lib.training.evaluation import metric_name, metric_of
 from conure_lib.training.loop import capped
+from conure_lib.training.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -110,20 +111,26 @@ class Stage:
 def compute_stage(stage: Stage, stream: TaskStream) -> None:
     """Compute one stage on its seed's fold and write it, unless another process is quicker."""
     step, config, stream = stage.step, stage.config, stream.fold(stage.seed)
-    kind = None if stage.by_task else provenance.kind_here(config.device)
-    with file_lock(stage.store.folder(stage.id)):
+    kind_here = provenance.kind_here(config.device)
+    kind = None if stage.by_task else kind_here
+    folder = stage.store.folder(stage.id)
+    with file_lock(folder):
         with suppress(DamagedResultError):
             if stage.store.is_usable(stage.id, kind):
                 return
         started, cpu = time.time(), time.process_time()
         with torch_threads(config.threads), repeatable(config.device):
             parent = stage.parent.model().to(config.device) if stage.parent else None
-            context = Context(config, stream, stream[step.task], stage.seed, parent, step.action)
+            about = canonical([kind_here, provenance.versions()])
+            progress = Progress(folder.with_name(f".{folder.name}.partial"), about)
+            task = stream[step.task]
+            context = Context(config, stream, task, stage.seed, parent, step.action, progress)
             outcome = ACTIONS[step.action](context)
         took = {"wall_s": time.time() - started, "cpu_s": time.process_time() - cpu}
         environment = provenance.environment(config.device)
         environment |= {name: round(seconds, 2) for name, seconds in took.items()}
         stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
+        progress.file.unlink(missing_ok=True)
 
 
 def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,20 +13,10 @@ from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import VerificationError
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
+from conure_lib.training.progress import Epoch, Progress
 
 Extra = Callable[[UserModel, np.ndarray], Tensor]
 """A further loss, once a step: of the model and the numbers of the batch's instances."""
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """An epoch's results; number 0 is before training, its loss nan; best: than all before."""
-
-    number: int
-    loss: float
-    validation: float  # see ``evaluation.validation_value``; higher is better
-    best: bool
-    phase: int = 1
 
 
 def fit(
@@ -41,6 +30,7 @@ def fit(
     joint: Joint | None = None,
     extra: Extra | None = None,
     kind: type[Batches] | None = None,
+    progress: Progress | None = None,
 ) -> list[Epoch]:
     """Train one task in place and keep the parameters of the best validation epoch (section 6.1).
 
@@ -60,27 +50,38 @@ def fit(
         weights, distillation, replay). It needs dense updates of the tables that it reads.
     kind
         Of batches, if it is not the task's own: others stop by another value, or learn more.
+    progress
+        Where a long training is kept after an epoch, and goes on if it was killed: without hooks
+        that remember anything themselves.
     """
     task = task.thinned(config.share)
     batches = (kind or kind_of(task, trainable))(model, stream, task, config, seed, joint)
     parameters = dict(model.named_parameters())
     before = {n: p.detach().clone() for n, p in parameters.items()}
-    history, best, kept = [Epoch(0, float("nan"), batches.validation(), best=False)], 0, before
-    on_epoch(model, 0)
+    progress = progress or Progress()
+    progress.read(parameters)
+    if not (history := progress.history):
+        value = batches.validation()
+        history.append(Epoch(0, float("nan"), value, best=False, seconds=progress.lap()))
+        on_epoch(model, 0)
+    best = max((epoch.number for epoch in history if epoch.best), default=0)
     for phase in (1, 2) if config.final_rate else (1,):
-        begun = len(history)
-        for number, loss in enumerate(epochs(batches, trainable, phase, begun, extra), begun):
-            value = batches.validation()
+        if history[-1].phase > phase:
+            continue
+        begun = sum(epoch.phase < phase for epoch in history) or 1
+        for loss in epochs(batches, trainable, phase, begun, extra, progress):
+            value, number = batches.validation(), len(history)
             improved = best == 0 or value > history[best].validation
-            history.append(Epoch(number, loss, value, improved, phase))
+            history.append(Epoch(number, loss, value, improved, phase, progress.lap()))
             if improved:
-                best, kept = number, {n: parameters[n].detach().clone() for n in trainable}
+                best = number
+                progress.best = {n: parameters[n].detach().clone() for n in trainable}
             on_epoch(model, number)
             if number - max(best, begun - 1) >= config.patience:
                 break
         with torch.no_grad():
-            for name in trainable:
-                parameters[name].copy_(kept[name])
+            for name, value in progress.best.items():
+                parameters[name].copy_(value)
     for name, parameter in parameters.items():  # compared bit by bit
         moved = before[name].view(torch.int32) != parameter.detach().view(torch.int32)
         mask = trainable.get(name, torch.zeros_like(moved))
@@ -105,8 +106,12 @@ def epochs(
     phase: int = 1,
     first: int = 1,
     extra: Extra | None = None,
+    progress: Progress | None = None,
 ) -> Iterator[float]:
-    """Train epoch by epoch, a phase with fresh optimisers; yield each epoch's mean loss."""
+    """Train epoch by epoch, a phase with fresh optimisers; yield each epoch's mean loss.
+
+    first: the phase's first epoch; those that ``progress`` holds already are not trained again.
+    """
     model, task, config = batches.model, batches.task, batches.config
     parameters = dict(model.named_parameters())
     model.requires_grad_(False)
@@ -116,12 +121,14 @@ def epochs(
     tables = [parameters[name] for name in names if trainable.get(name, ...) is None]
     rate = config.learning_rate * (config.final_rate if phase == 2 else 1.0)
     optimizers = fresh_optimizers(config, rate, trained, tables)
+    progress = progress or Progress()
+    progress.resume(optimizers)
     model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight
     quiet = True if multiprocessing.parent_process() else None  # workers would share one line
     bar = {"leave": False, "mininterval": 2, "disable": quiet}
     try:
-        for number in range(first, first + config.epochs):
+        for number in range(max(first, len(progress.history)), first + config.epochs):
             means, sizes = [], []
             label = f"{task.name} phase {phase} epoch {number}"
             for batch in tqdm(batches.epoch(number), desc=label, **bar):
@@ -148,6 +155,7 @@ def epochs(
             if not np.isfinite(mean):
                 raise FloatingPointError(f"{task.name}: the loss is {mean}; lower learning_rate")
             yield mean
+            progress.keep({name: parameters[name] for name in trainable}, optimizers)
     finally:
         model.sparse_embedding = False
         model.requires_grad_(False)
