@@ -2,6 +2,7 @@
 
 import contextlib
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -106,25 +107,16 @@ EVERY_STEP += [(kind, network) for kind in ("sequence", "joint") for network in 
 @pytest.mark.parametrize(("kind", "network"), EVERY_STEP)
 def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, network, monkeypatch):
     monkeypatch.setattr("conure_lib.models.padding.MIN_SAVED", 1)
-    entered = []
-
-    @contextlib.contextmanager
-    def no_waiting():
-        with NoWaiting():
-            entered.append(kind)
-            yield
-
-    during_steps(monkeypatch, no_waiting)
+    during_steps(monkeypatch, check := Mock(side_effect=NoWaiting))
     learning = training(kind, network=network)
     assert [next(learning) > 0 for _ in range(2)] == [True, True]
-    assert entered == [kind, kind]
+    assert check.call_count == 2
 
 
 def test_a_step_that_waits_is_found(monkeypatch):
     losses = Batches.losses
-    monkeypatch.setattr(
-        Batches, "losses", lambda *a: ((x + x.item() * 0, n) for x, n in losses(*a))
-    )
+    waiting = lambda *given: ((x + x.item() * 0, n) for x, n in losses(*given))  # noqa: E731
+    monkeypatch.setattr(Batches, "losses", waiting)
     during_steps(monkeypatch, NoWaiting)
     with pytest.raises(HostWaitsError, match="item"):
         next(training("ranking"))

@@ -87,29 +87,26 @@ def test_ranks_are_counted_with_ties(case, vectors, max_rank, each_once, monkeyp
     assert beside.tolist() == literal.tolist()
 
 
-@pytest.mark.parametrize("index", [[0, 1], [0, 1, 0, 1]])  # each vector once, or twice
-def test_filtered_ranks_by_hand(index):
+@pytest.mark.parametrize("times", [1, 2])  # how often a vector is asked for
+def test_filtered_ranks_by_hand(times):
     """Label 3 of user 0 is behind 0, 1, 2, and level with 4; the user is known to have 1 and 4."""
     scores = torch.tensor([[9.0, 8, 7, 6, 6], [1, 2, 3, 4, 5]])
     known = np.array([0, 0, 1]), np.array([1, 4, 0])
-    filtered, literal = exact_ranks(
-        saying(5), scores, np.array(index), [3, 1] * (len(index) // 2), known=known
-    )
-    assert filtered[:2].tolist() == [3, 4]  # behind 0 and 2; what user 1 knows is worse anyway
-    assert literal[:2].tolist() == [5, 4]
+    found = exact_ranks(saying(5), scores, np.array([0, 1] * times), [3, 1] * times, known=known)
+    filtered = [3, 4]  # behind 0 and 2; what user 1 knows is worse anyway
+    assert found.tolist() == [filtered * times, [5, 4] * times]
 
 
 def test_ranks_up_to_255_are_kept():
     scores = torch.arange(300.0, 0.0, -1)[None].repeat(3, 1)
     targets = np.array([6, 254, 255])
     for index in (np.arange(3), np.zeros(3, dtype=int)):  # one or several targets per vector
-        ranks = exact_ranks(saying(300), scores, index, targets)
-        assert ranks.tolist() == [7, 255, 0]
-        assert exact_ranks(saying(300), scores, index, targets, CUTOFF).tolist() == [0, 0, 0]
+        for most, expected in ((MAX_RANK, [7, 255, 0]), (CUTOFF, [0, 0, 0])):
+            ranks = exact_ranks(saying(300), scores, index, targets, most)
+            assert ranks.tolist() == expected
     many = np.zeros(299, int), np.delete(np.arange(300), 254)  # all but the second target's
     filtered, literal = exact_ranks(saying(300), scores[:1], np.array([0]), [254], known=many)
     assert (filtered.tolist(), literal.tolist()) == ([1], [255])
-    assert metric_of("ranking", ranks) == 0  # the metric keeps its cutoff
 
 
 @given(case=scored())
@@ -126,18 +123,14 @@ def test_metrics_agree_with_ir_measures(case):
     run = pd.DataFrame({"query_id": queries, "doc_id": labels, "score": nudged.ravel()})
     is_known = np.zeros(scores.shape, bool)
     is_known[known] = True
-    filtered, literal = exact_ranks(
-        saying(n_labels), torch.from_numpy(scores), index, targets, known=known
-    )
-    unknown = run[~is_known[index].ravel()]
+    both = exact_ranks(saying(n_labels), torch.from_numpy(scores), index, targets, known=known)
     measures = (ir_measures.RR @ 5, ir_measures.Success @ 10, ir_measures.nDCG @ 10)
-    for ranks, competing in ((literal, run), (filtered, unknown)):
+    for ranks, competing in zip(both, (run[~is_known[index].ravel()], run), strict=True):
         for metric, measure in zip(METRICS, measures, strict=True):
             found = ir_measures.iter_calc([measure], truth, competing)
             values = {m.query_id: m.value for m in found}
-            np.testing.assert_allclose(
-                scores_of("ranking", ranks, metric), [values[i] for i in ids]
-            )
+            expected = [values[i] for i in ids]
+            np.testing.assert_allclose(scores_of("ranking", ranks, metric), expected)
 
 
 def test_metrics_by_hand():
@@ -182,6 +175,11 @@ def model():
     return lively(made)
 
 
+def known_before(task, user, part, row):
+    """(row, label) of what the user is known to have, from the parts before this one."""
+    return {(row, label) for label in task.labels[(task.users == user) & (task.split < part)]}
+
+
 def brute_scores(model, task, sequence):
     vector = model.hidden(torch.tensor(sequence)[None].long())[-1, 0]
     return model.outputs[task](vector).numpy()
@@ -200,15 +198,11 @@ def test_results_stand_in_the_order_of_the_rows(model, name, part):
     flipped, input_rows = stream.sequences[::-1].copy(), np.arange(60)[::-1].copy()
     turned = TaskStream("toy", flipped, input_rows, stream.n_items, (stream["T1"], shuffled))
     rows = shuffled.rows(part)
-    assert (np.diff(shuffled.users[rows]) < 0).any()
     literal, filtered, losses = [], [], []
     for user, label in zip(shuffled.users[rows], shuffled.labels[rows], strict=True):
         scores = brute_scores(model, name, flipped[turned.input_rows[user]])
         literal += brute(scores[None], [0], [label])
-        known = {
-            (0, k) for k in shuffled.labels[(shuffled.users == user) & (shuffled.split < part)]
-        }
-        filtered += brute(scores[None], [0], [label], known=known)
+        filtered += brute(scores[None], [0], [label], known=known_before(shuffled, user, part, 0))
         losses.append(np.log(np.exp(scores - scores[label]).sum()))
     found = evaluate(model, turned, shuffled, part)
     if name == "T4":
@@ -235,13 +229,11 @@ def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
     task = stream["T1"]
     last, everywhere = [], []
     for row in task.rows(VALIDATION):
-        items = [i for i in stream.sequences[row].tolist() if i]
-        padding = [0] * (8 - len(items))
-        for at in range(1, len(items)):
-            scores = brute_scores(model, "T1", padding + items[:at])
+        items = stream.sequences[row]
+        for at in range(np.flatnonzero(items)[0] + 1, 8):
+            scores = brute_scores(model, "T1", items[:at])
             everywhere += brute(scores[None], [0], [items[at] - 1])
         last.append(everywhere[-1])
-        assert items[-1] - 1 == task.labels[row]
     assert evaluate(model, stream, task, VALIDATION)["T1"].tolist() == last
     assert evaluate_all_positions(model, stream, task, VALIDATION).tolist() == everywhere
     assert len(everywhere) < 7 * len(last)  # padding was there
@@ -259,8 +251,7 @@ def test_scores_of_floors_are_ranked_like_a_networks(name, monkeypatch):
     found, expected = ranks_of_scores(lambda users: table[users], stream, task, TEST), {}
     for row in task.rows(TEST):
         user, label = task.users[row], task.labels[row]
-        before = task.labels[(task.users == user) & (task.split < TEST)]
-        known = {(user, k) for k in before} if name == "T2" else ()
+        known = known_before(task, user, TEST, user) if name == "T2" else ()
         ranks = {name: brute(table, [user], [label], known=known)}
         if name == "T1":
             items = stream.sequences[row][stream.sequences[row] > 0][1:] - 1

@@ -33,16 +33,9 @@ def in_chunks(monkeypatch, elements):
     monkeypatch.setattr(losses, "LARGE_CHUNK_ROWS", 1)
 
 
-@pytest.mark.parametrize(
-    ("columns", "rows"),
-    [(1, 1 << 18), (1887, 138), (2048, 128), (2049, 512), (129_200, 512), (646_000, 128)],
-)
-def test_large_catalogues_take_larger_chunks_within_bounds(columns, rows):
-    assert losses.chunk_rows(columns) == rows
-
-
-def drawn(n, *negatives):
-    return torch.tensor(negatives), torch.zeros(n, dtype=torch.float64)
+def test_large_catalogues_take_larger_chunks_within_bounds():
+    columns = (1, 1887, 2048, 2049, 129_200, 646_000)
+    assert [*map(losses.chunk_rows, columns)] == [1 << 18, 138, 128, 512, 512, 128]
 
 
 @pytest.mark.parametrize("chunk", [1, 11, 24, 50, 1 << 20])  # 1, 1, 2, 4, 7 rows at a time
@@ -65,18 +58,13 @@ def test_softmax_by_hand():
     assert found.item() == pytest.approx((-math.log(2 / 5) - math.log(3 / 7)) / 2)
 
 
-@pytest.mark.parametrize("loss", ["softmax", "sampled"])
+@pytest.mark.parametrize("loss", [softmax_loss, sampled_softmax_loss])
 def test_large_scores_stay_finite(loss):
     vectors, weight, bias, targets = case(dtype=torch.float32, scale=20.0)
-    if loss == "softmax":
-        found = softmax_loss(vectors, weight, bias, targets)
-    else:
-        found = sampled_softmax_loss(
-            vectors, weight, bias, targets, torch.arange(0, 11, 2), torch.zeros(11)
-        )
-    grads = grad(found, (vectors, weight, bias))
-    assert found.isfinite()
-    assert all(g.isfinite().all() for g in grads)
+    drawn = (torch.arange(0, 11, 2), torch.zeros(11)) if loss is sampled_softmax_loss else ()
+    found = loss(vectors, weight, bias, targets, *drawn)
+    values = [found, *grad(found, (vectors, weight, bias))]
+    assert all(value.isfinite().all() for value in values)
 
 
 def test_sampled_softmax_by_hand():
@@ -122,7 +110,8 @@ def test_sampled_softmax_is_cross_entropy_over_what_was_drawn(chunk, monkeypatch
 
 def test_a_row_whose_only_negative_is_its_target_teaches_nothing():
     vectors, weight, bias, _ = case(3)
-    loss = sampled_softmax_loss(vectors, weight, bias, torch.tensor([5, 5, 1]), *drawn(11, 5))
+    drawn, expected = torch.tensor([5]), torch.zeros(11, dtype=torch.float64)
+    loss = sampled_softmax_loss(vectors, weight, bias, torch.tensor([5, 5, 1]), drawn, expected)
     expected = F.softplus(vectors[2] @ (weight[5] - weight[1]) + bias[5] - bias[1]) / 3
     assert loss.item() == pytest.approx(expected.item())
     (slopes,) = grad(loss, vectors)
@@ -148,14 +137,11 @@ def test_bpr_by_hand():
     assert large.isfinite()
 
 
-def test_popularity_rank_by_hand():
-    assert popularity_rank(np.array([2, 5, 0, 5, 2])).tolist() == [2, 0, 4, 1, 3]
-
-
 COUNTS = np.array([3, 0, 9, 5])  # ranks 2, 3, 0, 1
 
 
-def test_log_uniform_probabilities_by_hand():
+def test_ranks_and_log_uniform_probabilities_by_hand():
+    assert popularity_rank(np.array([2, 5, 0, 5, 2])).tolist() == [2, 0, 4, 1, 3]
     p = LogUniformSampler(COUNTS, 2).p
     odds = [math.log(4 / 3), math.log(5 / 4), math.log(2), math.log(3 / 2)]
     np.testing.assert_allclose(p, np.array(odds) / math.log(5))
@@ -169,11 +155,9 @@ def test_log_uniform_draws_as_if_repetitions_were_skipped():
         pair = sampler.draw(generator)
         assert pair[0] != pair[1]
         found[pair.numpy()] += 1
-    p = sampler.p
-    exact = np.array(
-        [p[i] + sum(p[j] * p[i] / (1 - p[j]) for j in range(4) if j != i) for i in range(4)]
-    )
-    assert exact.sum() == pytest.approx(2)
+    p, all_labels = sampler.p, range(4)
+    second = [sum(p[j] * p[i] / (1 - p[j]) for j in all_labels if j != i) for i in all_labels]
+    exact = p + second
     assert (np.abs(found / times - exact) < 5 * np.sqrt(exact * (1 - exact) / times)).all()
 
 
@@ -184,8 +168,7 @@ def test_log_uniform_draws_are_distinct_and_their_expected_counts_add_up(n, shar
     sampler = LogUniformSampler(counts, n_draws)
     labels = sampler.draw(rng(seed))
     assert len(labels.unique()) == n_draws
-    assert labels.min() >= 0
-    assert labels.max() < n
+    assert 0 <= labels.min() <= labels.max() < n
     expected = sampler.log_expected.double().exp().numpy()
     assert expected.sum() == pytest.approx(n_draws, rel=1e-4)
     assert (np.diff(expected[np.argsort(popularity_rank(counts))]) <= 1e-7).all()
@@ -223,5 +206,4 @@ def test_a_negative_is_never_its_positive(counts, rho):
     positives = torch.arange(len(counts)).repeat(50)
     negatives = PopularitySampler(np.array(counts), rho).draw(positives, rng(1))
     assert not (negatives == positives).any()
-    assert negatives.min() >= 0
-    assert negatives.max() < len(counts)
+    assert 0 <= negatives.min() <= negatives.max() < len(counts)
