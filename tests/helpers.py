@@ -182,12 +182,13 @@ def owners_of(learner: ContinualModel) -> dict[str, bytes]:
 
 
 @contextmanager
-def refused(kind: type[Exception], *words: object) -> Iterator[None]:
-    """Expect an error of a kind, in one line that has all the words."""
+def refused(kind: type[Exception], *words: object, most: int = 1000) -> Iterator[None]:
+    """Expect an error of a kind, in one line, not longer than that, that has all the words."""
     with pytest.raises(kind) as caught:
         yield
     said = str(caught.value)
     assert "\n" not in said
+    assert len(said) <= most
     assert [word for word in map(str, words) if word not in said] == [], said
 
 

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import platform
+import shutil
 import signal
 import subprocess
 import sys
 
 import pytest
-from helpers import files_below
+from helpers import files_below, refused
 from safetensors import SafetensorError
 
 from conure_lib import paths
@@ -33,14 +34,11 @@ def test_json_is_read_as_it_was_written_and_within_bounds(tmp_path):
     assert read_json(file) == {"a": [1], "b": "ä"}
     file.write_bytes(b"\xef\xbb\xbf{}")  # a byte order mark
     assert read_json(file) == {}
-    for bad in (b'{"a": 1, "a": 2}', b"[" * 99999, b"\xff", b"{"):
+    for bad in (b'{"a": 1, "a": 2}', b"[" * 99999, b"\xff", b"{", b" " * (1 << 25)):
         file.write_bytes(bad)
-        with pytest.raises(ValueError, match=r"."):
+        with refused(ValueError):
             read_json(file)
-    file.write_bytes(b" " * (1 << 25))
-    with pytest.raises(ValueError, match="33554432 bytes"):
-        read_text(file)
-    with pytest.raises(OSError, match="a folder"):
+    with refused(OSError, "a folder"):
         read_text(tmp_path)
     assert path_problem("no/such/file") == path_problem(".") == ""
     assert all(path_problem(bad) for bad in ("a" * 5000, "a\0b"))
@@ -72,19 +70,19 @@ def test_a_file_takes_its_name_at_the_end(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
+ERRORS = OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")
+
+
 @pytest.mark.parametrize("writer", [atomic_folder, atomic_file])
-@pytest.mark.parametrize(
-    "error", [OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")]
-)
+@pytest.mark.parametrize("error", ERRORS)
 def test_a_failed_write_names_the_file_and_the_remedy(tmp_path, writer, error):
     target = tmp_path / "b"
-    message = rf"{target} cannot be written \(.*No space left.*make room"
-    with pytest.raises(StorageError, match=message), writer(target):
+    named = refused(StorageError, f"{target} cannot be written (", "No space left", "make room")
+    with named, writer(target):
         raise error
     assert list(tmp_path.iterdir()) == []
-    (tmp_path / "file").write_text("")
-    message = "file cannot be written"
-    with pytest.raises(StorageError, match=message), writer(tmp_path / "file" / "b"):
+    target.write_text("")
+    with refused(StorageError, f"{target} cannot be written"), writer(target / "c"):
         pass
 
 
@@ -94,12 +92,12 @@ def test_what_killed_processes_left_is_swept_away_and_nothing_else(tmp_path):
     mine = temporary_folder("a", tmp_path)
     dead = tmp_path / mine.name.replace(f"@{os.getpid()}-", f"@{process.pid}-")
     elsewhere = tmp_path / dead.name.replace(platform.node(), "another-machine")
-    for folder in (dead, elsewhere, tmp_path / "a", tmp_path / ".hidden"):
+    kept = [elsewhere, tmp_path / "a", tmp_path / ".hidden"]
+    for folder in (dead, *kept):
         folder.mkdir()
         (folder / "file").write_text("x")
     remove_leftovers(tmp_path)
-    kept = {mine, elsewhere, tmp_path / "a", tmp_path / ".hidden"}
-    assert set(tmp_path.iterdir()) == kept
+    assert {*tmp_path.iterdir()} == {mine, *kept}
     remove_leftovers(tmp_path / "missing")
 
 
@@ -141,10 +139,9 @@ def test_one_rule_for_where_things_are(tmp_path, python):
     (tmp_path / "b").mkdir()
     assert root(tmp_path, CONURE_ROOT="b") == [f"{tmp_path}/b", f"{tmp_path}/b/artifacts/stages"]
     assert root(tmp_path, CONURE_ROOT="")[0] == str(paths.NOTEBOOKS.parent)
-    copy = tmp_path / "site-packages" / "conure_lib"
-    copy.mkdir(parents=True)
+    (copy := tmp_path / "site-packages" / "conure_lib").mkdir(parents=True)
     for name in ("__init__.py", "paths.py"):
-        (copy / name).write_bytes((paths.NOTEBOOKS.parent / "conure_lib" / name).read_bytes())
+        shutil.copy(paths.NOTEBOOKS.parent / "conure_lib" / name, copy)
     found = root(tmp_path / "b", CONURE_ROOT="", PYTHONPATH=str(copy.parent))
     assert found[0] == f"{tmp_path}/b"
 
