@@ -204,6 +204,7 @@ def dial_runs(points: dict[str, Study]) -> list[Run]:
 
 def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:
     """Return the runs of ``EXPERIMENTS``, then of ``dials``, with the study that computes them."""
-    own = [run for experiment in EXPERIMENTS.values() for run in experiment(study)]
+    found = (run for experiment in EXPERIMENTS.values() for run in experiment(study))
+    own = {(run.variant, run.id): run for run in found}.values()  # each of them once
     points = dials(study) if study.config.data.dataset == "synthetic" else {}
-    return [(study, own), *((point, dial_runs({n: point})) for n, point in points.items())]
+    return [(study, [*own]), *((point, dial_runs({n: point})) for n, point in points.items())]

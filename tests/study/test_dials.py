@@ -35,11 +35,12 @@ def test_other_datasets_have_no_dials(root):
     study.config = replace(study.config, data=DataConfig("complete-journey"))
     with pytest.raises(ConureError, match="relatedness"):
         dials(study)
-    assert [len(runs) for _, runs in all_runs(study)] == [len(all_experiments(study))]
+    ((_, runs),) = all_runs(study)
+    assert {run.id for run in runs} == all_experiments(study)
 
 
 def all_experiments(study):
-    return [run for experiment in EXPERIMENTS.values() for run in experiment(study)]
+    return {run.id for experiment in EXPERIMENTS.values() for run in experiment(study)}
 
 
 def test_each_dial_asks_for_few_runs(root):
@@ -60,5 +61,7 @@ def test_each_dial_asks_for_few_runs(root):
     assert noise == [method for method in AGAINST_NOISE for _ in (1, 2)]
     (own, first), *rest = all_runs(study)
     assert own is study
-    assert [run.id for run in first] == [run.id for run in all_experiments(study)]
+    assert {run.id for run in first} == all_experiments(study)
+    plain = [(run.method, run.seed) for run in first if not run.variant]
+    assert len(plain) == len(set(plain))  # Conure is a baseline and a continual learner
     assert [run.id for _, found in rest for run in found] == [run.id for run in runs]
