@@ -36,6 +36,15 @@ class LabelTable:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
+def label_tables(rankings: Mapping[str, pd.DataFrame], profiles: pd.DataFrame) -> list[LabelTable]:
+    """Return the tasks from T2 on: rankings by title, then a profile per column beside ``user``."""
+    rows = [("ranking", *item) for item in rankings.items()]
+    for title in profiles.columns.drop("user"):
+        labels = profiles[["user", title]].set_axis(["user", "label"], axis=1)
+        rows.append(("classification", title, labels))
+    return [LabelTable(f"T{number}", *row) for number, row in enumerate(rows, 2)]
+
+
 def assemble(
     name: str,
     events: pd.DataFrame,

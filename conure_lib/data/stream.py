@@ -272,13 +272,8 @@ def save_stream(stream: TaskStream, folder: Path) -> None:
     arrays |= {} if stream.groups is None else {"groups": stream.groups}
     for task in stream.tasks:
         arrays |= {f"{task.name}.{a}": getattr(task, a) for a in ARRAYS}
-    manifest = {"name": stream.name, "digest": stream.digest(), "n_items": stream.n_items}
-    manifest |= {
-        "split": stream.split,
-        "n_users": stream.n_users,
-        "tasks": stream.describe(),
-        "info": stream.info,
-    }
+    manifest = {name: getattr(stream, name) for name in ("name", "n_users", "n_items", "split")}
+    manifest |= {"digest": stream.digest(), "tasks": stream.describe(), "info": stream.info}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with atomic_folder(folder) as part:
         safetensors.numpy.save_file(arrays, part / STORED)
@@ -297,9 +292,8 @@ def load_stream(folder: Path) -> TaskStream:
             own = {a: arrays[f"{t['task']}.{a}"] for a in ARRAYS}
             tasks.append(Task(t["task"], t["kind"], str(t["what"]), n_labels=t["labels"], **own))
         first = manifest["name"], arrays["sequences"], arrays["input_rows"], manifest["n_items"]
-        about = {"info": dict(manifest["info"]), "split": manifest["split"]}
-        about["groups"] = arrays.get("groups")
-        stream = TaskStream(*first, tuple(tasks), **about).fold(1)
+        last = dict(manifest["info"]), None, manifest["split"], arrays.get("groups")
+        stream = TaskStream(*first, tuple(tasks), *last).fold(1)
         if (found := stream.digest()) != manifest["digest"]:
             raise ValueError(f"digest {found} in {STORED}, not {manifest['digest']!r}")
     except (OSError, ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:

