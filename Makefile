@@ -12,6 +12,8 @@ SEED ?= 1
 WORKERS ?= 2
 # A Dask cluster in their place: the scheduler's address or scheduler file (docs/clusters.md).
 CLUSTER ?=
+# cpu or cuda: where the study is trained.
+DEVICE ?= cpu
 
 # Installed first and by itself, so that its build suits the machine; the rest follows the lock.
 TORCH := torch==2.13.0
@@ -20,6 +22,7 @@ comma := ,
 
 # The same results in every run, and no chatter.
 export PYTHONHASHSEED := 0
+export CONURE_DEVICE := $(DEVICE)
 export CUBLAS_WORKSPACE_CONFIG := :4096:8
 export JUPYTER_PLATFORM_DIRS := 1
 export PYDEVD_DISABLE_FILE_VALIDATION := 1
@@ -31,7 +34,7 @@ LOWERED := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2
 REPORTED = $(if $(filter command line,$(origin PROFILE)),$(PROFILE),standard)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study test lint format bench figures verdicts publish reproduce readme docs robustness notebooks lock clean
+.PHONY: help setup study estimate test lint format bench figures verdicts publish reproduce readme docs robustness notebooks lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -69,9 +72,13 @@ setup: ## build the environment in VENV from requirements.lock; nothing to do if
 	rm -f "$$venv/.building"; \
 	wanted > "$$venv/.ready.part"; mv "$$venv/.ready.part" "$$venv/.ready"
 
-study: setup ## run the study: data, training, tables, figures, notebooks (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER)
+study: setup ## run the study: data, training, tables, figures, notebooks (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER, DEVICE)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --workers "$(WORKERS)" \
 		$(foreach seed,$(subst $(comma), ,$(SEEDS)),--seed $(seed)) $(if $(strip $(CLUSTER)),--cluster "$(CLUSTER)")
+
+estimate: setup ## estimate hours, memory and disk of what is missing of a study (DATASET, PROFILE, SEEDS, DEVICE)
+	"$(BIN)/conure" study --dry-run --dataset "$(DATASET)" --profile "$(PROFILE)" \
+		$(foreach seed,$(subst $(comma), ,$(SEEDS)),--seed $(seed))
 
 test: lint ## check style, run the tests (numbers also on a lowered instruction set), then every notebook
 	"$(BIN)/python" -m pytest tests -n 2 --dist loadfile

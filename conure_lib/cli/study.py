@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from typer import Option, Typer
 
@@ -24,6 +24,7 @@ from conure_lib.cli.common import (
 from conure_lib.errors import ConfigError
 
 app = Typer()
+Device = Annotated[Literal["cpu", "cuda"] | None, Option(help="Else CONURE_DEVICE, else the CPU.")]
 Cache = StrEnum("Cache", ["stages", "streams", "downloads"])
 Caches = Annotated[list[Cache] | None, Option(help="May be repeated; else stages and streams.")]
 Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
@@ -41,18 +42,28 @@ def study(
     cluster: Cluster = None,
     results: Results = "local",
     option: Options = None,
+    device: Device = None,
+    dry_run: bool = False,
 ) -> int:
     """Train what is missing of a study and write its tables and figures; committed: only draw.
 
-    --option path=FOLDER: where the data is, or another option of the dataset.
+    --option path=FOLDER: where the data is, or another option of the dataset. --dry-run: only
+    estimate hours, memory and disk of what is missing, from a few real steps of each kind of stage.
     """
     from conure_lib.analysis.render import render
+    from conure_lib.pipeline.estimate import NOTE
     from conure_lib.study import experiments, notebooks, profiles, study
 
     notebooks.all_notebooks()  # where there are none, nothing is trained in vain
     if option:
         os.environ[profiles.OPTIONS] = json.dumps(dict(data_config(dataset, option).options))
+    if device:
+        os.environ[profiles.DEVICE] = device
     asked = study.load_study(dataset, profile, seeds or None, results)
+    if dry_run:
+        for one, runs in experiments.all_runs(asked):
+            report(one.estimate(runs), notes=[NOTE])
+        return 0
     for one, runs in experiments.all_runs(asked):
         if asked.local:
             one.compute(runs, workers, cluster)

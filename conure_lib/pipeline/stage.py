@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from conure_lib.config import PROTOCOL, StudyConfig, canonical, content_id, spec
+from conure_lib.config import PROTOCOL, StudyConfig, content_id, spec
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
 from conure_lib.files import file_lock
@@ -121,14 +121,15 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
         started, cpu = time.time(), time.process_time()
         with torch_threads(config.threads), repeatable(config.device):
             parent = stage.parent.model().to(config.device) if stage.parent else None
-            about = canonical([kind_here, provenance.versions()])
-            progress = Progress(folder.with_name(f".{folder.name}.partial"), about)
+            made_by = content_id([kind_here, provenance.versions()])  # others have other bytes
+            progress = Progress(folder.with_name(f".{folder.name}.{made_by}.partial"))
             task = stream[step.task]
             context = Context(config, stream, task, stage.seed, parent, step.action, progress)
             outcome = ACTIONS[step.action](context)
         took = {"wall_s": time.time() - started, "cpu_s": time.process_time() - cpu}
         environment = provenance.environment(config.device)
         environment |= {name: round(seconds, 2) for name, seconds in took.items()}
+        environment["epochs_s"] = [round(epoch.seconds, 3) for epoch in outcome.curve]
         stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
         progress.file.unlink(missing_ok=True)
 

@@ -40,9 +40,12 @@ class Stored(NamedTuple):
 class LocalStore:
     """One's own results: a folder per stage; environment.json holds the digests of its files."""
 
+    def __init__(self, root: Path | None = None) -> None:
+        self.root = root  # ROOT/artifacts/stages unless given
+
     def folder(self, stage_id: str) -> Path:
         """Return the folder of a stage."""
-        return paths.artifacts("stages") / stage_id
+        return (self.root or paths.artifacts("stages")) / stage_id
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""

@@ -25,7 +25,7 @@ PROFILES = {
 }
 """Profile -> datasets. ``quick`` is a look at ``standard``, ``smoke`` a test; ``paper`` has the
 paper's own hyper-parameters."""
-OPTIONS = "CONURE_OPTIONS"
+OPTIONS, DEVICE = "CONURE_OPTIONS", "CONURE_DEVICE"  # which notebooks inherit from a command
 RESULTS = ("committed", "local")  # the evidence of a profile, or one's own run
 PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")  # that every notebook takes
 
@@ -51,7 +51,7 @@ def study_config(
         With what ``conure tune`` chose, else what the search starts from; smoke is never tuned.
     options : dict, optional
         Of the dataset's builder, beside or in place of those of the settings; unless given, the
-        JSON in the environment variable CONURE_OPTIONS, which notebooks inherit from a command.
+        JSON in the environment variable CONURE_OPTIONS. The device is that of CONURE_DEVICE.
     """
     demand_known("profile", profile, PROFILES)
     demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
@@ -66,6 +66,7 @@ def study_config(
         options = json.loads(os.environ.get(OPTIONS, "{}")) if options is None else dict(options)
         options = fields["data"].get("options", {}) | options
         fields["data"] = {"dataset": dataset, "options": options}
+        fields["device"] = os.environ.get(DEVICE) or "cpu"
         own = json.dumps(fields | settings["profiles"][profile], default=os.fspath)
         config = TypeAdapter(StudyConfig).validate_json(own)
     except ValidationError as error:

@@ -15,6 +15,7 @@ from conure_lib.methods import ACTIONS, METHODS
 from conure_lib.methods.method import Step
 from conure_lib.models import BACKBONES
 from conure_lib.pipeline import provenance
+from conure_lib.pipeline.estimate import estimate
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.pipeline.store import CommittedStore, LocalStore
@@ -116,6 +117,10 @@ class Study:
             raise ConfigError('committed results are read-only; load_study(..., results="local")')
         stages = [stage for run in runs for stage in run.stages.values()]
         compute(stages, self.stream, workers, cluster)
+
+    def estimate(self, runs: Iterable[Run]) -> pd.DataFrame:
+        """Estimate what is missing of these runs (see ``pipeline.estimate``)."""
+        return estimate((s for run in runs for s in run.stages.values()), self.stream)
 
     def require(self, runs: Iterable[Run]) -> None:
         """Raise MissingResultError unless all results are there, of one kind of processor."""

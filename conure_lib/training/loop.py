@@ -1,6 +1,7 @@
 """One training loop for every method and stage."""
 
 import multiprocessing
+import time
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -60,19 +61,24 @@ def fit(
     before = {n: p.detach().clone() for n, p in parameters.items()}
     progress = progress or Progress()
     progress.read(parameters)
-    if not (history := progress.history):
+    history, started = progress.history, time.perf_counter()
+    if not history:
         value = batches.validation()
-        history.append(Epoch(0, float("nan"), value, best=False, seconds=progress.lap()))
+        seconds = time.perf_counter() - started
+        history.append(Epoch(0, float("nan"), value, best=False, seconds=seconds))
         on_epoch(model, 0)
     best = max((epoch.number for epoch in history if epoch.best), default=0)
     for phase in (1, 2) if config.final_rate else (1,):
         if history[-1].phase > phase:
             continue
         begun = sum(epoch.phase < phase for epoch in history) or 1
+        started = time.perf_counter()
         for loss in epochs(batches, trainable, phase, begun, extra, progress):
             value, number = batches.validation(), len(history)
+            ended = time.perf_counter()
             improved = best == 0 or value > history[best].validation
-            history.append(Epoch(number, loss, value, improved, phase, progress.lap()))
+            history.append(Epoch(number, loss, value, improved, phase, ended - started))
+            started = ended
             if improved:
                 best = number
                 progress.best = {n: parameters[n].detach().clone() for n in trainable}

@@ -4,7 +4,6 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -32,84 +31,72 @@ class Epoch:
 
 @dataclass(eq=False)
 class Progress:
-    """The epochs so far and the best parameters, all that ``fit`` hands on from epoch to epoch.
+    """All that ``fit`` hands on from epoch to epoch: the epochs so far and the best parameters.
 
     With a file also on disk, at most every ``EVERY`` seconds, beside parameters and optimisers; the
-    order of instances and the negatives need nothing, for every epoch seeds its own. ``made_by``:
-    the versions and the processor, for on others the bytes would not be the same.
+    order of instances and the negatives need nothing, for every epoch seeds its own.
     """
 
     file: Path | None = None
-    made_by: str = ""
     history: list[Epoch] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
-    optimizers: dict[str, Tensor] = field(default_factory=dict)  # until they take it over
+    optimizers: dict[str, Tensor] = field(default_factory=dict)  # as read, for ``resume``
     written: float = field(default_factory=time.monotonic)
-    last_lap: float = field(default_factory=time.perf_counter)
 
-    def lap(self) -> float:
-        """Return the seconds since this was last asked."""
-        now, before = time.perf_counter(), self.last_lap
-        self.last_lap = now
-        return now - before
-
-    def read(self, parameters: Mapping[str, Tensor]) -> None:
+    def read(self, parameters: dict[str, Tensor]) -> None:
         """Take over what a killed process left, if it did; what is damaged is not used."""
         if self.file is None or not self.file.is_file():
             return
         try:
             with safe_open(self.file, "pt") as file:
-                about, names = file.metadata(), file.keys()
-                tensors = {name: file.get_tensor(name) for name in names}
-            if about["made_by"] != self.made_by or about["sha256"] != _digest(tensors, about):
-                raise ValueError("damaged, or of other versions or another processor")
-            epochs = [Epoch(**row) for row in json.loads(about["history"])]
+                about = file.metadata()
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if about["sha256"] != _digest(tensors, about["history"]):
+                raise ValueError("damaged")
         except (OSError, SafetensorError, ValueError, KeyError, TypeError) as error:
             print(f"conure: {self.file}: {error}; this training starts anew", file=sys.stderr)
             return
-        parts: dict[str, dict[str, Tensor]] = {"now": {}, "best": {}, "optimizer": {}}
+        self.history = [Epoch(**row) for row in json.loads(about["history"])]
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")
-            parts[part][rest] = tensor
-        with torch.no_grad():
-            for name, tensor in parts["now"].items():
-                parameters[name].copy_(tensor)
-        self.history, self.optimizers = epochs, parts["optimizer"]
-        self.best = {n: t.to(parameters[n].device) for n, t in parts["best"].items()}
+            if part == "now":
+                parameters[rest].data.copy_(tensor)
+            elif part == "best":
+                self.best[rest] = tensor.to(parameters[rest].device)
+            else:
+                self.optimizers[name] = tensor
 
     def resume(self, optimizers: list[torch.optim.Optimizer]) -> None:
         """Give optimisers the state that was read for them, if any was."""
-        for number, optimizer in enumerate(optimizers if self.optimizers else ()):
-            content = optimizer.state_dict()
-            for name, value in self.optimizers.items():
-                which, parameter, key = name.split(".")
-                if int(which) == number:  # SparseAdam counts its steps in Python
-                    value = value if value.is_floating_point() else value.item()
-                    content["state"].setdefault(int(parameter), {})[key] = value
+        contents = [optimizer.state_dict() for optimizer in optimizers]
+        for name, value in self.optimizers.items():
+            _, number, parameter, key = name.split(".")
+            state = contents[int(number)]["state"].setdefault(int(parameter), {})
+            state[key] = value if value.is_floating_point() else value.item()  # SparseAdam's count
+        for optimizer, content in zip(optimizers, contents, strict=True):
             optimizer.load_state_dict(content)
         self.optimizers = {}
 
-    def keep(self, trained: Mapping[str, Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
+    def keep(self, now: dict[str, Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
         """Write the file if it is time to."""
         if self.file is None or time.monotonic() - self.written < EVERY:
             return
-        tensors = {f"now.{n}": p for n, p in trained.items()}
+        tensors = {f"now.{n}": p for n, p in now.items()}
         tensors |= {f"best.{n}": p for n, p in self.best.items()}
         for number, optimizer in enumerate(optimizers):
             for parameter, state in optimizer.state_dict()["state"].items():
-                for key, value in state.items():
-                    tensors[f"optimizer.{number}.{parameter}.{key}"] = torch.as_tensor(value)
+                names = {key: f"optimizer.{number}.{parameter}.{key}" for key in state}
+                tensors |= {names[key]: torch.as_tensor(value) for key, value in state.items()}
         tensors = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
-        about = {"made_by": self.made_by}
-        about["history"] = json.dumps([asdict(epoch) for epoch in self.history])
+        history = json.dumps([asdict(epoch) for epoch in self.history])
         with atomic_file(self.file) as part:
-            save_file(tensors, part, about | {"sha256": _digest(tensors, about)})
+            about = {"history": history, "sha256": _digest(tensors, history)}
+            save_file(tensors, part, about)
         self.written = time.monotonic()
 
 
-def _digest(tensors: Mapping[str, Tensor], about: Mapping[str, str]) -> str:
-    sha = hashlib.sha256(about["history"].encode())
+def _digest(tensors: dict[str, Tensor], history: str) -> str:
+    sha = hashlib.sha256(" ".join([history, *sorted(tensors)]).encode())
     for name in sorted(tensors):
-        sha.update(name.encode())
         sha.update(tensors[name].reshape(-1).view(torch.uint8).numpy())
     return sha.hexdigest()

@@ -1,0 +1,67 @@
+"""What a study would cost follows from the data of a few users."""
+
+import pytest
+from helpers import small_stream, small_study
+
+from conure_lib import paths
+from conure_lib.data.stream import check
+from conure_lib.methods import FLOOR_ACTIONS
+from conure_lib.pipeline import estimate as estimating
+from conure_lib.study.study import Study
+
+STREAM = small_stream(n_users=300, half_full=0.5)
+
+
+def study():
+    return Study(small_study(), STREAM)
+
+
+def test_every_missing_stage_is_counted_once_and_only_trials_are_computed(root):
+    one = study()
+    runs = one.runs(["Linear", "STL", "Conure"])
+    table = one.estimate(runs)
+    stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
+    trained = [s for s in stages.values() if s.step.action not in FLOOR_ACTIONS]
+    by_kind = table.iloc[:-1].set_index(["task", "action"])["stages"]
+    assert by_kind.to_dict() == {(s.step.task, s.step.action): 1 for s in trained}
+    assert table.iloc[-1]["stages"] == len(trained)
+    assert (table.iloc[:-1]["fewest_h"] <= table.iloc[:-1]["most_h"]).all()
+    assert [*paths.artifacts().iterdir()] == []  # nothing of it stays
+    one.compute(one.runs(["Conure"], ("T1", "T2")))
+    assert set(one.estimate(runs)["task"]) == {"T2", "T3", "T4", "T5", "T6", "all"}
+
+
+@pytest.mark.parametrize(("task", "least"), [("T1", 400), ("T2", 400), ("T5", 100)])
+def test_a_trial_has_all_data_of_some_users(task, least, monkeypatch):
+    monkeypatch.setattr(estimating, "LEAST", least)
+    stage = study().run("STL", 1).stages[task]
+    few = check(estimating.few_users(STREAM, stage))
+    assert least <= len(few[task].users) <= least + 30 or few.n_users == STREAM.n_users
+    rows = {row.tobytes() for row in STREAM.sequences}
+    assert {row.tobytes() for row in few.sequences} <= rows
+    counts = {len(few[t].users) / few.n_users for t in ("T1", "T4", "T5", "T6")}
+    assert counts == {1.0}  # every user has one instance of these
+
+
+def test_hours_by_hand():
+    found = {"epoch_s": 2.0, "evaluation_s": 3.0, "once_s": 60.0, "memory_gib": 1.0}
+    found |= {"disk": 2**29, "ranks": 2**20}
+    config = small_study(retrain={"epochs": 9, "patience": 4, "final_rate": 0.1})
+    stage = Study(config, STREAM).run("Conure", 1).stages["T4"]  # 300 instances
+    row = estimating.scaled(found, [stage] * 2, STREAM)
+    assert (row["stages"], row["epoch_s"]) == (2, 600.0)
+    once = 60 + 300 * 3
+    assert row["fewest_h"] == pytest.approx(2 * (once + 2 * 4 * 600) / 3600)
+    assert row["most_h"] == pytest.approx(2 * (once + 2 * 9 * 600) / 3600)
+    assert row["disk_gib"] == pytest.approx(2 * (0.5 + 300 / 1024))
+    assert row["memory_gib"] == pytest.approx(1 + (300 * 6 * 4 + 300 * 8 * 4) / 2**30)
+
+
+def test_stages_that_cost_the_same_are_one_kind():
+    one = study()
+    other = one.changed("pr50", prune={**one.config.prune, "T2": 0.5})
+    kinds = [estimating.kind_of(s.run("Conure", 1).stages["T3"], STREAM) for s in (one, other)]
+    assert kinds[0] == kinds[1]
+    stages = one.run("STL", 1).stages
+    kind = {task: estimating.kind_of(stage, STREAM) for task, stage in stages.items()}
+    assert kind["T4"] == kind["T6"] != kind["T3"] != kind["T2"]
