@@ -136,6 +136,14 @@ class ModelConfig:
         return replace(self, dilations=tuple(d[i % cycle] for i in range(blocks)))
 
 
+def dilations_for(length: int) -> tuple[int, ...]:
+    """Return 1, 4, 16, ...: at least two blocks, whose last position reads the whole sequence."""
+    dilations = (1, 4)
+    while ModelConfig(dilations=dilations).receptive_field < length:
+        dilations += (4 * dilations[-1],)
+    return dilations
+
+
 @settings
 class TrainConfig:
     """One training or retraining of one task.

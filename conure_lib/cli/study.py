@@ -114,7 +114,7 @@ def tune(
     from conure_lib.study import tuning
 
     found = tuning.search(dataset, profile, workers, cluster, methods or (), tasks or ())
-    report(found.table().query("chosen").drop(columns="stage_id"), tuning.write(found))
+    report([row for row in found.rows if row["chosen"]], tuning.write(found))
 
 
 @app.command()

@@ -9,7 +9,7 @@ some more go beyond it. Every try is a stage, so that a search that was interrup
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +19,23 @@ from scipy.stats import qmc
 from tqdm.auto import tqdm
 
 from conure_lib import paths
-from conure_lib.config import StudyConfig, TrainConfig, spec
-from conure_lib.data.stream import Task, TaskStream
+from conure_lib.config import TrainConfig, dilations_for, spec
+from conure_lib.data.stream import Task
 from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.files import write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import SEARCH, LogRange, SearchSpace, Step
-from conure_lib.pipeline.scheduler import compute, missing
+from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.profiles import demand_known, read_settings, study_config
 from conure_lib.study.study import Study
 
 SEEDS = (0, 7, 8, 9, 10)
-"""Of a search. A task of few users takes all after the first rung, any other the first alone: the
-value is the mean over them.
-Training blocks, initialisation and order differ; the validation blocks are 0 and 1 for all, since
-others would be blocks that the report tests."""
+"""Of a search: tasks of few users take all after the first rung, others the first alone.
+
+Training blocks, initialisation and order differ, validation blocks do not: the others are tested.
+"""
 FEW_USERS = 2000
 TRIES, KEPT = 16, 4
 RUNGS = ("first", "second", "full")  # the second has three times the epochs of the first
@@ -43,21 +43,19 @@ BEYOND = (0.125, 0.375, 0.625, 0.875)  # decades from an edge to further tries
 RETRAIN_RATES = (1.0, 0.3, 0.1)  # relative to that of training; T1's best one serves all tasks
 TUNED = tuple(name for name, method in METHODS.items() if method.search is not None)
 """Methods with settings of their own; others take those of another method, or have none."""
-TRAINING = tuple(field.name for field in fields(TrainConfig))
-HEAD = ("task", "action", "rung")
-TAIL = ("validation", "epochs_run", "at_edge", "chosen", "stage_id")
+TRAINING = {field.name for field in fields(TrainConfig)}
+NETWORK = {"width", "dilations"}
 
 
 @dataclass
 class Try:
-    """Settings of a step out of a space, the study that has them, and how far they came."""
+    """Settings of a step out of a space, and how far they came."""
 
     step: Step
-    settings: dict[str, Any]
-    study: Study
-    space: SearchSpace
+    settings: dict[str, Any] = field(default_factory=dict)
+    space: SearchSpace = field(default_factory=dict)
     rung: int = -1
-    row: dict[str, Any] | None = None  # of the table, of the last rung
+    row: dict[str, Any] = field(default_factory=dict)  # of the table, of the last rung
 
     @property
     def edges(self) -> dict[str, int]:
@@ -68,46 +66,30 @@ class Try:
 
     def beyond(self) -> list["Try"]:
         """Return tries beyond the edges at which this one lies, everything else being equal."""
-        wider = {name: self.space[name].wider(side) for name, side in self.edges.items()}
-        tries = []
-        for decades in BEYOND if wider else ():
-            moved = {n: self.space[n].past(side, decades) for n, side in self.edges.items()}
-            study = with_settings(self.study, self.step, **moved)
-            tries.append(Try(self.step, self.settings | moved, study, self.space | wider))
+        tries, edges = [], self.edges
+        space = self.space | {name: self.space[name].wider(side) for name, side in edges.items()}
+        for decades in BEYOND if edges else ():
+            moved = {name: self.space[name].past(side, decades) for name, side in edges.items()}
+            tries.append(Try(self.step, self.settings | moved, space))
         return tries
 
 
+@dataclass
 class Search:
     """The state of a search: the study with the best settings so far, and a row per try and rung.
 
     plan: of the settings file: "lengths" and "widths" to try, "epochs" of the first rung by task,
-    with "*" for tasks that are not named. names: of the methods to search; tasks: for these alone,
-    all unless given.
+    with "*" for tasks that are not named. names: of the methods to search; goes_on: from what was
+    chosen before; workers, cluster: see ``pipeline.scheduler.compute``.
     """
 
-    def __init__(
-        self,
-        config: StudyConfig,
-        plan: Mapping,
-        names: tuple[str, ...],
-        tasks: tuple[str, ...] = (),
-        *where: int | str | None,
-    ) -> None:
-        self.study, self.plan, self.names, self.where = Study(config), plan, names, where
-        self.rows: list[dict[str, Any]] = []
-        first, *others = self.study.stream.tasks
-        for name in tasks:
-            demand_known("task", name, self.study.order)
-        self.later = [task for task in others if not tasks or task.name in tasks]
-        self.network = names == TUNED and (not tasks or first.name in tasks)
-        by_rung = enumerate((TRIES, KEPT))
-        seeds = [n * len(seeds_of(task, rung)) for rung, n in by_rung for task in self.later]
-        tries = len(names) * sum(seeds)
-        if self.network:
-            ranking = [task for task in others if task.kind == "ranking"]
-            tries += len(plan["lengths"]) * len(ranking)
-            tries += TRIES + KEPT + len(RETRAIN_RATES)
-        self.bar = tqdm(total=tries, desc="search", unit="try", smoothing=0)
+    study: Study
+    plan: Mapping[str, Any]
+    names: tuple[str, ...]
+    goes_on: bool
+    workers: int
+    cluster: str | None
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
     def epochs(self, task: str, rung: int) -> dict[str, Any]:
         """Return the settings that cut a training short; none in the last rung."""
@@ -118,45 +100,30 @@ class Search:
         """Train each try; its value is the best on validation data, -inf if it diverges."""
         stages = []
         for one in tries:
-            study = with_settings(one.study, one.step, **self.epochs(one.step.task, rung))
-            seeds = seeds_of(study.stream[one.step.task], rung)
+            task = one.step.task
+            study = with_settings(self.study, one.step, **one.settings | self.epochs(task, rung))
+            seeds = seeds_of(study.stream[task], rung)
             stages.append([study.stage(one.step, seed) for seed in seeds])
-        if tries:
-            self.compute([s for several in stages for s in several], tries[0].study.stream)
-        for one, several in zip(tries, stages, strict=True):
-            curves = [validation_curve(stage) for stage in several]
-            row = {"task": one.step.task, "action": one.step.action, "rung": RUNGS[rung]}
-            row |= one.settings
-            row["validation"] = float(np.mean([max(curve, default=-np.inf) for curve in curves]))
-            row["epochs_run"] = float(np.mean([len(curve) for curve in curves]))
-            row |= {"at_edge": bool(one.edges), "chosen": False, "stage_id": several[0].id}
-            one.rung, one.row = rung, row
-            self.rows.append(row)
-
-    def compute(self, stages: list[Stage], stream: TaskStream) -> None:
-        """Compute what is missing; the bar tells how long the rest of the search will take."""
-        ids = {one.id for one in stages}
-        found = len(ids - {one.id for one in missing(stages)})
-        self.bar.initial += found  # so that these do not count for how long one takes
-        self.bar.update(found)
+        every = [stage for by_seed in stages for stage in by_seed]
         try:
-            workers, cluster = self.where
-            compute(stages, stream, workers, cluster, lambda one: self.bar.update(one.id in ids))
+            compute(every, self.study.stream, self.workers, self.cluster)
         except FloatingPointError as error:
             print(f"conure: {error} (tries that diverge count as the worst)", file=sys.stderr)
+        for one, by_seed in zip(tries, stages, strict=True):
+            curves = [validation_curve(stage) for stage in by_seed]
+            value = np.mean([max(curve, default=-np.inf) for curve in curves])
+            row = {"task": one.step.task, "action": one.step.action, "rung": RUNGS[rung]}
+            row |= {"validation": value, "epochs_run": np.mean([len(curve) for curve in curves])}
+            row |= {"at_edge": bool(one.edges), "chosen": False, "stage_id": by_seed[0].id}
+            one.rung, one.row = rung, row | one.settings
+            self.rows.append(one.row)
 
     def halve(self, spaces: Mapping[Step, SearchSpace]) -> list[Try]:
         """Search all steps by successive halving, those of a rung at once; return all tries."""
-        tries = [
-            Try(step, point, with_settings(self.study, step, **point), space)
-            for step, space in spaces.items()
-            for point in points(space)
-        ]
+        tries = [Try(step, one, space) for step, space in spaces.items() for one in points(space)]
         self.measure(tries, 0)
         self.measure(kept := best(tries, KEPT), 1)
         further = [new for one in best(kept) for new in one.beyond()]
-        stream = self.study.stream
-        self.bar.total += sum(len(seeds_of(stream[one.step.task], 1)) for one in further)
         self.measure(further, 1)
         return tries + further
 
@@ -165,69 +132,61 @@ class Search:
 
         T1's own values are not comparable: a longer window has other positions to predict.
         """
-        config, tried = self.study.config, []
+        config, steps = self.study.config, METHODS["STL"].recipe(self.study.order)
+        ranking = [steps[task.name] for task in self.study.stream.tasks if task.kind == "ranking"]
+        studies, values = {}, {}
         for length in self.plan["lengths"]:
             data = replace(config.data, options={**config.data.options, "length": length})
-            model = replace(config.model, dilations=cycle(length))
-            first = replace(config.train["T1"], **self.epochs("T1", 1))
-            train = {**config.train, "T1": first}
-            one = Study(replace(config, data=data, model=model, train=train))
-            steps = METHODS["STL"].recipe(one.order)
-            ranking = [task.name for task in one.stream.tasks if task.kind == "ranking"]
-            tried.append([Try(steps[name], {"length": length}, one, {}) for name in ranking])
-            self.measure(tried[-1], 1)
-        if tried:
-            values = np.array([[one.row["validation"] for one in tries] for tries in tried])
-            relative = (values / values.max(axis=0)).mean(axis=1)  # every task counts alike
-            for number, tries in enumerate(tried):
-                for one in tries:
-                    one.row |= {"rung": "length", "chosen": number == relative.argmax()}
-            found = tried[relative.argmax()][0].study.config
-            self.study = Study(replace(config, data=found.data, model=found.model))
+            model = replace(config.model, dilations=dilations_for(length))
+            studies[length] = Study(replace(config, data=data, model=model))
+            first = self.study.order[0]
+            self.study = with_settings(studies[length], steps[first], **self.epochs(first, 1))
+            self.measure(tries := [Try(step) for step in ranking], 1)
+            values[length] = [one.row["validation"] for one in tries]
+            for one in tries:
+                one.row |= {"rung": "length", "length": length}
+        table = pd.DataFrame(values)
+        best = table.div(table.max(axis=1), axis=0).mean().idxmax()  # every task counts alike
+        for row in self.rows:
+            row["chosen"] = row["length"] == best
+        self.study = studies[best]
 
     def first_task(self) -> None:
-        """Search T1's width, depth and learning rate, then the rate at which all retrain."""
-        once = cycle(self.study.stream.sequences.shape[1])
+        """Search the length, T1's width, depth and learning rate, and the rate of retraining."""
+        if self.plan["lengths"]:
+            self.length()
+        once = dilations_for(self.study.stream.sequences.shape[1])
         space = {"width": tuple(self.plan["widths"]), "dilations": (once, 2 * once)}
         space["learning_rate"] = SEARCH["sequence"]["learning_rate"]
         steps = conure_chain(self.study.order)[self.study.order[0]]
         self.choose(best(self.halve({steps["train"]: space})))
-        tries = [
-            Try(steps["retrain"], {"retrain_rate": r}, self.study.changed("", retrain_rate=r), {})
-            for r in RETRAIN_RATES
-        ]
+        tries = [Try(steps["retrain"], {"retrain_rate": rate}) for rate in RETRAIN_RATES]
         self.measure(tries, 2)
         self.choose(best(tries))
 
     def later_task(self, task: str) -> None:
         """Search for every method on one task; methods do not depend on each other's settings."""
-        kind, steps = self.study.stream[task].kind, {}
-        for name, method in METHODS.items():
-            if method.search is not None or method.settings_of:
-                steps[name] = method.recipe(self.study.order)[task]
-        tries = self.halve({steps[n]: SEARCH[kind] | METHODS[n].search for n in self.names})
+        space = SEARCH[self.study.stream[task].kind]
+        follow = {name: m.settings_of for name, m in METHODS.items() if m.settings_of in self.names}
+        names = (*self.names, *follow)
+        steps = {name: METHODS[name].recipe(self.study.order)[task] for name in names}
+        tries = self.halve({steps[name]: space | METHODS[name].search for name in self.names})
         self.choose(best(tries))
-        train = dict(self.study.config.train)
-        for name, step in steps.items():
-            follows = step.action not in ("prune", "retrain")  # whose settings follow by themselves
-            if follows and (source := METHODS[name].settings_of) in self.names:
-                train[f"{task}.{step.action}"] = train[f"{task}.{steps[source].action}"]
-        bpr = [t for t in tries if t.step.action == "train" and t.settings.get("loss") == "bpr"]
-        kept = {**self.study.config.bpr}
-        kept |= {one.step.task: one.study.config.training(task) for one in best(bpr)}
-        self.study = self.study.changed("", train=train, bpr=kept)
+        train, bpr = dict(self.study.config.train), dict(self.study.config.bpr)
+        for name, source in follow.items():
+            if (action := steps[name].action) not in ("prune", "retrain"):  # these always follow
+                train[f"{task}.{action}"] = train[f"{task}.{steps[source].action}"]
+        with_bpr = [t for t in tries if (t.step.action, t.settings.get("loss")) == ("train", "bpr")]
+        for one in best(with_bpr):
+            own = with_settings(self.study, one.step, **one.settings)
+            bpr[task] = own.config.training(task)
+        self.study = self.study.changed("", train=train, bpr=bpr)
 
     def choose(self, tries: Iterable[Try]) -> None:
         """Go on with these settings."""
         for one in tries:
             one.row["chosen"] = True
             self.study = with_settings(self.study, one.step, **one.settings)
-
-    def table(self) -> pd.DataFrame:
-        """Return a row per try and rung: what it varied, its value, whether it was chosen."""
-        table = pd.DataFrame(self.rows)
-        varied = [name for name in table if name not in (*HEAD, *TAIL)]
-        return table[[*HEAD, *varied, *TAIL]]
 
 
 def search(
@@ -240,59 +199,57 @@ def search(
 ) -> Search:
     """Search from the settings before any search on; the result's ``study`` has those chosen.
 
-    methods, tasks: search for these alone (T1: also for the network), and go on with what was
-    chosen before for all others. What is found is written after each task.
+    methods, tasks: search for these alone (T1: also for the network, whose settings serve all
+    methods), and go on with what was chosen before for all others. What is found is written after
+    each task.
     """
-    for name in methods:
+    names, goes_on = tuple(methods) or TUNED, bool(methods or tasks)
+    for name in names:
         demand_known("method", name, TUNED)
-    path = paths.settings(dataset, profile)
-    config = study_config(dataset, profile, tuned=bool(methods or tasks))
     if (plan := read_settings(dataset, profile).get("search")) is None:
+        path = paths.settings(dataset, profile)
         raise ConfigError(f"{path}: found no 'search', expected lengths, widths and epochs to try")
-    found = Search(config, plan, tuple(methods) or TUNED, tuple(tasks), workers, cluster)
-    with found.bar:
-        if found.network:
-            found.length()
-            found.first_task()
-            write(found)
-        for task in found.later:
-            found.later_task(task.name)
-            write(found)
+    study = Study(study_config(dataset, profile, tuned=goes_on))
+    found = Search(study, plan, names, goes_on, workers, cluster)
+    for task in tasks:
+        demand_known("task", task, study.order)
+    first = study.order[0]
+    asked = [task for task in study.order if task in (tasks or study.order)]
+    asked = [task for task in asked if task != first or names == TUNED]
+    if not asked:
+        raise ConfigError(
+            f"method: found {names[0]} for {first}, expected all, whose network it is"
+        )
+    for task in tqdm(asked, desc="search", unit="task"):
+        found.first_task() if task == first else found.later_task(task)
+        write(found)
     return found
 
 
 def write(found: Search) -> list[Path]:
     """Write all tries and the new settings, to be copied to ``study/settings``."""
-    config, folder = found.study.config, paths.tuning(local=True)
-    name, table = config.data.dataset, found.table()
-    partial = found.names != TUNED or len(found.later) < len(found.study.order) - 1
-    if (partial or not found.network) and (before := paths.tuning() / f"{name}.csv").is_file():
-        old, new = pd.read_csv(before), set(zip(table["task"], table["action"], strict=True))
-        kept = [key not in new for key in zip(old["task"], old["action"], strict=True)]
+    config, table = found.study.config, pd.DataFrame(found.rows)
+    name, folder = config.data.dataset, paths.tuning(local=True)
+    files = [folder / f"{name}.csv", folder / f"{name}.json"]
+    if found.goes_on and (before := paths.tuning() / f"{name}.csv").is_file():
+        old = pd.read_csv(before)
+        searched = set(zip(table["task"], table["action"], strict=True))
+        kept = [key not in searched for key in zip(old["task"], old["action"], strict=True)]
         table = pd.concat([old[kept], table], ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+    table.to_csv(files[0], index=False, float_format="%.6g")
     chosen = {"data": {"dataset": name, "options": dict(config.data.options)}}
     chosen |= {"model": spec(config.model), "retrain_rate": config.retrain_rate}
     chosen["train"] = {key: spec(one) for key, one in config.train.items() if "." in key}
     chosen["bpr"] = {task: spec(one) for task, one in config.bpr.items()}
-    settings = read_settings(name, config.profile) | {"chosen": chosen}
-    write_json(folder / f"{name}.json", settings)
-    return [folder / f"{name}.csv", folder / f"{name}.json"]
+    write_json(files[1], read_settings(name, config.profile) | {"chosen": chosen})
+    return files
 
 
 def seeds_of(task: Task, rung: int) -> tuple[int, ...]:
     """Return the seeds on which a task is searched: the many tries of the first rung on one."""
     few = task.kind == "classification" and len(task.labels) < FEW_USERS
     return SEEDS if few and rung else SEEDS[:1]
-
-
-def cycle(length: int) -> tuple[int, ...]:
-    """Return the dilations 1, 4, 16, ... with which NextItNet sees so many items."""
-    dilations: tuple[int, ...] = (1,)
-    while 1 + 6 * sum(dilations) < length:
-        dilations += (4 * dilations[-1],)
-    return dilations
 
 
 def points(space: SearchSpace) -> list[dict[str, Any]]:
@@ -309,21 +266,18 @@ def points(space: SearchSpace) -> list[dict[str, Any]]:
 
 def with_settings(study: Study, step: Step, **settings: Any) -> Study:
     """Return the study with other settings: of a step, of the network, or of the study itself."""
-    config, key = study.config, f"{step.task}.{step.action}"
-    model = {n: settings.pop(n) for n in ("width", "dilations") if n in settings}
-    own = {n: settings.pop(n) for n in TRAINING if n in settings}
-    changes = settings | {"model": replace(config.model, **model)}
-    if own:
+    config = study.config
+    model = replace(config.model, **{n: settings.pop(n) for n in NETWORK & settings.keys()})
+    if own := {n: settings.pop(n) for n in TRAINING & settings.keys()}:
         train = replace(config.training(step.task, step.action), **own)
-        changes["train"] = {**config.train, key: train}
-    return study.changed("", **changes)
+        settings["train"] = {**config.train, f"{step.task}.{step.action}": train}
+    return study.changed("", model=model, **settings)
 
 
 def best(tries: Iterable[Try], number: int = 1) -> list[Try]:
     """Return the best tries of each step, those that came further first."""
     found: dict[Step, list[Try]] = {}
-    order = sorted(tries, key=lambda one: (one.rung, one.row["validation"]), reverse=True)
-    for one in order:
+    for one in sorted(tries, key=lambda one: (one.rung, one.row["validation"]), reverse=True):
         found.setdefault(one.step, []).append(one)
     return [one for group in found.values() for one in group[:number]]
 

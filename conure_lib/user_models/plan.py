@@ -9,7 +9,15 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from torch import nn
 
-from conure_lib.config import DataConfig, ModelConfig, Ratio, StudyConfig, TrainConfig, explain
+from conure_lib.config import (
+    DataConfig,
+    ModelConfig,
+    Ratio,
+    StudyConfig,
+    TrainConfig,
+    dilations_for,
+    explain,
+)
 from conure_lib.data.assemble import LabelTable
 from conure_lib.data.options import AssemblyOptions
 from conure_lib.data.sources.tables import DEFAULTS, from_tables
@@ -100,14 +108,6 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
             return StudyConfig("own", DataConfig("own-tables"), model, train, **given)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
-
-
-def dilations_for(length: int) -> tuple[int, ...]:
-    """Return 1, 4, 16, ...: at least two blocks, whose last position reads the whole sequence."""
-    dilations = (1, 4)
-    while ModelConfig(dilations=dilations).receptive_field < length:
-        dilations += (4 * dilations[-1],)
-    return dilations
 
 
 def read_plan(path: str | Path) -> Plan:

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from helpers import small_stream, small_study
+from helpers import refused, small_stream, small_study
 
 from conure_lib import paths
-from conure_lib.config import DataConfig, ModelConfig, TrainConfig
+from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.methods import METHODS
 from conure_lib.methods.method import SEARCH, LogRange
@@ -18,52 +18,55 @@ from conure_lib.pipeline.stage import Stage
 from conure_lib.study import tuning
 from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study
-from conure_lib.study.tuning import SEEDS, TUNED, Search
+from conure_lib.study.tuning import SEEDS
 
+LATER, NAMES = ["T2", "T3", "T4"], ("SinMo", "MTL", "STL", "PeterRec", "Conure-")
+ACTIONS = ["scratch", "joint", "finetune", "patched-serial", "train"]
 STREAM = small_stream()
-LATER = [task.name for task in STREAM.tasks[1:]]
-ACTIONS = [METHODS[name].recipe(("T1", "T2"))["T2"].action for name in TUNED]
+STREAM = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", *LATER)))
 BASE = small_study(train={"T1": TrainConfig(epochs=50), "*": TrainConfig(epochs=60)})
 PLAN = {"lengths": [], "widths": [4, 8], "epochs": {"T1": 2, "*": 1}}
 
 
-@pytest.fixture(autouse=True)
-def everything_below_root(root):
-    """Stages and what the search writes stay in the test's folder."""
+@pytest.fixture
+def settings(root, monkeypatch):
+    """Few methods on the small stream; what is in the file, and the settings that it gives."""
+    content, config = {"base": {}, "profiles": {}, "search": dict(PLAN)}, [BASE]
+
+    def stream(data):
+        length = data.options["length"]
+        return STREAM if length == 6 else small_stream(length=length)
+
+    monkeypatch.setattr(tuning, "TUNED", NAMES)
+    monkeypatch.setattr(tuning, "Study", lambda config: Study(config, stream(config.data)))
+    monkeypatch.setattr(tuning, "study_config", lambda *_, **__: config[-1])
+    monkeypatch.setattr(tuning, "read_settings", lambda *_: content)
+    return content, config
 
 
 @pytest.fixture
-def imagined(monkeypatch):
-    """Replace training: a stage's validation value is what a function of the test says."""
-    quality, seen = {"of": lambda stage: 0.5}, {}
+def searched(settings, monkeypatch):
+    """Search without training: a stage's value is what a function says; return found and table."""
+    quality = []
 
     def record(stage):
-        seen[stage.id] = stage
-        values = [9.0, quality["of"](stage), -99.0]  # neither the start nor the last epoch counts
+        values = [9.0, quality[-1](stage), -99.0]  # neither the start nor the last epoch counts
         return {"curve": [{"epoch": n, "validation": v} for n, v in enumerate(values)]}
 
     monkeypatch.setattr(Stage, "record", record)
     monkeypatch.setattr(tuning, "compute", lambda *_: None)
-    monkeypatch.setattr(tuning, "missing", lambda stages: stages)
 
-    def by(function):
-        quality["of"] = function
-        return seen
-
-    return by
-
-
-@pytest.fixture
-def searched(monkeypatch):
-    """Search on the small stream with the settings and the plan of this file."""
-
-    def run(config=BASE, stream=STREAM, methods=(), tasks=(), **plan):
-        monkeypatch.setattr(tuning, "Study", lambda config: Study(config, stream))
-        monkeypatch.setattr(tuning, "study_config", lambda *_, **__: config)
-        monkeypatch.setattr(tuning, "read_settings", lambda *_: {"search": PLAN | plan})
-        return tuning.search("synthetic", "standard", methods=methods, tasks=tasks)
+    def run(function=by_chance, **which):
+        quality.append(function)
+        found = tuning.search("synthetic", "standard", **which)
+        return found, pd.DataFrame(found.rows)
 
     return run
+
+
+def own(stage):
+    """Return a stage's settings."""
+    return stage.config.training(stage.step.task, stage.step.action)
 
 
 def by_chance(stage):
@@ -73,8 +76,8 @@ def by_chance(stage):
 
 def check_halving(table):
     """Check from the table alone that the best of each rung, and no other, went on."""
-    table = table[~table["rung"].isin(["length"]) & (table["action"] != "retrain")]
-    names = [name for name in table if name not in (*tuning.HEAD, *tuning.TAIL)]
+    table = table[(table["rung"] != "length") & (table["action"] != "retrain")]
+    names = [name for name in table if name in tuning.TRAINING | tuning.NETWORK]
     for key, rows in table.groupby(["task", "action"], sort=False):
         first, second = (rows[rows["rung"] == rung] for rung in tuning.RUNGS[:2])
         kept, beyond = second[:4], second[4:]
@@ -114,211 +117,179 @@ def test_points_are_spread_evenly_and_the_same_whatever_a_method_adds():
     assert sum(point["joint_weight"] == 0.5 for point in more) == 8
 
 
-@pytest.mark.parametrize(
-    ("length", "dilations"),
-    [(7, (1,)), (8, (1, 4)), (31, (1, 4)), (32, (1, 4, 16)), (300, (1, 4, 16, 64))],
-)
-def test_dilations_see_the_whole_input(length, dilations):
-    assert tuning.cycle(length) == dilations
-
-
 # --- the search ----------------------------------------------------------------------------------
 
 
-def test_every_method_gets_the_same_tries_and_epochs(imagined, searched):
-    seen = imagined(by_chance)
-    table = searched().table()
+def test_every_method_gets_the_same_tries_epochs_and_seeds(searched):
+    seen = {}
+    _, table = searched(lambda stage: seen.setdefault(stage.id, stage) and by_chance(stage))
     check_halving(table)
     steps = {("T1", "train"), ("T1", "retrain")} | {(t, a) for t in LATER for a in ACTIONS}
     assert set(zip(table["task"], table["action"], strict=True)) == steps
     assert table["stage_id"].is_unique
     for row in table.query("action != 'retrain'").to_dict("records"):
-        short = {"first": 1, "second": 3}.get(row["rung"])
-        first, base = (2, 50) if row["task"] == "T1" else (1, 60)
-        stage = seen[row["stage_id"]]
-        own = stage.config.training(stage.step.task, stage.step.action)
-        cut = (short * first, 0.0) if short else (base, 0.1)
-        assert (own.epochs, own.final_rate) == cut
-        assert row["epochs_run"] == 2
+        first, short = 2 if row["task"] == "T1" else 1, {"first": 1, "second": 3}[row["rung"]]
+        settings = own(seen[row["stage_id"]])
+        assert (settings.epochs, settings.final_rate, row["epochs_run"]) == (short * first, 0, 2)
+    for row in table.query("action == 'retrain'").to_dict("records"):
+        assert (own(seen[row["stage_id"]]).final_rate, row["rung"]) == (0.1, "full")
     common = table[(table["task"] == "T2") & (table["rung"] == "first")]
-    spaces = [
-        group[list(SEARCH["ranking"])].values.tolist() for _, group in common.groupby("action")
-    ]
-    assert all(space == spaces[0] for space in spaces)
-    assert table.query("action == 'joint'")["joint_weight"].notna().all()
-    assert table.query("action != 'joint'")["joint_weight"].isna().all()
+    spaces = [rows[list(SEARCH["ranking"])].values.tolist() for _, rows in common.groupby("action")]
+    assert spaces == [spaces[0]] * len(NAMES)
+    assert table["joint_weight"].notna().equals(table["action"] == "joint")
+    by_task = {task: {s.seed for s in seen.values() if s.step.task == task} for task in LATER}
+    assert by_task == {"T2": {0}, "T3": {0}, "T4": {*SEEDS}}  # T4 has few users
 
 
-def test_tasks_of_few_users_count_by_the_mean_over_five_seeds(imagined, searched, monkeypatch):
-    seen = imagined(lambda stage: float(stage.seed))
-    table = searched().table()
-    found = {task: {s.seed for s in seen.values() if s.step.task == task} for task in LATER}
-    assert found == {"T2": {0}, "T3": {0}, **{t: {*SEEDS} for t in ("T4", "T5", "T6")}}
-    values = table.groupby("task")["validation"].agg(["min", "max"])
-    assert values.loc["T4"].tolist() == [0, sum(SEEDS) / 5]  # many tries on one seed, then on five
-    assert (values.loc["T2"] == 0).all()
+def test_tasks_of_few_users_count_by_the_mean_over_five_seeds(searched, monkeypatch):
+    _, table = searched(lambda stage: float(stage.seed), methods=["STL"], tasks=["T4"])
+    means = table.groupby("rung")["validation"].agg(set).to_dict()
+    assert means == {"first": {0.0}, "second": {sum(SEEDS) / 5}}  # many tries on one seed
     monkeypatch.setattr(tuning, "FEW_USERS", len(STREAM["T4"].labels))
     assert tuning.seeds_of(STREAM["T4"], 2) == (0,)
 
 
-def test_beyond_an_edge_at_which_the_best_lies_it_is_tried_again(imagined, searched):
+def test_beyond_an_edge_at_which_the_best_lies_it_is_tried_again(searched):
     def quality(stage):
-        own = stage.config.training(stage.step.task, stage.step.action)
-        return own.learning_rate if stage.step.action == "finetune" else -own.l2 - own.learning_rate
+        rate = own(stage).learning_rate
+        return rate if stage.step.action == "finetune" else -own(stage).l2 - rate
 
-    imagined(quality)
-    found = searched()
-    table = found.table()
+    found, table = searched(quality, methods=["STL", "SinMo"], tasks=["T4"])
     check_halving(table)
-    stl = table[(table["task"] == "T4") & (table["action"] == "finetune")]
-    (best, *_, last), further = stl[stl["rung"] == "second"][:4].to_dict("records"), stl[20:24]
-    assert further["learning_rate"].tolist() == [0.04, 0.0711, 0.127, 0.225]
-    assert set(further["l2"]) == {best["l2"]}
-    assert further["at_edge"].tolist() == [False, False, False, True]
+    (best, *_), further = (rows.to_dict("records") for rows in (table[32:36], table[40:44]))
+    assert [row["learning_rate"] for row in further] == [0.04, 0.0711, 0.127, 0.225]
+    assert {row["l2"] for row in further} == {best["l2"]}
+    assert [row["at_edge"] for row in further] == [False, False, False, True]
     config = found.study.config
     assert config.training("T4", "finetune").learning_rate == 0.225
-    assert last["learning_rate"] < best["learning_rate"] <= 0.03
     lower = config.training("T4", "scratch")
     assert (lower.l2, lower.learning_rate < 1e-4) == (0.0, True)  # no l2 lies beyond 0
 
 
-def test_everyone_finds_the_own_best_and_others_follow(imagined, searched):
+def test_everyone_finds_the_own_best_and_others_follow(searched):
     def quality(stage):
-        own, action = stage.config.training(stage.step.task, stage.step.action), stage.step.action
+        settings, action = own(stage), stage.step.action
         if action == "retrain":
             return -abs(stage.config.retrain_rate - 0.3)
         if stage.step.task == "T1":
             return stage.config.model.width + len(stage.config.model.dilations)
         loss = {"scratch": "bpr", "train": "softmax"}.get(action)
-        return (own.loss == loss) - abs(own.learning_rate - 0.001)
+        return (settings.loss == loss) - abs(settings.learning_rate - 0.001)
 
-    imagined(quality)
-    found = searched(batch=1)
-    check_halving(found.table())
+    found, table = searched(quality)
+    check_halving(table)
     config = found.study.config
-    assert config.model == ModelConfig(8, (1, 1))
+    assert config.model == ModelConfig(8, (1, 4) * 2)
     assert config.retrain_rate == 0.3
     assert config.training("T3", "scratch").loss == "bpr"
     assert config.training("T2").loss == config.training("T2", "retrain").loss == "softmax"
     assert config.bpr.keys() == {"T2", "T3"}
-    tries = found.table().query("task == 'T2' and action == 'train' and loss == 'bpr'")
+    tries = table.query("task == 'T2' and action == 'train' and loss == 'bpr'")
     nearest = (tries["learning_rate"] - 0.001).abs().idxmin()
     assert config.bpr["T2"].learning_rate == tries.loc[nearest, "learning_rate"]
     assert (config.bpr["T2"].epochs, config.bpr["T2"].final_rate) == (60, 0.1)
     for task in LATER:
         assert config.training(task, "patched-parallel") == config.training(task, "patched-serial")
-    chosen = set(found.table().query("chosen")["stage_id"])
-    assert len(chosen) == 2 + len(LATER) * len(TUNED)
+    assert table["chosen"].sum() == 2 + len(LATER) * len(NAMES)
 
 
-def test_a_training_that_diverges_is_the_worst(imagined, searched, monkeypatch, capsys):
-    imagined(by_chance)
-    record = Stage.record
-
-    def diverged(stage):
-        own = stage.config.training(stage.step.task, stage.step.action)
-        if stage.step.task == "T2" and own.learning_rate > 0.001:
+def test_a_training_that_diverges_is_the_worst(searched, monkeypatch, capsys):
+    def quality(stage):
+        if own(stage).learning_rate > 0.001:
             raise MissingResultError("none")
-        return record(stage)
+        return by_chance(stage)
 
     def compute(*_):
         raise FloatingPointError("the loss is nan")
 
-    monkeypatch.setattr(Stage, "record", diverged)
     monkeypatch.setattr(tuning, "compute", compute)
-    found = searched(methods=["STL"])
-    rows = found.table().query("task == 'T2' and rung == 'first'")
-    assert (rows["validation"] == -float("inf")).tolist() == (
-        rows["learning_rate"] > 0.001
-    ).tolist()
+    found, table = searched(quality, methods=["STL"], tasks=["T2"])
+    diverged = table["learning_rate"] > 0.001
+    assert (table["validation"] == -float("inf")).equals(diverged)
     assert found.study.config.training("T2", "finetune").learning_rate <= 0.001
     assert "the loss is nan" in capsys.readouterr().err
 
 
-def test_the_length_is_that_which_serves_the_ranking_tasks(imagined, monkeypatch):
-    gains = {("T2", 6): 0.1, ("T2", 8): 0.08, ("T2", 10): 0.04}
-    gains |= {("T3", 6): 0.01, ("T3", 8): 0.03, ("T3", 10): 0.04}
-    seen = imagined(lambda s: gains[s.step.task, s.config.data.options["length"]])
-    config = replace(BASE, data=DataConfig("synthetic", BASE.data.options | {"length": 7}))
-    found = Search(config, PLAN | {"lengths": [6, 8, 10]}, ("STL",), (), 1, None)
-    found.length()
-    table = found.table()
-    assert table["length"].tolist() == [6, 6, 8, 8, 10, 10]
-    assert table.query("chosen")["length"].tolist() == [8, 8]  # 0.8 and 0.75 of the best
-    assert found.study.config == replace(
-        config,
-        data=replace(config.data, options=config.data.options | {"length": 8}),
-        model=replace(config.model, dilations=(1, 4)),
-    )
-    assert found.study.stream.sequences.shape[1] == 8
-    for stage in seen.values():
-        epochs = [
-            one.config.training(one.step.task, one.step.action).epochs for one in stage.lineage()
-        ]
-        assert epochs == [6, 3]
+def test_the_length_is_that_which_serves_the_ranking_tasks(searched, settings):
+    gains = {"T2": {6: 0.1, 8: 0.08, 10: 0.04}, "T3": {6: 0.01, 8: 0.03, 10: 0.04}}
+    seen = []
+
+    def quality(stage):
+        seen.append(stage)
+        return gains[stage.step.task][stage.config.data.options["length"]]
+
+    gains |= dict.fromkeys(("T1", "T4"), dict.fromkeys((6, 8, 10), 0.5))
+    settings[0]["search"]["lengths"] = [6, 8, 10]
+    found, table = searched(quality)
+    tried = table[table["rung"] == "length"]
+    assert tried["length"].tolist() == [6, 6, 8, 8, 10, 10]
+    assert tried.query("chosen")["length"].tolist() == [8, 8]  # 0.8 and 0.75 of the best
+    data = replace(BASE.data, options=BASE.data.options | {"length": 8})
+    assert (found.study.config.data, found.study.stream.sequences.shape[1]) == (data, 8)
+    assert table["dilations"].dropna().unique().tolist() == [(1, 4), (1, 4, 1, 4)]
+    for stage in seen[:6]:
+        assert [own(one).epochs for one in stage.lineage()] == [6, 3]
 
 
-def test_what_is_written_becomes_the_librarys_settings_by_copying(imagined, searched, monkeypatch):
-    imagined(by_chance)
-    monkeypatch.setattr(tuning, "paths", paths)
-    content = {"base": {}, "profiles": {}, "search": PLAN}
-    found = searched()
-    monkeypatch.setattr(tuning, "read_settings", lambda *_: content)
-    tried, settings = tuning.write(found)
+# --- what it writes ------------------------------------------------------------------------------
+
+
+def test_what_is_written_becomes_the_librarys_settings_by_copying(searched, settings, monkeypatch):
+    found, table = searched()
     folder = paths.tuning(local=True)
-    assert (tried, settings) == (folder / "synthetic.csv", folder / "synthetic.json")
-    table, written = pd.read_csv(tried), json.loads(settings.read_text())
-    assert table["chosen"].dtype == bool
-    assert table["stage_id"].tolist() == found.table()["stage_id"].tolist()
-    assert written.keys() == {*content, "chosen"}
+    tried, written = pd.read_csv(folder / "synthetic.csv"), folder / "synthetic.json"
+    assert tried["chosen"].dtype == bool
+    assert tried["stage_id"].tolist() == table["stage_id"].tolist()
+    content = json.loads(written.read_text())
     keys = {f"{task}.{action}" for task in LATER for action in (*ACTIONS, "patched-parallel")}
-    assert set(written["chosen"]["train"]) == {"T1.train"} | keys
+    assert set(content["chosen"]["train"]) == {"T1.train"} | keys
     smoke = json.loads(paths.settings("synthetic").read_text())
-    copied = {**smoke, "chosen": written["chosen"]}
-    settings.write_text(json.dumps(copied))
-    monkeypatch.setattr(paths, "settings", lambda dataset, _: settings)
+    written.write_text(json.dumps(smoke | {"chosen": content["chosen"]}))
+    monkeypatch.setattr(paths, "settings", lambda dataset, _: written)
     config = study_config("synthetic", "standard")
     for name in ("data", "model", "retrain_rate", "bpr"):
         assert getattr(config, name) == getattr(found.study.config, name), name
     for task in LATER:
         assert config.training(task, "joint") == found.study.config.training(task, "joint")
 
-    monkeypatch.setattr(paths, "tuning", lambda local=False: folder / ("" if local else "old"))
-    (folder / "old").mkdir()
-    tried.rename(folder / "old/synthetic.csv")
-    imagined(lambda stage: 1.0)
-    one = searched(found.study.config, methods=["STL"])
-    tuning.write(one)
-    both = pd.read_csv(tried)
-    others = table[table["action"] != "finetune"]["stage_id"].tolist()
-    assert both[both["action"] != "finetune"]["stage_id"].tolist() == others
-    assert set(both[both["action"] == "finetune"]["validation"]) == {1.0}
-    assert one.study.config.training("T2", "joint") == found.study.config.training("T2", "joint")
-    two = searched(found.study.config, tasks=["T3"])
-    assert set(two.table()["task"]) == {"T3"}
-    both = pd.read_csv(tried)
-    assert both[both["task"] != "T3"]["stage_id"].tolist() == (
-        table[table["task"] != "T3"]["stage_id"].tolist()
-    )
-    assert set(both[both["task"] == "T3"]["validation"]) == {1.0}
+
+@pytest.mark.parametrize("which", [{"methods": ["STL"]}, {"tasks": ["T3"]}])
+def test_a_search_in_part_keeps_what_was_found_for_the_rest(which, searched, settings, monkeypatch):
+    found, before = searched()
+    folder, old = paths.tuning(local=True), paths.tuning(local=True).with_name("old")
+    folder.rename(old)
+    monkeypatch.setattr(paths, "tuning", lambda local=False: folder if local else old)
+    settings[1].append(found.study.config)
+    one, again = searched(lambda _: 1.0, **which)
+    assert set(again["task"]) == {*which.get("tasks", LATER)}
+    assert set(again["action"]) == ({"finetune"} if "methods" in which else {*ACTIONS})
+    both = pd.read_csv(folder / "synthetic.csv")
+    is_new = both["validation"].eq(1.0) & both["stage_id"].isin(again["stage_id"])
+    assert both[is_new]["stage_id"].tolist() == again["stage_id"].tolist()
+    kept = before["task"].isin(again["task"]) & before["action"].isin(again["action"])
+    assert both[~is_new]["stage_id"].tolist() == before[~kept]["stage_id"].tolist()
+    former = settings[1][-1].training("T2", "joint")
+    assert one.study.config.training("T2", "joint") == former
 
 
-def test_what_cannot_be_searched_is_named(searched, monkeypatch):
-    with pytest.raises(ConfigError, match="method: found 'Popularity', expected SinMo or "):
-        searched(methods=["Popularity"])
-    with pytest.raises(ConfigError, match="task: found 'T9', expected T1 or "):
-        searched(tasks=["T9"])
-    monkeypatch.undo()
-    with pytest.raises(ConfigError, match=r"smoke\.json: found no 'search', expected lengths"):
-        tuning.search("synthetic", "smoke")
+def test_what_cannot_be_searched_is_named(settings, monkeypatch):
+    for which, *said in (
+        ({"methods": ["Popularity"]}, "method: found 'Popularity', expected SinMo or "),
+        ({"tasks": ["T9"]}, "task: found 'T9', expected T1 or "),
+        ({"tasks": ["T1"], "methods": ["STL"]}, "method: found STL for T1, expected all"),
+    ):
+        with refused(ConfigError, *said):
+            tuning.search("synthetic", "standard", **which)
+    del settings[0]["search"]
+    with refused(ConfigError, "synthetic.json: found no 'search', expected lengths"):
+        tuning.search("synthetic", "standard")
 
 
-def test_a_search_that_trains_can_be_interrupted(searched, monkeypatch):
-    short = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", "T3", "T4")))
-    for name, value in {"TRIES": 2, "KEPT": 2, "SEEDS": (0, 7)}.items():
+def test_a_search_that_trains_can_be_interrupted(settings, monkeypatch):
+    for name, value in {"TRIES": 2, "KEPT": 2, "SEEDS": (0, 7), "TUNED": ("STL",)}.items():
         monkeypatch.setattr(tuning, name, value)
-    monkeypatch.setattr(tuning, "TUNED", ("STL", "Conure-"))
-    config = replace(BASE, train=dict.fromkeys(("T1", "*"), TrainConfig(epochs=3)))
+    short = dict.fromkeys(("T1", "*"), TrainConfig(epochs=3))
+    settings[1].append(replace(BASE, train=short))
     computed, stops_at, compute_stage = [], [9], scheduler.compute_stage
 
     def counted(stage, stream):
@@ -330,26 +301,24 @@ def test_a_search_that_trains_can_be_interrupted(searched, monkeypatch):
 
     monkeypatch.setattr(scheduler, "compute_stage", counted)
     with pytest.raises(KeyboardInterrupt):
-        searched(config, short)
-    found = searched(config, short)
+        tuning.search("synthetic", "standard")
+    found = tuning.search("synthetic", "standard")
     assert len(computed) == len(set(computed))
-    assert found.bar.n == found.bar.total
     number = len(computed)
-    pd.testing.assert_frame_equal(searched(config, short).table(), found.table())
+    assert tuning.search("synthetic", "standard").rows == found.rows
     assert len(computed) == number
-    assert set(found.table()["stage_id"]) <= set(computed)
+    assert {row["stage_id"] for row in found.rows} <= set(computed)
 
 
 @pytest.mark.parametrize("dataset", [path.stem for path in paths.tuning().glob("*.csv")])
-def test_the_committed_settings_are_those_that_the_committed_search_chose(dataset, monkeypatch):
-    monkeypatch.setattr(paths, "ROOT", paths.CHECKOUT)
-    table, config = (
-        pd.read_csv(paths.tuning() / f"{dataset}.csv"),
-        study_config(dataset, "standard"),
-    )
+def test_the_committed_settings_are_those_that_the_committed_search_chose(dataset):
+    table = pd.read_csv(paths.tuning() / f"{dataset}.csv")
     check_halving(table)
-    for row in table.query("chosen and rung == 'full' and action != 'retrain'").to_dict("records"):
-        own = config.training(row["task"], row["action"])
-        for name in ("learning_rate", "l2", "loss", "joint_weight"):
-            if row[name] == row[name]:
-                assert getattr(own, name) == pytest.approx(row[name], rel=1e-5) or name == "loss"
+    config = study_config(dataset, "standard")
+    rows = table.query("chosen and rung == 'second'").to_dict("records")
+    assert len(rows) > len(METHODS)
+    for row in rows:
+        settings = config.training(row["task"], row["action"])
+        for name in ("learning_rate", "l2", "joint_weight", "retention"):
+            assert pd.isna(row[name]) or getattr(settings, name) == pytest.approx(row[name])
+        assert pd.isna(row["loss"]) or settings.loss == row["loss"]
