@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -41,7 +41,6 @@ def compute(
     stream: TaskStream,
     workers: int = 1,
     cluster: str | None = None,
-    finished: Callable[[Stage], object] = lambda stage: None,
 ) -> None:
     """Compute what is missing of these stages and their ancestors; results do not depend on how.
 
@@ -50,7 +49,6 @@ def compute(
 
     workers: processes of this machine. cluster: instead of them the address (tcp://host:8786) or
     scheduler file of a Dask cluster whose workers see the same CONURE_ROOT and have one thread.
-    finished: called with each stage that ends, well or not.
     """
     stages, failed = list(stages), dict[str, BaseException]()
     for folder in (paths.artifacts(), paths.artifacts("stages")):
@@ -69,7 +67,6 @@ def compute(
         by_dask = client and _by_dask(client, todo, stream, kind)
         for stage, error in by_dask or _here(todo, stream, failed):
             bar.update(error is None)
-            finished(stage)
             if error:
                 failed[stage.id] = error
                 bar.set_postfix_str("some failed")
