@@ -100,6 +100,14 @@ def lively(model: torch.nn.Module, seed: int = 1) -> torch.nn.Module:
     return model
 
 
+def with_outputs(stream: TaskStream, **options) -> UserModel:
+    """A lively small model with an output layer for each task."""
+    model = small_model(stream.n_items, **options)
+    for task in stream.tasks:
+        model.add_output(task.name, np.ones(task.n_labels), rng(2))
+    return lively(model)
+
+
 @torch.no_grad()
 def plain_copy(model: UserModel, task: str) -> PlainNextItNet:
     """The plain network with a model's weights and one task's output layer."""

@@ -20,7 +20,6 @@ from helpers import files_below, refused, small_stream, small_study
 from conure_lib import paths
 from conure_lib.errors import ClusterError, ConfigError
 from conure_lib.methods import METHODS
-from conure_lib.methods.conure import conure_chain
 from conure_lib.pipeline import scheduler
 from conure_lib.pipeline import stage as stages
 from conure_lib.pipeline.store import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, WEIGHTS, LocalStore
@@ -82,15 +81,6 @@ def test_what_is_damaged_is_named_and_computed_again(
     assert files_below(paths.artifacts("stages")) == expected
 
 
-def test_deleted_folders_are_computed_to_the_same_bytes(study, computed, expected):
-    chain = conure_chain(SHORT)
-    for step in (chain["T1"]["prune"], chain["T4"]["train"]):
-        shutil.rmtree(LocalStore().folder(study.stage(step, 1).id))
-    study.compute(runs_of(study))
-    assert computed == ["T1.prune", "T4.train"]
-    assert files_below(paths.artifacts("stages")) == expected
-
-
 def test_what_a_killed_process_left_is_no_result_and_not_in_the_way(root, undisturbed):
     study = Study(small_study(), STREAM)
     stage = study.run("STL", 1, SHORT).stages["T1"]
@@ -115,15 +105,11 @@ def test_a_stage_that_another_process_computes_is_awaited_and_taken(root, monkey
 # --- failures ------------------------------------------------------------------------------------
 
 
-def diverging() -> Study:
+def expect_failure(**way) -> None:
     """Training of T2 fails in Conure's chain, and only there."""
     config = small_study()
     broken = replace(config.train["*"], optimizer="sgd", learning_rate=9.0, l2=1e9)
-    return Study(replace(config, train={**config.train, "T2.train": broken}), STREAM)
-
-
-def expect_failure(**way) -> None:
-    study = diverging()
+    study = Study(replace(config, train={**config.train, "T2.train": broken}), STREAM)
     runs = [study.run(method, 1, SHORT) for method in ("Conure", "STL", "Popularity")]
     broken = next(stage for stage in runs[0].stages["T4"].lineage() if stage.step.task == "T2")
     with pytest.raises(FloatingPointError) as failure:

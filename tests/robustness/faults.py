@@ -222,7 +222,7 @@ def small_disk(folder: Path, mib: float) -> Iterator[Callable[[str], None]]:
 
 
 def full_disk(wanted: Place, chance: random.Random) -> int:
-    """A disk that is full sooner or later, or read-only, is said in one line; all there is stays."""
+    """A disk that is full sooner or later, or read-only, is said in a line; what is there stays."""
     place = wanted.beside("full")
     with small_disk(place.root, NO_ROOM[0]) as remount:
         for mib in NO_ROOM:

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import a_task, lively, rng, small_model, small_stream, small_study
+from helpers import a_task, lively, rng, small_model, small_stream, small_study, with_outputs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -168,11 +168,7 @@ def test_user_vectors_in_any_batches(together, sorted_among, monkeypatch):
 
 @pytest.fixture
 def model():
-    """A model with lively layers for the small stream's tasks."""
-    made = small_model()
-    for task in small_stream().tasks:
-        made.add_output(task.name, np.ones(task.n_labels), rng(2))
-    return lively(made)
+    return with_outputs(small_stream())
 
 
 def known_before(task, user, part, row):
