@@ -200,6 +200,12 @@ def refused(kind: type[Exception], *words: object, most: int = 1000) -> Iterator
     assert [word for word in map(str, words) if word not in said] == [], said
 
 
+def pairs(stream: TaskStream, name: str) -> list[tuple]:
+    """Users and labels of a task, by their ids in the source, users in ascending order."""
+    task, users, labels = stream[name], stream.names.users, stream.names.labels[name]
+    return [*zip(users[task.users].tolist(), labels[task.labels].tolist(), strict=True)]
+
+
 def sizes(stream: TaskStream) -> list[list[int]]:
     """Instances, labels and users of each task."""
     return [[row[c] for c in ("instances", "labels", "users")] for row in stream.describe()]

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import pairs, refused
 
 from conure_lib import paths
 from conure_lib.data import download as fetch
@@ -16,10 +16,8 @@ from conure_lib.data.sources import movielens
 from conure_lib.errors import DataError, TransferError
 from conure_lib.files import file_digest
 
-SMALL = dict(length=3, min_events=2)
-ML_25M, ML_32M = movielens.builder("ml-25m"), movielens.builder("ml-32m")
-ML_100K, ML_1M = movielens.builder("ml-100k"), movielens.builder("ml-1m")
-LATEST = movielens.builder("ml-latest-small")
+SMALL, NAMES = dict(length=3, min_events=2), ("100k", "1m", "25m", "32m", "latest-small")
+ML_100K, ML_1M, ML_25M, ML_32M, LATEST = (movielens.builder(f"ml-{name}") for name in NAMES)
 HEADER = "userId,movieId,rating,timestamp\n"
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"
 USER = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token\n"
@@ -28,6 +26,7 @@ DIGESTS = {  # a faster way of reading must not give another stream
     "ml-1m": "cf1afdfc5582425aa2aee8e11b1d42042a8226893f861015fde9a79729c389d1",
     "ml-25m": "554d7b7f876073c0cd9308a8836450c5e6799afe967922bc6811ce78c228c8bf",
 }
+USERS = range(1, 11)
 AGES = (7, 17, 18, 24, 25, 35, 45, 50, 56, 73)
 GROUPS = ["0-17", "0-17", "18-24", "18-24", "25-34", "35-44", "45-49", "50-55", "56+", "56+"]
 
@@ -35,7 +34,7 @@ GROUPS = ["0-17", "0-17", "18-24", "18-24", "25-34", "35-44", "45-49", "50-55", 
 def ratings():
     """User, item, stars, time. T1 of users 1..10: 102, 103 (same second), 101."""
     rows = [(11, 101, 3, 5), (11, 201, 4, 6)]
-    for user in range(1, 11):
+    for user in USERS:
         rows += [(user, 101, 2, 20), (user, 103, 1, 10), (user, 102, 3, 10)]
         rows += [(user, 200 + user % 2, 4, 7), (user, 300 + user % 3, 5, 1)]
     return rows
@@ -43,7 +42,7 @@ def ratings():
 
 def people():
     jobs = ["none"] * 5 + ["writer"] * 5
-    rows = [(u, AGES[u - 1], "FM"[u % 2], jobs[u - 1], "T8H1N") for u in range(1, 11)]
+    rows = [(u, AGES[u - 1], "FM"[u % 2], jobs[u - 1], "T8H1N") for u in USERS]
     return [*rows, (11, 30, "F", "artist", "00000")]
 
 
@@ -51,34 +50,28 @@ def text(rows, separator="\t", header=""):
     return header + "".join(separator.join(map(str, row)) + "\n" for row in rows)
 
 
-def ml_100k(folder, edit=lambda name, content: content):
-    for name, content in {"u.data": text(ratings()), "u.user": text(people(), "|")}.items():
-        (folder / name).write_text(edit(name, content))
+def ml_100k(folder):
+    (folder / "u.data").write_text(text(ratings()))
+    (folder / "u.user").write_text(text(people(), "|"))
     return folder
 
 
-def ml_1m(folder, edit=lambda name, content: content):
+def ml_1m(folder):
     ages = dict(enumerate((1, 1, 18, 18, 25, 35, 45, 50, 56, 56, 1), 1))
     users = [(u, g, ages[u], u % 3 + 18, z) for u, _, g, _, z in people()]
-    for name, rows in (("ratings.dat", ratings()), ("users.dat", users)):
-        (folder / name).write_text(edit(name, text(rows, "::")))
+    (folder / "ratings.dat").write_text(text(ratings(), "::"))
+    (folder / "users.dat").write_text(text(users, "::"))
     return folder
 
 
 def csv_text():
-    half = [(user, 210 + user % 2, 4.5, 8) for user in range(1, 11)]
+    half = [(user, 210 + user % 2, 4.5, 8) for user in USERS]
     return text([(u, i, float(s), t) for u, i, s, t in ratings() + half], ",", HEADER)
 
 
-def ml_csv(folder, edit=lambda name, content: content):
-    (folder / "ratings.csv").write_text(edit("ratings.csv", csv_text()), encoding="utf-8")
+def ml_csv(folder):
+    (folder / "ratings.csv").write_text(csv_text())
     return folder
-
-
-def labels_of(stream, name):
-    """(user row, label) pairs of a task."""
-    task = stream[name]
-    return sorted(zip(task.users.tolist(), task.labels.tolist(), strict=True))
 
 
 def assert_by_time(stream):
@@ -92,16 +85,13 @@ def test_six_tasks_by_hand(tmp_path, write, build):
     stream = build(path=write(tmp_path), **SMALL)
     assert (stream.n_users, stream.n_items) == (10, 3)
     assert_by_time(stream)
-    assert labels_of(stream, "T2") == [(u - 1, u % 2) for u in range(1, 11)]
-    assert labels_of(stream, "T3") == [(u - 1, u % 3) for u in range(1, 11)]
-    classes = stream.info["classes"]
-    assert [classes["T4"][label] for _, label in labels_of(stream, "T4")] == GROUPS
-    assert [classes["T5"][label] for _, label in labels_of(stream, "T5")] == ["M", "F"] * 5
-    jobs = ["none"] * 5 + ["writer"] * 5
-    if build is ML_1M:
-        coded = ("tradesman/craftsman", "unemployed", "writer")  # codes 18, 19, 20
-        jobs = [coded[u % 3] for u in range(1, 11)]
-    assert [classes["T6"][x] for _, x in labels_of(stream, "T6")] == jobs
+    assert pairs(stream, "T2") == [(u, 200 + u % 2) for u in USERS]
+    assert pairs(stream, "T3") == [(u, 300 + u % 3) for u in USERS]
+    assert pairs(stream, "T4") == [*enumerate(GROUPS, 1)]
+    assert pairs(stream, "T5") == [(u, "FM"[u % 2]) for u in USERS]
+    coded = ["tradesman/craftsman", "unemployed", "writer"]  # codes 18, 19, 20
+    jobs = (coded * 4)[1:11] if build is ML_1M else ["none"] * 5 + ["writer"] * 5
+    assert pairs(stream, "T6") == [*enumerate(jobs, 1)]
     dropped = {f"labels of {task}, of users without T1": 1 for task in ("T2", "T4", "T5", "T6")}
     assert dropped.items() <= stream.info["dropped"].items()
     assert stream.info["files"] == {file.name: file_digest(file) for file in tmp_path.iterdir()}
@@ -146,9 +136,9 @@ def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monk
     from_wheel.assert_called_once_with("recbole==1.2.1", inside, movielens.WHEEL_FILES, folder)
 
 
-READINGS = [  # of the items 200, 201, 210, 211, or 210, 211 only
-    ("4-or-4.5", [(u - 1, x + u % 2) for u in range(1, 11) for x in (0, 2)]),
-    ("above-4", [(u - 1, u % 2) for u in range(1, 11)]),
+READINGS = [
+    ("4-or-4.5", [(u, item + u % 2) for u in USERS for item in (200, 210)]),
+    ("above-4", [(u, 210 + u % 2) for u in USERS]),
 ]
 
 
@@ -158,8 +148,8 @@ def test_the_readings_of_higher_than_4(tmp_path, reading, liked):
     stream = ML_25M(path=file, t2_reading=reading, **SMALL)
     assert [t.name for t in stream.tasks] == ["T1", "T2", "T3"]
     assert_by_time(stream)
-    assert labels_of(stream, "T2") == liked
-    assert labels_of(stream, "T3") == [(u - 1, u % 3) for u in range(1, 11)]
+    assert pairs(stream, "T2") == liked
+    assert pairs(stream, "T3") == [(u, 300 + u % 3) for u in USERS]
     if reading == "4-or-4.5":
         assert stream.digest() == DIGESTS["ml-25m"]
     with pytest.raises(DataError, match="t2_reading: found '4', expected '4-or"):
@@ -167,8 +157,7 @@ def test_the_readings_of_higher_than_4(tmp_path, reading, liked):
 
 
 def test_zip_folder_file_bom_crlf_and_row_order_do_not_matter(tmp_path):
-    (tmp_path / "ratings.csv").write_text(csv_text())
-    header, *rows = csv_text().splitlines()
+    header, *rows = (ml_csv(tmp_path) / "ratings.csv").read_text().splitlines()
     random.Random(0).shuffle(rows)
     other = b"\xef\xbb\xbf" + "\r\n".join([header, *rows]).encode()  # and no last line end
     (tmp_path / "windows.csv").write_bytes(other)
@@ -220,9 +209,10 @@ SOURCES["ratings.csv"] = ml_csv, LATEST
 @pytest.mark.parametrize(("broken", "edit", "line", "found", "expected"), CASES)
 def test_broken_files(tmp_path, broken, edit, line, found, expected):
     write, build = SOURCES[broken]
-    write(tmp_path, lambda name, content: edit(content) if name == broken else content)
+    file = write(tmp_path) / broken
+    file.write_text(edit(file.read_text()), encoding="utf-8")
     before = sorted(tmp_path.iterdir())
-    with refused(DataError, f"{tmp_path / broken}, line {line}: ", found, expected, "; "):
+    with refused(DataError, f"{file}, line {line}: ", found, expected, "; "):
         build(path=tmp_path, **SMALL)
     assert sorted(tmp_path.iterdir()) == before
 

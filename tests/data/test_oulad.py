@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import sizes
+from helpers import pairs, sizes
 
 from conure_lib.config import DataConfig
 from conure_lib.data import download as fetch
@@ -61,12 +61,6 @@ def write(folder, form, **tables):
             rows = table.sample(frac=1, random_state=0)
             rows.to_csv(folder / f"{name}.csv", index=False, quoting=1)
     return Path(shutil.make_archive(folder, "zip", folder)) if form == "zip" else folder
-
-
-def pairs(stream, name):
-    labels, users = stream.names.labels[name], stream.names.users
-    task = stream[name]
-    return list(zip(users[task.users].tolist(), labels[task.labels].tolist(), strict=True))
 
 
 def test_six_tasks_by_hand(tmp_path):

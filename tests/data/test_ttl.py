@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import refused
+from helpers import pairs, refused
 
 from conure_lib.data.sources import ttl
 from conure_lib.errors import DataError
@@ -11,6 +11,8 @@ from conure_lib.files import file_digest
 NAMES = {task: row[0] for task, row in ttl.TASKS.items()}
 LENGTH = 4
 SEQUENCES = ["0,0,70,500", "0,70,500,3", *(f"{n},3,70,500" for n in range(1001, 1009))]
+
+CLICKS = [(0, 8), (0, 9), (1, 9), *((user, 8) for user in range(2, 10))]  # by rows of T1
 
 
 def lines(tails):
@@ -35,11 +37,6 @@ def write(folder, **changed):
     return folder
 
 
-def pairs(stream, name):
-    task = stream[name]
-    return list(zip(task.users.tolist(), task.labels.tolist(), strict=True))
-
-
 def test_by_hand(tmp_path):
     stream = ttl.build(path=write(tmp_path), length=LENGTH)
     # items 3, 70, 500, 1001..1008 become 1, 2, 3, 4..11
@@ -48,9 +45,10 @@ def test_by_hand(tmp_path):
     assert (stream.sequences.dtype, stream.n_items) == (np.int32, 11)
     assert stream.input_rows.tolist() == list(range(10))
     assert stream["T1"].labels.tolist() == [2, 0, *[2] * 8]
-    assert pairs(stream, "T2") == [(0, 0), (0, 1), (1, 1), *((u, 0) for u in range(2, 10))]
-    assert pairs(stream, "T3") == [(0, 0), *((u, x) for u in range(1, 10) for x in range(3))]
-    assert [label for _, label in pairs(stream, "T4")] == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2]
+    assert pairs(stream, "T2") == CLICKS
+    likes = [(0, 5), *((u, label) for u in range(1, 10) for label in (5, 7, 900_000))]
+    assert pairs(stream, "T3") == likes
+    assert [label for _, label in pairs(stream, "T4")] == [3, 4, 5, 6, 7, 8, 9, 3, 4, 5]
     assert [label for _, label in pairs(stream, "T5")] == [0, 1] * 5
     assert [t.kind for t in stream.tasks] == ["sequence", *["ranking"] * 2, *["classification"] * 3]
     assert stream.info["classes"]["T6"] == ["1", "2"]
@@ -73,7 +71,7 @@ def test_crlf_bom_no_last_line_end_other_names_and_fewer_tasks(tmp_path):
 def test_a_user_may_stand_on_several_lines_of_a_ranking_task(tmp_path):
     several = contents()["T2"].replace(",,9,8\n", f",,9\n{SEQUENCES[0]},,8\n")
     stream = ttl.build(path=write(tmp_path, T2=several), length=LENGTH)
-    assert pairs(stream, "T2")[:2] == [(0, 0), (0, 1)]
+    assert pairs(stream, "T2") == CLICKS
 
 
 def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
@@ -81,7 +79,7 @@ def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
     stream = ttl.build(path=tmp_path, length=LENGTH, duplicates="drop")
     assert stream.n_users == 9
     assert stream.sequences[0].tolist() == [0, 2, 3, 1]
-    assert pairs(stream, "T2") == [(0, 1), *((u, 0) for u in range(1, 9))]
+    assert pairs(stream, "T2") == CLICKS[2:]
     dropped = {f"labels of T{n}, of users without T1": 1 for n in range(3, 7)}
     dropped["labels of T2, of users without T1"] = 2
     assert stream.info["dropped"] == {"T1 sequences that occur more than once": 3, **dropped}
@@ -90,7 +88,7 @@ def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
 def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
     write(tmp_path, T2=contents()["T2"] + f"0,0,70,3,,8\n{SEQUENCES[3]},,77\n")
     stream = ttl.build(path=tmp_path, length=LENGTH, unknown_users="drop", min_label_count=2)
-    assert pairs(stream, "T2") == [(0, 0), (0, 1), (1, 1), *((u, 0) for u in range(2, 10))]
+    assert pairs(stream, "T2") == CLICKS
     assert stream.info["dropped"] == {
         "labels of T2, of users without T1": 1,
         "labels of T2 that occur less than 2 times": 1,  # 77
