@@ -16,7 +16,7 @@ RATIOS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.9
 COMMON_RATE = 0.001  # at which speeds are compared: each method's own rate would decide
 WIDTHS, BLOCKS_OF_WIDEST = (32, 64, 128, 256), 8  # the paper's smaller network has 16 convolutions
 FEW_BLOCKS = 4  # of 20: 20% of all instances
-LINEAR = {"T2": "Linear + T2", "noT2": "Linear"}  # floors of T3 with and without T2's labels
+UP_TO_T3, NO_T2 = ("T1", "T2", "T3"), ("T1", "T3")
 EMBEDDING_RATIOS = {"T1": 0.3, "T2": 0.8, "T3": 0.8, "*": 0.8}  # Table 5
 ORDERS = {"Order1": (), "Order2": ("T1", "T2", "T6", "T3"), "Order3": ("T1", "T6", "T2", "T3")}
 
@@ -31,6 +31,11 @@ def baselines(study: Study) -> list[Run]:
     return study.runs(COMPARED)
 
 
+def continual_learners(study: Study) -> list[Run]:
+    """Return the runs that go on with one network: what becomes of each task as others follow."""
+    return study.runs(CONTINUAL)
+
+
 def unpruned(study: Study, tasks: Iterable[str] = (), variant: str = "unpruned") -> list[Run]:
     """Return Conure's runs with each task (or some) not pruned: what retraining alone brings."""
     prune = study.config.prune
@@ -43,11 +48,10 @@ def composed(methods: Iterable[str], studies: dict[str, Study]) -> list[Run]:
 
     The tasks before it are those of that study, too. The variant's name is that of the first study.
     """
-    runs, (first, *_) = [], studies.values()
-    for method in methods:
-        for seed in first.config.seeds:
-            stages = {t: one.run(method, seed).stages[t] for t, one in studies.items()}
-            runs.append(Run(method, seed, stages, first.variant))
+    first, runs = next(iter(studies.values())), []
+    for run in first.runs(methods):
+        own = {t: one.run(run.method, run.seed).stages[t] for t, one in studies.items()}
+        runs.append(replace(run, stages=own))
     return runs
 
 
@@ -76,28 +80,31 @@ def transfer(study: Study) -> list[Run]:
 
     In each beside Conure's a linear floor with or without T2: how much there is to hand on.
     """
-    config, runs, few = study.config, [], dict(study.config.train)
+    runs, few = [], dict(study.config.train)
     share = FEW_BLOCKS / np.count_nonzero(study.stream["T3"].parts == TRAIN)  # of the training part
-    for method in ("Conure-", *LINEAR.values()):
+    for method in ("Conure-", "Linear", "Linear + T2"):
         action = METHODS[method].recipe(study.order)["T3"].action
-        few[f"T3.{action}"] = replace(config.training("T3", action), share=share)
-    for data, train in (("all", config.train), ("20%", few)):
-        for name, order in (("T2", ("T1", "T2", "T3")), ("noT2", ("T1", "T3"))):
+        few[f"T3.{action}"] = replace(study.config.training("T3", action), share=share)
+    for data, train in (("all", study.config.train), ("20%", few)):
+        for name, order, floor in (("T2", UP_TO_T3, "Linear + T2"), ("noT2", NO_T2, "Linear")):
             one = study.changed(f"{name} {data}", train=train)
-            floors = one.runs([LINEAR[name]])
-            runs += one.runs(CONURE, order)
-            runs += [replace(run, stages={"T3": run.stages["T3"]}) for run in floors]
+            runs += [*one.runs(CONURE, order), *only("T3", one.runs([floor]))]
     return runs
+
+
+def only(task: str, runs: Iterable[Run]) -> list[Run]:
+    """Return runs whose results are those of one task."""
+    return [replace(run, stages={task: run.stages[task]}) for run in runs]
 
 
 def paper_loss(study: Study) -> list[Run]:
     """Return the runs with the paper's loss of ranking tasks: variants "BPR" and "BPR noT2"."""
-    train, few = dict(study.config.train), ("T1", "T2", "T3")
-    for task in (task for task in few if study.stream[task].kind == "ranking"):
+    train = dict(study.config.train)
+    for task in (task for task in UP_TO_T3 if study.stream[task].kind == "ranking"):
         searched = study.config.bpr.get(task, study.config.training(task))
         train[f"{task}.train"] = replace(searched, loss="bpr")
-    with_t2 = study.changed("BPR", train=train).runs(CONURE, few)
-    return with_t2 + study.changed("BPR noT2", train=train).runs(CONURE, ("T1", "T3"))
+    with_t2 = study.changed("BPR", train=train).runs(CONURE, UP_TO_T3)
+    return with_t2 + study.changed("BPR noT2", train=train).runs(CONURE, NO_T2)
 
 
 def convergence(study: Study) -> list[Run]:
@@ -123,18 +130,16 @@ def sizes(study: Study) -> list[Run]:
         sized = replace(model, width=width)
         sized = sized.resized(BLOCKS_OF_WIDEST) if width == WIDTHS[-1] else sized
         one = study.changed(name := f"width {width}", model=sized, seeds=seeds)
-        runs += one.runs((*CONURE, "STL", "PeterRec"), ("T1", "T2", "T3"))
-        runs += one.changed(f"{name} noT2").runs(CONURE, ("T1", "T3"))
+        runs += one.runs((*CONURE, "STL", "PeterRec"), UP_TO_T3)
+        runs += one.changed(f"{name} noT2").runs(CONURE, NO_T2)
         runs += unpruned(one, ("T2", "T3"), f"{name} unpruned")
     return runs
 
 
 def task_orders(study: Study) -> list[Run]:
     """Return the runs of Table 4, with variants "Order1" to "Order3"; none without T3 or T6."""
-    if not set(ORDERS["Order2"]) <= set(study.order):
-        return []
-    studies = ((study.changed(name), order) for name, order in ORDERS.items())
-    return [run for one, order in studies for run in one.runs(CONURE, order)]
+    orders = ORDERS if {"T3", "T6"} <= set(study.order) else {}
+    return [r for name, order in orders.items() for r in study.changed(name).runs(CONURE, order)]
 
 
 def pruning_ratios(study: Study) -> list[Run]:
@@ -144,35 +149,20 @@ def pruning_ratios(study: Study) -> list[Run]:
         order = study.order[: study.order.index(task) + 1]
         for ratio in RATIOS:
             one = study.changed(percent(ratio), prune={**study.config.prune, task: ratio})
-            found = one.runs((*CONURE, "Conure, not retrained"), order)
-            runs += [replace(run, stages={task: run.stages[task]}) for run in found]
+            runs += only(task, one.runs((*CONURE, "Conure, not retrained"), order))
     return runs
 
 
 def embedding_pruning(study: Study) -> list[Run]:
     """Return the runs of Table 5, with variants "kernels" and "kernels and embedding"."""
-    order = ("T1", "T2", "T3")
     both = study.changed("kernels and embedding", prune_embedding=EMBEDDING_RATIOS)
-    return study.changed("kernels").runs(CONURE, order) + both.runs(CONURE, order)
+    return study.changed("kernels").runs(CONURE, UP_TO_T3) + both.runs(CONURE, UP_TO_T3)
 
 
-def continual_learners(study: Study) -> list[Run]:
-    """Return the runs that go on with one network: what becomes of each task as others follow."""
-    return study.runs(CONTINUAL)
-
-
+_ARGUED = (baselines, overparameterization, unpruned, convergence, transfer, paper_loss)
+_ARGUED += (task_orders, pruning_ratios, embedding_pruning, sizes, continual_learners)
 EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
-    "baselines": baselines,
-    "overparameterization": overparameterization,
-    "unpruned": unpruned,
-    "convergence": convergence,
-    "transfer": transfer,
-    "paper-loss": paper_loss,
-    "task-orders": task_orders,
-    "pruning-ratios": pruning_ratios,
-    "embedding-pruning": embedding_pruning,
-    "sizes": sizes,
-    "continual-learners": continual_learners,
+    experiment.__name__.replace("_", "-"): experiment for experiment in _ARGUED
 }
 """By name, in the order of the notebooks that argue with them."""
 
@@ -184,27 +174,24 @@ AGAINST_NOISE = ("Popularity", "STL", "Conure")
 
 def dials(study: Study) -> dict[str, Study]:
     """Return studies of synthetic data whose truth is known, one per setting of the generator."""
-    data = study.config.data
-    streams = {n: replace(data, options={**data.options, **dial}) for n, dial in _DIALS.items()}
-    configs = {name: replace(study.config, data=stream) for name, stream in streams.items()}
-    return {n: Study(one, store=study.store).changed(n) for n, one in configs.items()}
+    points, data = {}, study.config.data
+    for name, dial in _DIALS.items():
+        config = replace(study.config, data=replace(data, options={**data.options, **dial}))
+        points[name] = Study(config, store=study.store).changed(name)
+    return points
 
 
-def dial_runs(points: dict[str, Study]) -> list[Run]:
-    """Return the runs of ``dials``: T3 after T2 ("T2 NAME"), and right after T1 ("noT2 NAME")."""
-    runs = []
-    for name, point in points.items():
-        if name == "noise":
-            runs += point.runs(AGAINST_NOISE)
-            continue
-        runs += point.changed(f"T2 {name}").runs(["Conure-"], ("T1", "T2", "T3"))
-        runs += point.changed(f"noT2 {name}").runs(["Conure-", "Popularity"], ("T1", "T3"))
-    return runs
+def dial_runs(point: Study) -> list[Run]:
+    """Return the runs of one of ``dials``: T3 after T2 ("T2 NAME"), and after T1 ("noT2 NAME")."""
+    if (name := point.variant) == "noise":
+        return point.runs(AGAINST_NOISE)
+    runs = point.changed(f"T2 {name}").runs(["Conure-"], UP_TO_T3)
+    return runs + point.changed(f"noT2 {name}").runs(["Conure-", "Popularity"], NO_T2)
 
 
 def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:
     """Return the runs of ``EXPERIMENTS``, then of ``dials``, with the study that computes them."""
     found = (run for experiment in EXPERIMENTS.values() for run in experiment(study))
     own = {(run.variant, run.id): run for run in found}.values()  # each of them once
-    points = dials(study) if study.config.data.dataset == "synthetic" else {}
-    return [(study, [*own]), *((point, dial_runs({n: point})) for n, point in points.items())]
+    points = dials(study).values() if study.config.data.dataset == "synthetic" else ()
+    return [(study, [*own]), *((point, dial_runs(point)) for point in points)]

@@ -59,16 +59,15 @@ class Study:
         store: LocalStore | CommittedStore | None = None,
         growing: bool = False,
     ) -> None:
-        if actions := {key.partition(".")[2] for key in config.train} - {"", *ACTIONS}:
-            known = ", ".join(ACTIONS)
-            raise ConfigError(f"train: found action {min(actions)!r}, expected {known}")
+        for key in config.train:
+            demand_known("action of train", key.partition(".")[2] or "train", ACTIONS)
         demand_known("backbone", config.model.backbone, BACKBONES)
         self.config, self.variant = config, ""
         self.stream = load(config.data) if stream is None else stream
-        length, model = self.stream.sequences.shape[1], config.model
-        if (field := model.receptive_field) < length:
-            found = f"found {model.dilations}, with which the network reads {field} items"
-            raise ConfigError(f"dilations: {found} of sequences of {length}; expected to read all")
+        length, field = self.stream.sequences.shape[1], config.model.receptive_field
+        if field < length:
+            found = f"found {config.model.dilations}, which read {field} of {length} items"
+            raise ConfigError(f"dilations: {found}; expected to read all")
         self.store = LocalStore() if store is None else store
         self.order = tuple(task.name for task in self.stream.tasks)
         self._digest = self.stream.digest()
@@ -95,12 +94,11 @@ class Study:
 
         order: of the tasks, the stream's unless given: its first, then any of the others.
         """
-        if method not in METHODS:
-            raise ValueError(f"method: found {method!r}, expected one of {', '.join(METHODS)}")
-        order, (first, *others) = order or self.order, self.order
-        if order[0] != first or not set(order[1:]) <= {*others} or len({*order}) < len(order):
+        demand_known("method", method, METHODS)
+        order, first = order or self.order, self.order[0]
+        if order[0] != first or not {*order} <= {*self.order} or len({*order}) < len(order):
             expected = f"{first} first, then others of {self.order}, each once"
-            raise ValueError(f"order: found {order}, expected {expected}")
+            raise ConfigError(f"order: found {order}, expected {expected}")
         fits = self.stream.groups is not None or not METHODS[method].groups
         steps = METHODS[method].recipe(order) if fits else {}
         stages = {task: self.stage(step, seed) for task, step in steps.items()}
@@ -115,8 +113,7 @@ class Study:
         """Compute what is missing of these runs (see ``pipeline.scheduler.compute``)."""
         if not self.local:
             raise ConfigError('committed results are read-only; load_study(..., results="local")')
-        stages = [stage for run in runs for stage in run.stages.values()]
-        compute(stages, self.stream, workers, cluster)
+        compute((s for run in runs for s in run.stages.values()), self.stream, workers, cluster)
 
     def estimate(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Estimate what is missing of these runs (see ``pipeline.estimate``)."""
@@ -127,21 +124,21 @@ class Study:
         stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
         kinds = sorted({provenance.kind(stage.environment()) for stage in stages.values()})
         if kinds[1:] and not self.by_task:
-            found = f"found results of {' and '.join(kinds)}"
-            raise MissingResultError(f"{found}; make study computes all on one")
+            said = "make study computes all on one"
+            raise MissingResultError(f"found results of {' and '.join(kinds)}; {said}")
 
-    def ready(self, runs: Iterable[Run], workers: int = 1) -> None:
+    def ready(self, runs: Iterable[Run]) -> None:
         """Compute one's own results if the profile is small; else check that they are there."""
         if self.local and self.config.profile in ("smoke", "quick"):
-            self.compute(runs, workers)
+            self.compute(runs)
         else:
             self.require(runs)
 
     def results(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Return tidy results: one row per run, task and measure; n counts test instances."""
-        rows, study = [], {"dataset": self.stream.name, "profile": self.config.profile}
+        rows, head = [], {"dataset": self.stream.name, "profile": self.config.profile}
         for run in runs:
-            head = study | {"method": run.method, "variant": run.variant}
+            head |= {"method": run.method, "variant": run.variant}
             for task, stage in run.stages.items():
                 where = head | {"task": task, "seed": run.seed}
                 ids = {"run_id": run.id, "stage_id": stage.id}

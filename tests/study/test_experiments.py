@@ -3,20 +3,25 @@
 from dataclasses import replace
 
 import pytest
-from helpers import small_stream, small_study
+from helpers import FAST, refused, small_stream, small_study
 
 from conure_lib import paths
 from conure_lib.analysis import tables
-from conure_lib.config import ModelConfig
+from conure_lib.config import DataConfig, ModelConfig
 from conure_lib.data.stream import TRAIN
-from conure_lib.methods import COMPARED
+from conure_lib.errors import DataError
+from conure_lib.methods import COMPARED, CONTINUAL
 from conure_lib.study import experiments
 from conure_lib.study.experiments import (
+    AGAINST_NOISE,
     EMBEDDING_RATIOS,
     EXPERIMENTS,
     FEW_BLOCKS,
     RATIOS,
     SHOWN_RATIOS,
+    all_runs,
+    dial_runs,
+    dials,
     percent,
     smaller,
 )
@@ -25,7 +30,35 @@ from conure_lib.study.study import Study
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
 MODEL = ModelConfig(width=8, dilations=(1, 2))
+ONCE = replace(FAST, epochs=1)
+CONFIG = small_study(model=MODEL, train={"T1": ONCE, "*": ONCE})
 CONURE, TRAINED, PRUNED = "Conure", "Conure-", "Conure, not retrained"
+BOTH, THREE, NO_T2 = [TRAINED, CONURE], ("T1", "T2", "T3"), ("T1", "T3")
+SHOWN = {"pr0": BOTH, "pr30": [TRAINED, PRUNED], "pr50": [TRAINED, PRUNED]}
+SHOWN |= {"pr70": [TRAINED, PRUNED, CONURE]}
+EXPECTED = {
+    "baselines": {"": [name for name in COMPARED if name != "Group popularity"]},
+    "overparameterization": {
+        f"{name} {ratio}": methods
+        for name in ("normal", "small")
+        for ratio, methods in SHOWN.items()
+    },
+    "unpruned": {"unpruned": [CONURE]},
+    "convergence": {"common rate": ["SinMo", "STL", "PeterRec", TRAINED]},
+    "transfer": {
+        "T2 all": [*BOTH, "Linear + T2"],
+        "noT2 all": [*BOTH, "Linear"],
+        "T2 20%": [*BOTH, "Linear + T2"],
+        "noT2 20%": [*BOTH, "Linear"],
+    },
+    "paper-loss": {"BPR": BOTH, "BPR noT2": BOTH},
+    "task-orders": {"Order1": BOTH, "Order2": BOTH, "Order3": BOTH},
+    "pruning-ratios": {percent(r): [*BOTH, PRUNED] * 2 for r in RATIOS},
+    "embedding-pruning": {"kernels": BOTH, "kernels and embedding": BOTH},
+    "sizes": {},  # without seeds of its own
+    "continual-learners": {"": [*CONTINUAL]},
+}
+"""Experiment -> variant -> methods, in order."""
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +66,7 @@ def study(tmp_path_factory):
     """A tiny study with all its experiments, computed once."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("root"))
-        made = Study(small_study(model=MODEL), STREAM)
+        made = Study(CONFIG, STREAM)
         made.compute([run for experiment in EXPERIMENTS.values() for run in experiment(made)])
         yield made
 
@@ -41,110 +74,77 @@ def study(tmp_path_factory):
 def without(task):
     """Return the study of a stream that lacks a task; nothing of it is computed."""
     tasks = tuple(t for t in STREAM.tasks if t.name != task)
-    return Study(small_study(model=MODEL), replace(STREAM, tasks=tasks))
-
-
-def variants(runs):
-    """Return variant -> its methods, in order."""
-    found = {}
-    for run in runs:
-        found.setdefault(run.variant, []).append(run.method)
-    return found
+    return Study(CONFIG, replace(STREAM, tasks=tasks))
 
 
 def one(runs, method, variant, task=None):
+    """Return the one run of a method and a variant, or its stage of a task."""
     named = [run for run in runs if (run.method, run.variant) == (method, variant)]
     (run,) = (run for run in named if task is None or task in run.stages)
-    return run
+    return run.stages[task] if task else run
 
 
 def stage_ids(run):
     return {task: stage.id for task, stage in run.stages.items()}
 
 
+def every_stage(runs):
+    return [stage for run in runs for last in run.stages.values() for stage in last.lineage()]
+
+
 def owned(stage, tensor):
     """Return how many weights of a tensor the stage's task owns."""
     rows = stage.record()["notes"]["owned"]
-    task = stage.step.task
-    return next(r["weights"] for r in rows if (r["tensor"], r["owner"]) == (tensor, task))
+    named = (tensor, stage.step.task)
+    return next(r["weights"] for r in rows if (r["tensor"], r["owner"]) == named)
 
 
 # --- all of them ---------------------------------------------------------------------------------
 
 
 def test_experiments_are_in_the_order_of_the_notebooks():
-    names = "baselines overparameterization unpruned convergence transfer paper-loss"
-    names += " task-orders pruning-ratios embedding-pruning sizes continual-learners"
-    assert list(EXPERIMENTS) == names.split()
+    assert list(EXPERIMENTS) == list(EXPECTED)
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+@pytest.mark.parametrize("name", EXPECTED)
 def test_every_experiment_has_results_for_every_seed_and_forgets_nothing(name, study):
-    if not (runs := EXPERIMENTS[name](study)):
-        assert name == "sizes"  # without seeds of its own
-        return
+    runs, variants = EXPERIMENTS[name](study), {}
+    for run in runs:
+        variants.setdefault(run.variant, []).append(run.method)
+    assert variants == EXPECTED[name]
     study.require(runs)
     rows = study.results(runs)
-    assert list(dict.fromkeys(rows["variant"])) == list(variants(runs))
-    assert set(rows["method"]) == {run.method for run in runs}
-    assert rows["value"].between(0, 1).all()
-    names = [(run.method, run.variant, run.seed, tuple(run.stages)) for run in runs]
-    assert len(set(names)) == len(names)
-    chains = runs if name != "unpruned" else []  # whose stages are of as many lineages
-    for run in (run for run in chains if run.method == CONURE):
-        assert not tables.no_forgetting(run)["changed"].any()
-    more = EXPERIMENTS[name](Study(small_study(model=MODEL, seeds=(1, 5)), STREAM))
+    assert rows.empty or rows["value"].between(0, 1).all()
+    if name != "unpruned":  # whose stages are of as many lineages
+        for run in (run for run in runs if run.method == CONURE):
+            assert not tables.no_forgetting(run)["changed"].any()
+    more = EXPERIMENTS[name](Study(replace(CONFIG, seeds=(1, 5)), STREAM))
     assert [run.id for run in more if run.seed == 1] == [run.id for run in runs]
     assert len(more) == 2 * len(runs)
 
 
 def test_t1_is_trained_once_for_all_experiments(study):
-    of_model = {}
-    for experiment in EXPERIMENTS.values():
-        stages = (
-            s for run in experiment(study) for last in run.stages.values() for s in last.lineage()
-        )
-        for stage in stages:
-            if (stage.step.task, stage.step.action) == ("T1", "train"):
-                of_model.setdefault(stage.config.model, set()).add(stage.id)
-    assert {model: len(ids) for model, ids in of_model.items()} == {MODEL: 1, smaller(MODEL): 1}
+    stages = every_stage(run for experiment in EXPERIMENTS.values() for run in experiment(study))
+    trained = {s.id: s for s in stages if (s.step.task, s.step.action) == ("T1", "train")}
+    assert {MODEL, smaller(MODEL)} == {stage.config.model for stage in trained.values()}
+    assert len(trained) == 2
 
 
 # --- each of them --------------------------------------------------------------------------------
 
 
-def test_baselines_are_every_compared_method_on_every_task(study):
-    runs = experiments.baselines(study)
-    assert variants(runs) == {"": [name for name in COMPARED if name != "Group popularity"]}
-    for run in runs:
-        later = run.method in ("MTL", "Linear", "Linear (window)")
-        assert tuple(run.stages) == ORDER[later:]
-
-
 def test_overparameterization_prunes_two_networks_after_the_same_training(study):
     runs = experiments.overparameterization(study)
-    assert variants(runs) == {
-        f"{name} {ratio}": [TRAINED, *more]
-        for name in ("normal", "small")
-        for ratio, more in {
-            "pr0": [CONURE],
-            "pr30": [PRUNED],
-            "pr50": [PRUNED],
-            "pr70": [PRUNED, CONURE],
-        }.items()
-    }
     assert {tuple(run.stages) for run in runs} == {("T1",)}
     for name, model in (("normal", MODEL), ("small", ModelConfig(width=4, dilations=(1, 2)))):
-        assert len({one(runs, TRAINED, f"{name} {percent(r)}").id for r in SHOWN_RATIOS}) == 1
+        size = 3 * model.width**2
         for ratio in SHOWN_RATIOS:
-            stage = one(runs, PRUNED, f"{name} {percent(ratio)}").stages["T1"]
-            size = 3 * model.width**2
-            assert stage.config.model == model
-            assert owned(stage, "blocks.0.kernel1") == size - round(ratio * size)
-        whole = one(runs, CONURE, f"{name} pr0").stages["T1"]
-        assert owned(whole, "blocks.0.kernel1") == size
-        retrained = one(runs, CONURE, f"{name} pr70").stages["T1"]
-        assert retrained.parent.id == one(runs, PRUNED, f"{name} pr70").stages["T1"].id
+            pruned = one(runs, PRUNED, variant := f"{name} {percent(ratio)}", "T1")
+            assert pruned.config.model == model
+            assert owned(pruned, "blocks.0.kernel1") == size - round(ratio * size)
+            assert pruned.parent.id == one(runs, TRAINED, variant, "T1").id
+        assert owned(one(runs, CONURE, f"{name} pr0", "T1"), "blocks.0.kernel1") == size
+        assert one(runs, CONURE, variant, "T1").parent.id == pruned.id
 
 
 @pytest.mark.parametrize(
@@ -162,141 +162,111 @@ def test_a_smaller_network_has_half_the_width_and_half_the_blocks_if_they_do(mod
 
 
 def test_unpruned_is_retrained_whole_after_tasks_that_were_pruned_as_usual(study):
-    (run,) = experiments.unpruned(study)
-    assert (run.method, run.variant, tuple(run.stages)) == (CONURE, "unpruned", ORDER)
-    usual = study.run(CONURE, 1)
-    for task, before in zip(ORDER[1:], ORDER, strict=False):
+    (run,), usual = experiments.unpruned(study), study.run(CONURE, 1)
+    assert tuple(run.stages) == ORDER
+    for task in ORDER[1:]:
         pruned, retrained = run.stages[task].lineage()[-2:]
         assert retrained.step == usual.stages[task].step
         assert pruned.parent.id == usual.stages[task].parent.parent.id
-        assert usual.stages[before].id in {stage.id for stage in run.stages[task].lineage()}
         notes = pruned.record()["notes"]["owned"]
         assert [row["weights"] for row in notes if row["owner"] == "free"] == [0] * 4
 
 
 def test_speeds_are_compared_at_one_rate_after_the_usual_stages(study):
-    runs = experiments.convergence(study)
-    assert variants(runs) == {"common rate": ["SinMo", "STL", "PeterRec", TRAINED]}
-    for run in runs:
+    for run in experiments.convergence(study):
         assert tuple(run.stages) == ("T2", "T3")
         for task, stage in run.stages.items():
             usual = study.run(run.method, 1).stages[task]
             assert stage.spec["settings"].get("learning_rate", 0.001) == 0.001
             assert stage.id != usual.id
-            if stage.parent:
-                assert stage.parent.id == usual.parent.id
+            assert (stage.parent and stage.parent.id) == (usual.parent and usual.parent.id)
 
 
-def test_sizes_are_for_the_seeds_that_the_settings_name(study):
-    config = small_study(model=MODEL, seeds=(1, 2), size_seeds=(2, 3))
-    runs = experiments.sizes(Study(config, STREAM))
+def test_sizes_are_for_the_seeds_that_the_settings_name():
+    runs = experiments.sizes(Study(replace(CONFIG, seeds=(1, 2), size_seeds=(2, 3)), STREAM))
     assert {run.seed for run in runs} == {2}
-    names = {run.variant: run.stages["T3"].config.model for run in runs}
-    expected = {
-        f"width {w}{more}" for w in (32, 64, 128, 256) for more in ("", " noT2", " unpruned")
-    }
-    assert set(names) == expected
-    assert names["width 64 noT2"] == ModelConfig(64, MODEL.dilations)
-    assert names["width 256 unpruned"] == ModelConfig(256, (1, 2) * 4)  # 16 convolutions
+    models = {run.variant: run.stages["T3"].config.model for run in runs}
+    kinds = {"": [*BOTH, "STL", "PeterRec"], " noT2": BOTH, " unpruned": [CONURE]}
+    assert [(run.variant, run.method) for run in runs] == [
+        (f"width {width}{kind}", method)
+        for width in (32, 64, 128, 256)
+        for kind, methods in kinds.items()
+        for method in methods
+    ]
+    assert models["width 64 noT2"] == ModelConfig(64, MODEL.dilations)
+    assert models["width 256 unpruned"] == ModelConfig(256, (1, 2) * 4)  # 16 convolutions
     whole = one(runs, CONURE, "width 32 unpruned").stages
-    usual = one(runs, CONURE, "width 32").stages
     assert tuple(whole) == ("T2", "T3")
-    assert whole["T3"].parent.parent.id == usual["T3"].parent.parent.id
+    assert whole["T3"].parent.parent.id == one(runs, CONURE, "width 32", "T3").parent.parent.id
 
 
 def test_transfer_leaves_out_t2_or_most_of_t3s_data(study):
     runs = experiments.transfer(study)
-    names = ["T2 all", "noT2 all", "T2 20%", "noT2 20%"]
-    linear = {name: "Linear" if "noT2" in name else "Linear + T2" for name in names}
-    assert variants(runs) == {name: [TRAINED, CONURE, linear[name]] for name in names}
+    names = list(EXPECTED["transfer"])
     ids = {name: stage_ids(one(runs, CONURE, name)) for name in names}
-    assert [list(ids[name]) for name in names] == [["T1", "T2", "T3"], ["T1", "T3"]] * 2
+    assert [tuple(ids[name]) for name in names] == [THREE, NO_T2] * 2
     assert len({ids[name]["T1"] for name in names}) == 1
     assert ids["T2 all"]["T2"] == ids["T2 20%"]["T2"]
     assert len({ids[name]["T3"] for name in names}) == 4
-    all_tasks = stage_ids(study.run(CONURE, 1))
-    assert ids["T2 all"] == {task: all_tasks[task] for task in ids["T2 all"]}
+    assert ids["T2 all"].items() <= stage_ids(study.run(CONURE, 1)).items()
     assert study.results(runs).query("measure == 'T3'")["n"].nunique() == 1  # the same test part
     share = FEW_BLOCKS / 15  # of the 15 blocks of a fold's training part
     for name in ("T2 20%", "noT2 20%"):
-        few = set()
-        for stage in one(runs, CONURE, name).stages["T3"].lineage():
-            if stage.spec["settings"].get("share") == share:
-                few.add(f"{stage.step.task}.{stage.step.action}")
-        assert few == {"T3.train", "T3.retrain"}
+        lineage = one(runs, CONURE, name, "T3").lineage()
+        few = [s.step for s in lineage if s.spec["settings"].get("share") == share]
+        assert [(step.task, step.action) for step in few] == [("T3", "train"), ("T3", "retrain")]
+        assert one(runs, EXPECTED["transfer"][name][2], name, "T3").spec["share"] == share
     used = len(STREAM["T3"].thinned(share).rows(TRAIN))
     assert used == round(share * len(STREAM["T3"].rows(TRAIN)))
 
 
 def test_the_papers_loss_is_bpr_with_the_best_settings_found_for_it(study):
-    searched = replace(study.config.training("T3"), learning_rate=0.3, loss="bpr")
+    searched = replace(ONCE, learning_rate=0.3, loss="bpr")
     runs = experiments.paper_loss(study.changed("", bpr={"T3": searched}))
-    assert variants(runs) == {name: [TRAINED, CONURE] for name in ("BPR", "BPR noT2")}
-    after, before = (one(runs, CONURE, name) for name in ("BPR", "BPR noT2"))
-    assert (tuple(after.stages), tuple(before.stages)) == (("T1", "T2", "T3"), ("T1", "T3"))
-    assert after.stages["T1"].id == before.stages["T1"].id == study.run(CONURE, 1).stages["T1"].id
-    for stage in (
-        s for run in (after, before) for last in run.stages.values() for s in last.lineage()
-    ):
+    assert [tuple(run.stages) for run in runs] == [THREE] * 2 + [NO_T2] * 2
+    assert {run.stages["T1"].id for run in runs[1::2]} == {study.run(CONURE, 1).stages["T1"].id}
+    for stage in every_stage(runs):
+        settings = stage.spec["settings"]
         if stage.step.action != "prune" and stage.step.task != "T1":
-            settings = stage.spec["settings"]
             assert settings["loss"] == "bpr"
-            if stage.step.action == "train":
-                rate = {"T2": study.config.training("T2").learning_rate, "T3": 0.3}
-                assert settings["learning_rate"] == rate[stage.step.task]
+        if stage.step.action == "train" and stage.step.task != "T1":
+            assert settings["learning_rate"] == {"T2": 0.01, "T3": 0.3}[stage.step.task]
 
 
 def test_task_orders_are_the_papers(study):
     runs = experiments.task_orders(study)
-    assert variants(runs) == {name: [TRAINED, CONURE] for name in ("Order1", "Order2", "Order3")}
-    orders = [one(runs, CONURE, f"Order{number}") for number in (1, 2, 3)]
-    expected = [ORDER, ("T1", "T2", "T6", "T3"), ("T1", "T6", "T2", "T3")]
-    assert [tuple(run.stages) for run in orders] == expected
-    assert orders[0].id == study.run(CONURE, 1).id
-    first, second, third = (stage_ids(run) for run in orders)
+    first, second, third = (stage_ids(one(runs, CONURE, f"Order{n}")) for n in (1, 2, 3))
+    orders = [ORDER, ("T1", "T2", "T6", "T3"), ("T1", "T6", "T2", "T3")]
+    assert [tuple(ids) for ids in (first, second, third)] == orders
+    assert first == stage_ids(study.run(CONURE, 1))
     assert first["T2"] == second["T2"] != third["T2"]
     assert len({first["T6"], second["T6"], third["T6"]}) == 3
-
-
-@pytest.mark.parametrize("missing", ["T6", "T3"])
-def test_without_its_tasks_there_are_no_orders(missing):
-    assert experiments.task_orders(without(missing)) == []
+    assert [experiments.task_orders(without(task)) for task in ("T3", "T6")] == [[], []]
 
 
 def test_pruning_ratios_prune_one_task_after_the_same_training(study):
     runs = experiments.pruning_ratios(study)
-    assert set(variants(runs)) == {percent(ratio) for ratio in RATIOS}
-    assert {tuple(run.stages) for run in runs} == {("T2",), ("T6",)}
     free = dict.fromkeys(("T2", "T6"), 3 * 8 * 8)
     for task, ratio in study.config.prune.items():
         free = {t: round(ratio * n) if task != "*" and task < t else n for t, n in free.items()}
     for task, left in free.items():
-        by = {
-            method: {r: one(runs, method, percent(r), task).stages[task] for r in RATIOS}
-            for method in (TRAINED, PRUNED, CONURE)
-        }
-        assert len({stage.id for stage in by[TRAINED].values()}) == 1
-        assert len({stage.id for stage in by[PRUNED].values()}) == len(RATIOS)
+        trained = {one(runs, TRAINED, percent(ratio), task).id for ratio in RATIOS}
         for ratio in RATIOS:
-            pruned = by[PRUNED][ratio]
+            pruned = one(runs, PRUNED, percent(ratio), task)
             assert owned(pruned, "blocks.1.kernel2") == left - round(ratio * left)
-            assert by[CONURE][ratio].parent.id == pruned.id
-            assert pruned.parent.id == by[TRAINED][ratio].id
-        usual = study.run(CONURE, 1).stages[task]
-        assert by[CONURE][study.config.prune[task]].id == usual.id
+            assert {pruned.parent.id} == trained
+            assert one(runs, CONURE, percent(ratio), task).parent.id == pruned.id
+        usual = percent(study.config.prune[task])
+        assert one(runs, CONURE, usual, task).id == study.run(CONURE, 1).stages[task].id
     fewer = experiments.pruning_ratios(without("T6"))
-    assert {tuple(run.stages) for run in fewer} == {("T2",)}
-    assert len(fewer) == 3 * len(RATIOS)
+    assert [tuple(run.stages) for run in fewer] == [("T2",)] * 3 * len(RATIOS)
 
 
 def test_the_embedding_is_pruned_beside_the_kernels(study):
     runs = experiments.embedding_pruning(study)
-    names = ("kernels", "kernels and embedding")
-    assert variants(runs) == {name: [TRAINED, CONURE] for name in names}
-    assert {tuple(run.stages) for run in runs} == {("T1", "T2", "T3")}
-    kernels, both = (one(runs, CONURE, name) for name in names)
-    all_tasks = stage_ids(study.run(CONURE, 1))
-    assert stage_ids(kernels) == {task: all_tasks[task] for task in kernels.stages}
+    kernels, both = (one(runs, CONURE, name) for name in EXPECTED["embedding-pruning"])
+    assert stage_ids(kernels).items() <= stage_ids(study.run(CONURE, 1)).items()
+    assert tuple(both.stages) == THREE
     lineages = (run.stages["T3"].lineage() for run in (kernels, both))
     same = [a.id == b.id for a, b in zip(*lineages, strict=True)]
     assert same == [True] + [False] * 8  # T1's training is shared, what it gives back is not
@@ -311,3 +281,48 @@ def test_the_embedding_is_pruned_beside_the_kernels(study):
 
 def test_a_ratio_is_written_as_in_the_paper():
     assert [percent(r) for r in (0.1, 0.7, 0.95, 0.29)] == ["pr10", "pr70", "pr95", "pr29"]
+
+
+# --- synthetic data whose truth is known ---------------------------------------------------------
+
+DIALS = [f"relatedness {share}" for share in ("0", "0.25", "0.5", "0.75", "1")]
+DIALS += ["contradiction", "noise"]
+
+
+def test_each_dial_changes_what_it_names(root):
+    study = Study(small_study())
+    points = dials(study)
+    assert list(points) == [point.variant for point in points.values()] == DIALS
+    assert points["relatedness 1"].stream.digest() == study.stream.digest()
+    assert len({point.stream.digest() for point in points.values()}) == len(DIALS)
+    for name, point in points.items():
+        assert point.store is study.store
+        pairs = zip(study.stream.tasks, point.stream.tasks, strict=True)
+        different = {a.name for a, b in pairs if a.labels.tolist() != b.labels.tolist()}
+        assert different == {"relatedness 1": set(), "noise": {*study.order}}.get(name, {"T3"})
+
+
+def test_each_dial_asks_for_few_runs_and_every_run_is_named_once(root):
+    study = Study(small_study(seeds=(1, 2)))
+    (own, first), *rest = all_runs(study)
+    assert own is study
+    assert {r.id for r in first} == {r.id for e in EXPERIMENTS.values() for r in e(study)}
+    plain = [(run.method, run.seed) for run in first if not run.variant]
+    assert len(plain) == len(set(plain))  # Conure is a baseline and a continual learner
+    assert [point.variant for point, _ in rest] == DIALS
+    for point, runs in rest:
+        assert [run.id for run in runs] == [run.id for run in dial_runs(point)]
+        expected = [(TRAINED, f"T2 {point.variant}", *THREE)]
+        expected += [(m, f"noT2 {point.variant}", *NO_T2) for m in (TRAINED, "Popularity")]
+        if point.variant == "noise":
+            expected = [(method, "noise", *ORDER) for method in AGAINST_NOISE]
+        found = [(run.method, run.variant, *run.stages) for run in runs]
+        assert found == [one for one in expected for _ in study.config.seeds]
+        assert {s.stream_digest for s in every_stage(runs)} == {point.stream.digest()}
+
+
+def test_other_datasets_have_no_dials():
+    study = Study(small_study(data=DataConfig("complete-journey")), STREAM)
+    with refused(DataError, "relatedness"):
+        dials(study)
+    assert [point for point, _ in all_runs(study)] == [study]
