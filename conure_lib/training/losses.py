@@ -19,7 +19,7 @@ def softmax_loss(vectors: Tensor, weight: Tensor, bias: Tensor, targets: Tensor)
 
     Shapes: [N, k], [n, k], [n]; ``targets`` are labels, int64 [N].
     """
-    return SoftmaxLoss.apply(vectors, weight, bias, targets)
+    return _Softmax.apply(vectors, weight, bias, targets)
 
 
 def sampled_softmax_loss(
@@ -38,7 +38,7 @@ def sampled_softmax_loss(
     gradient of ``weight`` is a sparse tensor of the rows that were used.
     """
     corrected = bias - log_expected
-    return SampledSoftmaxLoss.apply(vectors, weight, corrected, targets, negatives, rows_only)
+    return _SampledSoftmax.apply(vectors, weight, corrected, targets, negatives, rows_only)
 
 
 def bpr_loss(
@@ -52,12 +52,11 @@ def bpr_loss(
     return F.softplus(-margin - bias[positives] + bias[negatives]).mean()
 
 
-class SoftmaxLoss(torch.autograd.Function):
+class _Softmax(torch.autograd.Function):
     """``softmax_loss``, with gradients computed along with it, chunk by chunk of rows."""
 
     @staticmethod
     def forward(ctx, vectors, weight, bias, targets) -> Tensor:
-        """Return the mean loss; arguments as in ``softmax_loss``."""
         grad_vectors, grad_weight = torch.empty_like(vectors), torch.zeros_like(weight)
         grad_bias = torch.zeros_like(bias)
         chance = torch.empty_like(vectors[:, 0])  # of each row's target
@@ -77,16 +76,14 @@ class SoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the stored gradients times that of the loss."""
         return (*(g * grad for g in ctx.grads), None)
 
 
-class SampledSoftmaxLoss(torch.autograd.Function):
-    """``sampled_softmax_loss``, computed like ``SoftmaxLoss``."""
+class _SampledSoftmax(torch.autograd.Function):
+    """``sampled_softmax_loss``, computed like ``_Softmax``."""
 
     @staticmethod
     def forward(ctx, vectors, weight, corrected, targets, negatives, rows_only) -> Tensor:
-        """Return the mean loss; ``corrected`` [n] is bias - log_expected."""
         others, shift = weight[negatives], corrected[negatives]
         target_logits = (vectors * weight[targets]).sum(1) + corrected[targets]
         column = targets.new_full((len(weight),), -1)
@@ -123,7 +120,6 @@ class SampledSoftmaxLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """Return the stored gradients times that of the loss."""
         return (*(g * grad for g in ctx.grads), None, None, None)
 
 

@@ -111,9 +111,9 @@ def test_what_was_put_there_comes_first_then_the_first_site_that_answers(root, m
     official = oulad.build(**SMALL)
     sums = [checksum for _, checksum in oulad.DOWNLOADS.values()]
     assert [call.args[2] for call in download.call_args_list] == [f"sha256:{one}" for one in sums]
-    oulad.downloads().mkdir(parents=True)
+    (folder := root / "artifacts/downloads/oulad").mkdir(parents=True)
     before = stored_at(DataConfig("oulad"))
-    write(oulad.downloads(), "parquet")
+    write(folder, "parquet")
     assert oulad.build(**SMALL).digest() == official.digest()
     assert stored_at(DataConfig("oulad")) != before
     assert download.call_count == 2

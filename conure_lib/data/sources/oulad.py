@@ -123,19 +123,15 @@ def _start(presentations: pd.Series) -> np.ndarray:
     return days.to_numpy("datetime64[D]").astype(np.int64)[codes]
 
 
-def downloads() -> Path:
-    """Return the folder that is looked into before anything is downloaded."""
-    return paths.artifacts("downloads") / NAME
-
-
 def _downloaded() -> Path:
-    """Return that folder if tables were put there, else the official zip of a site that answers."""
-    if any((downloads() / f"studentVle.{form}").is_file() for form in ("csv", "parquet")):
-        return downloads()
-    for file in sorted(DOWNLOADS, key=lambda file: not (downloads() / file).is_file()):
+    """Return the folder that tables were put into, else the official zip of a site that answers."""
+    folder = paths.artifacts("downloads") / NAME
+    if any((folder / f"studentVle.{form}").is_file() for form in ("csv", "parquet")):
+        return folder
+    for file in sorted(DOWNLOADS, key=lambda file: not (folder / file).is_file()):
         url, checksum = DOWNLOADS[file]
         try:
-            return fetch.download(url, downloads() / file, f"sha256:{checksum}", LICENCE)
+            return fetch.download(url, folder / file, f"sha256:{checksum}", LICENCE)
         except TransferError as error:
             failed = error
     raise failed

@@ -61,15 +61,15 @@ def from_tables(
     """
     if isinstance(labels, Mapping):
         labels = [LabelTable(task, kind, task, table) for task, (kind, table) in labels.items()]
-    columns, notes, tables, files = columns or {}, [], [], {}
+    columns, notes, tables = columns or {}, [], []
     history = pd.concat(read_table(events, EVENTS, columns, f"{name}: events", notes))
     for task in labels:
         named, where = {**columns, **task.columns}, f"{name}: task {task.name}"
         rows = pd.concat(read_table(task.rows, LABELS, named, where, []))
         tables.append(replace(task, rows=rows))
-    for table in (events, *(task.rows for task in labels)):
-        if not isinstance(table, pd.DataFrame):
-            files[Path(table).name] = file_digest(Path(table))
+    given = [events, *(task.rows for task in labels)]
+    named = [Path(table) for table in given if not isinstance(table, pd.DataFrame)]
+    files = {file.name: file_digest(file) for file in named}
     own = {"source": "your own tables", "licence": "your own data", "files": files}
     info = own | (info or {}) | {"notes": notes}
     return assemble(name, history, tables, title=title, info=info, **DEFAULTS | options)
