@@ -12,19 +12,9 @@ import pytest
 from helpers import files_below, refused
 from safetensors import SafetensorError
 
-from conure_lib import paths
+from conure_lib import files, paths
 from conure_lib.errors import StorageError
-from conure_lib.files import (
-    atomic_file,
-    atomic_folder,
-    file_lock,
-    path_problem,
-    read_json,
-    read_text,
-    remove_leftovers,
-    temporary_folder,
-    write_json,
-)
+from conure_lib.files import atomic_file, atomic_folder, file_lock, read_json, write_json
 
 
 def test_json_is_read_as_it_was_written_and_within_bounds(tmp_path):
@@ -39,9 +29,9 @@ def test_json_is_read_as_it_was_written_and_within_bounds(tmp_path):
         with refused(ValueError):
             read_json(file)
     with refused(OSError, "a folder"):
-        read_text(tmp_path)
-    assert path_problem("no/such/file") == path_problem(".") == ""
-    assert all(path_problem(bad) for bad in ("a" * 5000, "a\0b"))
+        files.read_text(tmp_path)
+    assert files.path_problem("no/such/file") == files.path_problem(".") == ""
+    assert all(files.path_problem(bad) for bad in ("a" * 5000, "a\0b"))
 
 
 def test_a_folder_takes_its_name_at_the_end(tmp_path):
@@ -89,16 +79,16 @@ def test_a_failed_write_names_the_file_and_the_remedy(tmp_path, writer, error):
 def test_what_killed_processes_left_is_swept_away_and_nothing_else(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    mine = temporary_folder("a", tmp_path)
+    mine = files.temporary_folder("a", tmp_path)
     dead = tmp_path / mine.name.replace(f"@{os.getpid()}-", f"@{process.pid}-")
     elsewhere = tmp_path / dead.name.replace(platform.node(), "another-machine")
     kept = [elsewhere, tmp_path / "a", tmp_path / ".hidden"]
     for folder in (dead, *kept):
         folder.mkdir()
         (folder / "file").write_text("x")
-    remove_leftovers(tmp_path)
+    files.remove_leftovers(tmp_path)
     assert {*tmp_path.iterdir()} == {mine, *kept}
-    remove_leftovers(tmp_path / "missing")
+    files.remove_leftovers(tmp_path / "missing")
 
 
 def test_the_lock_of_a_killed_process_is_free(tmp_path, python):

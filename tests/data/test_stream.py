@@ -9,18 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.data import stream as streams
-from conure_lib.data.stream import (
-    BLOCKS,
-    FOLD_SEEDS,
-    TEST,
-    TRAIN,
-    UNUSED,
-    VALIDATION,
-    TaskStream,
-    check,
-    draw_blocks,
-    parts_of,
-)
+from conure_lib.data.stream import BLOCKS, TEST, TRAIN, UNUSED, VALIDATION, TaskStream, check
 from conure_lib.errors import DataError
 
 SHARES = ["folds", "80/5/15", "20/80"]
@@ -28,26 +17,26 @@ SHARES = ["folds", "80/5/15", "20/80"]
 
 @given(n=st.integers(7, 3000), seed=st.integers(0, 99), split=st.sampled_from(SHARES))
 def test_blocks_are_a_balanced_draw(n, seed, split):
-    blocks = draw_blocks(n, seed, "T2")
+    blocks = streams.draw_blocks(n, seed, "T2")
     counts = np.bincount(blocks, minlength=BLOCKS)
     assert (blocks.dtype, len(counts)) == (np.uint8, BLOCKS)
     assert counts.max() - counts.min() <= 1
-    assert (blocks == draw_blocks(n, seed, "T2")).all()
-    for fold in FOLD_SEEDS:  # every instance is in one part, none is empty
-        assert set(parts_of(split, fold)[blocks]) == {TRAIN, VALIDATION, TEST}
+    assert (blocks == streams.draw_blocks(n, seed, "T2")).all()
+    for fold in streams.FOLD_SEEDS:  # every instance is in one part, none is empty
+        assert set(streams.parts_of(split, fold)[blocks]) == {TRAIN, VALIDATION, TEST}
     with pytest.raises(DataError, match=r"^task T2: found 6 instances, expected at least 7$"):
-        draw_blocks(6, seed, "T2")
+        streams.draw_blocks(6, seed, "T2")
 
 
 @pytest.mark.parametrize("other", [(1, "T2"), (0, "T3")])
 def test_blocks_depend_on_seed_and_salt(other):
-    same = (draw_blocks(10_000, 0, "T2") == draw_blocks(10_000, *other)).mean()
+    same = (streams.draw_blocks(10_000, 0, "T2") == streams.draw_blocks(10_000, *other)).mean()
     assert abs(same - 1 / BLOCKS) < 0.01  # as many in common as by chance
 
 
 def letters(split, seed):
     """The parts of the 21 blocks, a letter each."""
-    return "".join(".vt-"[part] for part in parts_of(split, seed))
+    return "".join(".vt-"[part] for part in streams.parts_of(split, seed))
 
 
 def test_the_parts_of_the_blocks():
@@ -63,7 +52,7 @@ def test_the_parts_of_the_blocks():
 
 def test_folds_test_each_instance_once_and_validate_with_the_same_ones():
     stream = small_stream(n_users=200)
-    folds = [stream.fold(seed) for seed in FOLD_SEEDS]
+    folds = [stream.fold(seed) for seed in streams.FOLD_SEEDS]
     assert {fold.digest() for fold in folds} == {stream.digest()}
     for task in stream.tasks:
         tested = np.concatenate([fold[task.name].rows(TEST) for fold in folds])

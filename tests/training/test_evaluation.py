@@ -17,16 +17,9 @@ from conure_lib.models.layers import OutputLayer
 from conure_lib.training import evaluation as module
 from conure_lib.training.evaluation import (
     CUTOFF,
-    MAX_RANK,
-    METRICS,
-    cross_entropy,
     evaluate,
-    evaluate_all_positions,
     exact_ranks,
-    metric_of,
-    ranks_of_scores,
     scores_of,
-    user_vectors,
     validation_value,
 )
 
@@ -41,7 +34,7 @@ def saying(n_labels: int) -> OutputLayer:
     return layer
 
 
-def brute(scores, index, targets, max_rank=MAX_RANK, known=()) -> list[int]:
+def brute(scores, index, targets, max_rank=module.MAX_RANK, known=()) -> list[int]:
     """Rank by the tie rule: how many competing scores are at least the target's, its own too."""
     ranks = []
     for i, t in zip(index, targets, strict=True):
@@ -66,7 +59,7 @@ def scored(draw):
 @given(
     case=scored(),
     vectors=st.sampled_from([1, 2, 5, 128]),
-    max_rank=st.sampled_from([1, CUTOFF, MAX_RANK]),
+    max_rank=st.sampled_from([1, CUTOFF, module.MAX_RANK]),
     each_once=st.booleans(),
 )
 def test_ranks_are_counted_with_ties(case, vectors, max_rank, each_once, monkeypatch):
@@ -101,7 +94,7 @@ def test_ranks_up_to_255_are_kept():
     scores = torch.arange(300.0, 0.0, -1)[None].repeat(3, 1)
     targets = np.array([6, 254, 255])
     for index in (np.arange(3), np.zeros(3, dtype=int)):  # one or several targets per vector
-        for most, expected in ((MAX_RANK, [7, 255, 0]), (CUTOFF, [0, 0, 0])):
+        for most, expected in ((module.MAX_RANK, [7, 255, 0]), (CUTOFF, [0, 0, 0])):
             ranks = exact_ranks(saying(300), scores, index, targets, most)
             assert ranks.tolist() == expected
     many = np.zeros(299, int), np.delete(np.arange(300), 254)  # all but the second target's
@@ -126,7 +119,7 @@ def test_metrics_agree_with_ir_measures(case):
     both = exact_ranks(saying(n_labels), torch.from_numpy(scores), index, targets, known=known)
     measures = (ir_measures.RR @ 5, ir_measures.Success @ 10, ir_measures.nDCG @ 10)
     for ranks, competing in zip(both, (run[~is_known[index].ravel()], run), strict=True):
-        for metric, measure in zip(METRICS, measures, strict=True):
+        for metric, measure in zip(module.METRICS, measures, strict=True):
             found = ir_measures.iter_calc([measure], truth, competing)
             values = {m.query_id: m.value for m in found}
             expected = [values[i] for i in ids]
@@ -139,8 +132,8 @@ def test_metrics_by_hand():
     assert scores_of("ranking", ranks, "HR@10").tolist() == [1, 1, 1, 0, 1, 0, 0]
     gains = [1, 1 / np.log2(3), 1 / np.log2(6), 0, 1 / np.log2(11), 0, 0]
     np.testing.assert_allclose(scores_of("ranking", ranks, "NDCG@10"), gains)
-    assert metric_of("ranking", ranks) == pytest.approx(1.7 / 7)
-    assert metric_of("classification", ranks) == 1 / 7
+    assert module.metric_of("ranking", ranks) == pytest.approx(1.7 / 7)
+    assert module.metric_of("classification", ranks) == 1 / 7
 
 
 @pytest.mark.parametrize("index", [[0], [0, 0]])
@@ -163,7 +156,9 @@ def test_user_vectors_in_any_batches(together, sorted_among, monkeypatch):
     sequences = small_stream().sequences
     with torch.no_grad():
         expected = model.hidden(torch.from_numpy(sequences).long())[-1]
-    torch.testing.assert_close(user_vectors(model, sequences), expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        module.user_vectors(model, sequences), expected, rtol=1e-4, atol=1e-4
+    )
 
 
 @pytest.fixture
@@ -203,7 +198,7 @@ def test_results_stand_in_the_order_of_the_rows(model, name, part):
     found = evaluate(model, turned, shuffled, part)
     if name == "T4":
         assert found[name].tolist() == literal
-        loss = cross_entropy(model, turned, shuffled, part)
+        loss = module.cross_entropy(model, turned, shuffled, part)
         assert loss == pytest.approx(np.mean(losses), rel=1e-5)
         value = -loss
     else:
@@ -214,7 +209,7 @@ def test_results_stand_in_the_order_of_the_rows(model, name, part):
     assert len(set(literal)) > 1
     if part == VALIDATION:
         assert validation_value(model, turned, shuffled) == pytest.approx(value)
-        vectors = user_vectors(model, flipped[input_rows])
+        vectors = module.user_vectors(model, flipped[input_rows])
         assert validation_value(model, turned, shuffled, vectors) == pytest.approx(value)
 
 
@@ -231,7 +226,7 @@ def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
             everywhere += brute(scores[None], [0], [items[at] - 1])
         last.append(everywhere[-1])
     assert evaluate(model, stream, task, VALIDATION)["T1"].tolist() == last
-    assert evaluate_all_positions(model, stream, task, VALIDATION).tolist() == everywhere
+    assert module.evaluate_all_positions(model, stream, task, VALIDATION).tolist() == everywhere
     assert len(everywhere) < 7 * len(last)  # padding was there
     value = np.mean([1 / rank if 0 < rank <= 5 else 0 for rank in everywhere])
     assert validation_value(model, stream, task) == pytest.approx(value)
@@ -244,7 +239,7 @@ def test_scores_of_floors_are_ranked_like_a_networks(name, monkeypatch):
     stream = small_stream(half_full=0.9)
     task = stream[name]
     table = np.random.default_rng(1).integers(0, 9, (60, task.n_labels))
-    found, expected = ranks_of_scores(lambda users: table[users], stream, task, TEST), {}
+    found, expected = module.ranks_of_scores(lambda users: table[users], stream, task, TEST), {}
     for row in task.rows(TEST):
         user, label = task.users[row], task.labels[row]
         known = known_before(task, user, TEST, user) if name == "T2" else ()
