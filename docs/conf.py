@@ -4,6 +4,7 @@
 links between documents are the same here and in a browser of the repository.
 """
 
+import re
 import sys
 from html import escape
 from pathlib import Path
@@ -23,12 +24,11 @@ project, release = "Conure", __version__
 author = copyright = "the Conure study's maintainers"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "numpydoc", "myst_nb"]
 root_doc = "docs/index"
-include_patterns = ["*.md", "docs/**", "results/standard/*/notebooks/*.ipynb"]
+include_patterns = ["*.md", "docs/**", "notebooks/*", "results/standard/*/notebooks/*.ipynb"]
 exclude_patterns = ["artifacts", ".*", "**/_*", "conure_lib", "tests", "benchmarks"]
 templates_path = [str(ROOT / "docs" / "_templates")]
 
 nb_execution_mode = "off"
-suppress_warnings = ["toc.empty_glob"]  # datasets whose notebooks have not run yet
 myst_heading_anchors = 3
 
 autosummary_generate = True
@@ -83,11 +83,23 @@ def ledger() -> str:
 
 
 def on_source_read(_app: object, name: str, source: list[str]) -> None:
-    """Insert the ledger into the front page; make links of executed notebooks start at the root."""
+    """Insert the ledger into the front page; make links of notebooks start at the root.
+
+    What they link and is not there (yet) is no link.
+    """
+    executed = re.search(r"\.\./(results/\S+)/\*", source[0])
     if name == root_doc:
         source[0] = source[0].replace("<!-- verdict ledger -->", ledger())
-    elif name.startswith("results/"):
-        source[0] = source[0].replace("](../", "](/")
+    elif name.startswith("docs/notebooks/") and executed and not (ROOT / executed[1]).is_dir():
+        source[0] = re.sub(r"```{toctree}.*?```", NOT_YET, source[0], flags=re.DOTALL)
+    elif name.startswith(("results/", "notebooks/")):
+        source[0] = re.sub(r"\[([^][\"\n]+)\]\((?:\.\./)+([^)\s]+)\)", from_root, source[0])
+
+
+def from_root(link: re.Match) -> str:
+    """Return a Markdown link of a notebook with the root in place of its way up to it."""
+    text, target = link.groups()
+    return f"[{text}](/{target})" if (ROOT / target).exists() else text
 
 
 def on_skip(_app: object, _what: str, _name: str, member: object, skip: bool, _: object) -> bool:

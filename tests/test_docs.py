@@ -71,7 +71,8 @@ def test_every_document_is_a_page_of_the_site():
         names = re.findall(r"(?m)^(?:\w+ <)?([./\w-]+)>?$", "".join(trees))
         listed |= {(path.parent / f"{name}.md").resolve() for name in names}
     assert listed == set(DOCUMENTS) - {ROOT / "docs/index.md"}
-    assert {path.stem for path in (ROOT / "docs/notebooks").glob("*.md")} == {*REPORTED}
+    pages = {path.stem for path in (ROOT / "docs/notebooks").glob("*.md")}
+    assert pages == {"clean", *REPORTED}
 
 
 def test_the_api_pages_cover_every_folder_of_the_library():
@@ -144,7 +145,8 @@ def test_the_site_builds_without_a_warning(tmp_path):
     done = run("-m", "sphinx", "-W", "--keep-going", "-q", "-c", "docs", *places)
     assert done.returncode == 0, done.stderr[-3000:]
     front = (tmp_path / "site/docs/index.html").read_text(encoding="utf-8")
-    assert all(f">{claim} " in front for claim in CLAIMS)
+    if (ROOT / "results/claims.csv").is_file():
+        assert all(f">{claim} " in front for claim in CLAIMS)
     outside = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://")
     for page in (tmp_path / "site").rglob("*.html"):
         assert outside.search(page.read_text(encoding="utf-8")) is None, page

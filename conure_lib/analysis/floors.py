@@ -10,6 +10,10 @@ from conure_lib.methods import COMPARED, METHODS
 from conure_lib.study.study import Run, Study
 
 POPULARITY = ("Group popularity", "Popularity")  # the first that a stream has is the gate
+SHOWN = {"task": "task", "ours": "best network", "value": "its score", "theirs": "floor"}
+SHOWN |= {"floor": "the floor's", "relative": "difference [95% interval]", "p_holm": "p (users)"}
+SHOWN |= {"p_seeds": "p (seeds)", "clear": "clear", "relative_low": "", "relative_high": ""}
+"""Columns of ``floors`` for a reader, by the names that they then have."""
 
 
 def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:

@@ -245,6 +245,28 @@ def no_forgetting(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def remembered(runs: Iterable[Run]) -> pd.DataFrame:
+    """Return each task's test metric when it was learned, and after every task that came later.
+
+    One row per run, ``task`` and number of ``tasks learned``, with the ``value``; of methods that
+    keep one network for all tasks, and of STL's T1.
+    """
+    rows = []
+    for run in runs:
+        for number, (task, stage) in enumerate(run.stages.items(), 1):
+            record = stage.record()
+            old = {name: one["metric"] for name, one in record["notes"].get("memory", {}).items()}
+            old |= record["notes"].get("old_tasks", {}) | {task: metric(run, task)}
+            old |= {
+                m["measure"][:-6]: m["value"] for m in record["metrics"] if "-after" in m["measure"]
+            }
+            head = {"method": run.method, "variant": run.variant, "seed": run.seed}
+            rows += [
+                head | {"task": t, "tasks learned": number, "value": v} for t, v in old.items()
+            ]
+    return pd.DataFrame(rows)
+
+
 def capacity(run: Run) -> pd.DataFrame:
     """Return ``weights`` and ``share`` of each ``owner`` (task, or "free") after the last task."""
     owned = pd.DataFrame(list(run.stages.values())[-1].record()["notes"]["owned"])
@@ -264,14 +286,21 @@ def epochs_until(stage: Stage, value: float) -> float:
 
 
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
-    """Return learning curves on validation data: one row per run, task and epoch (0: untrained)."""
+    """Return learning curves on validation data: one row per run, task and epoch (0: untrained).
+
+    ``of_best``: the validation value as a share of the best that the training reached.
+    """
     rows = []
     for run in runs:
         for task, stage in run.stages.items():
             metrics = {row["measure"]: row["metric"] for row in stage.record()["metrics"]}
+            unit = "minus cross-entropy" if metrics[task] == "accuracy" else metrics[task]
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
-            head |= {"metric": metrics[task], "stage_id": stage.id}
-            rows += [head | point for point in stage.record()["curve"]]
+            head |= {"metric": unit, "stage_id": stage.id}
+            for point in stage.record()["curve"]:
+                rows.append(
+                    head | point | {"of_best": point["validation"] / best_validation(stage)}
+                )
     return pd.DataFrame(rows)
 
 
@@ -312,8 +341,10 @@ def show(
     percent : iterable of str, optional
         Columns to show in per cent, beside "share" and "relative".
     """
+    pd.set_option("display.max_colwidth", None)  # a notebook would cut reasons short
     ends = [end for end in ENDS if end in table]
     constant = {n for n in ("dataset", "profile") if n in table and table[n].nunique() == 1}
+    constant |= {n for n in ("by_construction",) if n in table and not table[n].any()}
     hidden, shown = HIDDEN | constant | {*ends}, {}
     main = "effect" if "effect" in table else "value"
     for name in (name for name in table if name not in hidden):

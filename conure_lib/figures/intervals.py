@@ -11,8 +11,8 @@ from conure_lib.methods import METHODS
 NOTE = "bars: 95% intervals over users"
 POINTS = {  # kind of a single point -> marker, size, fill, distance below the row
     "single seed": ("o", 1.8, "black", 0.13),
-    "paper, TTL": ("D", 3.5, "white", 0.38),
-    "paper, ML": ("D", 3.5, "#BBBBBB", 0.38),
+    "paper, TTL": ("D", 3, "white", 0.38),
+    "paper, ML": ("s", 3, "#BBBBBB", 0.38),
 }
 
 
@@ -21,18 +21,18 @@ def draw_estimates(table: pd.DataFrame, label: str = "") -> Figure:
 
     table: method, value, low, high; and either task, metric, n, variant, as `tables.overall` gives
     them, or the names of its panel and row. Optional columns: filled (false: drawn hollow), chance
-    and best (levels of a panel: vertical lines). label: of the horizontal axes.
+    and best (levels of a panel: vertical lines). label: of the horizontal axes,
+    the metric unless given.
     """
     if "panel" not in table:
-        titles = [f"{r.task}: {r.metric}, n = {r.n:,}" for r in table.itertuples()]
-        table = table.assign(panel=titles)
+        table = table.assign(panel=[f"{r.task}, n = {r.n:,}" for r in table.itertuples()])
     if "row" not in table:
         table = table.assign(row=(table["method"] + ", " + table["variant"]).str.strip(", "))
     aside = 0.15 - 0.3 * table["filled"] if "filled" in table else 0.0
     figure, axes = _draw(table.assign(aside=aside), 0.14)
     levels = {"chance": ":", "best": "--"} if "chance" in table else {}
     for panel, axis in axes.items():
-        axis.set_xlabel(label)
+        axis.set_xlabel(label or table.loc[table["panel"] == panel, "metric"].iloc[0])
         for name, line in levels.items():
             value = table.loc[table["panel"] == panel, name].iloc[0]
             axis.axvline(value, color=GREY, linewidth=0.9, linestyle=line, label=name)
@@ -57,7 +57,7 @@ def draw_effects(
     shown[["value", "low", "high"]] *= 100
     if "method" in points:
         points = points.merge(shown[["panel", "row", "method", "aside"]], "left")
-    figure, axes = _draw(shown, 0.24 + 0.12 * row.size().max())
+    figure, axes = _draw(shown, 0.14 + 0.12 * row.size().max())
     for panel, axis in axes.items():
         axis.axvspan(-100 * margin, 100 * margin, color="#EEEEEE", linewidth=0, zorder=0)
         axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
@@ -77,7 +77,7 @@ def draw_effects(
 def _draw(table: pd.DataFrame, height: float) -> tuple[Figure, dict[str, Axes]]:
     """Draw a dot and an interval per row of the table; `height` is that of a row, in inches."""
     rows = list(table["row"].unique())
-    figure, axes = panels(table["panel"].unique(), 0.5 + height * len(rows), sharey=True)
+    figure, axes = panels(sorted(table["panel"].unique()), 0.45 + height * len(rows), sharey=True)
     for panel, axis in axes.items():
         for r in table[table["panel"] == panel].itertuples():
             method, y = METHODS[r.method], rows.index(r.row) + r.aside

@@ -15,19 +15,19 @@ def draw_sweep(table: pd.DataFrame) -> Figure:
     table: task, metric, method, ratio (nan for Conure-: a line with a band), value, low, high, n.
     """
     titles = {task: f"{task}, n = {n:,}" for task, n in table.groupby("task")["n"].first().items()}
-    figure, axes = panels(titles.values(), 2.1)
+    figure, axes = panels(titles.values(), 1.9)
     drawn = {"Conure": "pruned and retrained", "Conure, not retrained": "pruned only"}
     for task, axis in zip(titles, axes.values(), strict=True):
         rows = table[table["task"] == task].sort_values("ratio")
         base, color = rows[rows["method"] == "Conure-"].iloc[0], METHODS["Conure-"].color
         axis.axhspan(base["low"], base["high"], color=color, alpha=0.15, linewidth=0)
-        axis.axhline(base["value"], color=color, linestyle="--", label="not pruned (Conure-)")
+        axis.axhline(base["value"], color=color, linestyle="--", label="trained only (Conure-)")
         for aside, (name, label) in zip((0.6, -0.6), drawn.items(), strict=True):
             one = rows[rows["method"] == name]
             bars = [one["value"] - one["low"], one["high"] - one["value"]]
             look = {"color": METHODS[name].color, "marker": METHODS[name].marker, "label": label}
             axis.errorbar(100 * one["ratio"] + aside, one["value"], bars, markersize=3.5, **look)
-        axis.set(xlabel="pruned, % of what was free", xticks=[10, 30, 50, 70, 90])
+        axis.set(xlabel="pruned, % of what was free", xticks=range(0, 101, 20))
         axis.set_ylabel(f"test {base['metric']}")
     return finish(figure, "bars and band: 95% intervals over users", legend=True, breaks="y")
 
@@ -39,7 +39,7 @@ def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figur
     kernel weights that is free after it. Returns the figure and its cells as a tidy table.
     """
     tasks, frames = list(samples), []
-    figure, axes = panels([f"after {task}" for task in tasks], 1.3, columns=6)
+    figure, axes = panels([f"after {task}" for task in tasks], 1.0, columns=3)
     colors = ListedColormap(["white", *TASK_COLORS[: len(tasks)]])
     look = {"cmap": colors, "vmin": 0, "vmax": len(tasks), "edgecolors": "0.85", "linewidth": 0.2}
     for axis, (task, sample) in zip(axes.values(), samples.items(), strict=True):
@@ -48,15 +48,15 @@ def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figur
         axis.pcolormesh(owners.reshape(taps * inputs, outputs).T, **look)
         for tap in range(1, taps):
             axis.axvline(inputs * tap, color="black", linewidth=0.8)
-        here = f"{np.mean(owners == 0):.0%} free here,\n{free[task]:.0%} in all kernels"
-        axis.set(xticks=[], yticks=[], aspect="equal", xlabel=here)
+        axis.set(xticks=[], yticks=[], aspect="equal", xlabel=f"{free[task]:.1%} free")
         axis.spines[:].set_visible(True)
         index = np.unravel_index(np.arange(owners.size), sample["shape"])
         cells = {"after": task, **dict(zip(("tap", "input", "output"), index, strict=True))}
         frames.append(pd.DataFrame({**cells, "owner": np.array(["free", *tasks])[owners]}))
     for label, color in {**dict(zip(tasks, TASK_COLORS, strict=False)), "free": "white"}.items():
         axis.scatter([], [], marker="s", facecolor=color, edgecolor=GREY, label=label)
-    return finish(figure, legend=True), pd.concat(frames)
+    note = "a corner of the last kernel; below: what is free in all kernels"
+    return finish(figure, note, legend=True), pd.concat(frames)
 
 
 def draw_capacity(table: pd.DataFrame) -> Figure:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -14,7 +15,7 @@ from conure_lib import paths
 from conure_lib.files import atomic_file
 from conure_lib.study.study import Study
 
-COLUMN, PAGE = 3.4, 7.0  # inches: one column of a paper, both columns
+COLUMN = 3.4  # inches, the width of every figure: one column of a paper
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 GREY = "#6E6E6E"
 CELLS = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}  # of a heatmap
@@ -25,7 +26,7 @@ def set_style() -> None:
     sns.set_theme(context="paper", style="ticks")
     small = ("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "font.size")
     matplotlib.rcParams |= dict.fromkeys(small, 7)
-    plt.rc("figure", dpi=150, titlesize=7)
+    plt.rc("figure", dpi=200, titlesize=7)
     plt.rc("figure.constrained_layout", use=True)
     plt.rc("savefig", dpi=300)
     plt.rc("axes", titlesize=8, labelsize=8)
@@ -36,16 +37,16 @@ def set_style() -> None:
 
 
 def panels(
-    titles: Iterable[str], height: float, columns: int = 3, **shared: bool
+    titles: Iterable[str], height: float, columns: int = 2, **shared: bool
 ) -> tuple[Figure, dict[str, Axes]]:
     """Return a figure and its axes by title; `height` is that of one row of panels, in inches."""
     set_style()
     titles = list(titles)
     columns, rows = min(columns, len(titles)), -(-len(titles) // columns)
-    size = (COLUMN if columns == 1 else PAGE, height * rows + 0.4)
+    size = (COLUMN, height * rows + 0.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
     for axis in axes.flat[len(titles) :]:
-        axis.set_axis_off()
+        axis.remove()
     for axis, title in zip(axes.flat, titles, strict=False):
         axis.set_title(title)
     return figure, dict(zip(titles, axes.flat, strict=False))
@@ -54,15 +55,20 @@ def panels(
 def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "") -> Figure:
     """Add a note above, one legend below, and strokes where an axis ("x", "y") leaves zero out."""
     figure.suptitle(note, color=GREY, x=0.01, ha="left")
-    if legend:
-        unique = {}
-        for axis in figure.axes:
-            unique |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
-        columns = min(len(unique), 3 if figure.get_figwidth() < PAGE else 7)
+    unique = {}
+    for axis in figure.axes if legend else ():
+        unique |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    if unique:
+        widths = {  # in characters, by the number of columns
+            n: sum(6 + max(map(len, part)) for part in np.array_split([*unique], n))
+            for n in range(1, len(unique) + 1)
+        }
+        columns = max(n for n, width in widths.items() if n == 1 or width <= 62)
         figure.legend(unique.values(), unique, loc="outside lower center", ncols=columns)
+        figure.set_figheight(figure.get_figheight() + 0.15 * -(-len(unique) // columns))
     for axis in figure.axes if breaks else ():
         low, _ = axis.get_xlim() if breaks == "x" else axis.get_ylim()
-        if axis.axison and low > 0:
+        if low > 0:
             x, y, turn = (0.04, 0, 0) if breaks == "x" else (0, 0.06, 90)
             axis.text(x, y, "//", transform=axis.transAxes, rotation=turn, ha="center", va="center")
     return figure
@@ -76,8 +82,7 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
     seeds, note = len(study.config.seeds), figure.get_suptitle()
     head = f"{study.stream.name}, {seeds} seed{'s' * (seeds > 1)}"
     if not note.startswith(head):
-        comma = ", " if figure.get_figwidth() > COLUMN else "\n"
-        finish(figure, comma.join(filter(None, (head, note))))
+        finish(figure, "\n".join(filter(None, (head, note))))
     folder = paths.figures(study.config.profile, study.stream.name, local=True)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / f"{name}.csv") as part:
@@ -87,3 +92,9 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
         with atomic_file(folder / f"{name}.{kind}") as part:
             figure.savefig(part, metadata=metadata[kind])
     return folder / f"{name}.png"
+
+
+def data_link(study: Study, name: str) -> str:
+    """Return a Markdown link from the folder of the notebooks to the data of a saved figure."""
+    folder = paths.figures(study.config.profile, study.stream.name, study.local)
+    return f"[{name}.csv](../{folder.relative_to(paths.ROOT).as_posix()}/{name}.csv)"

@@ -7,18 +7,27 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from conure_lib.analysis.stats import VERDICTS
-from conure_lib.figures.style import CELLS, finish, set_style
+from conure_lib.figures.style import CELLS, COLUMN, GREY, finish, set_style
+
+SIGNS = ("✓", "◐", "✗", "?", "–")  # of the verdicts, in their order
+COLORS = ("#A6CBE3", "#FBE9B7", "#F2B48F", "#DDDDDD", "#FFFFFF")
 
 
 def draw_verdicts(table: pd.DataFrame) -> Figure:
-    """Draw a row per claim and a column per dataset; table: claim, title, dataset, verdict."""
+    """Draw a row per claim, in the order of the paper's sections, and a column per dataset.
+
+    table: section, claim, title, dataset, verdict.
+    """
     set_style()
-    table = table.assign(row=table["claim"] + "  " + table["title"])
-    wide = table.pivot(index="row", columns="dataset", values="verdict").fillna(VERDICTS[-1])
-    figure, axis = plt.subplots(figsize=(2.3 + 1.1 * wide.shape[1], 0.17 * len(wide) + 0.5))
-    colors = ListedColormap(["#A6CBE3", "#FBE9B7", "#F2B48F", "#DDDDDD", "#F6F6F6"])  # by verdict
-    look = CELLS | {"cmap": colors, "vmin": 0, "vmax": len(VERDICTS)}
-    sns.heatmap(wide.map(VERDICTS.index), annot=wide.map(str.lower), ax=axis, **look)
+    names = [f"{r.section}  {r.claim}  {r.title}" for r in table.itertuples()]
+    wide = table.assign(row=names).pivot(index="row", columns="dataset", values="verdict")
+    wide = wide.fillna(VERDICTS[-1]).map(VERDICTS.index)
+    figure, axis = plt.subplots(figsize=(COLUMN, 0.17 * len(wide) + 0.9))
+    look = CELLS | {"cmap": ListedColormap(COLORS), "vmin": 0, "vmax": len(VERDICTS)}
+    sns.heatmap(wide, annot=wide.map(SIGNS.__getitem__), ax=axis, **look)
     axis.set(xlabel="", ylabel="")
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
-    return finish(figure)
+    for verdict, sign, color in zip(VERDICTS, SIGNS, COLORS, strict=True):
+        name = f"{sign} {verdict.lower()}"
+        axis.scatter([], [], marker="s", facecolor=color, edgecolor=GREY, label=name)
+    return finish(figure, legend=True)

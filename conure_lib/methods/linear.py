@@ -139,9 +139,9 @@ def _floor(name: str, action: str, features: Callable, color: str, marker: str, 
     return Method(name, color=color, marker=marker, floor=True, **parts)
 
 
-LINEAR = _floor("Linear", "linear", history, "#661100", "<", dashes=(4, 2, 1, 2))
-LINEAR_WINDOW = _floor("Linear (window)", "linear-window", window, "#AA4499", ">", dashes=(2, 3))
+LINEAR = _floor("Linear", "linear", history, "#664400", "<", dashes=(4, 2, 1, 2))
+LINEAR_WINDOW = _floor("Linear (window)", "linear-window", window, "#A67C3D", ">", dashes=(2, 3))
 _LATER = {"recipe": _after_t2, "compared": False}
 LINEAR_T2 = _floor(
-    "Linear + T2", "linear-t2", history_and_t2, "#999933", "h", dashes=(5, 3), **_LATER
+    "Linear + T2", "linear-t2", history_and_t2, "#DDBB88", "h", dashes=(5, 3), **_LATER
 )

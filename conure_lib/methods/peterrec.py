@@ -21,7 +21,7 @@ _PARALLEL = {"actions": {"patched-parallel": partial(patched, kind="parallel")}}
 _PARALLEL["settings_of"] = "PeterRec"
 _STORED = {"backbone": "shared", "patches": True}
 _RECIPES = recipe("patched-serial"), recipe("patched-parallel")
-PETERREC = Method("PeterRec", _RECIPES[0], "#CC79A7", "^", (2, 1), **_SERIAL, **_STORED)
+PETERREC = Method("PeterRec", _RECIPES[0], "#9966EE", "^", (2, 1), **_SERIAL, **_STORED)
 PETERREC_PARALLEL = Method(
-    "PeterRec-parallel", _RECIPES[1], "#882255", "v", (2, 2), **_PARALLEL, **_STORED
+    "PeterRec-parallel", _RECIPES[1], "#661144", "v", (2, 2), **_PARALLEL, **_STORED
 )

@@ -40,12 +40,12 @@ def _floor(name: str, action: str, run: object, color: str, marker: str, **other
     )
 
 
-POPULARITY = _floor("Popularity", "popularity", popularity, "#9A9A9A", "x", dashes=(1, 1))
+POPULARITY = _floor("Popularity", "popularity", popularity, "#B3B3B3", "x", dashes=(1, 1))
 GROUP_POPULARITY = _floor(
     "Group popularity",
     "group-popularity",
     group_popularity,
-    "#6F6F6F",
+    "#595959",
     "+",
     dashes=(1, 3),
     groups=True,

@@ -1,5 +1,6 @@
 """Notebooks as products: batch execution by papermill, and clean copies for nbval."""
 
+import os
 import re
 import time
 from pathlib import Path
@@ -15,8 +16,10 @@ from conure_lib.errors import ConfigError
 from conure_lib.files import atomic_file
 from conure_lib.study.profiles import RESULTS, demand_known, demand_names, study_config
 
-CHECKED = "NBVAL_CHECK_OUTPUT"
+CHECKED = "nbval-check-output"  # the tag of cells whose outputs nbval compares
+KEPT = {CHECKED, "keep-output"}  # tags of cells whose outputs stay in the clean notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
+MARKDOWN = "text/markdown"
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 TIMEOUT_S = 3600
 ONLY_FOR = {"09_synthetic_truth": "synthetic", "90_your_own_data": "complete-journey"}
@@ -75,7 +78,7 @@ def run_all(
             with atomic_file(folder / notebook.name) as part:
                 options = {"cwd": str(paths.NOTEBOOKS.parent), "progress_bar": False}
                 papermill.execute_notebook(str(notebook), str(part), parameters, **options)
-                _clean(part)
+                _clean(part, folder)
         except Exception as failure:  # whatever happened in a kernel is this notebook's result
             error = (str(failure).strip() or repr(failure)).splitlines()[-1]
         seconds = round(time.time() - started, 1)
@@ -84,12 +87,12 @@ def run_all(
 
 
 def refresh(notebook: Path) -> None:
-    """Execute a notebook with its defaults and keep exactly the outputs that nbval compares."""
+    """Execute a notebook with its defaults; keep what nbval compares, main table and figure."""
     content = nbformat.read(notebook, as_version=4)
     executor = ExecutePreprocessor(timeout=TIMEOUT_S, kernel_name="python3")
     executor.preprocess(content, {"metadata": {"path": str(paths.NOTEBOOKS.parent)}})
     for cell in content.cells:
-        if cell.cell_type == "code" and CHECKED not in cell.source:
+        if cell.cell_type == "code" and not KEPT & {*cell.metadata.get("tags", ())}:
             cell.outputs, cell.execution_count = [], None
         cell.metadata.pop("execution", None)
     kernel = content.metadata["kernelspec"]
@@ -97,17 +100,25 @@ def refresh(notebook: Path) -> None:
     notebook.write_text(nbformat.writes(content, indent=1) + "\n", encoding="utf-8")
 
 
-def _clean(executed: Path) -> None:
-    """Remove times, progress, addresses in memory and papermill's random cell id from a copy."""
+def _clean(executed: Path, folder: Path) -> None:
+    """Remove times, progress, addresses in memory and papermill's random cell id from a copy.
+
+    Links, written as seen from the folder of the notebooks, are made to lead on from the copy's.
+    """
     content = nbformat.read(executed, as_version=4)
+    up = f"]({os.path.relpath(paths.NOTEBOOKS.parent, folder)}/"
     for part in (content, *content.cells):
         for key in ("papermill", "widgets", "execution"):
             part.metadata.pop(key, None)
     for cell in content.cells:
         if INJECTED in cell.metadata.get("tags", []):
             cell.id = INJECTED
-        if cell.cell_type == "code":
-            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+        if cell.cell_type == "markdown":
+            cell.source = cell.source.replace("](../", up)
+            continue
+        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+        cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+        for data in (o.data for o in cell.outputs if MARKDOWN in o.get("data", {})):
+            data[MARKDOWN] = data[MARKDOWN].replace("](../", up)
     text = re.sub(r" at 0x[0-9a-f]+>", ">", nbformat.writes(content, indent=1))
     executed.write_text(text + "\n", encoding="utf-8")

@@ -10,10 +10,12 @@ from conure_lib.analysis.claims import registry
 from conure_lib.study.study import Study
 
 TEXT = """
-C01: {title: Fast, notebook: 01_x, statement: Faster., rule: rule of C01, unit: epochs, paper: 0.2}
-C02: {title: Good, notebook: 02_y, statement: Better., rule: rule of C02, unit: relative,
-  by_construction: true}
-C03: {title: New, notebook: 02_y, statement: Newer., rule: rule of C03, unit: relative}
+C01: {section: "1", title: Fast, notebook: 01_x, statement: Faster., rule: rule of C01,
+  unit: epochs, paper: 0.2}
+C02: {section: "1", title: Good, notebook: 02_y, statement: Better., rule: rule of C02,
+  unit: relative, by_construction: true}
+C03: {section: "1", title: New, notebook: 02_y, statement: Newer., rule: rule of C03,
+  unit: relative}
 """
 
 

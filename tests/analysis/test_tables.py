@@ -153,11 +153,23 @@ def test_curves_are_what_the_records_say(study):
             stage = run.stages[task]
             curve = pd.DataFrame(stage.record()["curve"])
             pd.testing.assert_frame_equal(rows[curve.columns].reset_index(drop=True), curve)
-            assert set(rows["metric"]) == {"accuracy" if task in ("T4", "T5", "T6") else "MRR@5"}
+            profile = task in ("T4", "T5", "T6")
+            assert set(rows["metric"]) == {"minus cross-entropy" if profile else "MRR@5"}
             best = tables.best_validation(stage)
+            assert rows["of_best"].tolist() == [value / best for value in curve["validation"]]
             assert best == curve["validation"].iloc[1:].max()
             assert tables.epochs_until(stage, best) == curve["validation"].ge(best).idxmax()
             assert tables.epochs_until(stage, best + 9) == np.inf
+
+
+def test_what_is_remembered_of_each_task_after_each_task(study):
+    found = tables.remembered(study.runs(["Conure", "STL"]))
+    conure, stl = (found[found["method"] == name] for name in ("Conure", "STL"))
+    assert conure.groupby(["seed", "tasks learned"]).size().tolist() == [1, 2, 3, 4, 5, 6] * 2
+    assert (conure.groupby(["seed", "task"])["value"].nunique() == 1).all()
+    left = stl.query("task == 'T1' and `tasks learned` == 2")["value"].tolist()
+    after = tables.seed_scores(study, study.runs(["STL"]), "T1-after")
+    assert left == pytest.approx([one.mean() for one in after])
 
 
 # --- forgetting ----------------------------------------------------------------------------------

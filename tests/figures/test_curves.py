@@ -38,6 +38,16 @@ def test_a_panel_per_task_and_levels():
     assert "//" in texts(right.texts)
 
 
+def test_tasks_remembered_are_lines_over_the_tasks_learned_and_negative_values_are_seen():
+    memory = curve([0.3, 0.3], method="Conure").rename(columns={"epoch": "tasks learned"})
+    (axis,) = figures.draw_curves(memory, "test", kept="", x="tasks learned", low=0).axes
+    assert (axis.get_ylim()[0], axis.get_xlabel()) == (0, "tasks learned")
+    assert values(labelled(axis, "Conure").get_ydata()) == [0.3, 0.3]
+    (axis,) = figures.draw_curves(curve([-2.0, -1.5]), "minus cross-entropy").axes
+    low, high = axis.get_ylim()
+    assert low < -2 < -1.5 < high
+
+
 def test_several_lines_of_one_method_differ_in_shade_and_marker():
     lines = ["50% pruned", "80% pruned", "95% pruned"]
     curves = pd.concat(

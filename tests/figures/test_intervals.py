@@ -23,15 +23,13 @@ def overall(tasks, methods=COMPARED, variant=""):
     return pd.DataFrame(rows)
 
 
-@pytest.mark.parametrize(("tasks", "shape"), [(3, (1, 3)), (6, (2, 3)), (5, (2, 3)), (1, (1, 1))])
-def test_one_panel_per_task_and_one_row_per_method(tasks, shape):
+@pytest.mark.parametrize("tasks", [1, 5, 6])
+def test_one_panel_per_task_and_one_row_per_method(tasks):
     table = overall(TASKS[:tasks])
     figure = figures.draw_estimates(table, "test")
-    grid = np.array(figure.axes).reshape(shape)
-    titles = [f"{task}: MRR@5, n = 1,234" for task in TASKS[:tasks]]
-    assert texts(axis.title for axis in grid.flat[:tasks]) == titles
-    assert not any(axis.axison for axis in grid.flat[tasks:])
-    axis = grid.flat[0]
+    titles = [f"{task}, n = 1,234" for task in TASKS[:tasks]]
+    assert texts(axis.title for axis in figure.axes) == titles
+    axis = figure.axes[0]
     rows = [name for name in COMPARED if name in set(table.query("task == 'T1'")["method"])]
     names = texts(axis.get_yticklabels())
     assert [name for name in names if name in rows] == rows

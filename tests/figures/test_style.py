@@ -1,11 +1,56 @@
 """One style, the same bytes for the same figure, and figures that stay out of committed folders."""
 
+from itertools import combinations
+
+import numpy as np
 import pandas as pd
 import pytest
 from helpers import small_stream, small_study
+from matplotlib.colors import to_rgb
 
 from conure_lib import figures, paths
+from conure_lib.figures.style import COLUMN, TASK_COLORS
+from conure_lib.methods import COMPARED, METHODS
 from conure_lib.study.study import Study
+
+EYES = {  # Machado, Oliveira, Fernandes (2009), severity 1, for linear RGB
+    "normal": np.eye(3),
+    "protanopia": np.array(
+        [[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]
+    ),
+    "deuteranopia": np.array(
+        [[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]
+    ),
+}
+TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+APART = 12  # CIE 1976 colour difference; about 2 is just visible on large patches
+
+
+def seen(color, eye="normal"):
+    """CIELAB of a colour as seen by an eye."""
+    c = np.array(to_rgb(color))
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    xyz = TO_XYZ @ np.clip(EYES[eye] @ linear, 0, 1) / TO_XYZ.sum(axis=1)
+    x, y, z = np.where(xyz > 216 / 24389, np.cbrt(xyz), (24389 / 27 * xyz + 16) / 116)
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+def test_the_simulation_by_known_colours():
+    white, red = seen("white"), seen("red")
+    assert white == pytest.approx([100, 0, 0], abs=0.1)
+    assert red == pytest.approx([53.2, 80.1, 67.2], abs=0.2)
+    apart = {e: np.linalg.norm(seen("#CC0000", e) - seen("#7A7A00", e)) for e in EYES}
+    assert apart["normal"] > 80 > 5 > apart["deuteranopia"]
+
+
+@pytest.mark.parametrize("eye", EYES)
+def test_colours_that_appear_together_differ_for_every_eye(eye):
+    methods = {METHODS[name].color for name in COMPARED}
+    for group in (methods, set(TASK_COLORS), {"white", *TASK_COLORS}):
+        for one, other in combinations(sorted(group), 2):
+            apart = np.linalg.norm(seen(one, eye) - seen(other, eye))
+            assert apart >= APART, (eye, one, other)
+    assert all(seen(color)[0] < 80 for color in methods), "vanishes on white"
 
 
 @pytest.fixture
@@ -16,10 +61,13 @@ def stream():
 def test_a_figure_of_the_data_has_lengths_popularity_and_shared_users(stream):
     figure, data = figures.draw_data(stream)
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == ["Sequence lengths", "Popularity", "Shared users, %"]
+    assert titles[:3] == ["Sequence lengths", "Popularity", "Instances per user"]
     lengths = data[data["what"] == "sequence length"]
     assert lengths["y"].sum() == len(stream.sequences)
     assert data[data["what"] == "users of T2 also in T1"]["y"].tolist() == [100]
+    active = data[data["what"] == "instances per user, T2"]
+    assert active["x"].sum() == len(stream["T2"].users)
+    assert active["y"].iloc[-1] == 100
 
 
 @pytest.mark.parametrize("local", [True, False])
@@ -40,12 +88,13 @@ def test_saving_gives_the_same_bytes_below_figures_local(root, stream, local, mo
     assert len(pd.read_csv(png.with_suffix(".csv"))) == len(data)
     seeds = len(config.seeds)
     assert figure.get_suptitle().startswith(f"{stream.name}, {seeds} seed")
+    folder = png.parent.relative_to(root) if local else f"figures/{config.profile}/{stream.name}"
+    assert figures.data_link(study, "data") == f"[data.csv](../{folder}/data.csv)"
     assert figure.get_suptitle().count(stream.name) == 1
 
 
-def test_no_text_is_smaller_than_seven_points(stream):
+def test_a_figure_is_a_column_wide_without_text_below_seven_points(stream):
     figure, _ = figures.draw_data(stream)
-    shown = [
-        text for text in figure.findobj(lambda one: hasattr(one, "get_fontsize")) if text.get_text()
-    ]
-    assert min(text.get_fontsize() for text in shown) >= 7
+    found = figure.findobj(lambda one: hasattr(one, "get_fontsize"))
+    assert min(text.get_fontsize() for text in found if text.get_text()) >= 7
+    assert figure.get_figwidth() == COLUMN

@@ -24,7 +24,7 @@ from conure_lib.data.stream import TEST
 from conure_lib.methods import ACTIONS, COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.methods.actions import Context
 from conure_lib.methods.conure import conure_chain, largest_ratio
-from conure_lib.methods.stl import weight_change
+from conure_lib.methods.stl import vector_change, weight_change
 from conure_lib.models.layers import PATCH_REDUCTION, Patch
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.study.study import Study
@@ -362,18 +362,27 @@ def test_a_network_grows_before_a_task_if_little_of_it_is_free(root):
 
 
 def test_weight_change_by_hand():
-    before = {"one": torch.full((3, 1, 12), 2.0), "two": torch.arange(1.0, 37).reshape(3, 1, 12)}
-    after = {"one": before["one"] * 1.1, "two": before["two"].clone()}
-    after["two"][0, 0, :9] *= -2.0  # 9 of 72 by 300%
-    after["two"][1, 0, :9] *= 1.5
+    two = torch.arange(1.0, 73).reshape(3, 2, 12)
+    before = {"one": torch.full((9, 1, 12), 2.0), "two": two}
+    after = {"one": before["one"] * 1.1, "two": two.clone()}
+    after["one"][..., :6] = 3.0
+    after["two"][0, 1, :9] *= -2.0  # 9 of 36 by 300%
     found = weight_change(before, after)
     assert found.pop("median_relative_change") == pytest.approx(0.1, abs=1e-6)
-    shares = {"share_moved_over_20_percent": 18 / 72, "share_moved_over_100_percent": 9 / 72}
-    slices = {
-        f"kernel_{k}": v["two"].flatten().tolist()
+    shares = {"share_moved_over_20_percent": 63 / 180, "share_moved_over_100_percent": 9 / 180}
+    slices = {  # 25% moved, the nearest to 35%: in kernel one 50%, in input 0 none
+        f"kernel_{k}": v["two"][:, 1].flatten().tolist()
         for k, v in (("before", before), ("after", after))
     }
-    assert found == {**shares, "kernel": "two", **slices}
+    assert found == {**shares, "kernel": "two, input 1", **slices}
+
+
+def test_the_user_vector_shown_is_the_median_one():
+    before = torch.eye(3)
+    after = torch.tensor([[1.0, 0, 0], [0, -1.0, 0], [0, 1.0, 1.0]])  # cosines 1, -1, 0.71
+    found = vector_change(before, after)
+    assert found["hidden_cosine"] == pytest.approx(np.sqrt(0.5) / 3)
+    assert (found["hidden_before"], found["hidden_after"]) == ([0, 0, 1], [0, 1, 1])
 
 
 def test_a_pruning_notes_who_owns_a_slice_of_the_last_kernel():

@@ -1,6 +1,7 @@
 """The batch runner: parameters are checked, failures are named, copies hold no traces."""
 
 import json
+import re
 import subprocess
 
 import nbformat
@@ -117,13 +118,28 @@ def test_two_runs_of_a_notebook_give_the_same_bytes(shelf, tmp_path):
     assert "<object>" in one
 
 
-def test_refreshing_keeps_exactly_what_nbval_compares(shelf):
-    checked = f"# {notebooks.CHECKED}\nprint(A)"
-    notebook = write(shelf, "10_a.ipynb", "A = 1", "print('free')", checked)
+def test_links_lead_on_from_an_executed_copy(shelf, tmp_path):
+    shown = "from IPython.display import Markdown\nMarkdown('[b](../notebooks/10_a.ipynb)')"
+    notebook = write(shelf, "10_a.ipynb", "A = 1", shown)
+    content = nbformat.read(notebook, as_version=4)
+    content.cells.append(nbformat.v4.new_markdown_cell("[a](../notebooks/10_a.ipynb)"))
+    nbformat.write(content, notebook)
+    notebooks.run_all({"A": 5}, folder := tmp_path / "results" / "standard")
+    links = re.findall(r"\]\(([^)]+)\)", (folder / "10_a.ipynb").read_text())
+    output, _, written = [(folder / link).resolve() for link in links]  # between them the code
+    assert output == written == notebook
+
+
+def test_refreshing_keeps_what_nbval_compares_and_what_is_to_be_seen(shelf):
+    notebook = write(shelf, "10_a.ipynb", "A = 1", "print('free')", "print(A)", "print(2)")
+    content = nbformat.read(notebook, as_version=4)
+    for cell, tag in zip(content.cells[2:], notebooks.KEPT, strict=True):
+        cell.metadata["tags"] = [tag]
+    nbformat.write(content, notebook)
     notebooks.refresh(notebook)
     cells = nbformat.read(notebook, as_version=4).cells
-    assert [bool(cell.outputs) for cell in cells] == [False, False, True]
-    assert [cell.execution_count is not None for cell in cells] == [False, False, True]
+    assert [bool(cell.outputs) for cell in cells] == [False, False, True, True]
+    assert [cell.execution_count is not None for cell in cells] == [False, False, True, True]
 
 
 def test_a_notebook_for_one_dataset_is_left_out_for_others(shelf, tmp_path):

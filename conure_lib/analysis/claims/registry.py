@@ -23,6 +23,7 @@ class Claim:
     """One claim of the paper: its entry in ``claims.yaml``, and the function that decides it."""
 
     id: str
+    section: str
     notebook: str
     title: str
     statement: str
@@ -45,7 +46,7 @@ def claim(name: str) -> Callable[[Rule], Rule]:
     """Register a function as the rule of a claim in ``claims.yaml``."""
 
     def register(decide: Rule) -> Rule:
-        fields = {"notebook", "title", "statement", "rule", "unit", "by_construction"}
+        fields = {"section", "notebook", "title", "statement", "rule", "unit", "by_construction"}
         texts = {field: text for field, text in TEXTS[name].items() if field in fields}
         CLAIMS[name] = Claim(name, **texts, decide=decide)
         return decide
