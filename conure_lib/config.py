@@ -191,7 +191,7 @@ class TrainConfig:
     joint_weight: Share = 0.1
     retention: Annotated[float, Field(ge=0, lt=MAX_INT)] = 1.0
     temperature: Factor = 2.0
-    memory: Count = 200
+    memory: Count = 1000
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     table_updates: Literal["dense", "rows"] = "dense"

@@ -1,4 +1,7 @@
-"""Experience replay: a few training instances of each old task are kept and trained on again."""
+"""Experience replay: a few training instances of each old task are kept and trained on again.
+
+The backbone alone: an output layer that learned from so few would forget all others.
+"""
 
 from itertools import cycle
 
@@ -18,20 +21,22 @@ from conure_lib.training.determinism import seeded
 def replay(c: Context) -> Outcome:
     """Train the whole network; each step takes a batch of one old task as well, in turn."""
     model, config, old = c.parent.model, c.study.training(c.task.name, c.action), old_tasks(c)
-    generator, batches = seeded(c.seed, c.task.name, "replay"), {}
+    generator, length = seeded(c.seed, c.task.name, "replay"), c.stream.sequences.shape[1]
+    every, turns = dict.fromkeys(model.backbone()), []
     for task in old:
         settings = c.study.training(task.name, c.action)
-        kind = kind_of(task, dict.fromkeys(model.backbone()))
-        batches[task.name] = kind(model, c.stream, task, settings, c.seed)
-    turns = cycle((batches[task.name], memory(c, task)) for task in old)
+        batches = kind_of(task, every)(model, c.stream, task, settings, c.seed)
+        targets = length - 1 if task.kind == "sequence" else 1  # of an instance
+        turns.append((batches, memory(c, task), max(1, config.batch_size // targets)))
+    turn = cycle(turns)
 
     def extra(_: UserModel, __: np.ndarray) -> Tensor:
-        one, rows = next(turns)
-        some = torch.randperm(len(rows), generator=generator)[: config.batch_size].numpy()
-        return config.retention * sum(loss for loss, _ in one.losses(rows[some]))
+        batches, kept, size = next(turn)
+        some = kept[torch.randperm(len(kept), generator=generator)[:size]]
+        return config.retention * sum(loss for loss, _ in batches.losses(some))
 
-    length = c.stream.sequences.shape[1] + 1  # a sequence and a label
-    return go_on(c, extra=extra, memory=sum(len(memory(c, task)) for task in old) * length)
+    numbers = sum(len(kept) for _, kept, _ in turns) * (length + 1)  # a sequence and a label each
+    return go_on(c, outputs=False, extra=extra, memory=numbers)
 
 
 def memory(c: Context, task: Task) -> np.ndarray:
@@ -40,7 +45,7 @@ def memory(c: Context, task: Task) -> np.ndarray:
     return rows[torch.randperm(len(rows), generator=seeded(c.seed, task.name, "memory"))[:size]]
 
 
-_PARTS = {"actions": {"replay": replay}, "search": {"retention": LogRange(0.1, 10.0)}}
+_PARTS = {"actions": {"replay": replay}, "search": {"retention": LogRange(0.01, 10.0)}}
 REPLAY = Method(
     "Replay", chain("replay"), "#88CCEE", "4", (4, 4), **_PARTS, backbone="shared", compared=False
 )

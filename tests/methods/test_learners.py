@@ -240,8 +240,8 @@ def test_what_each_learner_keeps_and_trains(study):
     notes = {n: study.run(n, 1).stages["T4"].record()["notes"] for n in LEARNERS}
     every = backbone + t1 + t2 + t4
     masks = 2 * (3 * 8 + 3 * 5 + 3)
-    trained = dict.fromkeys(("LwF", "Replay", "Joint"), every) | {"TERACON": every + masks}
-    trained |= dict.fromkeys(("Sequential", "EWC"), backbone + t4)
+    trained = dict.fromkeys(("LwF", "Joint"), every) | {"TERACON": every + masks}
+    trained |= dict.fromkeys(("Sequential", "EWC", "Replay"), backbone + t4)
     assert {name: notes[name]["trained_parameters"] for name in LEARNERS} == trained
     instances = sum(len(STREAM[name].rows(TRAIN)) for name in ("T1", "T2"))
     smaller = 2 * (2 * 8 + 2 * 3 + 2)
