@@ -15,13 +15,7 @@ from conure_lib.methods.popularity import popularity
 from conure_lib.models import padding
 from conure_lib.models.layers import OutputLayer
 from conure_lib.training import evaluation as module
-from conure_lib.training.evaluation import (
-    CUTOFF,
-    evaluate,
-    exact_ranks,
-    scores_of,
-    validation_value,
-)
+from conure_lib.training.evaluation import CUTOFF, evaluate, exact_ranks, scores_of
 
 pytestmark = pytest.mark.numerics
 
@@ -208,9 +202,9 @@ def test_results_stand_in_the_order_of_the_rows(model, name, part):
         value = np.mean([1 / rank if 0 < rank <= 5 else 0 for rank in filtered])
     assert len(set(literal)) > 1
     if part == VALIDATION:
-        assert validation_value(model, turned, shuffled) == pytest.approx(value)
+        assert module.validation_value(model, turned, shuffled) == pytest.approx(value)
         vectors = module.user_vectors(model, flipped[input_rows])
-        assert validation_value(model, turned, shuffled, vectors) == pytest.approx(value)
+        assert module.validation_value(model, turned, shuffled, vectors) == pytest.approx(value)
 
 
 @torch.no_grad()
@@ -229,7 +223,7 @@ def test_t1_at_the_last_and_at_all_positions(model, monkeypatch):
     assert module.evaluate_all_positions(model, stream, task, VALIDATION).tolist() == everywhere
     assert len(everywhere) < 7 * len(last)  # padding was there
     value = np.mean([1 / rank if 0 < rank <= 5 else 0 for rank in everywhere])
-    assert validation_value(model, stream, task) == pytest.approx(value)
+    assert module.validation_value(model, stream, task) == pytest.approx(value)
 
 
 @pytest.mark.parametrize("name", ["T1", "T2", "T4"])
