@@ -19,21 +19,13 @@ Windows = tuple[np.ndarray, np.ndarray, np.ndarray]  # what ``cut_windows`` retu
 
 @dataclass(frozen=True)
 class LabelTable:
-    """One task after T1 as a table.
+    """One task after T1 as a table."""
 
-    Parameters
-    ----------
-    name, kind, title : str
-        T2, T3, ...; "ranking" or "classification"; the task in words.
-    rows, columns : DataFrame, mapping
-        Columns ``user`` and ``label``; for ``from_tables`` also a file's path, other column names.
-    """
-
-    name: str
-    kind: Kind
-    title: str
-    rows: pd.DataFrame | str | Path
-    columns: Mapping[str, str] = field(default_factory=dict)
+    name: str  # T2, T3, ...
+    kind: Kind  # "ranking" or "classification"
+    title: str  # the task in words
+    rows: pd.DataFrame | str | Path  # columns user and label; for ``from_tables`` also a file
+    columns: Mapping[str, str] = field(default_factory=dict)  # there: their names in that file
 
 
 def label_tables(rankings: Mapping[str, pd.DataFrame], profiles: pd.DataFrame) -> list[LabelTable]:
@@ -54,20 +46,10 @@ def assemble(
     info: dict | None = None,
     **options: Unpack[AssemblyOptions],
 ) -> TaskStream:
-    """Build a task stream from plain tables.
+    """Build a task stream from plain tables; see ``from_tables`` for what is not said here.
 
-    Parameters
-    ----------
-    name, title : str
-        The dataset, and T1 in words.
-    events : DataFrame
-        Columns ``user``, ``item`` and, unless the rows stand in time order, ``time``.
-    tables : sequence of LabelTable
-        The tasks after T1, in their order.
-    info : dict, optional
-        JSON-able facts to keep with the stream.
-    **options
-        See ``AssemblyOptions``. Users and items with too few events are left out (paper, 3.1).
+    events: columns ``user``, ``item`` and, unless the rows stand in time order, ``time``. tables:
+    the tasks after T1, in their order. Users and items with too few events are left out (3.1).
     """
     with explained(name):
         o = DEFAULTS | TypeAdapter(AssemblyOptions).validate_python(options)

@@ -73,10 +73,7 @@ DATASETS = {
 def load(config: DataConfig) -> TaskStream:
     """Load the task stream of a dataset: prepared once, then read from disk in a moment.
 
-    Parameters
-    ----------
-    config : DataConfig
-        The dataset's name, and its builder's options. Other content of ``path``: another stream.
+    config: its name, and its builder's options. Other content of ``path`` is another stream.
     """
     folder = stored_at(config)
     if folder.is_dir():

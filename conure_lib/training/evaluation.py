@@ -45,16 +45,9 @@ def exact_ranks(
 ) -> np.ndarray:
     """Return the rank of each instance's label among all labels: uint8 [n], 0 beyond ``max_rank``.
 
-    Parameters
-    ----------
-    layer, vectors
-        The task's output layer; a vector per distinct user, float [V, k].
-    index, targets
-        Each instance's row of ``vectors`` and its label, int64 [n].
-    max_rank
-        At most 255; small ones are faster to compute.
-    known
-        Labels that do not compete, no targets among them: then [2, n], filtered and literal ranks.
+    vectors: float [V, k], one per user. index, targets: int64 [n], each instance's row of them and
+    its label. max_rank: at most 255; small ones are faster. known: labels that do not compete, no
+    targets among them; then [2, n], filtered and literal ranks.
     """
     n_labels = len(layer.weight)
     buffer = vectors.new_empty(min(SCORED_VECTORS, len(vectors)), n_labels)  # no page faults

@@ -47,15 +47,9 @@ def build(
 ) -> TaskStream:
     """Build the stream of T1 and those of T2..T6 that ``files`` names.
 
-    Parameters
-    ----------
-    path, files : path, mapping of task to file name
-        The folder, by default ROOT/artifacts/downloads/ttl, and what it holds: by default
-        ``TASKS``, at least T1 and one more.
-    length, duplicates : int, {"error", "drop"}
-        Items per line; what to do about equal T1 sequences, whose users cannot be told apart.
-    unknown_users, min_label_count, split, seed
-        See ``AssemblyOptions``.
+    path: the folder, by default ROOT/artifacts/downloads/ttl. files: task -> file name, T1 and one
+    more at least, by default ``TASKS``. length: items per line. duplicates: what to do about equal
+    T1 sequences, whose users cannot be told apart. The others: see ``AssemblyOptions``.
     """
     names = files or {task: name for task, (name, _, _) in TASKS.items()}
     if not names.keys() <= TASKS.keys() or "T1" not in names or len(names) < 2:
