@@ -23,6 +23,7 @@ Seed = Annotated[int, Field(ge=0, le=MAX_INT)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 Factor = Annotated[float, Field(gt=0, lt=MAX_INT)]
+Weight = Annotated[float, Field(ge=0, lt=MAX_INT)]
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -187,12 +188,12 @@ class TrainConfig:
     loss: Literal["softmax", "sampled-softmax", "bpr"] = "softmax"
     negatives: Share = 0.2
     rho: Factor = 0.3
-    l2: Annotated[float, Field(ge=0, lt=MAX_INT)] = 0.0
+    l2: Weight = 0.0
     joint_weight: Share = 0.1
-    retention: Annotated[float, Field(ge=0, lt=MAX_INT)] = 1.0
+    retention: Weight = 1.0
     temperature: Factor = 2.0
     memory: Count = 1000
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    dropout: Ratio = 0.0
     optimizer: Literal["adam", "sgd"] = "adam"
     table_updates: Literal["dense", "rows"] = "dense"
 
@@ -258,11 +259,11 @@ class StudyConfig:
                 raise ValueError(f"{name}: found no '*', expected a ratio for tasks not named")
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds: found {self.seeds}, expected each seed once")
-        for key in self.train:
-            task, _, action = key.partition(".")
-            for one in (self.training(task, action or "train"), self.training(task, "retrain")):
-                if (task, one.loss) == ("T1", "bpr"):
-                    raise ValueError("train: found loss 'bpr' for T1, expected a softmax")
+        for key, own in self.train.items():
+            task = key.partition(".")[0]
+            again = self.training(task, "retrain")  # which checks what is retrained with, too
+            if task == "T1" and "bpr" in (own.loss, again.loss):
+                raise ValueError("train: found loss 'bpr' for T1, expected a softmax")
         return self
 
     def training(self, task: str, action: str = "train") -> TrainConfig:

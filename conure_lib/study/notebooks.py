@@ -8,20 +8,17 @@ from typing import Any
 
 import nbformat
 import papermill
-from nbconvert.preprocessors import ExecutePreprocessor
 from tqdm.auto import tqdm
 
 from conure_lib import paths
 from conure_lib.errors import ConfigError
 from conure_lib.files import atomic_file
-from conure_lib.study.profiles import RESULTS, demand_known, demand_names, study_config
+from conure_lib.study.profiles import demand_known
 
 CHECKED = "nbval-check-output"  # the tag of cells whose outputs nbval compares
 KEPT = {CHECKED, "keep-output"}  # tags of cells whose outputs stay in the clean notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
-MARKDOWN = "text/markdown"
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
-TIMEOUT_S = 3600
 ONLY_FOR = {"09_synthetic_truth": "synthetic", "90_your_own_data": "complete-journey"}
 """Notebooks that argue with one dataset, or that need none and run once."""
 
@@ -34,51 +31,24 @@ def all_notebooks() -> list[Path]:
     return found
 
 
-def check_parameters(notebook: Path, parameters: dict[str, Any]) -> None:
-    """Raise ConfigError, in one line, for parameters that the notebook does not take."""
-    declared = papermill.inspect_notebook(str(notebook))
-    if not declared:
-        raise ConfigError(f"{notebook.name}: found no cell tagged 'parameters', expected one")
-    given = {"DATASET": "complete-journey", "PROFILE": "standard"} | parameters
-    try:
-        demand_names(parameters, declared)
-        demand_known("results", given.get("RESULTS", "local"), RESULTS)
-        study_config(given["DATASET"], given["PROFILE"], given.get("SEEDS"))
-    except ConfigError as error:
-        raise ConfigError(f"{notebook.name}: {error}") from error
+def run_all(parameters: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+    """Execute all notebooks but those of another dataset; a failure does not stop the others.
 
-
-def run_all(
-    parameters: dict[str, Any], folder: Path, names: list[str] | None = None
-) -> list[dict[str, Any]]:
-    """Execute notebooks one after the other; a failure does not stop the others.
-
-    Parameters
-    ----------
-    parameters : dict
-        The same for all; a mistake is a ConfigError before anything runs.
-    folder : Path
-        Where the executed copies go; the same results give the same files.
-    names : list of str, optional
-        Without suffix; all unless given, but for those of another dataset.
+    parameters: the same for all; one that a notebook lacks is a ConfigError before anything runs.
+    folder: where the executed copies go; the same results give the same files.
     """
-    known = {notebook.stem: notebook for notebook in all_notebooks()}
-    if unknown := sorted(set(names or ()) - set(known)):
-        raise ConfigError(f"notebooks: found {unknown[0]!r}, expected {', '.join(known)}")
-    dataset = parameters.get("DATASET")
-    chosen = [known[n] for n in names or known if ONLY_FOR.get(n, dataset) == dataset]
+    dataset, rows = parameters.get("DATASET"), []
+    chosen = [one for one in all_notebooks() if ONLY_FOR.get(one.stem, dataset) == dataset]
     for notebook in chosen:
-        check_parameters(notebook, parameters)
+        for name in parameters:
+            known = papermill.inspect_notebook(str(notebook))
+            demand_known(f"{notebook.name}, parameter", name, known)
     folder.mkdir(parents=True, exist_ok=True)
-    rows = []
     for notebook in (bar := tqdm(chosen, desc="notebooks", unit="notebook")):
         bar.set_postfix_str(notebook.stem)
         started, error = time.time(), ""
         try:
-            with atomic_file(folder / notebook.name) as part:
-                options = {"cwd": str(paths.NOTEBOOKS.parent), "progress_bar": False}
-                papermill.execute_notebook(str(notebook), str(part), parameters, **options)
-                _clean(part, folder)
+            _write(_executed(notebook, parameters), folder / notebook.name)
         except Exception as failure:  # whatever happened in a kernel is this notebook's result
             error = (str(failure).strip() or repr(failure)).splitlines()[-1]
         seconds = round(time.time() - started, 1)
@@ -88,37 +58,36 @@ def run_all(
 
 def refresh(notebook: Path) -> None:
     """Execute a notebook with its defaults; keep what nbval compares, main table and figure."""
-    content = nbformat.read(notebook, as_version=4)
-    executor = ExecutePreprocessor(timeout=TIMEOUT_S, kernel_name="python3")
-    executor.preprocess(content, {"metadata": {"path": str(paths.NOTEBOOKS.parent)}})
+    content = _executed(notebook, {})
     for cell in content.cells:
         if cell.cell_type == "code" and not KEPT & {*cell.metadata.get("tags", ())}:
             cell.outputs, cell.execution_count = [], None
-        cell.metadata.pop("execution", None)
     kernel = content.metadata["kernelspec"]
     content.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    notebook.write_text(nbformat.writes(content, indent=1) + "\n", encoding="utf-8")
+    _write(content, notebook)
 
 
-def _clean(executed: Path, folder: Path) -> None:
-    """Remove times, progress, addresses in memory and papermill's random cell id from a copy.
-
-    Links, written as seen from the folder of the notebooks, are made to lead on from the copy's.
-    """
-    content = nbformat.read(executed, as_version=4)
-    up = f"]({os.path.relpath(paths.NOTEBOOKS.parent, folder)}/"
+def _executed(notebook: Path, parameters: dict[str, Any]) -> nbformat.NotebookNode:
+    """Execute a notebook; return it without times, progress, and papermill's marks."""
+    options = {"cwd": str(paths.NOTEBOOKS.parent), "progress_bar": False}
+    content = papermill.execute_notebook(str(notebook), None, parameters, **options)
     for part in (content, *content.cells):
         for key in ("papermill", "widgets", "execution"):
             part.metadata.pop(key, None)
     for cell in content.cells:
-        if INJECTED in cell.metadata.get("tags", []):
+        if not cell.metadata.get("tags"):
+            cell.metadata.pop("tags", None)
+        elif INJECTED in cell.metadata["tags"]:
             cell.id = INJECTED
-        if cell.cell_type == "markdown":
-            cell.source = cell.source.replace("](../", up)
-            continue
-        cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
-        cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
-        for data in (o.data for o in cell.outputs if MARKDOWN in o.get("data", {})):
-            data[MARKDOWN] = data[MARKDOWN].replace("](../", up)
+        if cell.cell_type == "code":
+            cell.outputs = [o for o in cell.outputs if o.get("name") != "stderr"]
+            cell.outputs = [o for o in cell.outputs if WIDGET not in o.get("data", {})]
+    return content
+
+
+def _write(content: nbformat.NotebookNode, file: Path) -> None:
+    """Write a notebook without addresses in memory; links, as in ``notebooks/``, lead on."""
     text = re.sub(r" at 0x[0-9a-f]+>", ">", nbformat.writes(content, indent=1))
-    executed.write_text(text + "\n", encoding="utf-8")
+    text = text.replace("](../", f"]({os.path.relpath(paths.NOTEBOOKS.parent, file.parent)}/")
+    with atomic_file(file) as part:
+        part.write_text(text + "\n", encoding="utf-8")

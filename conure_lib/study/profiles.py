@@ -1,10 +1,10 @@
 """Profiles, the committed settings of datasets, and the parameters of notebooks."""
 
-import ast
 import json
 import os
+import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -31,16 +31,13 @@ PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")  # that every notebook t
 
 
 def study_config(
-    dataset: str,
-    profile: str,
-    seeds: Iterable[int] | None = None,
-    tuned: bool = True,
-    options: Mapping[str, Any] | None = None,
+    dataset: str, profile: str, seeds: Iterable[int] | None = None, tuned: bool = True
 ) -> StudyConfig:
     """Return the committed settings of a dataset under a profile.
 
     They are those of its file under "base", then "chosen", then what the profile itself changes;
-    of a file that serves several datasets, "base" with what it holds for this one.
+    of a file that serves several datasets, "base" with what it holds for this one. The environment
+    has more options of the dataset (CONURE_OPTIONS, in JSON) and the device (CONURE_DEVICE).
 
     Parameters
     ----------
@@ -48,10 +45,7 @@ def study_config(
         Instead of the profile's own: some of 1 to 6, each with its own test fold; any where the
         option "split" is not "folds".
     tuned : bool
-        With what ``conure tune`` chose, else what the search starts from; smoke is never tuned.
-    options : dict, optional
-        Of the dataset's builder, beside or in place of those of the settings; unless given, the
-        JSON in the environment variable CONURE_OPTIONS. The device is that of CONURE_DEVICE.
+        With what ``conure tune`` chose, else what the search starts from.
     """
     demand_known("profile", profile, PROFILES)
     demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
@@ -61,13 +55,12 @@ def study_config(
         fields = settings["base"] | {"profile": profile}
         for name, own in settings.get("datasets", {}).get(dataset, {}).items():
             fields[name] = fields[name] | own
-        if tuned and profile != "smoke" and (chosen := settings.get("chosen")):
+        if tuned and (chosen := settings.get("chosen")):
             fields |= chosen | {"train": fields["train"] | chosen["train"]}
-        options = json.loads(os.environ.get(OPTIONS, "{}")) if options is None else dict(options)
-        options = fields["data"].get("options", {}) | options
+        options = fields["data"].get("options", {}) | json.loads(os.environ.get(OPTIONS) or "{}")
         fields["data"] = {"dataset": dataset, "options": options}
         fields["device"] = os.environ.get(DEVICE) or "cpu"
-        own = json.dumps(fields | settings["profiles"][profile], default=os.fspath)
+        own = json.dumps(fields | settings["profiles"][profile])
         config = TypeAdapter(StudyConfig).validate_json(own)
     except ValidationError as error:
         raise ConfigError(explain(error, str(path))) from error
@@ -93,20 +86,13 @@ def read_settings(dataset: str, profile: str) -> dict[str, Any]:
     return (read_json(path.with_name(f"{like}.json")) if like else {}) | settings
 
 
-def demand_names(names: Iterable[str], known: Iterable[str] = PARAMETERS) -> None:
-    """Raise ConfigError for a parameter that there is not."""
-    if unknown := sorted(set(names) - set(known)):
-        raise ConfigError(f"found parameter {unknown[0]}, expected {', '.join(known)}")
-
-
 def injected() -> set[str]:
     """Return the names of the parameters that papermill has put into this kernel, if it has."""
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython else None
     cells = shell.user_ns.get("In", ()) if shell else ()
-    trees = (ast.parse(cell) for cell in cells if cell.startswith("# Parameters\n"))
-    statements = (node for tree in trees for node in tree.body if isinstance(node, ast.Assign))
-    return {target.id for node in statements for target in node.targets}
+    given = "".join(cell for cell in cells if cell.startswith("# Parameters\n"))
+    return set(re.findall(r"(?m)^(\w+) = ", given))
 
 
 def demand_known(name: str, value: object, known: Iterable[str]) -> None:

@@ -1,9 +1,8 @@
 """A study: a stream with settings, its runs of methods, and where their results are."""
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pandas as pd
 
@@ -19,7 +18,7 @@ from conure_lib.pipeline.estimate import estimate
 from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.pipeline.store import CommittedStore, LocalStore
-from conure_lib.study.profiles import RESULTS, demand_known, demand_names, injected, study_config
+from conure_lib.study.profiles import PARAMETERS, RESULTS, demand_known, injected, study_config
 
 
 @dataclass(frozen=True)
@@ -152,22 +151,22 @@ def load_study(
     profile: str,
     seeds: Iterable[int] | None = None,
     results: str = "committed",
-    options: Mapping[str, Any] | None = None,
 ) -> Study:
     """Return a study of the paper's experiments: what notebooks call first.
 
     Parameters
     ----------
-    dataset, profile, seeds, options
+    dataset, profile, seeds
         With settings in ``conure_lib.study.profiles``; seeds instead of the profile's own (of
         committed results: of those that are published so far); see ``study_config``.
     results
         "committed" reads the evidence of a published profile and never trains. "local" reads one's
         own run; profiles smoke and quick compute what is missing (``Study.ready``).
     """
-    demand_names(injected())
+    for name in sorted(injected()):
+        demand_known("parameter", name, PARAMETERS)
     demand_known("results", results, RESULTS)
-    config = study_config(dataset, profile, seeds, options=options)
+    config = study_config(dataset, profile, seeds)
     if results == "local":
         return Study(config)
     store = CommittedStore(profile, dataset)
