@@ -245,28 +245,6 @@ def no_forgetting(run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def remembered(runs: Iterable[Run]) -> pd.DataFrame:
-    """Return each task's test metric when it was learned, and after every task that came later.
-
-    One row per run, ``task`` and number of ``tasks learned``, with the ``value``; of methods that
-    keep one network for all tasks, and of STL's T1.
-    """
-    rows = []
-    for run in runs:
-        for number, (task, stage) in enumerate(run.stages.items(), 1):
-            record = stage.record()
-            old = {name: one["metric"] for name, one in record["notes"].get("memory", {}).items()}
-            old |= record["notes"].get("old_tasks", {}) | {task: metric(run, task)}
-            old |= {
-                m["measure"][:-6]: m["value"] for m in record["metrics"] if "-after" in m["measure"]
-            }
-            head = {"method": run.method, "variant": run.variant, "seed": run.seed}
-            rows += [
-                head | {"task": t, "tasks learned": number, "value": v} for t, v in old.items()
-            ]
-    return pd.DataFrame(rows)
-
-
 def capacity(run: Run) -> pd.DataFrame:
     """Return ``weights`` and ``share`` of each ``owner`` (task, or "free") after the last task."""
     owned = pd.DataFrame(list(run.stages.values())[-1].record()["notes"]["owned"])

@@ -16,47 +16,60 @@ def draw_curves(
     curves: pd.DataFrame,
     label: str,
     levels: pd.DataFrame | None = None,
-    kept: Literal["last", "best", ""] = "last",
+    kept: Literal["last", "best"] = "last",
     x: str = "epoch",
-    low: float | None = None,
+    bottom: float | None = None,
 ) -> Figure:
     """Draw a line per method (or per column line) over epochs, one panel per task.
 
-    curves: panel, method, seed, epoch, value, and line where a method has several (one shade each).
-    levels: panel, method, line (its name), value of horizontal lines. kept: what a seed goes on
-    with that stopped before the others, its "last" value, its "best" (whose weights are kept), or
-    nothing. x: the column of whole numbers in place of epoch. low: where vertical axes begin.
+    curves: panel, method, epoch, value, seed (or low and high, intervals over users), and line
+    where a method has several (one shade each). levels: panel, method, line (its name), value of
+    horizontal lines. kept: what a seed goes on with that stopped before the others, its "last"
+    value or its "best" (whose weights are kept). x: a column of whole numbers in place of epoch.
+    bottom: where vertical axes begin.
     """
     curves = curves if "line" in curves else curves.assign(line=curves["method"])
     titles = curves["panel"].unique()
     figure, axes = panels(titles, 1.4 if len(titles) > 2 else 1.8, sharex=x != "epoch")
     for panel, axis in axes.items():
         here, drawn = curves[curves["panel"] == panel], 0
-        spread = {
-            "err_style": "band" if here.groupby("method")["line"].nunique().sum() < 3 else "bars"
-        }
+        few = here.groupby("method")["line"].nunique().sum() < 3
         for name, rows in here.groupby("method", sort=False):
             method, lines = METHODS[name], rows["line"].unique()
             shades = sns.light_palette(method.color, len(lines) + 2)[2:]
             markers = [method.marker] if len(lines) == 1 else "osD^vPX" * len(lines)
             dashes = (0, method.dashes) if method.dashes else "-"
             for line, color, marker in zip(lines, shades, markers, strict=False):
-                wide = rows[rows["line"] == line].set_index([x, "seed"])["value"].unstack()
-                if kept:
-                    wide = wide.ffill() if kept == "last" else wide.fillna(wide.loc[1:].max())
-                one = wide.melt(ignore_index=False, value_name="value").reset_index()
-                one[x] += 0.08 * drawn  # bars side by side
+                one = _with_spread(rows[rows["line"] == line], x, kept)
+                at, value = one[x] + 0.08 * drawn, one["value"]  # bars side by side
                 look = {"color": color, "marker": marker, "linestyle": dashes, "label": line}
-                look |= {"markersize": 4, "markeredgewidth": 0, "linewidth": 1.2, "legend": False}
-                sns.lineplot(one, x=x, y="value", errorbar="sd", ax=axis, **look, **spread)
+                edge = float(marker in "1234x+")  # these have nothing else
+                axis.plot(at, value, markersize=4, markeredgewidth=edge, linewidth=1.2, **look)
+                if few:
+                    axis.fill_between(at, one["low"], one["high"], color=color, alpha=0.2, lw=0)
+                else:
+                    axis.vlines(at, one["low"], one["high"], color=color, lw=0.8)
                 drawn += 1
         for r in levels[levels["panel"] == panel].itertuples() if levels is not None else ():
             method = METHODS[r.method]
             axis.axhline(r.value, label=r.line, color=method.color, dashes=method.dashes or (9, 1))
         axis.set_ylabel(label if axis.get_subplotspec().is_first_col() else "")
+        axis.set_xlabel(x if axis.get_subplotspec().is_last_row() or x == "epoch" else "")
         seen = max(axis.get_ylim()[0], 0 if curves["value"].min() >= 0 else -np.inf)
-        axis.set_ylim(bottom=seen if low is None else low)
+        axis.set_ylim(bottom=seen if bottom is None else bottom)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(5))
-    note = f"; stopped seeds keep their {kept} value" if kept else ""
-    return finish(figure, f"mean over seeds ± SD{note}", legend=True, breaks="y")
+    over_seeds = f"mean over seeds ± SD; stopped seeds keep their {kept} value"
+    note = "bands or bars: 95% intervals over users" if "low" in curves else over_seeds
+    return finish(figure, note, legend=True, breaks="y")
+
+
+def _with_spread(rows: pd.DataFrame, x: str, kept: str) -> pd.DataFrame:
+    """Return a line with the ends of what is drawn around it: means over seeds ± SD by default."""
+    if "low" in rows:
+        return rows
+    wide = rows.set_index([x, "seed"])["value"].unstack()
+    wide = wide.ffill() if kept == "last" else wide.fillna(wide.loc[1:].max())
+    mean, spread = wide.mean(axis=1), wide.std(axis=1).fillna(0)
+    ends = {"value": mean, "low": mean - spread, "high": mean + spread}
+    return pd.DataFrame(ends).reset_index()

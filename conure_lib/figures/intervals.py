@@ -61,7 +61,6 @@ def draw_effects(
     for panel, axis in axes.items():
         axis.axvspan(-100 * margin, 100 * margin, color="#EEEEEE", linewidth=0, zorder=0)
         axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
-        axis.set_xlabel(label)
         for name in methods if len(methods) > 1 else ():
             marker, color = METHODS[name].marker, METHODS[name].color
             axis.plot([], [], marker, color=color, markersize=4, label=name)
@@ -71,7 +70,10 @@ def draw_effects(
             y += one["aside"].fillna(0) if "aside" in one else 0
             look = {"color": "black", "markerfacecolor": face, "markersize": size}
             axis.plot(100 * one["relative"], y, marker, label=kind, **look)
-    return finish(figure, NOTE, legend=True)
+    if len(axes) == 1:
+        axis.set_xlabel(label)
+        return finish(figure, NOTE, legend=True)
+    return finish(figure, f"{label}\n{NOTE}", legend=True)
 
 
 def _draw(table: pd.DataFrame, height: float) -> tuple[Figure, dict[str, Axes]]:

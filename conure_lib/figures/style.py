@@ -60,10 +60,10 @@ def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "
         unique |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
     if unique:
         widths = {  # in characters, by the number of columns
-            n: sum(6 + max(map(len, part)) for part in np.array_split([*unique], n))
+            n: sum(9 + max(map(len, part)) for part in np.array_split([*unique], n))
             for n in range(1, len(unique) + 1)
         }
-        columns = max(n for n, width in widths.items() if n == 1 or width <= 62)
+        columns = max(n for n, width in widths.items() if n == 1 or width <= 64)
         figure.legend(unique.values(), unique, loc="outside lower center", ncols=columns)
         figure.set_figheight(figure.get_figheight() + 0.15 * -(-len(unique) // columns))
     for axis in figure.axes if breaks else ():

@@ -162,16 +162,6 @@ def test_curves_are_what_the_records_say(study):
             assert tables.epochs_until(stage, best + 9) == np.inf
 
 
-def test_what_is_remembered_of_each_task_after_each_task(study):
-    found = tables.remembered(study.runs(["Conure", "STL"]))
-    conure, stl = (found[found["method"] == name] for name in ("Conure", "STL"))
-    assert conure.groupby(["seed", "tasks learned"]).size().tolist() == [1, 2, 3, 4, 5, 6] * 2
-    assert (conure.groupby(["seed", "task"])["value"].nunique() == 1).all()
-    left = stl.query("task == 'T1' and `tasks learned` == 2")["value"].tolist()
-    after = tables.seed_scores(study, study.runs(["STL"]), "T1-after")
-    assert left == pytest.approx([one.mean() for one in after])
-
-
 # --- forgetting ----------------------------------------------------------------------------------
 
 

@@ -39,8 +39,13 @@ def test_a_panel_per_task_and_levels():
 
 
 def test_tasks_remembered_are_lines_over_the_tasks_learned_and_negative_values_are_seen():
-    memory = curve([0.3, 0.3], method="Conure").rename(columns={"epoch": "tasks learned"})
-    (axis,) = figures.draw_curves(memory, "test", kept="", x="tasks learned", low=0).axes
+    memory = curve([0.3, 0.3], method="Conure", low=0.2, high=0.4)
+    memory = memory.rename(columns={"epoch": "tasks learned"})
+    figure = figures.draw_curves(memory, "test", x="tasks learned", bottom=0)
+    (axis,) = figure.axes
+    assert "over users" in figure.get_suptitle()
+    (band,) = axis.collections
+    assert np.unique(band.get_paths()[0].vertices[:, 1]).tolist() == [0.2, 0.4]
     assert (axis.get_ylim()[0], axis.get_xlabel()) == (0, "tasks learned")
     assert values(labelled(axis, "Conure").get_ydata()) == [0.3, 0.3]
     (axis,) = figures.draw_curves(curve([-2.0, -1.5]), "minus cross-entropy").axes

@@ -91,6 +91,7 @@ def test_effects_by_panel_without_points():
     table = pd.DataFrame({"row": ["a", "a"], "method": ["STL", "STL"], "panel": ["T2", "T3"]})
     table = table.assign(relative=[0.1, 0.2], low=[0.0, 0.1], high=[0.2, 0.3])
     figure = figures.draw_effects(table, "difference, %")
+    assert figure.get_suptitle().startswith("difference, %")
     assert texts(axis.title for axis in figure.axes) == ["T2", "T3"]
     for axis, at in zip(figure.axes, (10, 20), strict=True):
         assert dots(axis) == pytest.approx(np.array([(at, 0)]))
