@@ -19,10 +19,8 @@ from conure_lib.models.convolution import to_device
 from conure_lib.training.batches import Batches
 from conure_lib.training.evaluation import CUTOFF, cross_entropy, evaluate, metric_of
 
+Serve = Callable[[str], object]  # makes the network serve a task, where tasks use it differently
 LEAST = 1e-3  # a smaller value before training is no measure of change
-
-Serve = Callable[[str], object]
-"""Makes the network serve a task, where tasks use it in different ways."""
 
 
 def chain(action: str) -> Callable[[Order], dict[str, Step]]:

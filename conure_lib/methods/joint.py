@@ -12,15 +12,12 @@ from torch import Tensor
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import AllTasks, chain, evaluate_old
+from conure_lib.methods.continual import AllTasks, chain, evaluate_old, old_tasks
 from conure_lib.methods.method import Method
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Batches, kind_of
 from conure_lib.training.determinism import seeded
 from conure_lib.training.loop import fit
-
-Batch = tuple[str, np.ndarray]
-"""A task and the numbers of its instances."""
 
 
 @dataclass(eq=False)
@@ -38,13 +35,13 @@ class Union(AllTasks):
             config = self.configs[task.name]
             self.parts[task.name] = kind(self.model, self.stream, task, config, self.seed)
 
-    def epoch(self, number: int) -> list[Batch]:
-        """Return every batch of every task."""
+    def epoch(self, number: int) -> list[tuple[str, np.ndarray]]:
+        """Return every batch of every task, with the task's name."""
         batches = [(name, b) for name, part in self.parts.items() for b in part.epoch(number)]
         generator = seeded(self.seed, self.task.name, "tasks", number)
         return [batches[i] for i in torch.randperm(len(batches), generator=generator).tolist()]
 
-    def losses(self, batch: Batch) -> Iterator[tuple[Tensor, int]]:
+    def losses(self, batch: tuple[str, np.ndarray]) -> Iterator[tuple[Tensor, int]]:
         """Yield the losses of the batch's task, with the penalty on its own output embedding."""
         name, rows = batch
         part = self.parts[name]
@@ -55,21 +52,17 @@ class Union(AllTasks):
 
 def all_tasks(c: Context) -> Outcome:
     """Train a new network on this task and on all that the last one knew."""
-    learner, old = c.new_model(), [t for t in c.stream.tasks if t.name in c.parent.model.outputs]
-    model, configs = learner.model, {}
+    model, old, configs = c.new_model().model, old_tasks(c), {}
     for task in (*old, c.task):
         model.add_output(task.name, c.label_counts(task), seeded(c.seed, task.name, "output"))
         configs[task.name] = replace(c.study.training(task.name, c.action), table_updates="dense")
-    own, names = configs[c.task.name], [name for name, _ in model.named_parameters()]
     kind = partial(Union, old=[c.thinned(task) for task in old], most=inf, configs=configs)
-    settings = replace(own, l2=0.0)  # it is among the losses
-    curve = fit(model, c.stream, c.task, settings, dict.fromkeys(names), c.seed, kind=kind)
-    trained = sum(parameter.numel() for parameter in model.parameters())
-    instances = sum(len(task.rows(TRAIN)) for task in old)
-    kept = {"instances": instances * (c.stream.sequences.shape[1] + 1)}
-    outcome = c.outcome(
-        ContinualModel(model, ()), model, curve, trained_parameters=trained, kept=kept
-    )
+    settings = replace(configs[c.task.name], l2=0.0)  # it is among the losses
+    trained = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    curve = fit(model, c.stream, c.task, settings, dict.fromkeys(trained), c.seed, kind=kind)
+    numbers = sum(len(task.rows(TRAIN)) for task in old) * (c.stream.sequences.shape[1] + 1)
+    notes = {"trained_parameters": sum(trained.values()), "kept": {"instances": numbers}}
+    outcome = c.outcome(ContinualModel(model, ()), model, curve, **notes)
     evaluate_old(c, outcome, old)
     return outcome
 
