@@ -26,7 +26,7 @@ from conure_lib.errors import ConfigError
 app = Typer()
 Device = Annotated[Literal["cpu", "cuda"] | None, Option(help="Else CONURE_DEVICE, else the CPU.")]
 Cache = StrEnum("Cache", ["stages", "streams", "downloads"])
-Caches = Annotated[list[Cache] | None, Option(help="May be repeated; else stages and streams.")]
+Caches = Annotated[list[Cache], Option(help="May be repeated.")]
 Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
 Methods = Annotated[list[str] | None, Option("--method", help="May be repeated; else all.")]
 Tasks = Annotated[list[str] | None, Option("--task", help="May be repeated; else all.")]
@@ -60,14 +60,15 @@ def study(
     if device:
         os.environ[profiles.DEVICE] = device
     asked = study.load_study(dataset, profile, seeds or None, results)
-    if dry_run:
-        for one, runs in experiments.all_runs(asked):
-            report(one.estimate(runs), notes=[NOTE])
-        return 0
     for one, runs in experiments.all_runs(asked):
+        if dry_run:
+            report(one.estimate(runs), notes=[NOTE])
+            continue
         if asked.local:
             one.compute(runs, workers, cluster)
         one.require(runs)
+    if dry_run:
+        return 0
     if asked.local:
         report(files=render(asked))
     return _draw(asked, local=True)
@@ -133,8 +134,8 @@ def publish(
     from conure_lib.study import experiments, study
 
     if not render_only:
-        pairs = experiments.all_runs(study.load_study(dataset, profile, seeds or None, "local"))
-        runs = [run for _, group in pairs for run in group]
+        own = study.load_study(dataset, profile, seeds or None, "local")
+        runs = [run for _, group in experiments.all_runs(own) for run in group]
         report(files=store.publish(s for run in runs for s in run.stages.values()))
     asked = study.load_study(dataset, profile)
     report(files=render(asked))
@@ -167,12 +168,14 @@ def notebooks() -> None:
 
 
 @app.command()
-def clean(what: Caches = None, dry_run: bool = False, as_json: AsJson = False) -> None:
+def clean(
+    what: Caches = ("stages", "streams"), dry_run: bool = False, as_json: AsJson = False
+) -> None:
     """Remove what can be computed or fetched again, below ROOT/artifacts; results and models stay.
 
     Not while a study or a run is at work. --dry-run only says what would go.
     """
-    folders = {name: paths.artifacts(name) for name in what or ("stages", "streams")}
+    folders = {name: paths.artifacts(name) for name in what}
     if linked := [folder for folder in folders.values() if folder.is_symlink()]:
         raise ConfigError(f"{linked[0]}: found a link, expected a folder; empty it by hand")
     rows = []

@@ -27,57 +27,59 @@ def commands_of(command, words=()):
     return {k: v for name, one in inner for k, v in commands_of(one, (*words, name)).items()}
 
 
-COMMANDS = commands_of(typer.main.get_command(app))
+@pytest.fixture
+def refusal(capsys):
+    """Run a command that ends with an exit code; return its one line on stderr."""
+
+    def run(command, code=2):
+        assert main(shlex.split(command)) == code
+        error = capsys.readouterr().err
+        assert error.startswith("conure: ")
+        assert error.count("\n") == 1
+        return error
+
+    return run
 
 
-def test_there_are_the_commands_that_are_documented():
-    data = {("data", name) for name in ("list", "fetch", "describe")}
+def test_there_are_the_commands_that_are_documented_and_each_says_what_it_does(capsys):
+    commands = commands_of(typer.main.get_command(app))
     names = "run export embed study verdicts reproduce tune publish notebooks clean"
-    assert set(COMMANDS) == data | {(name,) for name in names.split()}
-
-
-@pytest.mark.parametrize("words", [(), ("data",), *COMMANDS], ids=" ".join)
-def test_every_command_says_what_it_does(words, capsys):
-    assert main([*words, "--help"]) == 0
-    assert "Usage: " + " ".join(("conure", *words)) in capsys.readouterr().out
-
-
-def test_the_help_says_where_things_are_and_its_examples_can_be_parsed(capsys):
+    data = {("data", name) for name in ("list", "fetch", "describe")}
+    assert set(commands) == data | {(name,) for name in names.split()}
+    for words in ((), ("data",), *commands):
+        assert main([*words, "--help"]) == 0
+        assert "Usage: " + " ".join(("conure", *words)) in capsys.readouterr().out
     assert main(["--help"]) == 0
     about, _, shown = capsys.readouterr().out.partition("examples:\n")
     about = " ".join(about.split())
     for said in ("ROOT is CONURE_ROOT, else", "ROOT/artifacts", "ROOT/results/local"):
         assert said in about
     assert "exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a" in shown
-    examples = re.findall(r"conure ([^>#\n]+)", shown)
+    examples = re.findall(r"conure (\w+) ([^>#\n]+)", shown)
     assert len(examples) == 5
-    for example in examples:
-        arguments = shlex.split(example)
-        (name,) = (words for words in COMMANDS if words == tuple(arguments[: len(words)]))
-        COMMANDS[name].make_context(name[-1], arguments[len(name) :])
+    for name, arguments in examples:
+        commands[name,].make_context(name, shlex.split(arguments))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("command", "said"),
     [
-        ([], "Missing command. See: conure --help"),
-        (["nope"], "No such command 'nope'. See: conure --help"),
-        (["run"], "Missing option '--tasks'. See: conure run --help"),
-        (["run", "--tasks", "a.yaml", "--seed", "x"], "Invalid value for '--seed': "),
-        (["run", "--tasks", "nowhere.yaml"], "nowhere.yaml: found No such file or directory, exp"),
-        (["data", "describe", "nope"], "dataset: found 'nope', expected one of"),
-        (["data", "describe", "synthetic", "--option", "a"], "--option: found 'a', expected NAME="),
-        (["study", "--profile", "papers"], "profile"),
-        (["verdicts", "--profile", "nope"], "profile"),
-        (["clean", "--what", "results"], "'results' is not one of 'stages', 'streams', 'dow"),
+        ("", "Missing command. See: conure --help"),
+        ("nope", "No such command 'nope'. See: conure --help"),
+        ("run", "Missing option '--tasks'. See: conure run --help"),
+        ("run --tasks a.yaml --seed x", "Invalid value for '--seed': "),
+        ("run --tasks nowhere.yaml", "nowhere.yaml: found No such file or directory, exp"),
+        ("data describe nope", "dataset: found 'nope', expected one of"),
+        ("data describe synthetic --option a", "--option: found 'a', expected NAME="),
+        ("study --profile papers", "profile"),
+        ("clean --what results", "'results' is not one of 'stages', 'streams', 'dow"),
+        ("study --dataset synthetic --profile smoke", "found no notebooks, expected those of a"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(arguments, said, root, capsys):
-    assert main(arguments) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("conure: ")
-    assert said in error
-    assert error.count("\n") == 1
+def test_a_mistake_is_one_line_and_exit_code_2(command, said, root, refusal, monkeypatch):
+    monkeypatch.setattr(paths, "NOTEBOOKS", root / "notebooks")  # as away from a checkout
+    assert said in refusal(command)
+    assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -91,18 +93,15 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, said, root, capsys):
         (MemoryError("8 GiB"), 2, "found too little memory (8 GiB), expected smaller sizes"),
     ],
 )
-def test_what_ends_a_command_is_one_line_and_an_exit_code(raised, code, said, monkeypatch, capsys):
+def test_what_ends_a_command_is_one_line_and_an_exit_code(raised, code, said, refusal, monkeypatch):
     def fail(*_):
         raise raised
 
     monkeypatch.setattr("conure_lib.data.registry.at_hand", fail)
-    assert main(["data", "list"]) == code
-    error = capsys.readouterr().err
-    assert error.startswith(f"conure: {said}")
-    assert error.count("\n") == 1
+    assert refusal("data list", code).startswith(f"conure: {said}")
 
 
-def test_all_datasets_are_listed_with_their_terms(root, capsys):
+def test_datasets_are_listed_with_their_terms_fetched_and_described(root, capsys):
     assert main(["data", "list"]) == 0
     shown = capsys.readouterr().out
     assert all(name in shown and source.terms in shown for name, source in DATASETS.items())
@@ -110,9 +109,6 @@ def test_all_datasets_are_listed_with_their_terms(root, capsys):
     rows = json.loads(capsys.readouterr().out)
     assert [row["name"] for row in rows] == list(DATASETS)
     assert {row["name"] for row in rows if row["at_hand"]} >= {"synthetic"}
-
-
-def test_a_dataset_is_fetched_with_its_terms_and_described(root, capsys):
     small = ["synthetic", "--option", "n_users=60", "--option", "n_items=64"]
     assert main(["data", "fetch", *small]) == 0
     shown = capsys.readouterr().out
@@ -124,24 +120,22 @@ def test_a_dataset_is_fetched_with_its_terms_and_described(root, capsys):
     assert about["digest"] in shown
 
 
-def run_elsewhere(folder, *arguments, options=(), **environment):
-    """A fresh ``python -m conure_lib.cli`` in a folder, in a locale that is not UTF-8."""
-    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, *options, "-m", "conure_lib.cli", *arguments]
-    env = {**os.environ, **ascii_only, **environment}
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, check=False)
-
-
 def test_texts_are_utf_8_in_any_locale_and_a_relative_root_means_one_place(root):
+    def run(folder, *arguments, options=(), **more):
+        ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+        command = [sys.executable, *options, "-m", "conure_lib.cli", *arguments]
+        env = os.environ | ascii_only | more
+        return subprocess.run(command, cwd=folder, env=env, capture_output=True, check=False)
+
     folder = write_service(root / "mine")
     write_plan(folder / "plan.yaml", plan_of([TASKS[0] | {"title": "gehört ♫"}]))
     command = ["run", "--tasks", "plan.yaml", "--method", "Popularity"]
-    done = run_elsewhere(folder, *command, CONURE_ROOT="below")
+    shown = run(folder, *command, CONURE_ROOT="below").stdout.decode("utf-8")
     model = folder / "below" / "artifacts" / "models" / "plan-Popularity"
-    assert done.stdout.decode("utf-8").endswith(f"wrote {model}\n")
-    assert "gehört ♫" in done.stdout.decode("utf-8")
+    assert shown.endswith(f"wrote {model}\n")
+    assert "gehört ♫" in shown
     assert "gehört ♫" in (model / "metrics.json").read_text(encoding="utf-8")
-    mistake = run_elsewhere(root, "data", "describe", "nope", options=["-OO"])
+    mistake = run(root, "data", "describe", "nope", options=["-OO"])
     assert (mistake.returncode, mistake.stderr.count(b"\n")) == (2, 1)
 
 
@@ -166,7 +160,7 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
     assert main(command) == 1
 
 
-def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys):
+def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys, refusal):
     kept = [root / "results" / "standard" / "a", paths.artifacts("models") / "mine" / "model.json"]
     caches = {name: paths.artifacts(name) for name in ("stages", "streams", "downloads")}
     for file in (*kept, *(folder / "one" / "file" for folder in caches.values())):
@@ -181,16 +175,8 @@ def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys
         assert [folder.is_dir() for folder in caches.values()] == left
     assert all(file.is_file() for file in kept)
     paths.artifacts("stages").symlink_to(root / "results")
-    assert main(["clean"]) == 2
-    assert "found a link, expected a folder" in capsys.readouterr().err
+    assert "found a link, expected a folder" in refusal("clean")
     assert (root / "results").is_dir()
-
-
-def test_a_study_away_from_a_checkout_says_what_it_needs(root, monkeypatch, capsys):
-    monkeypatch.setattr(paths, "NOTEBOOKS", root / "notebooks")
-    assert main(["study", "--dataset", "synthetic", "--profile", "smoke"]) == 2
-    assert "found no notebooks, expected those of a checkout; run this" in capsys.readouterr().err
-    assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize(
