@@ -13,16 +13,16 @@ import torch
 from tqdm.auto import tqdm
 
 from conure_lib import files, paths
-from conure_lib.data.stream import TaskStream
+from conure_lib.data.stream import BLOCKS, PARTS, TaskStream
 from conure_lib.methods import FLOOR_ACTIONS
 from conure_lib.pipeline.scheduler import missing
 from conure_lib.pipeline.stage import Stage, compute_stage
 from conure_lib.pipeline.store import RANKS, LocalStore
+from conure_lib.training.batches import shuffled
 
-STEPS, LEAST = 3, 400  # batches that are trained, and instances of all parts together, at least
+STEPS, LEAST = 3, 64  # batches that are trained; instances that are validated and tested
 SIZES = ("batch_size", "labels_per_user", "share", "loss", "negatives", "table_updates")
 ADDED = ("stages", "fewest_h", "most_h", "disk_gib")  # in the last row
-TESTED = 3  # times as many test instances as in the validation part
 NOTE = """On this machine, one stage at a time. Hours: fewest if no epoch improves, most if all do.
 Not counted: floors, searches of pruning ratios, the evaluation of pruned and of earlier tasks."""
 
@@ -30,7 +30,7 @@ Not counted: floors, searches of pruning ratios, the evaluation of pruned and of
 def estimate(stages: Iterable[Stage], stream: TaskStream) -> pd.DataFrame:
     """Estimate what is missing of stages: number, hours, peak memory and disk by kind; see NOTE.
 
-    Each kind is computed for one epoch on the data of a few users; time grows with the instances.
+    Each kind is computed for one epoch on a few instances, with whose number time grows.
     """
     store = LocalStore(files.temporary_folder("trials", paths.artifacts()))
     groups: dict[tuple, list[Stage]] = {}
@@ -74,58 +74,74 @@ def brief(stage: Stage, store: LocalStore) -> Stage:
 
 
 def measured(trial: Stage, stream: TaskStream) -> dict[str, object]:
-    """Compute a trial and what it starts from; return its cost, some of it per instance."""
+    """Compute a trial and what it starts from; return its cost, most of it per instance."""
     for one in trial.lineage()[:-1]:
-        compute_stage(one, few_users(stream, one))
-    few, device = few_users(stream, trial), trial.config.device
+        compute_stage(one, few_instances(stream, one))
+    few, device = few_instances(stream, trial), trial.config.device
     peak_gib(device, reset=True)
     compute_stage(trial, few)
-    folder, took = trial.store.folder(trial.id), trial.environment()
-    n, (validation, epoch) = len(few[trial.step.task].users), took["epochs_s"] or (0.0, 0.0)
+    folder, took, task = trial.store.folder(trial.id), trial.environment(), few[trial.step.task]
+    n_train, n_validation, n_test = (len(task.rows(part)) for part in PARTS.values())
+    first, epoch = took["epochs_s"] or (0.0, 0.0)  # the first is a validation
+    of_users = first > epoch  # it computed the vectors of all users, once
     return {
         "folder": folder,
-        "epoch_s": epoch / n,
-        "evaluation_s": (1 + TESTED) * validation / n,
-        "once_s": took["wall_s"] - validation - epoch,
+        "train_s": max(epoch - first, 0.0) / n_train,
+        "validation_s": min(epoch, first) / n_validation,
+        "first_s": first / (few.n_users if of_users else n_validation),
+        "of_users": of_users,
+        "once_s": took["wall_s"] - first - epoch,
         "memory_gib": peak_gib(device),
         "disk": sum(file.stat().st_size for file in folder.iterdir()),
-        "ranks": (folder / RANKS).stat().st_size / n,
+        "ranks": (folder / RANKS).stat().st_size / n_test,
     }
 
 
 def scaled(found: dict, stages: list[Stage], stream: TaskStream) -> dict[str, object]:
     """Return what stages of a kind take on the whole stream."""
     config, step, number = stages[0].config, stages[0].step, len(stages)
-    training, n = config.training(step.task, step.action), len(stream[step.task].users)
-    each = n * found["epoch_s"] * (2 if training.final_rate else 1)  # for both phases
-    once = found["once_s"] + n * found["evaluation_s"]
+    training, task = config.training(step.task, step.action), stream[step.task]
+    n_train, n_validation, n_test = (len(task.rows(part)) for part in PARTS.values())
+    epoch = n_train * found["train_s"] + n_validation * found["validation_s"]
+    first = found["first_s"] * (stream.n_users if found["of_users"] else n_validation)
+    once = found["once_s"] + first * (1 + n_test / n_validation)  # the test part costs as much
+    phases = 2 if training.final_rate else 1
+    least, most = (phases * n for n in (min(training.patience, training.epochs), training.epochs))
     arrays = stream.sequences.nbytes + 4 * stream.n_users * config.model.width  # users' vectors
     return {
         "task": step.task,
         "action": step.action,
         "network": f"{config.model.width} x {config.model.blocks}",
         "stages": number,
-        "epoch_s": n * found["epoch_s"],
-        "fewest_h": number * (once + min(training.patience, training.epochs) * each) / 3600,
-        "most_h": number * (once + training.epochs * each) / 3600,
+        "epoch_s": epoch,
+        "fewest_h": number * (once + least * epoch) / 3600,
+        "most_h": number * (once + most * epoch) / 3600,
         "memory_gib": found["memory_gib"] + arrays / 2**30,
-        "disk_gib": number * (found["disk"] + n * found["ranks"]) / 2**30,
+        "disk_gib": number * (found["disk"] + n_test * found["ranks"]) / 2**30,
     }
 
 
-def few_users(stream: TaskStream, stage: Stage) -> TaskStream:
-    """Return the stream of random users, all their instances: enough for a few steps of a stage."""
-    step, task = stage.step, stream[stage.step.task]
-    training = stage.config.training(step.task, step.action)
-    users, counts = np.unique(task.users, return_counts=True)
-    order = np.random.default_rng(0).permutation(len(users))
-    wanted = max(LEAST, STEPS * training.batch_size / training.share)
-    users = np.sort(users[order[: np.searchsorted(np.cumsum(counts[order]), wanted) + 1]])
-    tasks, mine = [], np.flatnonzero(np.isin(stream.tasks[0].users, users))
+def few_instances(stream: TaskStream, stage: Stage) -> TaskStream:
+    """Return a stream of few users that has batches as the whole one: enough for a few steps."""
+    stream, step = stream.fold(stage.seed), stage.step
+    task, training = stream[step.task], stage.config.training(step.task, step.action)
+    wanted, together = STEPS * training.batch_size / training.share, training.labels_per_user
+    generator, drawn = torch.Generator().manual_seed(0), []
+    for part in PARTS.values():
+        rows = task.rows(part)
+        order = shuffled(rows, task.users[rows], together, generator)
+        drawn.append(order[: round(wanted)])
+        wanted, together = LEAST, len(task.users)  # users are evaluated once for all their labels
+    drawn = np.concatenate(drawn)
+    users, tasks = np.unique(task.users[drawn]), []
     for one in stream.tasks:
         rows = np.flatnonzero(np.isin(one.users, users))
-        own = {"labels": one.labels[rows], "blocks": one.blocks[rows]}
+        blocks = one.blocks[rows]
+        if one is task:
+            blocks = np.where(np.isin(rows, drawn), blocks, BLOCKS).astype(np.uint8)
+        own = {"labels": one.labels[rows], "blocks": blocks}
         tasks.append(replace(one, users=np.searchsorted(users, one.users[rows]), **own))
+    mine = np.flatnonzero(np.isin(stream.tasks[0].users, users))
     inputs = np.searchsorted(mine, stream.input_rows[users])
     few = {"sequences": stream.sequences[mine], "input_rows": inputs, "tasks": tuple(tasks)}
     return replace(stream, **few, groups=None)

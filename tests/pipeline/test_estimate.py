@@ -1,10 +1,13 @@
-"""What a study would cost follows from the data of a few users."""
+"""What a study would cost follows from a few instances of each kind of stage."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 from helpers import small_stream, small_study
 
 from conure_lib import paths
-from conure_lib.data.stream import check
+from conure_lib.data.stream import PARTS, TRAIN, check
 from conure_lib.methods import FLOOR_ACTIONS
 from conure_lib.pipeline import estimate as estimating
 from conure_lib.study.study import Study
@@ -31,30 +34,40 @@ def test_every_missing_stage_is_counted_once_and_only_trials_are_computed(root):
     assert set(one.estimate(runs)["task"]) == {"T2", "T3", "T4", "T5", "T6", "all"}
 
 
-@pytest.mark.parametrize(("task", "least"), [("T1", 400), ("T2", 400), ("T5", 100)])
-def test_a_trial_has_all_data_of_some_users(task, least, monkeypatch):
-    monkeypatch.setattr(estimating, "LEAST", least)
-    stage = study().run("STL", 1).stages[task]
-    few = check(estimating.few_users(STREAM, stage))
-    assert least <= len(few[task].users) <= least + 30 or few.n_users == STREAM.n_users
+@pytest.mark.parametrize("share", [1.0, 0.5])
+@pytest.mark.parametrize("task", ["T1", "T2", "T5"])
+def test_a_trial_has_a_few_batches_like_those_of_the_whole(task, share, monkeypatch):
+    monkeypatch.setattr(estimating, "LEAST", 10)
+    config = small_study()
+    train = {name: replace(one, share=share) for name, one in config.train.items()}
+    stage = Study(replace(config, train=train), STREAM).run("STL", 1).stages[task]
+    few = check(estimating.few_instances(STREAM, stage))
+    sizes = [len(few[task].rows(part)) for part in PARTS.values()]
+    assert sizes == [min(3 * 32 / share, len(STREAM[task].rows(TRAIN))), 10, 10]
     rows = {row.tobytes() for row in STREAM.sequences}
     assert {row.tobytes() for row in few.sequences} <= rows
-    counts = {len(few[t].users) / few.n_users for t in ("T1", "T4", "T5", "T6")}
-    assert counts == {1.0}  # every user has one instance of these
+    assert few.n_users == len(few.sequences) < STREAM.n_users
+    trained = few[task].users[few[task].rows(TRAIN)]
+    whole = STREAM[task].users[STREAM[task].rows(TRAIN)]
+    most = [np.bincount(users).max() for users in (trained, whole)]
+    assert most[0] <= most[1]
 
 
 def test_hours_by_hand():
-    found = {"epoch_s": 2.0, "evaluation_s": 3.0, "once_s": 60.0, "memory_gib": 1.0}
-    found |= {"disk": 2**29, "ranks": 2**20}
+    found = {"train_s": 2.0, "validation_s": 3.0, "first_s": 4.0, "of_users": False}
+    found |= {"once_s": 60.0, "memory_gib": 1.0, "disk": 2**29, "ranks": 2**20}
     config = small_study(retrain={"epochs": 9, "patience": 4, "final_rate": 0.1})
-    stage = Study(config, STREAM).run("Conure", 1).stages["T4"]  # 300 instances
+    stage = Study(config, STREAM).run("Conure", 1).stages["T4"]  # 225, 30 and 45 instances
     row = estimating.scaled(found, [stage] * 2, STREAM)
-    assert (row["stages"], row["epoch_s"]) == (2, 600.0)
-    once = 60 + 300 * 3
-    assert row["fewest_h"] == pytest.approx(2 * (once + 2 * 4 * 600) / 3600)
-    assert row["most_h"] == pytest.approx(2 * (once + 2 * 9 * 600) / 3600)
-    assert row["disk_gib"] == pytest.approx(2 * (0.5 + 300 / 1024))
+    epoch, once = 225 * 2 + 30 * 3, 60 + (30 + 45) * 4
+    assert (row["stages"], row["epoch_s"]) == (2, epoch)
+    assert row["fewest_h"] == pytest.approx(2 * (once + 2 * 4 * epoch) / 3600)
+    assert row["most_h"] == pytest.approx(2 * (once + 2 * 9 * epoch) / 3600)
+    assert row["disk_gib"] == pytest.approx(2 * (0.5 + 45 / 1024))
     assert row["memory_gib"] == pytest.approx(1 + (300 * 6 * 4 + 300 * 8 * 4) / 2**30)
+    users = estimating.scaled(found | {"of_users": True}, [stage], STREAM)
+    once = 60 + 300 * 4 * 2.5
+    assert users["fewest_h"] == pytest.approx((once + 2 * 4 * epoch) / 3600)
 
 
 def test_stages_that_cost_the_same_are_one_kind():
