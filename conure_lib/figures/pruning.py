@@ -27,7 +27,7 @@ def draw_sweep(table: pd.DataFrame) -> Figure:
             bars = [one["value"] - one["low"], one["high"] - one["value"]]
             look = {"color": METHODS[name].color, "marker": METHODS[name].marker, "label": label}
             axis.errorbar(100 * one["ratio"] + aside, one["value"], bars, markersize=3.5, **look)
-        axis.set(xlabel="pruned, % of what was free", xticks=range(0, 101, 20))
+        axis.set(xlabel="pruned, %", xticks=range(0, 101, 20))
         axis.set_ylabel(f"test {base['metric']}")
     return finish(figure, "bars and band: 95% intervals over users", legend=True, breaks="y")
 
@@ -39,7 +39,8 @@ def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figur
     kernel weights that is free after it. Returns the figure and its cells as a tidy table.
     """
     tasks, frames = list(samples), []
-    figure, axes = panels([f"after {task}" for task in tasks], 1.0, columns=3)
+    titles = [f"after {task}\n{free[task]:.1%} free" for task in tasks]
+    figure, axes = panels(titles, 1.1, columns=3)
     colors = ListedColormap(["white", *TASK_COLORS[: len(tasks)]])
     look = {"cmap": colors, "vmin": 0, "vmax": len(tasks), "edgecolors": "0.85", "linewidth": 0.2}
     for axis, (task, sample) in zip(axes.values(), samples.items(), strict=True):
@@ -48,14 +49,14 @@ def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figur
         axis.pcolormesh(owners.reshape(taps * inputs, outputs).T, **look)
         for tap in range(1, taps):
             axis.axvline(inputs * tap, color="black", linewidth=0.8)
-        axis.set(xticks=[], yticks=[], aspect="equal", xlabel=f"{free[task]:.1%} free")
+        axis.set(xticks=[], yticks=[], aspect="equal")
         axis.spines[:].set_visible(True)
         index = np.unravel_index(np.arange(owners.size), sample["shape"])
         cells = {"after": task, **dict(zip(("tap", "input", "output"), index, strict=True))}
         frames.append(pd.DataFrame({**cells, "owner": np.array(["free", *tasks])[owners]}))
     for label, color in {**dict(zip(tasks, TASK_COLORS, strict=False)), "free": "white"}.items():
         axis.scatter([], [], marker="s", facecolor=color, edgecolor=GREY, label=label)
-    note = "a corner of the last kernel; below: what is free in all kernels"
+    note = "a corner of the last kernel, and what is free in all kernels"
     return finish(figure, note, legend=True), pd.concat(frames)
 
 
