@@ -3,23 +3,16 @@
 import contextlib
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from typer import Option
 
 from conure_lib.config import DataConfig
 from conure_lib.errors import ConfigError
 
-JOURNEY = "complete-journey"
 AsJson = Annotated[bool, Option("--json", help="JSON on stdout, and nothing else there.")]
 Options = Annotated[list[str] | None, Option("--option", metavar="NAME=VALUE")]
-File = Annotated[Path, Option(metavar="PATH")]
-Name = Annotated[str, Option(metavar="NAME")]
-Data = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
-Profile = Literal["smoke", "quick", "standard", "paper"]
 Count = Annotated[int, Option(min=1, max=1024)]
-Cluster = Annotated[str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler to use.")]
-Results = Annotated[Literal["local", "committed"], Option(help="Your own, or the reported ones.")]
 
 
 def data_config(dataset: str, pairs: list[str] | None) -> DataConfig:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from typer import Option, Typer
 
-from conure_lib.cli.common import AsJson, Count, File, Name, Options, data_config, report
+from conure_lib.cli.common import AsJson, Count, Options, data_config, report
 from conure_lib.errors import ConfigError
 
 PLAN = """Train one user model on the tasks of your own tables, one after the other.
@@ -28,6 +28,8 @@ Append a task and run again: what is learned already is not trained again, and s
 the last bit. --out: unless given, ROOT/artifacts/models/NAME. Another --method is only measured."""
 app, data = Typer(), Typer(help="List, fetch and describe datasets.")
 app.add_typer(data, name="data")
+File = Annotated[Path, Option(metavar="PATH")]
+Name = Annotated[str, Option(metavar="NAME")]
 Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence of the program.")]
 
 

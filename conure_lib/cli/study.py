@@ -9,35 +9,27 @@ from typing import Annotated, Literal
 from typer import Option, Typer
 
 from conure_lib import paths
-from conure_lib.cli.common import (
-    JOURNEY,
-    AsJson,
-    Cluster,
-    Count,
-    Data,
-    Options,
-    Profile,
-    Results,
-    data_config,
-    report,
-)
+from conure_lib.cli.common import AsJson, Count, Options, data_config, report
 from conure_lib.errors import ConfigError
 
 app = Typer()
+JOURNEY = "complete-journey"
+Data = Annotated[str, Option(metavar="NAME", help="See: conure data list.")]
+Profile = Literal["smoke", "quick", "standard", "paper"]
+Cluster = Annotated[str | None, Option(metavar="ADDRESS|FILE", help="A Dask scheduler to use.")]
+Results = Annotated[Literal["local", "committed"], Option(help="Your own, or the reported ones.")]
 Device = Annotated[Literal["cpu", "cuda"] | None, Option(help="Else CONURE_DEVICE, else the CPU.")]
 Cache = StrEnum("Cache", ["stages", "streams", "downloads"])
 Caches = Annotated[list[Cache], Option(help="May be repeated.")]
-Seeds = Annotated[list[int] | None, Option("--seed", help="May be repeated; else the profile's.")]
-Methods = Annotated[list[str] | None, Option("--method", help="May be repeated; else all.")]
-Tasks = Annotated[list[str] | None, Option("--task", help="May be repeated; else all.")]
-Datasets = Annotated[list[str] | None, Option("--dataset", help="May be repeated; else all.")]
+Seeds = Annotated[list[int] | None, Option(help="May be repeated; else the profile's.")]
+Several = Annotated[list[str] | None, Option(help="May be repeated; else all.")]
 
 
 @app.command()
 def study(
     dataset: Data = JOURNEY,
     profile: Profile = "quick",
-    seeds: Seeds = None,
+    seed: Seeds = None,
     workers: Count = 1,
     cluster: Cluster = None,
     results: Results = "local",
@@ -59,7 +51,7 @@ def study(
         os.environ[profiles.OPTIONS] = json.dumps(dict(data_config(dataset, option).options))
     if device:
         os.environ[profiles.DEVICE] = device
-    asked = study.load_study(dataset, profile, seeds or None, results)
+    asked = study.load_study(dataset, profile, seed or None, results)
     for one, runs in experiments.all_runs(asked):
         if dry_run:
             report(one.estimate(runs), notes=[NOTE])
@@ -76,15 +68,15 @@ def study(
 
 @app.command()
 def verdicts(
-    profile: Profile = "standard", datasets: Datasets = None, results: Results = "committed"
+    profile: Profile = "standard", dataset: Several = None, results: Results = "committed"
 ) -> None:
     """Decide every claim from results that exist. Writes ROOT/results/local/claims.csv."""
     from conure_lib.analysis import claims
     from conure_lib.study import profiles, study
 
     columns = ["claim", "dataset", "verdict", "reason", "effect", "ci_low", "ci_high"]
-    for dataset in datasets or profiles.REPORTED:
-        table = claims.ledger(study.load_study(dataset, profile, None, results))
+    for name in dataset or profiles.REPORTED:
+        table = claims.ledger(study.load_study(name, profile, None, results))
         claims.save(table, paths.claims(local=True))
         report(table[columns], [paths.claims(local=True)])
 
@@ -106,15 +98,15 @@ def reproduce(
 def tune(
     dataset: Data = JOURNEY,
     profile: Profile = "standard",
-    methods: Methods = None,
-    tasks: Tasks = None,
+    method: Several = None,
+    task: Several = None,
     workers: Count = 1,
     cluster: Cluster = None,
 ) -> None:
     """Search hyper-parameters; copy the JSON file to conure_lib/study/settings to use them."""
     from conure_lib.study import tuning
 
-    found = tuning.search(dataset, profile, workers, cluster, methods or (), tasks or ())
+    found = tuning.search(dataset, profile, workers, cluster, method or (), task or ())
     report([row for row in found.rows if row["chosen"]], tuning.write(found))
 
 
@@ -122,7 +114,7 @@ def tune(
 def publish(
     dataset: Data = JOURNEY,
     profile: Profile = "standard",
-    seeds: Seeds = None,
+    seed: Seeds = None,
     render_only: bool = False,
 ) -> int:
     """Make finished seeds of your own committed results; refuses a dirty checkout.
@@ -134,7 +126,7 @@ def publish(
     from conure_lib.study import experiments, study
 
     if not render_only:
-        own = study.load_study(dataset, profile, seeds or None, "local")
+        own = study.load_study(dataset, profile, seed or None, "local")
         runs = [run for _, group in experiments.all_runs(own) for run in group]
         report(files=store.publish(s for run in runs for s in run.stages.values()))
     asked = study.load_study(dataset, profile)

@@ -61,8 +61,7 @@ class Try:
     def edges(self) -> dict[str, int]:
         """The settings at the lower (-1) or upper (1) edge of their ranges."""
         ranges = {name: r for name, r in self.space.items() if isinstance(r, LogRange)}
-        sides = {name: r.edge(self.settings[name]) for name, r in ranges.items()}
-        return {name: side for name, side in sides.items() if side}
+        return {n: side for n, r in ranges.items() if (side := r.edge(self.settings[n]))}
 
     def beyond(self) -> list["Try"]:
         """Return tries beyond the edges at which this one lies, everything else being equal."""
