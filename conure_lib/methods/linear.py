@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from conure_lib.data.stream import PAD, TRAIN, VALIDATION, Task, TaskStream
-from conure_lib.methods.actions import Context, Outcome, mean_cross_entropy
+from conure_lib.methods.actions import Context, Outcome, Scores, mean_cross_entropy
 from conure_lib.methods.method import Method, Order, Step, recipe
 from conure_lib.training.evaluation import metric_of, ranks_of_scores
 
@@ -22,8 +22,6 @@ RIDGE = (1.0, 3.0, 10.0, 30.0, 100.0)  # strengths of the penalty
 LOGISTIC = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C, the inverse of the strength
 LARGEST = 4096  # users and features: if there are more of both, rare features are left out
 MAX_WEIGHTS = 1 << 28  # of features and labels, 1 GiB: with more labels still fewer features
-Scores = Callable[[np.ndarray], Tensor]
-"""From users [n] to their scores of all labels [n, n_labels]."""
 
 
 def linear(c: Context, features: Callable[[TaskStream], csr_array]) -> Outcome:
@@ -65,9 +63,9 @@ def ridge(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
         beyond = (of_users.T @ y).toarray() - np.outer(of_users.sum(axis=0), share)
         left, right = vectors.numpy(), vectors.T @ torch.from_numpy(beyond)
 
-    def scores(users: np.ndarray, strength: float) -> Tensor:
+    def scores(users: np.ndarray, strength: float) -> np.ndarray:
         read = torch.from_numpy(x[users] @ left) / (values + strength)
-        return torch.addmm(torch.from_numpy(share), read, right)
+        return torch.addmm(torch.from_numpy(share), read, right).numpy()
 
     for strength in RIDGE:
         yield strength, partial(scores, strength=strength)
@@ -78,10 +76,10 @@ def logistic(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
     rows = task.rows(TRAIN)
     found, labels = np.unique(task.labels[rows], return_inverse=True)
 
-    def scores(users: np.ndarray, model: LogisticRegression) -> Tensor:
+    def scores(users: np.ndarray, model: LogisticRegression) -> np.ndarray:
         expected = np.ones((len(users), task.n_labels))
         expected[:, found] += len(rows) * (model.predict_proba(x[users]) if len(found) > 1 else 1)
-        return torch.from_numpy(np.log(expected / (len(rows) + task.n_labels)))
+        return np.log(expected / (len(rows) + task.n_labels))
 
     for c in LOGISTIC:
         model = LogisticRegression(C=c, max_iter=1000)
