@@ -11,20 +11,9 @@ from conure_lib.config import DataConfig, ModelConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.errors import DataError
 from conure_lib.methods import COMPARED, CONTINUAL
+from conure_lib.methods.method import Step
 from conure_lib.study import experiments
-from conure_lib.study.experiments import (
-    AGAINST_NOISE,
-    EMBEDDING_RATIOS,
-    EXPERIMENTS,
-    FEW_BLOCKS,
-    RATIOS,
-    SHOWN_RATIOS,
-    all_runs,
-    dial_runs,
-    dials,
-    percent,
-    smaller,
-)
+from conure_lib.study.experiments import EXPERIMENTS, RATIOS, SHOWN_RATIOS, all_runs, percent
 from conure_lib.study.study import Study
 
 STREAM = small_stream()
@@ -39,17 +28,14 @@ SHOWN |= {"pr70": [TRAINED, PRUNED, CONURE]}
 EXPECTED = {
     "baselines": {"": [name for name in COMPARED if name != "Group popularity"]},
     "overparameterization": {
-        f"{name} {ratio}": methods
-        for name in ("normal", "small")
-        for ratio, methods in SHOWN.items()
+        f"{name} {ratio}": SHOWN[ratio] for name in ("normal", "small") for ratio in SHOWN
     },
     "unpruned": {"unpruned": [CONURE]},
     "convergence": {"common rate": ["SinMo", "STL", "PeterRec", TRAINED]},
     "transfer": {
-        "T2 all": [*BOTH, "Linear + T2"],
-        "noT2 all": [*BOTH, "Linear"],
-        "T2 20%": [*BOTH, "Linear + T2"],
-        "noT2 20%": [*BOTH, "Linear"],
+        f"{name} {data}": [*BOTH, floor]
+        for data in ("all", "20%")
+        for name, floor in {"T2": "Linear + T2", "noT2": "Linear"}.items()
     },
     "paper-loss": {"BPR": BOTH, "BPR noT2": BOTH},
     "task-orders": {"Order1": BOTH, "Order2": BOTH, "Order3": BOTH},
@@ -67,8 +53,12 @@ def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", tmp_path_factory.mktemp("root"))
         made = Study(CONFIG, STREAM)
-        made.compute([run for experiment in EXPERIMENTS.values() for run in experiment(made)])
+        made.compute(every_run(made))
         yield made
+
+
+def every_run(study):
+    return [run for experiment in EXPERIMENTS.values() for run in experiment(study)]
 
 
 def without(task):
@@ -124,10 +114,9 @@ def test_every_experiment_has_results_for_every_seed_and_forgets_nothing(name, s
 
 
 def test_t1_is_trained_once_for_all_experiments(study):
-    stages = every_stage(run for experiment in EXPERIMENTS.values() for run in experiment(study))
-    trained = {s.id: s for s in stages if (s.step.task, s.step.action) == ("T1", "train")}
-    assert {MODEL, smaller(MODEL)} == {stage.config.model for stage in trained.values()}
-    assert len(trained) == 2
+    stages = {s.id: s for s in every_stage(every_run(study)) if s.step == Step("train", "T1")}
+    models = [stage.config.model for stage in stages.values()]
+    assert models == [MODEL, experiments.smaller(MODEL)]
 
 
 # --- each of them --------------------------------------------------------------------------------
@@ -158,7 +147,7 @@ def test_overparameterization_prunes_two_networks_after_the_same_training(study)
     ],
 )
 def test_a_smaller_network_has_half_the_width_and_half_the_blocks_if_they_do(model, half):
-    assert smaller(model) == half
+    assert experiments.smaller(model) == half
 
 
 def test_unpruned_is_retrained_whole_after_tasks_that_were_pruned_as_usual(study):
@@ -195,9 +184,9 @@ def test_sizes_are_for_the_seeds_that_the_settings_name():
     ]
     assert models["width 64 noT2"] == ModelConfig(64, MODEL.dilations)
     assert models["width 256 unpruned"] == ModelConfig(256, (1, 2) * 4)  # 16 convolutions
-    whole = one(runs, CONURE, "width 32 unpruned").stages
-    assert tuple(whole) == ("T2", "T3")
-    assert whole["T3"].parent.parent.id == one(runs, CONURE, "width 32", "T3").parent.parent.id
+    whole, usual = (one(runs, CONURE, f"width 32{name}") for name in (" unpruned", ""))
+    assert tuple(whole.stages) == ("T2", "T3")
+    assert whole.stages["T3"].parent.parent.id == usual.stages["T3"].parent.parent.id
 
 
 def test_transfer_leaves_out_t2_or_most_of_t3s_data(study):
@@ -210,7 +199,7 @@ def test_transfer_leaves_out_t2_or_most_of_t3s_data(study):
     assert len({ids[name]["T3"] for name in names}) == 4
     assert ids["T2 all"].items() <= stage_ids(study.run(CONURE, 1)).items()
     assert study.results(runs).query("measure == 'T3'")["n"].nunique() == 1  # the same test part
-    share = FEW_BLOCKS / 15  # of the 15 blocks of a fold's training part
+    share = experiments.FEW_BLOCKS / 15  # of the 15 blocks of a fold's training part
     for name in ("T2 20%", "noT2 20%"):
         lineage = one(runs, CONURE, name, "T3").lineage()
         few = [s.step for s in lineage if s.spec["settings"].get("share") == share]
@@ -272,7 +261,7 @@ def test_the_embedding_is_pruned_beside_the_kernels(study):
     assert same == [True] + [False] * 8  # T1's training is shared, what it gives back is not
     free = 65 * 8
     for task, stage in both.stages.items():
-        left = round(EMBEDDING_RATIOS[task] * free)
+        left = round(experiments.EMBEDDING_RATIOS[task] * free)
         assert owned(stage, "embedding") == free - left
         kernel = "blocks.0.kernel1"
         assert owned(stage, kernel) == owned(kernels.stages[task], kernel)
@@ -289,33 +278,25 @@ DIALS = [f"relatedness {share}" for share in ("0", "0.25", "0.5", "0.75", "1")]
 DIALS += ["contradiction", "noise"]
 
 
-def test_each_dial_changes_what_it_names(root):
-    study = Study(small_study())
-    points = dials(study)
-    assert list(points) == [point.variant for point in points.values()] == DIALS
-    assert points["relatedness 1"].stream.digest() == study.stream.digest()
-    assert len({point.stream.digest() for point in points.values()}) == len(DIALS)
-    for name, point in points.items():
-        assert point.store is study.store
-        pairs = zip(study.stream.tasks, point.stream.tasks, strict=True)
-        different = {a.name for a, b in pairs if a.labels.tolist() != b.labels.tolist()}
-        assert different == {"relatedness 1": set(), "noise": {*study.order}}.get(name, {"T3"})
-
-
-def test_each_dial_asks_for_few_runs_and_every_run_is_named_once(root):
+def test_each_dial_changes_what_it_names_and_asks_for_few_runs(root):
     study = Study(small_study(seeds=(1, 2)))
     (own, first), *rest = all_runs(study)
     assert own is study
-    assert {r.id for r in first} == {r.id for e in EXPERIMENTS.values() for r in e(study)}
+    assert {run.id for run in first} == {run.id for run in every_run(study)}
     plain = [(run.method, run.seed) for run in first if not run.variant]
     assert len(plain) == len(set(plain))  # Conure is a baseline and a continual learner
-    assert [point.variant for point, _ in rest] == DIALS
+    assert [point.variant for point, _ in rest] == list(experiments.dials(study)) == DIALS
+    assert len({point.stream.digest() for point, _ in rest}) == len(DIALS)
     for point, runs in rest:
-        assert [run.id for run in runs] == [run.id for run in dial_runs(point)]
+        assert point.store is study.store
+        pairs = zip(study.stream.tasks, point.stream.tasks, strict=True)
+        different = {a.name for a, b in pairs if a.labels.tolist() != b.labels.tolist()}
+        unlike = {"relatedness 1": set(), "noise": {*study.order}}
+        assert different == unlike.get(point.variant, {"T3"})
         expected = [(TRAINED, f"T2 {point.variant}", *THREE)]
         expected += [(m, f"noT2 {point.variant}", *NO_T2) for m in (TRAINED, "Popularity")]
         if point.variant == "noise":
-            expected = [(method, "noise", *ORDER) for method in AGAINST_NOISE]
+            expected = [(method, "noise", *ORDER) for method in experiments.AGAINST_NOISE]
         found = [(run.method, run.variant, *run.stages) for run in runs]
         assert found == [one for one in expected for _ in study.config.seeds]
         assert {s.stream_digest for s in every_stage(runs)} == {point.stream.digest()}
@@ -324,5 +305,5 @@ def test_each_dial_asks_for_few_runs_and_every_run_is_named_once(root):
 def test_other_datasets_have_no_dials():
     study = Study(small_study(data=DataConfig("complete-journey")), STREAM)
     with refused(DataError, "relatedness"):
-        dials(study)
+        experiments.dials(study)
     assert [point for point, _ in all_runs(study)] == [study]

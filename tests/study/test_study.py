@@ -19,17 +19,6 @@ ORDER = tuple(task.name for task in STREAM.tasks)
 SHORT = ("T1", "T2", "T4")
 
 
-def test_orders_share_what_they_begin_with():
-    study = Study(small_study(), STREAM)
-    one, other = study.run("Conure", 1), study.run("Conure", 1, ("T1", "T2", "T6", "T3"))
-    assert list(other.stages) == ["T1", "T2", "T6", "T3"]
-    same = {task for task in other.stages if other.stages[task].id == one.stages[task].id}
-    assert same == {"T1", "T2"}
-    assert one.id != other.id != study.run("Conure", 2).id
-    lineage = [f"{s.step.task}.{s.step.action}" for s in one.stages["T2"].lineage()]
-    assert lineage == ["T1.train", "T1.prune", "T1.retrain", "T2.train", "T2.prune", "T2.retrain"]
-
-
 def test_what_cannot_be_studied_is_named():
     study = Study(small_study(), small_stream(length=7))
     for order in (("T2", "T1"), ("T1", "T2", "T2"), ("T1", "T9")):
