@@ -34,7 +34,7 @@ LOWERED := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2
 REPORTED = $(if $(filter command line,$(origin PROFILE)),$(PROFILE),standard)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study estimate test lint format bench figures verdicts publish reproduce readme docs robustness notebooks lock clean
+.PHONY: help setup study estimate test lint format bench gpu-check figures verdicts publish reproduce readme docs robustness notebooks lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -104,6 +104,9 @@ bench: setup ## measure speed, growth and inference; writes results/local/benchm
 	"$(BIN)/python" -m benchmarks.speed
 	"$(BIN)/python" -m benchmarks.inference
 	"$(BIN)/python" -m benchmarks.scaling
+
+gpu-check: setup ## check and measure a GPU, eight minutes at most; writes results/benchmarks/gpu.json
+	"$(BIN)/python" -m benchmarks.gpu_check --device cuda
 
 figures: setup ## redraw figures and notebooks from the committed results; trains nothing (DATASET)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(REPORTED)" --results committed

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
-from benchmarks.cases import FULL, TOY, Case, Size, cases, six_tasks
+from benchmarks.cases import FULL, PRODUCTS, TOY, Case, Size, cases, six_tasks
 from benchmarks.common import arguments, interleaved, write
 from benchmarks.scaling import Point, in_own_process
 from conure_lib.models.checkpoint import save_model
@@ -22,14 +22,6 @@ from conure_lib.pipeline.provenance import environment
 from conure_lib.training.determinism import torch_threads
 
 MAX_ROUNDS, SECONDS = 25, 10.0  # of a row, unless fewer than the least number of rounds fit
-
-
-def _in_place_flop(_: object, left: list[int], right: list[int], **__: object) -> int:
-    """Count a product that is added in place, which PyTorch's counter leaves out."""
-    return 2 * left[0] * left[1] * right[1]
-
-
-PRODUCTS = {torch.ops.aten.addmm_: _in_place_flop}
 
 
 def measure_case(case: Case, rounds: int) -> dict:
