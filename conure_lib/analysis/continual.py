@@ -1,14 +1,14 @@
 """Continual learners side by side: what becomes of each task as others are learned."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
-import numpy as np
 import pandas as pd
 
-from conure_lib.analysis import stats, tables
+from conure_lib.analysis import tables
 from conure_lib.methods import CONTINUAL
 from conure_lib.study.study import Run, Study
-from conure_lib.training.evaluation import METRICS, scores_of
+from conure_lib.training.evaluation import METRICS
 
 ALONE = "SinMo"  # a network per task, which transfer is relative to
 TRANSFERS = ("average", "backward", "forward")
@@ -21,16 +21,16 @@ def matrix(
 
     The 95% interval of ``value`` is over users of the pooled instances of all seeds.
     """
-    rows, order = [], study.order
-    for name in methods:
-        runs = study.runs([name])
-        for number, after in enumerate(order, start=1):
-            for task in order[:number]:
-                scores = np.concatenate([_scores(study, run, after, task, metric) for run in runs])
-                e = stats.estimate(scores, tables.test_users(study, runs, task))
-                row = {"method": name, "after": after, "task": task, "value": e.mean}
-                rows.append(row | {"low": e.low, "high": e.high, "n": e.n, "seeds": len(runs)})
-    return pd.DataFrame(rows)
+    found = []
+    for runs in (study.runs([name]) for name in methods):
+        for number, after in enumerate(study.order, start=1):
+            *old, new = study.order[:number]
+            until = [replace(r, stages={t: r.stages[t] for t in (*old, new)}) for r in runs]
+            measures = [*_in_the_end(runs[0], old), new]
+            found.append(tables.overall(study, until, measures, metric).assign(after=after))
+    table = pd.concat(found, ignore_index=True)
+    table["task"] = table["task"].map(tables.task_of)
+    return table[["method", "after", "task", "value", "low", "high", "n", "seeds"]]
 
 
 def transfers(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
@@ -42,9 +42,8 @@ def transfers(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
     """
     rows, alone = [], study.runs([ALONE])
     *old, last = study.order
-    for name in methods:
-        runs = study.runs([name])
-        kept = [task if _never_changes(runs[0]) else f"{task}-after" for task in old]
+    for runs in (study.runs([name]) for name in methods):
+        kept = _in_the_end(runs[0], old)
         asked = ((alone, [*kept, last]), (runs, kept), (alone, study.order[1:]))
         for transfer, (theirs, measures) in zip(TRANSFERS, asked, strict=True):
             row = tables.mean_effect(study, runs, theirs, measures)
@@ -52,14 +51,8 @@ def transfers(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
     return tables.family(rows)
 
 
-def _scores(study: Study, run: Run, after: str, task: str, metric: str) -> np.ndarray:
-    """Return a task's score per test instance after a later stage (or its own)."""
-    kept = task == after or _never_changes(run)
-    ranks = run.stages[task].ranks(task) if kept else run.stages[after].ranks(f"{task}-after")
-    return scores_of(study.stream[task].kind, ranks, metric)
-
-
-def _never_changes(run: Run) -> bool:
-    """Return whether what a task has learned stays as it is, to the last bit (see C13)."""
+def _in_the_end(run: Run, old: Iterable[str]) -> list[str]:
+    """Return old tasks' measures after the last stage: their own if they never change (C13)."""
     *_, last = run.stages.values()
-    return "old_tasks" not in last.record()["notes"]
+    changes = "old_tasks" in last.record()["notes"]
+    return [f"{task}-after" if changes else task for task in old]

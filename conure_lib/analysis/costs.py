@@ -29,30 +29,29 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
     """
     rows = []
     for run in {(run.method, run.variant): run for run in runs}.values():
-        method, size, trained = METHODS[run.method], sizes(study, run), {True: 0, False: 0}
+        method, size, tasks = METHODS[run.method], sizes(study, run), len(run.stages)
+        trained = {True: 0, False: 0}
         for stage in lineage(run):
             number = stage.record()["notes"].get("trained_parameters", 0)
             trained[stage.step.task == study.order[0]] += number
-        count = {"own": len(run.stages), "shared": 1, "none": 0}.get(method.backbone)
-        stored = None if count is None else count * size["backbone"]
-        if count:
-            stored += sum(size[task] for task in run.stages)
-            stored += method.patches * (len(run.stages) - 1) * size["patches"]
-            bits = method.owner_maps * len(run.stages).bit_length()
-            stored += round(size["prunable"] * bits / 32)
-            *_, last = run.stages.values()
-            stored += sum(last.record()["notes"].get("kept", {}).values())
+        count = {"own": tasks, "shared": 1, "none": 0}.get(method.backbone, np.nan)
+        parts = [count * size["backbone"], *(size[task] for task in run.stages)]
+        parts.append(method.patches * (tasks - 1) * size["patches"])
+        parts.append(round(method.owner_maps * tasks.bit_length() * size["prunable"] / 32))
+        *_, last = run.stages.values()
+        parts += last.record()["notes"].get("kept", {}).values()
+        stored = sum(parts) if count else 0
         alone = sum(size["backbone"] + size[task] for task in study.order)
         row = {"method": run.method, "variant": run.variant, "backbones": count}
-        row |= {"trained_first": trained[True], "trained_later": trained[False], "stored": stored}
-        rows.append(row | {"share": None if stored is None else stored / alone})
-    return pd.DataFrame(rows).astype({"backbones": "Int64", "stored": "Int64", "share": float})
+        row |= {"trained_first": trained[True], "trained_later": trained[False]}
+        rows.append(row | {"stored": stored, "share": stored / alone})
+    return pd.DataFrame(rows).astype({"backbones": "Int64", "stored": "Int64"})
 
 
 def sizes(study: Study, run: Run) -> dict[str, int]:
     """Return the parameters of each part of a network like the run's: parts, and tasks' outputs."""
     generator = torch.Generator().manual_seed(0)
-    last = list(run.stages.values())[-1]
+    *_, last = run.stages.values()
     config, blocks = last.config, last.config.model.blocks
     if config.grow_below:
         blocks = last.record()["notes"].get("blocks", blocks)

@@ -31,23 +31,22 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
         network with the best score, ``p_holm`` is corrected for the choice among all networks,
         ``value`` and ``floor`` are the scores of both, ``strongest`` marks the best floor.
     """
-    known = [n for n in COMPARED if study.stream.groups is not None or not METHODS[n].groups]
-    by_name, rows = {name: study.runs([name]) for name in known}, []
+    by_name = {name: runs for name in COMPARED if (runs := study.runs([name]))}
     study.ready([run for runs in by_name.values() for run in runs])
+    found = []
     for measure in measures or study.order:
         task = tables.task_of(measure)
         have = [name for name, runs in by_name.items() if task in runs[0].stages]
         value = {name: tables.scores(study, by_name[name], measure).mean() for name in have}
         networks, bars = ([n for n in have if METHODS[n].floor is flag] for flag in (False, True))
         best, strongest = (max(some, key=value.get) for some in (networks, bars))
-        for bar in bars:
-            pair = (by_name[best], by_name[bar])
-            (row,) = tables.compare(study, [pair], [measure]).to_dict("records")
-            row["p_holm"] = min(1.0, row["p"] * len(networks))
-            row["clear"] = bool(tables.is_clear(row["p_holm"], row["p_seeds"]))
-            row |= {"value": value[best], "floor": value[bar], "strongest": bar == strongest}
-            rows.append(row)
-    return pd.DataFrame(rows)
+        pairs = [(by_name[best], by_name[bar]) for bar in bars]
+        table = tables.compare(study, pairs, [measure])
+        table["p_holm"] = (table["p"] * len(networks)).clip(upper=1.0)
+        table["clear"] = tables.is_clear(table["p_holm"], table["p_seeds"])
+        table["value"], table["floor"] = value[best], [value[bar] for bar in bars]
+        found.append(table.assign(strongest=[bar == strongest for bar in bars]))
+    return pd.concat(found, ignore_index=True)
 
 
 @lru_cache(maxsize=16)
@@ -64,12 +63,11 @@ def learned(study: Study) -> dict[str, bool]:
 
 def capped(runs: Iterable[Run]) -> pd.DataFrame:
     """Return each phase of training that the cap of epochs ended while it still rose."""
-    rows = {}
+    rows = []
     for run in runs:
         for stage in tables.lineage(run):
-            for phase in stage.record()["capped"]:
-                row = {"method": run.method, "variant": run.variant, "task": stage.step.task}
-                row |= {"action": stage.step.action, "seed": run.seed, "phase": phase}
-                rows.setdefault((stage.id, phase), row | {"stage_id": stage.id})
+            where = (run.method, run.variant, stage.step.task, stage.step.action, run.seed)
+            rows += [(*where, phase, stage.id) for phase in stage.record()["capped"]]
     columns = ["method", "variant", "task", "action", "seed", "phase", "stage_id"]
-    return pd.DataFrame(rows.values(), columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    return table.drop_duplicates(["stage_id", "phase"], ignore_index=True)

@@ -18,14 +18,18 @@ def render(study: Study) -> list[Path]:
     """Write tables and verdicts, of one's own run to results/local, else beside the evidence."""
     (_, runs), *dials = all_runs(study)
     memory = [no_forgetting(run).assign(seed=run.seed) for run in study.runs(["Conure"])]
-    tables = {"metrics": study.results(runs), "no_forgetting": pd.concat(memory)}
     plain = [run for run in runs if not run.variant]
     ranking = [task.name for task in study.stream.tasks if task.kind != "classification"]
-    literal = [f"{task}-literal" for task in ranking[1:]]
-    others = [overall(study, plain, ranking, metric) for metric in METRICS[1:]]
-    tables["overall"] = overall(study, plain)
-    tables["other_metrics"] = pd.concat([overall(study, plain, literal), *others])
-    tables |= {"floors": floors(study), "capped": capped(runs)}
+    others = [overall(study, plain, [f"{task}-literal" for task in ranking[1:]])]
+    others += [overall(study, plain, ranking, metric) for metric in METRICS[1:]]
+    tables = {
+        "metrics": study.results(runs),
+        "no_forgetting": pd.concat(memory),
+        "overall": overall(study, plain),
+        "other_metrics": pd.concat(others),
+        "floors": floors(study),
+        "capped": capped(runs),
+    }
     if dials:
         tables["dials"] = pd.concat(point.results(found) for point, found in dials)
     folder = paths.results(study.config.profile, study.stream.name, study.local)

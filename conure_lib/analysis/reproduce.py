@@ -1,21 +1,22 @@
 """Recompute one seed of the committed evidence here, and say what differs."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from conure_lib.analysis.claims.registry import ledger
+from conure_lib.analysis.claims import ledger
 from conure_lib.pipeline import provenance
-from conure_lib.pipeline.store import CommittedStore, LocalStore, Stored
+from conure_lib.pipeline.store import LocalStore, Stored
 from conure_lib.study.experiments import all_runs
 from conure_lib.study.study import load_study
 
 IDENTICAL, WITHIN, OUTSIDE, DIFFERENT = "identical", "within the spread", "outside it", "DIFFERENT"
+KEYS = ["method", "variant", "task", "measure"]
 
 
-def reproduce(
-    dataset: str, profile: str, seed: int, workers: int = 1, cluster: str | None = None
-) -> pd.DataFrame:
+def reproduce(dataset: str, profile: str, seed: int, workers: int = 1) -> pd.DataFrame:
     """Recompute one committed seed here and compare it with the evidence, measure by measure.
 
     low and high bound where one more fold lies with 95% probability given the committed ones. The
@@ -25,57 +26,45 @@ def reproduce(
     committed = load_study(dataset, profile)
     old = load_study(dataset, profile, [seed])
     new = load_study(dataset, profile, [seed], "local")
-    rows, kinds = [], set()
+    found, kinds = [], set()
     everything = (all_runs(study) for study in (committed, old, new))
-    for (several, known), (_, old_runs), (study, new_runs) in zip(*everything, strict=True):
-        study.compute(new_runs, workers, cluster)
-        values = several.results(known).groupby(["method", "variant", "task", "measure"])["value"]
-        for before, after in zip(old_runs, new_runs, strict=True):
-            for task, stage in before.stages.items():
-                own = after.stages[task]
-                kinds |= {provenance.kind(one.environment()) for one in (stage, own)}
-                found = {row["measure"]: row["value"] for row in own.record()["metrics"]}
-                for row in stage.record()["metrics"]:
-                    key = before.method, before.variant, task, row["measure"]
-                    low, high = _interval_of_one_more(values.get_group(key).to_numpy())
-                    equal = np.array_equal(*(s.ranks(row["measure"]) for s in (stage, own)))
-                    value = found[row["measure"]]
-                    outcome = IDENTICAL if equal else WITHIN if low <= value <= high else OUTSIDE
-                    rows.append((*key, row["value"], value, low, high, outcome))
-    names = "method variant task measure committed recomputed low high outcome"
-    table = pd.DataFrame(rows, columns=names.split())
-    if len(kinds) == 1:
-        table.loc[table["outcome"] != IDENTICAL, "outcome"] = DIFFERENT
-    return table
+    for (several, known), (_, before), (study, after) in zip(*everything, strict=True):
+        study.compute(after, workers)
+        table = old.results(before).merge(study.results(after), "left", KEYS, validate="1:1")
+        table = table.join(one_more_seed(several.results(known)), on=KEYS)
+        stages = [
+            (old.store.read(a), new.store.read(b), measure)
+            for a, b, measure in table[["stage_id_x", "stage_id_y", "measure"]].to_numpy()
+        ]
+        kinds |= {provenance.kind(one.environment) for *two, _ in stages for one in two}
+        equal = [np.array_equal(a.ranks[measure], b.ranks[measure]) for a, b, measure in stages]
+        found.append(table.assign(equal=equal))
+    table = pd.concat(found).rename(columns={"value_x": "committed", "value_y": "recomputed"})
+    within = table["recomputed"].between(table["low"], table["high"])
+    cases = [table["equal"], np.full(len(table), len(kinds) == 1), within]
+    table["outcome"] = np.select(cases, [IDENTICAL, DIFFERENT, WITHIN], OUTSIDE)
+    return table[[*KEYS, "committed", "recomputed", "low", "high", "outcome"]]
 
 
-class Exchanged:
-    """Committed results in which one seed is one's own."""
-
-    def __init__(self, committed: CommittedStore, seed: int) -> None:
-        self.committed, self.own, self.seed = committed, LocalStore(), f"s{seed}"
-
-    def read(self, stage_id: str) -> Stored | None:
-        """Return verified results, None where there are none. Raises DamagedResultError."""
-        own = stage_id.split(".")[-2] == self.seed
-        return (self.own if own else self.committed).read(stage_id)
+def one_more_seed(results: pd.DataFrame) -> pd.DataFrame:
+    """Return where one more seed lies with 95% probability; anywhere after a single one."""
+    of = results.groupby(KEYS)["value"].agg(["mean", "std", "count"])
+    half = stats.t.ppf(0.975, of["count"] - 1) * of["std"] * np.sqrt(1 + 1 / of["count"])
+    half = half.fillna(np.inf)
+    return pd.DataFrame({"low": of["mean"] - half, "high": of["mean"] + half})
 
 
 def verdicts(dataset: str, profile: str, seed: int) -> pd.DataFrame:
     """Return whether each published verdict stays if one seed is that of ``reproduce``."""
     published, recomputed = (load_study(dataset, profile) for _ in range(2))
-    recomputed.store = Exchanged(published.store, seed)
+    own, committed = LocalStore(), published.store
+
+    def read(stage_id: str) -> Stored | None:
+        return (own if stage_id.split(".")[-2] == f"s{seed}" else committed).read(stage_id)
+
+    recomputed.store = SimpleNamespace(read=read)
     recomputed.ready = lambda runs: None  # two kinds of processors are the point of it
     studies = {"published": published, "recomputed": recomputed}
     verdicts = {name: ledger(s).set_index("claim")["verdict"] for name, s in studies.items()}
     table = pd.DataFrame(verdicts).reset_index()
     return table.assign(stays=table["published"] == table["recomputed"])
-
-
-def _interval_of_one_more(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95% prediction interval of a normal variable; everything if it was seen once."""
-    n = len(values)
-    if n < 2:
-        return -np.inf, np.inf
-    half = stats.t.ppf(0.975, n - 1) * values.std(ddof=1) * np.sqrt(1 + 1 / n)
-    return float(values.mean() - half), float(values.mean() + half)

@@ -1,7 +1,7 @@
 """Means, effects and intervals over test instances that share users, and over seeds."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
@@ -10,14 +10,12 @@ VERDICTS = ("REPRODUCED", "PARTLY", "NOT REPRODUCED", "CANNOT TELL", "NOT TESTED
 """What the rule of a claim can decide."""
 NAN = float("nan")
 POWER = 2.8  # standard errors that an effect must have to be found with 80% power at p < 0.05
+NORMAL = stats.norm.ppf(0.975)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its 95% interval and the p value of a t-test against 0, both clustered by user.
-
-    ``p_plain`` is the paper's test, over the n instances as if each were a user of its own.
-    """
+    """A mean with its 95% interval and the p value of a t-test against 0, clustered by user."""
 
     mean: float
     low: float = NAN
@@ -25,7 +23,6 @@ class Estimate:
     n: int = 0
     users: int = 0
     p: float = NAN
-    p_plain: float = NAN
 
     def __str__(self) -> str:
         """Return "0.0286 [0.0251, 0.0321]"."""
@@ -35,13 +32,15 @@ class Estimate:
 def with_interval(mean: float, low: float = NAN, high: float = NAN, unit: str = "") -> str:
     """Return a mean and its interval as text with three digits; "relative" is in per cent."""
     known = [x for x in (mean, low, high) if not np.isnan(x)]
-    largest = max(map(abs, known), default=0)
-    decimals = int(np.clip(2 - np.floor(np.log10(largest)), 0, 6)) if largest else 0
-    texts = [f"{x:+.1%}" if unit == "relative" else f"{x:.{decimals}f}" for x in known]
-    bounds = [f"[{', '.join(texts[1:])}]"] if texts[1:] else []
-    return " ".join(
-        [*texts[:1], *bounds, *([unit] if texts and unit != "relative" else [])]
-    ).strip()
+    if not known:
+        return ""
+    largest = max(map(abs, known)) or 100.0  # 0 is written without decimals
+    form = (
+        "+.1%" if unit == "relative" else f".{np.clip(2 - np.floor(np.log10(largest)), 0, 6):.0f}f"
+    )
+    first, *bounds = (f"{x:{form}}" for x in known)
+    text = f"{first} [{', '.join(bounds)}]" if bounds else first
+    return text if unit in ("", "relative") else f"{text} {unit}"
 
 
 def estimate(scores: np.ndarray, users: np.ndarray) -> Estimate:
@@ -50,16 +49,8 @@ def estimate(scores: np.ndarray, users: np.ndarray) -> Estimate:
     The standard error is the cluster-robust one of a mean, sqrt(G/(G-1) sum_g (sum of residuals in
     g)^2) / n, with Student's t of G - 1 degrees of freedom. ValueError for fewer than two users.
     """
-    mean = float(np.mean(scores)) if len(scores) else NAN
-    return _clustered(mean, (np.asarray(scores, float) - mean) / max(len(scores), 1), users)
-
-
-def paired_effect(ours: np.ndarray, theirs: np.ndarray, users: np.ndarray) -> Estimate:
-    """Return the mean of ours - theirs over the same instances; identical scores give p = 1."""
-    difference = _difference(ours, theirs)
-    clustered, n = estimate(difference, users), len(difference)
-    plain = _interval(clustered.mean, difference.std(ddof=1) / np.sqrt(n), n, n)
-    return replace(clustered, p_plain=plain.p)
+    mean = float(np.mean(scores))
+    return _clustered(mean, (np.asarray(scores, float) - mean) / len(scores), users)
 
 
 def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Estimate:
@@ -73,9 +64,10 @@ def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarra
         raise ZeroDivisionError("a relative effect needs a reference above 0")
     effects, influence = [], []
     for ours, theirs, _ in tasks:
-        effects.append(_difference(ours, theirs).mean() / np.mean(theirs))
-        residuals = _difference(ours, theirs * (1 + effects[-1])) / np.mean(theirs)
-        influence.append(residuals / (len(residuals) * len(tasks)))
+        effects.append(np.mean(ours - theirs) / np.mean(theirs))
+        residuals = ours - theirs * (1 + effects[-1])
+        residuals[np.abs(residuals) < 1e-12] = 0.0  # what only rounding leaves
+        influence.append(residuals / np.sum(theirs) / len(tasks))
     users = np.concatenate([users for *_, users in tasks])
     return _clustered(float(np.mean(effects)), np.concatenate(influence), users)
 
@@ -96,40 +88,19 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
-def benjamini_hochberg(p_values: np.ndarray) -> np.ndarray:
-    """Return Benjamini and Hochberg's corrected p values, in the order given; nan is no test."""
-    p = np.asarray(p_values, float)
-    (tests,) = np.nonzero(~np.isnan(p))
-    falling = tests[np.argsort(-p[tests])]
-    share = len(tests) / np.arange(len(tests), 0, -1)
-    corrected = np.full(len(p), NAN)
-    corrected[falling] = np.minimum.accumulate(p[falling] * share)
-    return corrected
-
-
 def detectable(low: float, high: float) -> float:
     """Return the smallest effect that data with this 95% interval would find in 80% of cases."""
-    return POWER * (high - low) / (2 * stats.norm.ppf(0.975))
+    return POWER * (high - low) / (2 * NORMAL)
 
 
 def beyond(effect: float, low: float, high: float, bound: float) -> float:
     """Return the one-sided p value that an effect with this 95% interval is above a bound."""
-    error = (high - low) / (2 * stats.norm.ppf(0.975))
+    error = (high - low) / (2 * NORMAL)
     return float(stats.norm.sf((effect - bound) / error)) if error else float(effect <= bound)
-
-
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    """Return ours - theirs, without what only the rounding of means over seeds leaves."""
-    if len(ours) != len(theirs):
-        raise ValueError(f"{len(ours)} and {len(theirs)} scores; expected the same instances")
-    difference = np.subtract(ours, theirs, dtype=float)
-    return np.where(np.abs(difference) < 1e-12, 0.0, difference)
 
 
 def _clustered(mean: float, influence: np.ndarray, users: np.ndarray) -> Estimate:
     """Return an estimate whose error is that of the sum of the influences, clustered by user."""
-    if len(influence) != len(users):
-        raise ValueError(f"{len(influence)} scores for {len(users)} users; expected as many")
     _, user, counts = np.unique(users, return_inverse=True, return_counts=True)
     if (groups := len(counts)) < 2:
         raise ValueError(f"{groups} user: an interval needs at least 2")

@@ -46,41 +46,31 @@ def task_of(measure: str) -> str:
     return measure.partition("-")[0]
 
 
-def stage_of(run: Run, measure: str) -> Stage:
-    """Return the stage that a measure is a result of: "T1-after" of the last one that has it."""
-    if not measure.endswith("-after"):
-        return run.stages[task_of(measure)]
-    found = [(s, row["measure"]) for s in run.stages.values() for row in s.record()["metrics"]]
-    return [stage for stage, name in found if name == measure][-1]
-
-
-def seed_scores(
-    study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]
-) -> list[np.ndarray]:
-    """Return the metric per test instance, float64 [n] for each of the runs."""
-    kind = study.stream[task_of(measure)].kind
-    return [scores_of(kind, stage_of(run, measure).ranks(measure), metric) for run in runs]
-
-
-def scores(study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]) -> np.ndarray:
-    """Return the metric per test instance, seed after seed: each seed tests a fold of its own."""
-    return np.concatenate(seed_scores(study, runs, measure, metric))
-
-
-def test_users(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Return the user of each of the instances that ``scores`` is of, in their order."""
-    users = []
+def instances(
+    study: Study, runs: Iterable[Run], measure: str, metric: str = METRICS[0]
+) -> pd.DataFrame:
+    """Return seed, user and score of every test instance: each seed tests a fold of its own."""
+    frames = []
     for run in runs:
         stream = study.stream.fold(run.seed)
         task = stream[task_of(measure)]
         rows, times = task.rows(TEST), 1
         if "-all" in measure:
             times = (stream.sequences[rows, :-1] != PAD).sum(1)
-        users.append(np.repeat(task.users[rows], times))
-    return np.concatenate(users)
+        score = scores_of(task.kind, _stage_of(run, measure).ranks(measure), metric)
+        users = np.repeat(task.users[rows], times)
+        frames.append(pd.DataFrame({"seed": run.seed, "user": users, "score": score}))
+    return pd.concat(frames, ignore_index=True)
 
 
-test_users.__test__ = False  # its name looks like a test to pytest
+def scores(study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]) -> np.ndarray:
+    """Return the metric per test instance, seed after seed."""
+    return instances(study, runs, measure, metric)["score"].to_numpy()
+
+
+def test_users(study: Study, runs: list[Run], measure: str) -> np.ndarray:
+    """Return the user of each of the instances that ``scores`` is of, in their order."""
+    return instances(study, runs, measure)["user"].to_numpy()
 
 
 def metric(run: Run, measure: str) -> float:
@@ -105,10 +95,11 @@ def overall(
         groups.setdefault((run.method, run.variant), []).append(run)
     rows = []
     for (method, variant), group in groups.items():
-        asked = measures or group[0].stages
-        for measure in (one for one in asked if task_of(one) in group[0].stages):
-            users = test_users(study, group, measure)
-            e = stats.estimate(scores(study, group, measure, metric), users)
+        for measure in measures or group[0].stages:
+            if task_of(measure) not in group[0].stages:
+                continue
+            pooled = instances(study, group, measure, metric)
+            e = stats.estimate(pooled["score"], pooled["user"])
             row = {"dataset": study.stream.name, "method": method, "variant": variant}
             row |= {"task": measure, "metric": _unit(study, measure, metric), "value": e.mean}
             row |= {"low": e.low, "high": e.high, "n": e.n, "users": e.users}
@@ -152,14 +143,15 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
         to the mean of theirs. ``clear``: see ``is_clear``.
     """
     rows = []
-    tasks = [[task for task in pair[0][0].stages if task in pair[1][0].stages] for pair in pairs]
-    for (ours, theirs), own in zip(pairs, tasks, strict=True):
-        for measure in measures or own:
+    for ours, theirs in pairs:
+        both = [task for task in ours[0].stages if task in theirs[0].stages]
+        for measure in measures or both:
             mine, other, users, of_seeds = _paired(study, ours, theirs, measure)
-            effect, scale = stats.paired_effect(mine, other, users), other.mean() or np.nan
+            effect, scale = stats.estimate(mine - other, users), other.mean() or np.nan
             row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
-            row |= {"relative": effect.mean / scale, "relative_low": effect.low / scale}
-            rows.append(row | {"relative_high": effect.high / scale})
+            row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": effect.mean / scale}
+            row |= {"relative_low": effect.low / scale, "relative_high": effect.high / scale}
+            rows.append(row)
     return family(rows)
 
 
@@ -189,15 +181,15 @@ def forest(study: Study, pairs: Iterable[tuple[str, str]], tasks: Iterable[str])
 
     These hold the paper's relative differences, missing where it has none.
     """
-    pairs = list(pairs)
-    table = compare(study, [(study.runs([a]), study.runs([b])) for a, b in pairs], tasks)
+    table = compare(study, [tuple(study.runs([name]) for name in pair) for pair in pairs], tasks)
     paper = paper_table(2).drop(columns="n_backbones").melt(["dataset", "method"], var_name="task")
     paper["value"] = paper["value"].astype(str).str.rstrip("?").astype(float)
     paper = paper.pivot(index=["method", "task"], columns="dataset", values="value")
-    sides = [
-        paper.reindex(pd.MultiIndex.from_frame(table[[s, "task"]])) for s in ("ours", "theirs")
-    ]
-    return table.join(sides[0].set_axis(table.index) / sides[1].set_axis(table.index) - 1)
+    ours, theirs = (
+        paper.reindex(pd.MultiIndex.from_frame(table[[side, "task"]])).set_axis(table.index)
+        for side in ("ours", "theirs")
+    )
+    return table.join(ours / theirs - 1)
 
 
 def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.DataFrame:
@@ -208,10 +200,7 @@ def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.Data
             _, other, _, of_seeds = _paired(study, ours, theirs, measure)
             head = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": measure}
             relative = of_seeds / (other.mean() or np.nan)
-            seeds = sorted({run.seed for run in ours})
-            rows += [
-                head | {"seed": s, "relative": x} for s, x in zip(seeds, relative, strict=True)
-            ]
+            rows += [head | {"seed": seed, "relative": x} for seed, x in relative.items()]
     return pd.DataFrame(rows)
 
 
@@ -236,9 +225,8 @@ def no_forgetting(run: Run) -> pd.DataFrame:
     rows, finished = [], {}
     for stage in lineage(run):
         for task, memory in stage.record()["notes"].get("memory", {}).items():
-            weights = finished.setdefault(task, memory["weights_sha256"])
-            logits = memory["logits_sha256"]
-            changed = memory["weights_sha256"] != weights
+            weights, logits = memory["weights_sha256"], memory["logits_sha256"]
+            changed = weights != finished.setdefault(task, weights)
             changed |= logits != memory.get("logits_before_sha256", logits)
             head = {"after": f"{stage.step.task} {stage.step.action}", "task": task, **memory}
             rows.append(head | {"changed": changed, "stage_id": stage.id})
@@ -275,10 +263,8 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
             unit = "minus cross-entropy" if metrics[task] == "accuracy" else metrics[task]
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
             head |= {"metric": unit, "stage_id": stage.id}
-            for point in stage.record()["curve"]:
-                rows.append(
-                    head | point | {"of_best": point["validation"] / best_validation(stage)}
-                )
+            best, curve = best_validation(stage), stage.record()["curve"]
+            rows += [head | point | {"of_best": point["validation"] / best} for point in curve]
     return pd.DataFrame(rows)
 
 
@@ -320,25 +306,21 @@ def show(
         Columns to show in per cent, beside "share" and "relative".
     """
     pd.set_option("display.max_colwidth", None)  # a notebook would cut reasons short
-    ends = [end for end in ENDS if end in table]
-    constant = {n for n in ("dataset", "profile") if n in table and table[n].nunique() == 1}
-    constant |= {n for n in ("by_construction",) if n in table and not table[n].any()}
-    hidden, shown = HIDDEN | constant | {*ends}, {}
-    main = "effect" if "effect" in table else "value"
+    hidden = HIDDEN.union(ENDS, (n for n in table if str(n).endswith(("_sha256", "_low", "_high"))))
+    hidden |= {n for n in ("dataset", "profile") if n in table and table[n].nunique() == 1}
+    hidden |= {n for n in ("by_construction",) if n in table and not table[n].any()}
+    main, shown = "effect" if "effect" in table else "value", {}
     for name in (name for name in table if name not in hidden):
-        if str(name).endswith(("_sha256", "_low", "_high")):
-            continue
-        bounds = ends if name == main else [f"{name}_low", f"{name}_high"]
-        bounds = [table[end] for end in bounds if end in table]
-        if name in IN_UNIT and not table[name].map(lambda x: isinstance(x, str)).any():
-            units = table.get("unit", pd.Series("", table.index))
-            if name != main:
-                units = ["relative" if "relative" in (name, unit) else "" for unit in units]
-            cells = zip(table[name], *bounds, strict=True)
-            named = zip(cells, units, strict=True)
-            shown[name] = [stats.with_interval(*cell, unit=unit) for cell, unit in named]
-        else:
+        if name not in IN_UNIT or not pd.api.types.is_numeric_dtype(table[name]):
             shown[name] = [_cell(x, str(name), name in {"share", *percent}) for x in table[name]]
+            continue
+        ends = ENDS if name == main else (f"{name}_low", f"{name}_high")
+        cells = table[[name, *(end for end in ends if end in table)]].to_numpy()
+        units = table["unit"] if "unit" in table else [""] * len(table)
+        if name != main:
+            units = ["relative" if "relative" in (name, unit) else "" for unit in units]
+        named = zip(cells, units, strict=True)
+        shown[name] = [stats.with_interval(*cell, unit=unit) for cell, unit in named]
     text = pd.DataFrame(shown, index=table.index).loc[:, lambda t: (t != "").any()]
     text = text.rename(columns=NAMES | dict(columns or {}))
     return text.set_index(text.columns[0]) if isinstance(table.index, pd.RangeIndex) else text
@@ -366,22 +348,28 @@ def _name(run: Run | tuple) -> str:
     return f"{run.method} ({run.variant})" if run.variant else run.method
 
 
+def _stage_of(run: Run, measure: str) -> Stage:
+    """Return the stage that a measure is a result of: "T1-after" of the last one that has it."""
+    if not measure.endswith("-after"):
+        return run.stages[task_of(measure)]
+    found = [(s, row["measure"]) for s in run.stages.values() for row in s.record()["metrics"]]
+    return [stage for stage, name in found if name == measure][-1]
+
+
 def _paired(study: Study, ours: list[Run], theirs: list[Run], measure: str) -> tuple:
     """Return scores of both over the same instances, their users, and the differences by seed."""
-    seeds = [run.seed for run in ours]
-    if seeds != [run.seed for run in theirs]:
+    mine = instances(study, ours, measure)
+    other = instances(study, theirs, measure.removesuffix("-after"))
+    if not mine[["seed", "user"]].equals(other[["seed", "user"]]):
         raise ValueError(f"{_name(ours[0])} and {_name(theirs[0])}: expected the same seeds")
-    mine = seed_scores(study, ours, measure)
-    other = seed_scores(study, theirs, measure.removesuffix("-after"))
-    of_runs = pd.Series([m.mean() - o.mean() for m, o in zip(mine, other, strict=True)])
-    pooled = (np.concatenate(mine), np.concatenate(other), test_users(study, ours, measure))
-    return *pooled, of_runs.groupby(seeds).mean().to_numpy()
+    of_seeds = (mine["score"] - other["score"]).groupby(mine["seed"]).mean()
+    return *(x.to_numpy() for x in (mine["score"], other["score"], mine["user"])), of_seeds
 
 
 def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, of_seeds) -> dict:
     seeds = stats.over_seeds(of_seeds)
     row = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
     row |= {"effect": effect.mean, "low": effect.low, "high": effect.high, "p": effect.p}
-    row |= {"p_plain": effect.p_plain, "p_seeds": seeds.p, "n": effect.n, "seeds": len(of_seeds)}
+    row |= {"p_plain": np.nan, "p_seeds": seeds.p, "n": effect.n, "seeds": len(of_seeds)}
     ids = " ".join(dict.fromkeys(run.id for run in (*ours, *theirs)))
     return row | {"seeds_low": seeds.low, "seeds_high": seeds.high, "run_ids": ids}

@@ -14,7 +14,7 @@ from conure_lib.training.evaluation import metric_name, metric_of
 
 HERE = provenance.environment()
 SEEDS = (1, 2, 3, 4, 5, 6)
-KINDS = {"T1": "sequence", "T4": "classification"}
+KINDS = {"T1": "sequence", "T2": "ranking", "T3": "ranking", "T4": "classification"}
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def computed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paths, "ROOT", root)
         study = Study(small_study(seeds=(1, 2)), small_stream())
-        study.compute(study.runs(name for name in METHODS if not METHODS[name].groups))
+        study.compute(study.runs(METHODS))
     return study, root
 
 
@@ -45,17 +45,14 @@ class MadeUp:
 
     def read(self, stage_id):
         _, task, action, seed, _ = stage_id.split(".")
-        found, metrics, ranks = self.rule(task, action, int(seed[1:])), [], {}
-        record = {"curve": [], "capped": [], "notes": {}}
-        for name, values in found.items():
-            if name in record:
-                record[name] = values
-                continue
-            ranks[name] = np.array(values, np.uint8)
-            kind = KINDS.get(name[:2], "ranking")
-            row = {"measure": name, "metric": metric_name(kind), "n": len(values)}
-            metrics.append(row | {"value": metric_of(kind, ranks[name])})
-        return Stored(record | {"metrics": metrics}, HERE, ranks)
+        found = self.rule(task, action, int(seed[1:]))
+        ranks = {name: np.array(found[name], np.uint8) for name in found if name[:2] in KINDS}
+        record = {"metrics": [], "curve": [], "capped": [], "notes": {}} | found
+        for name, of_measure in ranks.items():
+            kind = KINDS[name[:2]]
+            row = {"measure": name, "metric": metric_name(kind), "n": len(of_measure)}
+            record["metrics"].append(row | {"value": metric_of(kind, of_measure)})
+        return Stored(record, HERE, ranks)
 
 
 def made_up(rule, seeds=SEEDS, groups=None, tasks=("T1", "T2", "T4")):
@@ -65,9 +62,6 @@ def made_up(rule, seeds=SEEDS, groups=None, tasks=("T1", "T2", "T4")):
     """
     users = np.arange(20)
     sequences = np.where(np.arange(5) < 4 - users[:, None] % 4, 0, users[:, None] + 1)
-    tasks = (
-        Task(name, KINDS.get(name, "ranking"), "toy", users, users, 20, users.astype(np.uint8))
-        for name in tasks
-    )
-    stream = TaskStream("toy", sequences, users, 20, tuple(tasks), groups=groups)
+    every = [Task(t, KINDS[t], "toy", users, users, 20, users.astype(np.uint8)) for t in tasks]
+    stream = TaskStream("toy", sequences, users, 20, tuple(every), groups=groups)
     return Study(small_study(seeds=seeds), stream, MadeUp(rule))

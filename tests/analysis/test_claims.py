@@ -9,18 +9,16 @@ import pytest
 from helpers import small_stream, small_study
 
 from conure_lib import paths
-from conure_lib.analysis import costs, floors, tables
-from conure_lib.analysis.claims import CLAIMS, GENERAL, Finding, judging, learners
-from conure_lib.analysis.claims.registry import TEXTS
+from conure_lib.analysis import claims, costs, floors, tables
+from conure_lib.analysis.claims import CLAIMS, GENERAL, Finding, judging
 from conure_lib.analysis.stats import VERDICTS
-from conure_lib.methods import METHODS
 from conure_lib.study.experiments import EXPERIMENTS
 from conure_lib.study.study import Study
 from tests.analysis.conftest import made_up
 
 R, P, N, C, NOT_TESTED = VERDICTS
 NAMES = [f"C{number:02}" for number in range(1, 25)]
-COMPARED = {name: text for name, text in TEXTS.items() if "comparisons" in text}
+COMPARED = [name for name, claim in CLAIMS.items() if claim.comparisons]
 STREAM = small_stream()
 
 
@@ -28,10 +26,15 @@ STREAM = small_stream()
 
 
 def test_every_claim_is_there_once_with_all_its_texts():
-    assert sorted(CLAIMS) == sorted(TEXTS) == NAMES
+    assert [*CLAIMS] == NAMES
     for field in ("rule", "statement", "title"):
         assert len({getattr(claim, field) for claim in CLAIMS.values()}) == len(NAMES)
     assert all(len(claim.title.split()) <= 4 for claim in CLAIMS.values())
+    for claim in CLAIMS.values():
+        parts = [one.get("name", "") for one in claim.comparisons]
+        assert len(parts) == len({*parts})
+        assert "" not in parts or parts == [""]
+        assert (claim.decide is judging.compared) == (bool(parts) and claim.id != "C22")
     assert {n for n, c in CLAIMS.items() if c.by_construction} == {"C13", "C19", "C20", "C23"}
     assert all(verdict in GENERAL for verdict in VERDICTS[:4])
 
@@ -69,7 +72,7 @@ def test_the_papers_effect_and_the_smallest_of_interest_follow_from_its_tables(n
         names = [names] if isinstance(names, str) else names
         return np.mean([scores.get((dataset, n, task), np.nan) for n in names])
 
-    for one in COMPARED[name]["comparisons"]:
+    for one in CLAIMS[name].comparisons:
         tasks = [task.removesuffix("-all") for task in one["tasks"]]
         after = [(task, task.removesuffix("-after")) for task in tasks]
         of_datasets = [
@@ -88,11 +91,9 @@ def test_the_papers_effect_and_the_smallest_of_interest_follow_from_its_tables(n
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_what_a_claim_compares_is_what_its_experiment_makes(name):
-    study = Study(small_study(seeds=(1, 2)), STREAM)
-    text = COMPARED[name]
-    runs = EXPERIMENTS[text["experiment"]](study) if "experiment" in text else []
-    asked = [*text["comparisons"], *([text["quick"]] if "quick" in text else [])]
-    for one in asked:
+    study, claim = Study(small_study(seeds=(1, 2)), STREAM), CLAIMS[name]
+    runs = EXPERIMENTS[claim.experiment](study) if claim.experiment else []
+    for one in filter(None, (*claim.comparisons, claim.quick)):
         tasks = one.get("tasks", [one.get("task")])
         for names in (one["ours"], one["theirs"]):
             found = judging._named(study, runs, names, tasks)
@@ -101,24 +102,24 @@ def test_what_a_claim_compares_is_what_its_experiment_makes(name):
 
 @pytest.mark.parametrize("name", COMPARED)
 def test_rules_say_their_margins_and_the_smallest_effects_that_are_not_the_papers(name):
-    for one in COMPARED[name]["comparisons"]:
-        rule = CLAIMS["C04"].rule if name == "C05" else CLAIMS[name].rule
+    claim = CLAIMS[name]
+    rule = CLAIMS["C04"].rule if name == "C05" else claim.rule  # "as C04"
+    for one in claim.comparisons:
         if "margin" in one:
             assert f"margin {one['margin']:.0%}" in rule
         elif "paper" not in one:
             assert f"{abs(one['smallest']):.0%}" in rule
         assert ("by far" in rule) == one.get("by_far", False)
-    words = {"needs": "four of the five", "worst": "refutes the claim", "quick": "five epochs"}
-    found = [word in rule for word in words.values()]
-    assert found == [key in COMPARED["C04" if name == "C05" else name] for key in words]
+    assert ("four of the five" in rule) == (claim.needs == 4)
+    assert ("refutes the claim" in rule) == claim.worst
+    assert ("five epochs" in rule) == bool(claim.quick)
 
 
 # --- functions ------------------------------------------------------------------------------------
 
 
 def decide(name, study):
-    found = CLAIMS[name].decide(study)
-    return found.verdict, found.effect
+    return CLAIMS[name].decide(study, CLAIMS[name])
 
 
 def forgetting(moved, cosine, spread=0.01):
@@ -144,7 +145,7 @@ def forgetting(moved, cosine, spread=0.01):
 )
 def test_c02_weights_and_vectors_at_two_rates(moved, cosine, spread, verdict):
     study = made_up(forgetting(moved, cosine, spread), tasks=("T1", "T2", "T3"))
-    found = CLAIMS["C02"].decide(study)
+    found = decide("C02", study)
     assert (found.verdict, found.effect, found.n) == (verdict, pytest.approx(cosine), 6)
     reason = {R: "reproduced", N: "not reproduced", C: "cannot tell"}.get(verdict, "searched rate")
     assert reason in found.reason
@@ -161,7 +162,8 @@ def test_c19_shares_are_the_predicted_ones_for_every_seed(monkeypatch, off, verd
 
     monkeypatch.setattr(tables, "capacity", capacity)
     study = Study(small_study(seeds=(1, 2)), STREAM)
-    assert decide("C19", study) == (verdict, pytest.approx(0.673408))
+    found = decide("C19", study)
+    assert (found.verdict, found.effect) == (verdict, pytest.approx(0.673408))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +171,7 @@ def test_c19_shares_are_the_predicted_ones_for_every_seed(monkeypatch, off, verd
     [(1.05, 1.1, R), (0.97, 1.11, P), (1.051, 1.0, N), (1.051, 1.2, N)],
 )
 def test_c20_follows_the_measurement(root, materialised, masked, verdict):
-    assert decide("C20", None)[0] == NOT_TESTED
+    assert decide("C20", None).verdict == NOT_TESTED
     paths.benchmarks().mkdir(parents=True)
     measured = {
         "rounds": 15,
@@ -177,7 +179,7 @@ def test_c20_follows_the_measurement(root, materialised, masked, verdict):
         "masked": {"median": masked, "low": 1.0, "high": 1.3},
     }
     (paths.benchmarks() / "inference.json").write_text(json.dumps(measured))
-    found = CLAIMS["C20"].decide(None)
+    found = decide("C20", None)
     assert (found.verdict, found.n) == (verdict, 15)
     numbers = (found.effect, found.ci_low, found.ci_high)
     assert numbers == pytest.approx((materialised - 1, -0.1, 0.2))
@@ -204,7 +206,7 @@ def test_c21_epochs_to_nearly_the_own_best(monkeypatch, conure, peterrec, verdic
         values = by_action.get(action, [SLOW] * 6)[seed - 1]
         return {task: [1], "curve": [{"epoch": e, "validation": v} for e, v in enumerate(values)]}
 
-    found = CLAIMS["C21"].decide(made_up(rule, tasks=("T1", "T2", "T3")))
+    found = decide("C21", made_up(rule, tasks=("T1", "T2", "T3")))
     assert (found.verdict, found.effect) == (verdict, pytest.approx(effect))
     assert (found.n, found.smallest) == (6, -0.25)
 
@@ -216,14 +218,14 @@ def test_c21_epochs_to_nearly_the_own_best(monkeypatch, conure, peterrec, verdic
 def test_c22_what_is_left_of_old_tasks(monkeypatch, ewc, lwf, kept, verdict):
     """T1 and T2 have rank 2 when learned; T1 recovers in between, which does not count."""
     monkeypatch.setattr(floors, "learned", lambda study: {"T1": True, "T2": True, "T4": False})
-    monkeypatch.setitem(CLAIMS, "C13", replace(CLAIMS["C13"], decide=lambda s: Finding(kept)))
+    monkeypatch.setattr(judging, "c13", lambda study, claim: Finding(kept))
 
     def rule(task, action, seed):
         left = {"ewc": [ewc] * 3, "lwf": [lwf] * 3}.get(action)
         after = {"T2": {"T1-after": [1] * 3}, "T4": {"T1-after": left, "T2-after": left}}
         return {task: [2] * 3} | (after[task] if left else {})
 
-    found = CLAIMS["C22"].decide(made_up(rule))
+    found = decide("C22", made_up(rule))
     assert (found.verdict, found.effect) == (verdict, pytest.approx(2 / ewc - 1))
     assert found.reason.endswith(f"Conure: {kept.lower()}")
 
@@ -237,9 +239,60 @@ def test_c23_growth_of_what_is_stored(monkeypatch, ewc, conure, verdict):
         grown = (conure if runs[0].method == "Conure" else ewc) + 7
         return pd.DataFrame({"stored": [5000 + len(runs[0].stages) * grown]})
 
-    monkeypatch.setattr(learners.costs, "table", table)
+    monkeypatch.setattr(costs, "table", table)
     study = Study(small_study(), STREAM)
-    assert decide("C23", study) == (verdict, ewc / 1000)
-    assert decide("C24", study)[0] == NOT_TESTED
-    monkeypatch.delitem(METHODS, "EWC")
-    assert [decide(name, study)[0] for name in ("C22", "C23")] == [NOT_TESTED] * 2
+    found = decide("C23", study)
+    assert (found.verdict, found.effect) == (verdict, ewc / 1000)
+    assert decide("C24", study).verdict == NOT_TESTED
+
+
+# --- the ledger -----------------------------------------------------------------------------------
+
+NUMBERS = {"effect": 0.25, "ci_low": 0.125, "ci_high": 0.375, "p": 0.02, "n": 9, "seeds": 6}
+FOUND = {
+    "C01": Finding(R, "clear", **NUMBERS, run_ids="a b"),
+    "C13": Finding(NOT_TESTED, "no data"),
+    "C14": Finding(P, "so so", p=0.03),
+}
+
+
+@pytest.fixture
+def ledger(monkeypatch):
+    """The ledger of three claims whose findings are known."""
+    for name in FOUND:
+        found = replace(CLAIMS[name], decide=lambda study, claim: FOUND[claim.id])
+        monkeypatch.setitem(CLAIMS, name, found)
+    return claims.ledger(Study(small_study()), ["C14", "C01", "C13"])
+
+
+def test_a_row_has_all_that_was_found(ledger):
+    assert ledger.iloc[0].dropna().to_dict() == {
+        **{"claim": "C01", "dataset": "synthetic", "profile": "smoke", **NUMBERS},
+        **{"verdict": R, "reason": "clear", "run_ids": "a b", "p_ledger": 0.03},
+        **{"unit": "relative", "by_construction": False, "rule": CLAIMS["C01"].rule},
+    }
+    assert ledger["p_ledger"].tolist() == pytest.approx([0.03, np.nan, 0.03], nan_ok=True)
+    assert ledger["by_construction"].tolist() == [False, True, False]
+
+
+def test_a_notebook_finds_its_claims():
+    assert claims.for_notebook("04_transfer") == ["C14"]
+    assert claims.rules("04_transfer") == f"- **C14 · T2 helps T3.** {CLAIMS['C14'].rule}"
+
+
+def test_a_dataset_replaces_its_own_rows_and_leaves_the_others(ledger, tmp_path):
+    path = tmp_path / "results" / "claims.csv"
+    for others in (
+        {"dataset": "ml-100k"},
+        {"profile": "quick"},
+        {},
+        {"verdict": P},
+        {"verdict": P},
+    ):
+        before = path.read_bytes() if path.is_file() else b""
+        claims.save(ledger[:2].assign(**others), path)
+    written = pd.read_csv(path)
+    assert list(written["dataset"]) == ["synthetic"] * 2 + ["ml-100k"] * 2 + ["synthetic"] * 2
+    assert list(written["profile"]) == ["quick"] * 2 + ["smoke"] * 4
+    assert list(written["verdict"]) == [R, NOT_TESTED] * 2 + [P] * 2
+    assert path.read_bytes() == before

@@ -7,9 +7,8 @@ import pandas as pd
 import pytest
 
 from conure_lib import paths
-from conure_lib.analysis import reproduce as module
+from conure_lib.analysis import reproduce as again
 from conure_lib.analysis import tables
-from conure_lib.analysis.reproduce import DIFFERENT, IDENTICAL, OUTSIDE, reproduce, verdicts
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.store import Stored, publish, write_evidence
 from conure_lib.study.study import load_study
@@ -22,26 +21,24 @@ ELSEWHERE = {**CLEAN, "processor": {**CLEAN["processor"], "vendor": "Somebody"}}
 def published(root, monkeypatch):
     """The smoke profile's STL as evidence, and no results of one's own."""
     monkeypatch.setattr(provenance, "environment", lambda device="cpu": CLEAN)
-    monkeypatch.setattr(module, "all_runs", lambda study: [(study, study.runs(["STL"]))])
+    monkeypatch.setattr(again, "all_runs", lambda study: [(study, study.runs(["STL"]))])
     study = load_study("synthetic", "smoke", results="local")
     runs = study.runs(["STL"])
     study.compute(runs)
-    stages = [stage for run in runs for stage in run.stages.values()]
-    publish(stages)
+    stages = {stage.id: stage for run in runs for stage in run.stages.values()}
+    publish(stages.values())
     shutil.rmtree(paths.artifacts("stages"))
-    return {stage.id: stage for stage in stages}
+    return stages
 
 
-def changed(published, environment, worse):
-    """Evidence as if it had been computed elsewhere, with other ranks if ``worse``."""
+def worsen(published, environment):
+    """Make the evidence as if it had been computed elsewhere, with other ranks."""
     store, stages = load_study("synthetic", "smoke").store, {}
     for name in published:
         record, _, ranks = store.read(name)
-        if worse:
-            ranks = {measure: np.zeros_like(r) for measure, r in ranks.items()}
-            metrics = [{**row, "value": 0.0} for row in record["metrics"]]
-            record = record | {"metrics": metrics}
-        stages[name] = Stored(record, environment, ranks)
+        ranks = {measure: np.zeros_like(r) for measure, r in ranks.items()}
+        metrics = [{**row, "value": 0.0} for row in record["metrics"]]
+        stages[name] = Stored(record | {"metrics": metrics}, environment, ranks)
     write_evidence("smoke", "synthetic", 1, stages)
 
 
@@ -53,29 +50,40 @@ def test_a_committed_study_has_the_seeds_that_are_published(published):
 
 
 def test_the_same_kind_of_processor_gives_the_same_bits(published):
-    table = reproduce("synthetic", "smoke", 1)
-    assert set(table["outcome"]) == {IDENTICAL}
+    table = again.reproduce("synthetic", "smoke", 1)
+    assert set(table["outcome"]) == {again.IDENTICAL}
     assert (table["committed"] == table["recomputed"]).all()
     assert set(table["task"]) == {"T1", "T2", "T3", "T4", "T5", "T6"}
 
 
-def test_other_bits_on_the_same_kind_of_processor_are_named(published):
-    changed(published, CLEAN, worse=True)
-    assert DIFFERENT in set(reproduce("synthetic", "smoke", 1)["outcome"])
-
-
-def test_another_kind_of_processor_is_judged_by_the_spread_of_seeds(published, monkeypatch):
-    changed(published, ELSEWHERE, worse=True)
-    monkeypatch.setattr(module, "_interval_of_one_more", lambda values: (0.0, 0.0))
-    found = set(reproduce("synthetic", "smoke", 1)["outcome"])
-    assert OUTSIDE in found
-    assert DIFFERENT not in found
+@pytest.mark.parametrize(
+    ("environment", "high", "outcome"),
+    [
+        (CLEAN, 1.0, again.DIFFERENT),
+        (ELSEWHERE, 1.0, again.WITHIN),
+        (ELSEWHERE, 0.0, again.OUTSIDE),
+    ],
+)
+def test_other_bits_are_judged_by_where_they_come_from(
+    published, monkeypatch, environment, high, outcome
+):
+    worsen(published, environment)
+    index = pd.MultiIndex.from_product([["STL"], [""], ["T2"], ["T2"]], names=again.KEYS)
+    spread = pd.DataFrame({"low": 0.0, "high": high}, index)
+    monkeypatch.setattr(again, "one_more_seed", lambda results: spread)
+    found = again.reproduce("synthetic", "smoke", 1).set_index("measure")
+    assert found.loc["T2", "outcome"] == outcome
+    assert found.loc["T2", "committed"] == 0 < found.loc["T2", "recomputed"]
 
 
 def test_the_interval_of_one_more_seed_by_hand():
-    low, high = module._interval_of_one_more(np.array([0.0, 1.0]))
-    assert (low, high) == pytest.approx((0.5 - 11.0041, 0.5 + 11.0041), abs=1e-3)
-    assert module._interval_of_one_more(np.array([0.3])) == (-np.inf, np.inf)
+    results = pd.DataFrame(
+        {"method": "STL", "variant": "", "task": "T2", "measure": "T2"}, range(3)
+    )
+    results = results.assign(measure=["T2", "T2", "T2-literal"], value=[0.0, 1.0, 0.3])
+    ends = again.one_more_seed(results).to_numpy()
+    assert ends.tolist()[1] == [-np.inf, np.inf]
+    assert ends[0] == pytest.approx((0.5 - 11.0041, 0.5 + 11.0041), abs=1e-3)
 
 
 def test_verdicts_are_compared_claim_by_claim(published, monkeypatch):
@@ -84,10 +92,10 @@ def test_verdicts_are_compared_claim_by_claim(published, monkeypatch):
         value = str(tables.metric(run, "T1"))
         return pd.DataFrame({"claim": ["C01", "C02"], "verdict": ["PARTLY", value]})
 
-    reproduce("synthetic", "smoke", 1)  # the seed of one's own
-    changed(published, ELSEWHERE, worse=True)
-    monkeypatch.setattr(module, "ledger", decided)
-    table = verdicts("synthetic", "smoke", 1)
+    again.reproduce("synthetic", "smoke", 1)  # the seed of one's own
+    worsen(published, ELSEWHERE)
+    monkeypatch.setattr(again, "ledger", decided)
+    table = again.verdicts("synthetic", "smoke", 1)
     assert table["published"].tolist() == ["PARTLY", "0.0"]
     assert table["recomputed"].iloc[1] > "0.0"
     assert table["stays"].tolist() == [True, False]

@@ -1,18 +1,19 @@
-"""Intervals and tests against other implementations and by hand."""
+"""Intervals and tests against other implementations and by hand, and how they are written."""
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
 from conure_lib.analysis.stats import (
-    benjamini_hochberg,
+    NAN,
+    Estimate,
     beyond,
     detectable,
     estimate,
     holm,
     mean_relative_effect,
     over_seeds,
-    paired_effect,
+    with_interval,
 )
 
 
@@ -24,66 +25,27 @@ def test_the_clustered_error_by_hand():
     assert got.high - got.mean == pytest.approx(scipy_stats.t.ppf(0.975, 2) * error)
 
 
-def test_the_paired_effect_is_scipys_where_users_are_distinct():
-    rng = np.random.default_rng(3)
-    ours, theirs = rng.random(60), rng.random(60)
-    got = paired_effect(ours, theirs, np.arange(60))
-    reference = scipy_stats.ttest_rel(ours, theirs)
-    assert (got.p, got.p_plain) == pytest.approx((reference.pvalue, reference.pvalue))
-    assert got.mean == pytest.approx((ours - theirs).mean())
+@pytest.mark.parametrize("test", [over_seeds, lambda values: estimate(values, np.arange(4))])
+def test_over_seeds_and_over_distinct_users_it_is_the_t_test(test):
+    values = np.array([0.3, -0.1, 0.2, 0.4])
+    got, reference = test(values), scipy_stats.ttest_1samp(values, 0)
+    interval = reference.confidence_interval(0.95)
+    numbers = (0.2, interval.low, interval.high, 4, 4, reference.pvalue)
+    assert tuple(vars(got).values()) == pytest.approx(numbers)
+    assert [test(np.full(4, x)).p for x in (0.0, 0.5)] == [1, 0]  # without variance
 
 
-@pytest.mark.parametrize(("shift", "p"), [(0.0, 1.0), (0.5, 0.0)])
-def test_differences_without_variance(shift, p):
-    got = paired_effect(np.full(6, shift), np.zeros(6), np.arange(6))
-    assert (got.mean, got.p, got.p_plain) == (shift, p, p)
-
-
-def test_holm_by_hand():
-    assert holm(np.array([0.01, 0.04, 0.03, 0.005])).tolist() == pytest.approx(
-        [0.03, 0.06, 0.06, 0.02]
+def test_a_single_seed_has_no_interval():
+    assert vars(over_seeds(np.array([0.3]))) == pytest.approx(
+        {"mean": 0.3, "low": NAN, "high": NAN, "n": 1, "users": 1, "p": NAN}, nan_ok=True
     )
-    assert holm(np.array([0.6, 0.9])).tolist() == [1.0, 1.0]
 
 
-def test_benjamini_hochberg_by_hand_and_as_scipy():
-    p = np.array([0.01, np.nan, 0.04, 0.03, 0.005, 0.9])
-    got = benjamini_hochberg(p)
-    assert np.isnan(got[1])
-    assert got[[0, 2, 3, 4, 5]].tolist() == pytest.approx([0.025, 0.05, 0.05, 0.025, 0.9])
-    known = p[~np.isnan(p)]
-    assert got[~np.isnan(p)].tolist() == pytest.approx(scipy_stats.false_discovery_control(known))
-
-
-def test_what_an_interval_could_have_shown_and_how_far_it_is_from_a_bound():
-    low, high = 0.1 - 1.96 * 0.05, 0.1 + 1.96 * 0.05  # a standard error of 0.05
-    assert detectable(low, high) == pytest.approx(2.8 * 0.05, rel=1e-4)
-    assert beyond(0.1, low, high, 0.0) == pytest.approx(scipy_stats.norm.sf(2), rel=1e-3)
-    assert beyond(0.1, low, high, 0.2) == pytest.approx(scipy_stats.norm.cdf(2), rel=1e-3)
-    assert [beyond(0.0, 0.0, 0.0, bound) for bound in (-0.05, 0.05)] == [0.0, 1.0]
-
-
-ONES = np.ones(3)
-
-
-@pytest.mark.parametrize(
-    ("function", "arguments", "message"),
-    [
-        (estimate, (ONES, np.zeros(3)), "at least 2"),
-        (estimate, (ONES, np.arange(2)), "3 scores for 2 users"),
-        (estimate, (np.ones(0), np.ones(0)), "at least 2"),
-        (paired_effect, (ONES, np.ones(4), np.arange(3)), "the same instances"),
-        (mean_relative_effect, ([(ONES, np.ones(4), np.arange(3))],), "the same instances"),
-    ],
-)
-def test_what_cannot_be_estimated_is_refused(function, arguments, message):
-    with pytest.raises(ValueError, match=message):
-        function(*arguments)
-
-
-def test_there_is_no_relative_effect_on_a_reference_of_zero():
+def test_what_cannot_be_estimated_is_refused():
+    with pytest.raises(ValueError, match="at least 2"):
+        estimate(np.ones(3), np.zeros(3))
     with pytest.raises(ZeroDivisionError, match="a reference above 0"):
-        mean_relative_effect([(ONES, np.zeros(3), np.arange(3))])
+        mean_relative_effect([(np.ones(3), np.zeros(3), np.arange(3))])
 
 
 def test_the_relative_effect_over_two_tasks_by_hand():
@@ -99,6 +61,12 @@ def test_the_relative_effect_over_two_tasks_by_hand():
     assert got.p == pytest.approx(2 * scipy_stats.t.sf(0.4 / error, 1))
 
 
+def test_a_constant_ratio_has_no_error_but_rounding():
+    theirs = np.array([0.2, 0.5, 1 / 3])
+    got = mean_relative_effect([(theirs * 1.1, theirs, np.arange(3))])
+    assert (got.mean, got.high - got.low, got.p) == (pytest.approx(0.1), 0, 0)
+
+
 def test_intervals_cover_the_truth_as_often_as_they_say():
     rng, covered = np.random.default_rng(2), np.zeros(2)
     for _ in range(400):
@@ -112,15 +80,33 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     assert (np.abs(covered / 400 - 0.945) < 0.035).all()
 
 
-def test_over_seeds_is_scipys_test_against_zero():
-    values = np.array([0.3, -0.1, 0.2, 0.4])
-    got, reference = over_seeds(values), scipy_stats.ttest_1samp(values, 0)
-    assert got.p == pytest.approx(reference.pvalue)
-    interval = reference.confidence_interval(0.95)
-    assert (got.mean, got.low, got.high) == pytest.approx((0.2, interval.low, interval.high))
-    assert (got.n, got.users) == (4, 4)
-    alone = over_seeds(np.array([0.3]))
-    assert alone.mean == 0.3
-    assert np.isnan([alone.low, alone.high, alone.p]).all()
-    assert over_seeds(np.full(3, 0.5)).p == 0
-    assert over_seeds(np.zeros(3)).p == 1
+def test_holm_by_hand():
+    p = ([0.01, 0.04, 0.03, 0.005], [0.6, 0.9], [])
+    corrected = ([0.03, 0.06, 0.06, 0.02], [1.0, 1.0], [])
+    assert [holm(one).tolist() for one in p] == [pytest.approx(one) for one in corrected]
+
+
+def test_what_an_interval_could_have_shown_and_how_far_it_is_from_a_bound():
+    low, high = 0.1 - 1.96 * 0.05, 0.1 + 1.96 * 0.05  # a standard error of 0.05
+    assert detectable(low, high) == pytest.approx(2.8 * 0.05, rel=1e-4)
+    assert beyond(0.1, low, high, 0.0) == pytest.approx(scipy_stats.norm.sf(2), rel=1e-3)
+    assert beyond(0.1, low, high, 0.2) == pytest.approx(scipy_stats.norm.cdf(2), rel=1e-3)
+    assert [beyond(0.0, 0.0, 0.0, bound) for bound in (-0.05, 0.05)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "text"),
+    [
+        ((0.02861, 0.02514, 0.0321), "MRR@5", "0.0286 [0.0251, 0.0321] MRR@5"),
+        ((0.534, 0.48, 0.587), "accuracy", "0.534 [0.480, 0.587] accuracy"),
+        ((-0.0335, -0.0811, 0.0142), "relative", "-3.4% [-8.1%, +1.4%]"),
+        ((-0.2, NAN, NAN), "relative", "-20.0%"),
+        ((2.461, 1.49, 3.43), "", "2.46 [1.49, 3.43]"),
+        ((0.0, 0.0, 0.0), "", "0 [0, 0]"),
+        ((150.0, NAN, NAN), "", "150"),
+        ((NAN, NAN, NAN), "MRR@5", ""),
+    ],
+)
+def test_a_value_with_its_interval(values, unit, text):
+    assert with_interval(*values, unit) == text
+    assert unit or str(Estimate(*values)) == text

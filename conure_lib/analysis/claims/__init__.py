@@ -1,23 +1,68 @@
-"""The paper's claims: rules and texts in ``claims.yaml``, how they are applied in ``judging``.
+"""The paper's claims: texts, rules and comparisons in ``claims.yaml``; the ledger of verdicts.
 
-Most claims are comparisons that their entry lists. A claim of another kind has a function with
-``@claim(id)`` in one of the modules that are imported here. May import the rest of ``analysis``,
-and what that may.
+Most claims are comparisons that ``judging`` decides as their entry says; for one of another kind it
+has a function of the claim's name. May import the rest of ``analysis``, and what that may.
 """
 
-from conure_lib.analysis.claims import learners, memory, speed
-from conure_lib.analysis.claims.judging import Finding
-from conure_lib.analysis.claims.registry import (
-    CLAIMS,
-    GENERAL,
-    Claim,
-    claim,
-    for_notebook,
-    ledger,
-    rules,
-    save,
-)
-from conure_lib.analysis.stats import VERDICTS
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
 
-__all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "claim", "for_notebook"]
-__all__ += ["learners", "ledger", "memory", "rules", "save", "speed"]
+import pandas as pd
+import yaml
+from scipy.stats import false_discovery_control
+
+from conure_lib.analysis.claims import judging
+from conure_lib.analysis.claims.judging import Claim, Finding
+from conure_lib.files import atomic_file
+from conure_lib.study.study import Study
+
+__all__ = ["CLAIMS", "GENERAL", "Claim", "Finding", "for_notebook", "ledger", "rules", "save"]
+
+_TEXTS = yaml.safe_load((files(__package__) / "claims.yaml").read_text(encoding="utf-8"))
+GENERAL: str = _TEXTS.pop("general")
+"""What all rules have in common."""
+CLAIMS: dict[str, Claim] = {
+    name: Claim(name, decide=getattr(judging, name.lower(), judging.compared), **text)
+    for name, text in _TEXTS.items()
+}
+"""All claims by id."""
+
+
+def for_notebook(notebook: str) -> list[str]:
+    """Return the ids of the claims that a notebook argues."""
+    return sorted(name for name, claim in CLAIMS.items() if claim.notebook == notebook)
+
+
+def rules(notebook: str) -> str:
+    """Return the rules of the claims that a notebook argues, as Markdown."""
+    some = (CLAIMS[name] for name in for_notebook(notebook))
+    return "\n".join(f"- **{one.id} · {one.title}.** {one.rule}" for one in some)
+
+
+def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
+    """Return one row per claim (all unless named), ordered by id.
+
+    ``p_ledger`` is Benjamini and Hochberg's over the rows that rest on a test.
+    """
+    rows, about = [], {"dataset": study.stream.name, "profile": study.config.profile}
+    for one in map(CLAIMS.get, sorted(names or CLAIMS)):
+        texts = {"unit": one.unit, "by_construction": one.by_construction, "rule": one.rule}
+        rows.append({"claim": one.id, **about, **vars(one.decide(study, one)), **texts})
+    table = pd.DataFrame(rows)
+    tested = table["p"].dropna()
+    corrected = pd.Series(false_discovery_control(tested), tested.index)
+    table.insert(table.columns.get_loc("p_seeds"), "p_ledger", corrected)
+    return table
+
+
+def save(table: pd.DataFrame, path: Path) -> None:
+    """Put verdicts into a ledger file, in place of those of the same profile and datasets."""
+    keys = ["profile", "dataset"]
+    if path.is_file():
+        known = pd.read_csv(path)
+        replaced = known.set_index(keys).index.isin(table.set_index(keys).index)
+        table = pd.concat([known[~replaced], table])[table.columns]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_file(path) as part:
+        table.sort_values([*keys, "claim"]).to_csv(part, index=False, float_format="%.6g")

@@ -1,16 +1,18 @@
-"""How comparisons become a verdict; ``general`` in ``claims.yaml`` says it in words."""
+"""How results become a verdict; ``general`` in ``claims.yaml`` says it in words."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
-from conure_lib.analysis import floors, tables
-from conure_lib.analysis.stats import NAN, VERDICTS, beyond, detectable
-from conure_lib.study.experiments import EXPERIMENTS
+from conure_lib import paths
+from conure_lib.analysis import costs, floors, tables
+from conure_lib.analysis.stats import NAN, VERDICTS, beyond, detectable, holm, over_seeds
+from conure_lib.files import read_json
+from conure_lib.study.experiments import EXPERIMENTS, convergence
 from conure_lib.study.study import Run, Study
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, CANNOT_TELL, NOT_TESTED = VERDICTS
@@ -23,7 +25,8 @@ class Finding:
 
     ``reason``: one phrase. ``effect`` is what the rule calls so, ``paper`` the paper's;
     ``smallest`` is the smallest effect of interest (or the margin), ``detectable`` the smallest
-    that this data would have shown. ``p_corrected`` is Holm's over the tests of the rule.
+    that this data would have shown. ``p`` is of what is claimed (an effect, or staying within the
+    margin), ``p_corrected`` Holm's over the tests of the rule.
     """
 
     verdict: str
@@ -43,17 +46,24 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Part:
-    """One comparison of a claim as judged; the row is one of ``tables.compare_means``."""
+class Claim:
+    """One claim of the paper: its entry in ``claims.yaml``, and the function that decides it."""
 
-    verdict: str
-    reason: str
-    name: str = ""
-    row: Mapping[str, Any] = field(default_factory=dict)
-    smallest: float = NAN
-    paper: float = NAN
-    p: float = NAN  # of what is claimed: an effect, or staying within the margin
-    p_corrected: float = NAN
+    id: str
+    section: str
+    notebook: str
+    title: str
+    statement: str
+    rule: str
+    unit: str
+    decide: Callable[[Study, "Claim"], Finding]
+    by_construction: bool = False  # true of any network, so not counted among the reproduced
+    experiment: str = ""  # whose runs are compared, beside those of the study
+    comparisons: Sequence[Mapping[str, Any]] = ()  # each a part of the claim, read by ``judge``
+    quick: Mapping[str, Any] | None = None  # one part more: a few epochs suffice
+    needs: int | None = None  # this and the next one: see ``together``
+    worst: bool = False
+    smallest: float = NAN  # effect of interest, where it is no comparison's
 
 
 def judge_effect(row: Mapping, smallest: float, by_far: bool = False) -> tuple[str, str]:
@@ -68,8 +78,6 @@ def judge_effect(row: Mapping, smallest: float, by_far: bool = False) -> tuple[s
         return (REPRODUCED, "clear") if enough else (PARTLY, f"clear, but below {bar:.1%}")
     if high < bar:
         return NOT_REPRODUCED, f"{smallest:+.1%} is excluded"
-    if row["seeds"] < 2:
-        return CANNOT_TELL, "a single training"
     if row["p_holm"] < tables.ALPHA:
         return CANNOT_TELL, f"not clear over seeds (p = {row['p_seeds']:.2f})"
     if (could := detectable(row["low"], row["high"])) > bar:
@@ -79,13 +87,11 @@ def judge_effect(row: Mapping, smallest: float, by_far: bool = False) -> tuple[s
 
 def judge_margin(row: Mapping, margin: float, two_sided: bool = False) -> tuple[str, str]:
     """Return the verdict on staying above minus the margin (or on both sides of it), and why."""
-    low, high = _bounds(row, 1)
+    low, high = _bounds(row)
     if low > -margin and not (two_sided and high >= margin):
         return REPRODUCED, f"within {margin:.0%}"
     if high < -margin or (two_sided and low > margin):
         return NOT_REPRODUCED, f"beyond {margin:.0%}"
-    if row["seeds"] < 2:
-        return CANNOT_TELL, "a single training"
     return CANNOT_TELL, f"more than {margin:.0%} is possible"
 
 
@@ -93,6 +99,24 @@ def _bounds(row: Mapping, side: int = 1) -> tuple[float, float]:
     """Return the outer ends of the intervals over users and over seeds, the claimed side up."""
     ends = side * np.array([row[name] for name in ("low", "high", "seeds_low", "seeds_high")])
     return float(ends.min()), float(ends.max())
+
+
+def judge(row: Mapping, one: Mapping) -> Finding:
+    """Judge a row of ``tables.compare_means`` as its comparison in ``claims.yaml`` says."""
+    effect, low, high = (row[name] for name in ("effect", "low", "high"))
+    if "smallest" in one:
+        bar, p, p_corrected = one["smallest"], row["p"], row["p_holm"]
+        verdict, reason = judge_effect(row, bar, one.get("by_far", False))
+    else:
+        bar, two_sided = one["margin"], one.get("two_sided", False)
+        verdict, reason = judge_margin(row, bar, two_sided)
+        above, below = beyond(effect, low, high, -bar), beyond(-effect, -high, -low, -bar)
+        p = p_corrected = max(above, below) if two_sided else above
+    if row["seeds"] < 2 and verdict == CANNOT_TELL:
+        reason = "a single training"
+    numbers = (one.get("paper", NAN), effect, low, high, bar, detectable(low, high), p, p_corrected)
+    others = (row[name] for name in ("p_seeds", "n", "seeds", "run_ids"))
+    return Finding(verdict, reason, *numbers, *others)
 
 
 def together(verdicts: Sequence[str], needs: int | None = None, worst: bool = False) -> str:
@@ -103,70 +127,60 @@ def together(verdicts: Sequence[str], needs: int | None = None, worst: bool = Fa
     """
     if NOT_REPRODUCED not in verdicts and verdicts.count(REPRODUCED) >= (needs or len(verdicts)):
         return REPRODUCED
-    if worst:
-        return NOT_REPRODUCED if NOT_REPRODUCED in verdicts else CANNOT_TELL
-    if {REPRODUCED, PARTLY} & {*verdicts}:
+    if not worst and {REPRODUCED, PARTLY} & {*verdicts}:
         return PARTLY
     return NOT_REPRODUCED if NOT_REPRODUCED in verdicts else CANNOT_TELL
 
 
-def compared(study: Study, text: Mapping[str, Any]) -> Finding:
-    """Decide a claim by the comparisons that its entry in ``claims.yaml`` lists."""
-    runs = EXPERIMENTS[text["experiment"]](study) if "experiment" in text else []
+def combine(parts: Mapping[str, Finding], verdict: str | None = None) -> Finding:
+    """Return the finding of a claim of parts by name; its numbers are those of the first."""
+    names: dict[str, list[str]] = {}
+    for name, part in parts.items():
+        names.setdefault(part.reason, []).append(name)
+    reasons = [f"{', '.join(of)}: {why}" for why, of in names.items()]
+    reason = "; ".join(reasons) if len(reasons) > 1 else next(iter(names))
+    ids = (name for part in parts.values() for name in part.run_ids.split())
+    first, *_ = found = list(parts.values())
+    verdict = verdict or together([part.verdict for part in found])
+    return replace(first, verdict=verdict, reason=reason, run_ids=" ".join(dict.fromkeys(ids)))
+
+
+def compared(study: Study, claim: Claim) -> Finding:
+    """Decide a claim by the comparisons that its entry lists."""
+    runs = EXPERIMENTS[claim.experiment](study) if claim.experiment else []
     main, apart = (
-        _parts(study, runs, [c for c in text["comparisons"] if c.get("apart", False) == flag])
+        _parts(study, runs, [one for one in claim.comparisons if one.get("apart", False) == flag])
         for flag in (False, True)
     )
     if not main:
         return Finding(NOT_TESTED, "there is no such task")
-    if "quick" in text and main[0].row:
-        main.append(_quick(study, runs, text["quick"]))
-    needs, worst = text.get("needs"), text.get("worst", False)
-    verdict = together([part.verdict for part in main], needs, worst)
-    other = together([part.verdict for part in apart], None, worst) if apart else CANNOT_TELL
-    verdict = verdict if other == CANNOT_TELL else together([verdict, other], worst=worst)
-    ids = " ".join(part.row.get("run_ids", "") for part in (*main, *apart))
-    found = finding(verdict, reasons([*main, *apart]), main[0], ids)
-    return replace(found, seeds=len(study.config.seeds))
+    if claim.quick and next(iter(main.values())).n:
+        main["epochs"] = _quick(study, runs, claim.quick)
+    verdict = together([part.verdict for part in main.values()], claim.needs, claim.worst)
+    other = together([part.verdict for part in apart.values()], worst=claim.worst)
+    if apart and other != CANNOT_TELL:
+        verdict = together([verdict, other], worst=claim.worst)
+    return replace(combine(main | apart, verdict), seeds=len(study.config.seeds))
 
 
-def finding(verdict: str, reason: str, part: Part, run_ids: str = "") -> Finding:
-    """Return a finding whose numbers are those of one part."""
-    numbers = {"paper": part.paper, "smallest": part.smallest}
-    if row := part.row:
-        numbers |= {"effect": row["effect"], "ci_low": row["low"], "ci_high": row["high"]}
-        numbers |= {"detectable": detectable(row["low"], row["high"]), "p": part.p}
-        numbers |= {"p_corrected": part.p_corrected, "p_seeds": row["p_seeds"]}
-        numbers |= {"n": row["n"], "seeds": row["seeds"]}
-    return Finding(verdict, reason, **numbers, run_ids=" ".join(dict.fromkeys(run_ids.split())))
-
-
-def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> list[Part]:
+def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> dict[str, Finding]:
     """Judge comparisons; those of effects are one family of tests. Without a task: left out."""
     rows = [_row(study, runs, one) for one in comparisons]
     tests = [row for one, row in zip(comparisons, rows, strict=True) if row and "smallest" in one]
-    corrected = iter(tables.family(tests).to_dict("records") if tests else ())
-    parts = []
+    for row, p in zip(tests, holm([row["p"] for row in tests]), strict=True):
+        row |= {"p_holm": p, "clear": tables.is_clear(p, row["p_seeds"])}
+    parts = {}
     for one, row in zip(comparisons, rows, strict=True):
-        head = {"name": one.get("name", ""), "paper": one.get("paper", NAN)}
-        head["smallest"] = one.get("smallest", one.get("margin"))
         asked = [task for task in one["tasks"] if tables.task_of(task) in study.order]
-        if not row:
-            parts += [Part(CANNOT_TELL, f"{', '.join(asked)} not learned", **head)] if asked else []
-            continue
-        left_out = [task for task in asked if task not in row["task"].split()]
-        if "smallest" in one:
-            row = next(corrected)
-            verdict, reason = judge_effect(row, one["smallest"], one.get("by_far", False))
-            p, p_corrected = row["p"], row["p_holm"]
-        else:
-            two_sided = one.get("two_sided", False)
-            verdict, reason = judge_margin(row, one["margin"], two_sided)
-            ends = [(row["effect"], row["low"], row["high"])]
-            ends += [(-row["effect"], -row["high"], -row["low"])] if two_sided else []
-            p = p_corrected = max(beyond(*end, -one["margin"]) for end in ends)
-        reason += f" (without {', '.join(left_out)})" if left_out else ""
-        parts.append(Part(verdict, reason, row=row, p=p, p_corrected=p_corrected, **head))
+        missing = ", ".join(task for task in asked if task not in row.get("task", "").split())
+        bar = one.get("smallest", one.get("margin"))
+        found = Finding(CANNOT_TELL, f"{missing} not learned", one.get("paper", NAN), smallest=bar)
+        if row:
+            found = judge(row, one)
+            without = f" (without {missing})" if missing else ""
+            found = replace(found, reason=found.reason + without)
+        if asked:
+            parts[one.get("name", "")] = found
     return parts
 
 
@@ -184,7 +198,18 @@ def _row(study: Study, runs: list[Run], one: Mapping) -> dict[str, Any]:
     return {}
 
 
-def _quick(study: Study, runs: list[Run], one: Mapping) -> Part:
+def _named(study: Study, runs: list[Run], names: str | list[str], tasks: list[str]) -> list[Run]:
+    """Return the runs of "METHOD" or of an experiment's "METHOD (VARIANT)", or of several."""
+    found = []
+    for name in [names] if isinstance(names, str) else names:
+        method, _, variant = name.rstrip(")").partition(" (")
+        some = tables.pick(runs, method, variant) if variant else study.runs([method])
+        needed = {tables.task_of(task) for task in tasks}
+        found += [run for run in some if needed <= set(run.stages)]
+    return found
+
+
+def _quick(study: Study, runs: list[Run], one: Mapping) -> Finding:
     """Judge whether a few epochs bring ours to 95% of the best validation value of theirs."""
     task = one["task"]
     ours, theirs = (_named(study, runs, one[side], [task]) for side in ("ours", "theirs"))
@@ -194,25 +219,123 @@ def _quick(study: Study, runs: list[Run], one: Mapping) -> Part:
     few = [number <= A_FEW for number in epochs]
     verdict = REPRODUCED if all(few) else CANNOT_TELL if any(few) else NOT_REPRODUCED
     seen = f"reached after at most {max(epochs):.0f}" if max(epochs) < np.inf else "not reached"
-    return Part(verdict, seen, "epochs")
+    return Finding(verdict, seen)
 
 
-def _named(study: Study, runs: list[Run], names: str | list[str], tasks: list[str]) -> list[Run]:
-    """Return the runs of "METHOD" or of an experiment's "METHOD (VARIANT)", or of several."""
-    found = []
-    for name in [names] if isinstance(names, str) else names:
-        method, variant = re.fullmatch(r"(.+?)(?: \((.+)\))?", name).groups()
-        some = tables.pick(runs, method, variant) if variant else study.runs([method])
-        needed = {tables.task_of(task) for task in tasks}
-        found += [run for run in some if needed <= set(run.stages)]
-    return found
+def epochs_to_best(run: Run, task: str) -> float:
+    """Return after how many epochs, at least one, a run reaches 95% of its own best value."""
+    stage = run.stages[task]
+    return max(1, tables.epochs_until(stage, NEARLY * tables.best_validation(stage)))
 
 
-def reasons(parts: Iterable[Part]) -> str:
-    """Return why, in one phrase: parts of the same reason together."""
-    names: dict[str, list[str]] = {}
-    for part in parts:
-        names.setdefault(part.reason, []).append(part.name)
-    if len(names) == 1:
-        return next(iter(names))
-    return "; ".join(f"{', '.join(filter(None, of))}: {why}" for why, of in names.items())
+# Claims that are no comparisons between scores: a function each, named after its claim.
+
+BELOW = {"hidden_cosine": ("vectors", 0.5), "median_relative_change": ("weights", 0.4)}  # C02
+FASTER = ("Conure-", "PeterRec")  # C21
+GROWS, STAYS = 0.9, 0.05  # C23: backbones a task
+
+
+def c02(study: Study, claim: Claim) -> Finding:
+    """Measure how far kernel weights and user vectors moved during T2 (section 3.3, Fig. 2)."""
+    rates, parts = {"searched": study.runs(["STL"])}, {}
+    rates["common"] = tables.pick(convergence(study), "STL")
+    for rate, runs in rates.items():
+        notes = pd.DataFrame([r.stages["T2"].record()["notes"]["forgetting"] for r in runs])
+        for column, (what, bound) in BELOW.items():
+            found = over_seeds(notes[column])
+            verdict = NOT_REPRODUCED if found.low > bound else CANNOT_TELL
+            verdict = REPRODUCED if found.high < bound else verdict
+            effect = {"effect": found.mean, "ci_low": found.low, "ci_high": found.high}
+            part = Finding(verdict, verdict.lower(), **effect, n=found.n, **_of(runs))
+            parts[f"{what} at the {rate} rate"] = part
+    return combine(parts)
+
+
+def c13(study: Study, claim: Claim) -> Finding:
+    """Count the tasks of which any bit changed after they were learned (sections 4 and 6.2)."""
+    runs = study.runs(["Conure"])
+    memory = pd.concat([tables.no_forgetting(run).assign(seed=run.seed) for run in runs])
+    changed = memory.groupby(["seed", "task"])["changed"].any()
+    verdict = NOT_REPRODUCED if changed.any() else REPRODUCED
+    numbers = {"effect": float(changed.sum()), "n": len(changed)}
+    return Finding(verdict, f"{len(memory)} comparisons bit by bit", **numbers, **_of(runs))
+
+
+def c19(study: Study, claim: Claim) -> Finding:
+    """Compare each task's share of the kernel weights with the predicted one (section 4)."""
+    runs, off = study.runs(["Conure"]), []
+    pruned = np.array([study.config.pruned(task)["kernels"] for task in study.order])
+    predicted = (1 - pruned) * np.cumprod([1, *pruned[:-1]])
+    for run in runs:
+        table = tables.capacity(run).set_index("owner")
+        off.append(np.abs(table["share"][[*study.order]] - predicted).max())
+    owned, weights = 1 - float(table.loc["free", "share"]), int(table["weights"].sum())
+    verdict = REPRODUCED if max(off) <= 0.001 and owned <= 1 else NOT_REPRODUCED
+    reason = f"shares off by {max(off):.2%} at most"
+    return Finding(verdict, reason, effect=owned, n=weights, **_of(runs))
+
+
+def _of(runs: list[Run]) -> dict[str, int | str]:
+    ids = " ".join(dict.fromkeys(run.id for run in runs))
+    return {"seeds": len({run.seed for run in runs}), "run_ids": ids}
+
+
+def c20(study: Study, claim: Claim) -> Finding:
+    """Read the measurement of inference with and without masks (section 4, inference)."""
+    path = paths.benchmarks() / "inference.json"
+    if not path.is_file():
+        return Finding(NOT_TESTED, "there is no measurement")
+    found = read_json(path)
+    time, masked = found["materialised"], found["masked"]["median"]
+    as_fast = time["median"] <= 1.05
+    verdict = REPRODUCED if as_fast and masked <= 1.1 else PARTLY if as_fast else NOT_REPRODUCED
+    why = f"masking on the fly takes {masked - 1:+.1%}"
+    numbers = {"ci_low": time["low"] - 1, "ci_high": time["high"] - 1, "n": found["rounds"]}
+    return Finding(verdict, why, effect=time["median"] - 1, **numbers)
+
+
+def c21(study: Study, claim: Claim) -> Finding:
+    """Count epochs at one learning rate, against SinMo's (Fig. 6)."""
+    tasks = [task for task in ("T2", "T3") if floors.learned(study).get(task)]
+    if not tasks:
+        return Finding(CANNOT_TELL, "T2, T3 not learned")
+    runs = convergence(study)
+    used = {name: tables.pick(runs, name) for name in ("SinMo", *FASTER)}
+    epochs, rows = {}, {}
+    for name, some in used.items():
+        epochs[name] = np.mean([[epochs_to_best(run, t) for run in some] for t in tasks], axis=0)
+    for name in FASTER:
+        e = over_seeds((epochs[name] - epochs["SinMo"]) / epochs["SinMo"].mean())
+        row = {"effect": e.mean, "low": e.low, "high": e.high, "p": e.p, "n": e.n}
+        row |= {"seeds_low": e.low, "seeds_high": e.high}
+        rows[name] = row | _of([*used["SinMo"], *used[name]])
+    for row, p in zip(rows.values(), holm([row["p"] for row in rows.values()]), strict=True):
+        row |= {"p_holm": p, "p_seeds": p, "clear": p < tables.ALPHA}  # only seeds are a sample
+    return combine({name: judge(row, vars(claim)) for name, row in rows.items()})
+
+
+def c22(study: Study, claim: Claim) -> Finding:
+    """Compare old tasks after the last one with when they were learned (section 2.3)."""
+    found, kept = compared(study, claim), c13(study, claim).verdict
+    verdict = found.verdict if kept == REPRODUCED else together([found.verdict, kept])
+    return replace(found, verdict=verdict, reason=f"{found.reason}; Conure: {kept.lower()}")
+
+
+def c23(study: Study, claim: Claim) -> Finding:
+    """Count what serving and learning on take after two tasks and after all (section 2.3)."""
+    seed, order, grown = study.config.seeds[0], study.order, {}
+    for name in ("EWC", "Conure"):
+        two, every = (study.run(name, seed, order[:n]) for n in (2, len(order)))
+        size = costs.sizes(study, every)
+        before, after = (costs.table(study, [run])["stored"].iloc[0] for run in (two, every))
+        new = after - before - sum(size[task] for task in order[2:])
+        grown[name] = float(new / size["backbone"] / (len(order) - 2))
+    held = (grown["EWC"] >= GROWS, grown["Conure"] <= STAYS)
+    verdict = REPRODUCED if all(held) else PARTLY if any(held) else NOT_REPRODUCED
+    reason = f"EWC {grown['EWC']:.2f}, Conure {grown['Conure']:.3f} backbones a task"
+    return Finding(verdict, reason, effect=grown["EWC"])
+
+
+def c24(study: Study, claim: Claim) -> Finding:
+    """Say that no other backbone has been studied (section 3.2)."""
+    return Finding(NOT_TESTED, "no results of other backbones")
