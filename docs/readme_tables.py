@@ -130,7 +130,7 @@ def by_dataset(make: Callable[..., str], of: Mapping[str, pd.DataFrame | tuple])
 
 def transfer_by_dial(dials: pd.DataFrame) -> str:
     """Return T3 before and after T2 in streams with planted relatedness (notebook 09)."""
-    rows = dials[dials["seed"].isna()]
+    rows = dials[dials["seed"].isna() & (dials["method"] == "Conure-")]
     gains = [f"{r.relative:+.0%} [{r.low:+.0%}, {r.high:+.0%}]" for r in rows.itertuples()]
     named = {"popularity": "popularity", "without": "T3 without T2", "with": "T3 after T2"}
     columns = {head: rows[name].map("{:.4f}".format) for name, head in named.items()}

@@ -29,7 +29,7 @@ def draw_estimates(table: pd.DataFrame, label: str = "") -> Figure:
     if "row" not in table:
         table = table.assign(row=(table["method"] + ", " + table["variant"]).str.strip(", "))
     aside = 0.15 - 0.3 * table["filled"] if "filled" in table else 0.0
-    figure, axes = _draw(table.assign(aside=aside), 0.14)
+    figure, axes = _draw(table.assign(aside=aside), 0.24 if "filled" in table else 0.14)
     levels = {"chance": ":", "best": "--"} if "chance" in table else {}
     for panel, axis in axes.items():
         axis.set_xlabel(label or table.loc[table["panel"] == panel, "metric"].iloc[0])

@@ -27,6 +27,7 @@ def draw_verdicts(table: pd.DataFrame) -> Figure:
     sns.heatmap(wide, annot=wide.map(SIGNS.__getitem__), ax=axis, **look)
     axis.set(xlabel="", ylabel="")
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.set_xticklabels(wide.columns, rotation=35, ha="left", rotation_mode="anchor")
     for verdict, sign, color in zip(VERDICTS, SIGNS, COLORS, strict=True):
         name = f"{sign} {verdict.lower()}"
         axis.scatter([], [], marker="s", facecolor=color, edgecolor=GREY, label=name)

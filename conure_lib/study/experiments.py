@@ -170,6 +170,7 @@ _DIALS = {f"relatedness {share:g}": {"relatedness": share} for share in (0.0, 0.
 _DIALS |= {"contradiction": {"contradiction": True}}
 _DIALS |= {"noise": dict.fromkeys(("structure", "taste", "signal", "profile_signal"), 0.0)}
 AGAINST_NOISE = ("Popularity", "STL", "Conure")
+PATIENT = 3  # times the usual patience: whether what T2 does to T3 depends on when training stops
 
 
 def dials(study: Study) -> dict[str, Study]:
@@ -182,11 +183,21 @@ def dials(study: Study) -> dict[str, Study]:
 
 
 def dial_runs(point: Study) -> list[Run]:
-    """Return the runs of one of ``dials``: T3 after T2 ("T2 NAME"), and after T1 ("noT2 NAME")."""
+    """Return the runs of one of ``dials``: T3 after T2 ("T2 NAME"), and after T1 ("noT2 NAME").
+
+    Floors as in ``transfer``; in the variant "patient NAME" T3 after T2 is trained for longer.
+    """
     if (name := point.variant) == "noise":
         return point.runs(AGAINST_NOISE)
-    runs = point.changed(f"T2 {name}").runs(["Conure-"], UP_TO_T3)
-    return runs + point.changed(f"noT2 {name}").runs(["Conure-", "Popularity"], NO_T2)
+    usual = point.config.training("T3", "train")
+    longer = {"patience": PATIENT * usual.patience, "epochs": PATIENT * usual.epochs}
+    train = {**point.config.train, "T3.train": replace(usual, **longer)}
+    after_t2, after_t1 = (point.changed(f"{history} {name}") for history in ("T2", "noT2"))
+    runs = after_t2.runs(["Conure-"], UP_TO_T3) + only("T3", after_t2.runs(["Linear + T2"]))
+    runs += after_t1.runs(["Conure-", "STL", "Popularity"], NO_T2)
+    runs += only("T3", after_t1.runs(["Linear"]))
+    patient = point.changed(f"patient {name}", train=train)
+    return runs + only("T3", patient.runs(["Conure-"], UP_TO_T3))
 
 
 def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:

@@ -293,8 +293,10 @@ def test_each_dial_changes_what_it_names_and_asks_for_few_runs(root):
         different = {a.name for a, b in pairs if a.labels.tolist() != b.labels.tolist()}
         unlike = {"relatedness 1": set(), "noise": {*study.order}}
         assert different == unlike.get(point.variant, {"T3"})
-        expected = [(TRAINED, f"T2 {point.variant}", *THREE)]
-        expected += [(m, f"noT2 {point.variant}", *NO_T2) for m in (TRAINED, "Popularity")]
+        name = point.variant
+        expected = [(TRAINED, f"T2 {name}", *THREE), ("Linear + T2", f"T2 {name}", "T3")]
+        expected += [(m, f"noT2 {name}", *NO_T2) for m in (TRAINED, "STL", "Popularity")]
+        expected += [("Linear", f"noT2 {name}", "T3"), (TRAINED, f"patient {name}", "T3")]
         if point.variant == "noise":
             expected = [(method, "noise", *ORDER) for method in experiments.AGAINST_NOISE]
         found = [(run.method, run.variant, *run.stages) for run in runs]
