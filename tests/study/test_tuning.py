@@ -21,6 +21,7 @@ from conure_lib.study.tuning import SEEDS
 
 LATER, NAMES = ["T2", "T3", "T4"], ("SinMo", "MTL", "STL", "PeterRec", "Conure-")
 ACTIONS = ["scratch", "joint", "finetune", "patched-serial", "train"]
+FOLLOW = {"all-tasks": "finetune", "patched-parallel": "patched-serial"}  # others' settings
 STREAM = small_stream()
 STREAM = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", *LATER)))
 BASE = small_study(train={"T1": TrainConfig(epochs=50), "*": TrainConfig(epochs=60)})
@@ -188,7 +189,8 @@ def test_everyone_finds_the_own_best_and_others_follow(searched):
     assert config.bpr["T2"].learning_rate == tries.loc[nearest, "learning_rate"]
     assert (config.bpr["T2"].epochs, config.bpr["T2"].final_rate) == (60, 0.1)
     for task in LATER:
-        assert config.training(task, "patched-parallel") == config.training(task, "patched-serial")
+        for action, source in FOLLOW.items():
+            assert config.training(task, action) == config.training(task, source)
     assert table["chosen"].sum() == 2 + len(LATER) * len(NAMES)
 
 
@@ -240,7 +242,7 @@ def test_what_is_written_becomes_the_librarys_settings_by_copying(searched, sett
     assert tried["chosen"].dtype == bool
     assert tried["stage_id"].tolist() == table["stage_id"].tolist()
     content = json.loads(written.read_text())
-    keys = {f"{task}.{action}" for task in LATER for action in (*ACTIONS, "patched-parallel")}
+    keys = {f"{task}.{action}" for task in LATER for action in (*ACTIONS, *FOLLOW)}
     assert set(content["chosen"]["train"]) == {"T1.train"} | keys
     smoke = json.loads(paths.settings("synthetic").read_text())
     written.write_text(json.dumps(smoke | {"chosen": content["chosen"]}))
