@@ -123,7 +123,7 @@ def test_the_embedding_is_pruned_only_if_asked_for():
 FROZEN = {"epochs": 10, "learning_rate": 0.001, "batch_size": 32, "patience": 2, "share": 1.0}
 FROZEN |= {"labels_per_user": 1, "final_rate": 0.1, "loss": "softmax", "negatives": 0.2}
 FROZEN |= {"rho": 0.3, "l2": 0.0, "joint_weight": 0.1, "dropout": 0.0, "optimizer": "adam"}
-FROZEN |= {"retention": 1.0, "temperature": 2.0, "memory": 200, "table_updates": "dense"}
+FROZEN |= {"retention": 1.0, "temperature": 2.0, "memory": 1000, "table_updates": "dense"}
 
 
 def test_defaults_are_frozen():
