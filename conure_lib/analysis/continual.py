@@ -8,15 +8,12 @@ import pandas as pd
 from conure_lib.analysis import tables
 from conure_lib.methods import CONTINUAL
 from conure_lib.study.study import Run, Study
-from conure_lib.training.evaluation import METRICS
 
 ALONE = "SinMo"  # a network per task, which transfer is relative to
 TRANSFERS = ("average", "backward", "forward")
 
 
-def matrix(
-    study: Study, methods: Iterable[str] = CONTINUAL, metric: str = METRICS[0]
-) -> pd.DataFrame:
+def matrix(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
     """Return each task's test score after each stage: one row per method, ``after`` and ``task``.
 
     The 95% interval of ``value`` is over users of the pooled instances of all seeds.
@@ -27,7 +24,7 @@ def matrix(
             *old, new = study.order[:number]
             until = [replace(r, stages={t: r.stages[t] for t in (*old, new)}) for r in runs]
             measures = [*_in_the_end(runs[0], old), new]
-            found.append(tables.overall(study, until, measures, metric).assign(after=after))
+            found.append(tables.overall(study, until, measures).assign(after=after))
     table = pd.concat(found, ignore_index=True)
     table["task"] = table["task"].map(tables.task_of)
     return table[["method", "after", "task", "value", "low", "high", "n", "seeds"]]

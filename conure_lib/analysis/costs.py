@@ -14,18 +14,13 @@ from conure_lib.study.study import Run, Study
 
 
 def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
-    """Return what each method stores and trains over all tasks that it serves.
+    """Return one row per method and variant: what it stores and trains over all its tasks.
 
-    What is stored follows from the method's record (``Method.backbone``, ``patches``,
-    ``owner_maps``); an owner map takes bit_length(tasks) bits per prunable weight. What continual
-    learners keep to learn on (Fisher information, a teacher, instances, masks) is in their notes.
-
-    Returns
-    -------
-    DataFrame
-        One row per method and variant: ``backbones`` and parameters ``stored`` to serve all tasks
-        (missing for a state that serves its newest task only), ``share`` of one network per task,
-        ``trained_first`` and ``trained_later``: summed over the trainings of T1 and later tasks.
+    ``backbones`` and parameters ``stored`` serve all tasks (missing for a state that serves its
+    newest only). They follow from the method's record; an owner map takes bit_length(tasks) bits
+    per prunable weight, and what continual learners keep to learn on (Fisher information, a
+    teacher, instances, masks) is in their notes. ``share``: of one network per task.
+    ``trained_first``, ``trained_later``: summed over the trainings of T1 and of later tasks.
     """
     rows = []
     for run in {(run.method, run.variant): run for run in runs}.values():

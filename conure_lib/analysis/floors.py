@@ -17,19 +17,11 @@ SHOWN |= {"p_seeds": "p (seeds)", "clear": "clear", "relative_low": "", "relativ
 
 
 def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
-    """Return how the best network of each task stands to each floor.
+    """Return how the best network of each measure (the tasks unless given) stands to each floor.
 
-    Parameters
-    ----------
-    measures : iterable of str, optional
-        The study's tasks unless given.
-
-    Returns
-    -------
-    DataFrame
-        One row per measure and floor (``theirs``), as ``tables.compare`` gives it; ``ours`` is the
-        network with the best score, ``p_holm`` is corrected for the choice among all networks,
-        ``value`` and ``floor`` are the scores of both, ``strongest`` marks the best floor.
+    Rows are those of ``tables.compare``: ``ours`` is the network with the best score, ``theirs``
+    the floor, ``p_holm`` is corrected for the choice among all networks, ``value`` and ``floor``
+    are the scores of both, ``strongest`` marks the best floor.
     """
     by_name = {name: runs for name in COMPARED if (runs := study.runs([name]))}
     study.ready([run for runs in by_name.values() for run in runs])

@@ -73,12 +73,6 @@ def test_users(study: Study, runs: list[Run], measure: str) -> np.ndarray:
     return instances(study, runs, measure)["user"].to_numpy()
 
 
-def metric(run: Run, measure: str) -> float:
-    """Return the run's test metric."""
-    record = run.stages[task_of(measure)].record()
-    return next(row["value"] for row in record["metrics"] if row["measure"] == measure)
-
-
 def overall(
     study: Study,
     runs: Iterable[Run],
@@ -127,20 +121,11 @@ def side_by_side(table: pd.DataFrame, against: pd.DataFrame | None = None) -> pd
 def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
     """Return paired differences ours - theirs over the same test instances.
 
-    Parameters
-    ----------
-    pairs : list of (ours, theirs)
-        The runs of one method with all its seeds, and those of another one.
-    measures : iterable of str, optional
-        The tasks that both have unless given.
-
-    Returns
-    -------
-    DataFrame
-        One row per pair and measure. ``effect``, its 95% interval and ``p`` are clustered by user
-        over the pooled instances of all seeds; ``p_holm`` is corrected over all rows, ``p_plain``
-        the paper's test over instances, ``p_seeds`` that over the means of seeds; ``relative`` is
-        to the mean of theirs. ``clear``: see ``is_clear``.
+    One row per pair (the runs of two methods, with the same seeds) and measure (the tasks that both
+    have unless given). ``effect``, its 95% interval and ``p`` are clustered by user over the pooled
+    instances of all seeds; ``p_holm`` is corrected over all rows, ``p_plain`` the paper's test over
+    instances, ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs.
+    ``clear``: see ``is_clear``.
     """
     rows = []
     for ours, theirs in pairs:
@@ -155,14 +140,8 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
     return family(rows)
 
 
-def compare_means(study: Study, pairs: Pairs, tasks: Iterable[str]) -> pd.DataFrame:
-    """Return, as ``compare``, one row per pair: the mean over tasks of relative differences."""
-    tasks = list(tasks)
-    return family([mean_effect(study, ours, theirs, tasks) for ours, theirs in pairs])
-
-
 def mean_effect(study: Study, ours: list[Run], theirs: list[Run], tasks: list[str]) -> dict:
-    """Return the row of one pair in ``compare_means``; ``family`` adds corrected p values."""
+    """Return the mean over tasks of relative differences: a row of ``compare`` for ``family``."""
     parts = [_paired(study, ours, theirs, task) for task in tasks]
     effect = stats.mean_relative_effect(part[:3] for part in parts)
     of_seeds = np.mean([seeds / other.mean() for _, other, _, seeds in parts], axis=0)
@@ -205,22 +184,15 @@ def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.Data
 
 
 def is_clear(p_holm: float | pd.Series, p_seeds: float | pd.Series) -> bool | pd.Series:
-    """Return whether p < 0.05 over users (after Holm's correction) and over seeds.
-
-    A single seed has no p: nothing is clear by one training.
-    """
+    """Return whether p < 0.05 over users, corrected, and over seeds; of a single one it is nan."""
     return np.less(p_holm, ALPHA) & np.less(p_seeds, ALPHA)
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
-    """Return what later stages of a run of Conure did to each task that was learned before.
+    """Return one row per stage of a run of Conure (``after``) and task that is finished by then.
 
-    Returns
-    -------
-    DataFrame
-        One row per stage (``after``) and per ``task`` that is finished by then. It ``changed`` if
-        its visible weights are not bit by bit those that it was finished with, or if its logits
-        before and after the stage differ within one process.
+    It ``changed`` if its visible weights are not bit by bit those that it was finished with, or if
+    its logits before and after the stage differ within one process.
     """
     rows, finished = [], {}
     for stage in lineage(run):
@@ -298,12 +270,7 @@ def show(
 ) -> pd.DataFrame:
     """Return a table as text for a reader, without ids and columns that say nothing.
 
-    Parameters
-    ----------
-    columns : mapping, optional
-        Names for columns, beside ``NAMES``.
-    percent : iterable of str, optional
-        Columns to show in per cent, beside "share" and "relative".
+    columns: names beside ``NAMES``. percent: columns in per cent beside "share" and "relative".
     """
     pd.set_option("display.max_colwidth", None)  # a notebook would cut reasons short
     hidden = HIDDEN.union(ENDS, (n for n in table if str(n).endswith(("_sha256", "_low", "_high"))))

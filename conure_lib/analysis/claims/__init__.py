@@ -13,11 +13,12 @@ import yaml
 from scipy.stats import false_discovery_control
 
 from conure_lib.analysis.claims import judging
-from conure_lib.analysis.claims.judging import Claim, Finding
+from conure_lib.analysis.claims.judging import VERDICTS, Claim, Finding
 from conure_lib.files import atomic_file
 from conure_lib.study.study import Study
 
-__all__ = ["CLAIMS", "GENERAL", "Claim", "Finding", "for_notebook", "ledger", "rules", "save"]
+__all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "for_notebook", "ledger", "rules"]
+__all__ += ["save"]
 
 _TEXTS = yaml.safe_load((files(__package__) / "claims.yaml").read_text(encoding="utf-8"))
 GENERAL: str = _TEXTS.pop("general")

@@ -102,7 +102,7 @@ def _bounds(row: Mapping, side: int = 1) -> tuple[float, float]:
 
 
 def judge(row: Mapping, one: Mapping) -> Finding:
-    """Judge a row of ``tables.compare_means`` as its comparison in ``claims.yaml`` says."""
+    """Judge a row of ``tables.mean_effect`` as its comparison in ``claims.yaml`` says."""
     effect, low, high = (row[name] for name in ("effect", "low", "high"))
     if "smallest" in one:
         bar, p, p_corrected = one["smallest"], row["p"], row["p_holm"]
@@ -114,9 +114,10 @@ def judge(row: Mapping, one: Mapping) -> Finding:
         p = p_corrected = max(above, below) if two_sided else above
     if row["seeds"] < 2 and verdict == CANNOT_TELL:
         reason = "a single training"
-    numbers = (one.get("paper", NAN), effect, low, high, bar, detectable(low, high), p, p_corrected)
-    others = (row[name] for name in ("p_seeds", "n", "seeds", "run_ids"))
-    return Finding(verdict, reason, *numbers, *others)
+    numbers = {name: row[name] for name in ("effect", "p_seeds", "n", "seeds", "run_ids")}
+    numbers |= {"ci_low": low, "ci_high": high, "detectable": detectable(low, high)}
+    numbers |= {"smallest": bar, "p": p, "p_corrected": p_corrected}
+    return Finding(verdict, reason, one.get("paper", NAN), **numbers)
 
 
 def together(verdicts: Sequence[str], needs: int | None = None, worst: bool = False) -> str:
