@@ -5,37 +5,35 @@ import pytest
 from conure_lib.analysis import continual
 from tests.analysis.conftest import made_up
 
+PLACES = {"T1": 1, "T2": 2, "T4": 1}  # of a network per task; T1's training is shared
+OF_CONURE = {"T1": 2, "T2": 1, "T4": 1}
+OF_EWC = {
+    "T1": {"T1": 1},
+    "T2": {"T1-after": 2, "T2": 2},
+    "T4": {"T1-after": 4, "T2-after": 4, "T4": 1},
+}
 
-@pytest.fixture
-def study():
+
+def rule(task, action, seed):
     """Of EWC T1 falls from 1 to 1/2 and 1/4, T2 from 1/2 to 1/4; three test users a seed."""
-
-    def rule(task, action, seed):
-        learned = {"T1": [1] * 3, "T2": [2] * 3, "T4": [1] * 3}[task]
-        if action == "retrain":
-            return {task: {"T1": [2] * 3}.get(task, [1] * 3)}
-        if action != "ewc":
-            return {task: learned}
-        after = {"T2": {"T1-after": [2] * 3}, "T4": {"T1-after": [4] * 3, "T2-after": [4] * 3}}
-        return {task: learned, "notes": {"old_tasks": {}}} | after[task]
-
-    return made_up(rule)
+    found = {task: (OF_CONURE if action == "retrain" else PLACES)[task]}
+    found = OF_EWC[task] if action == "ewc" else found
+    notes = {"old_tasks": {}} if action == "ewc" else {}
+    return {measure: [rank] * 3 for measure, rank in found.items()} | {"notes": notes}
 
 
-def test_the_matrix_by_hand(study):
-    table = continual.matrix(study, ("EWC", "Conure"))
+def test_the_matrix_by_hand():
+    table = continual.matrix(made_up(rule), ("EWC", "Conure"))
     cells = table.set_index(["method", "after", "task"])["value"].to_dict()
-    of_ewc = {("T1", "T1"): 1, ("T2", "T1"): 0.5, ("T2", "T2"): 0.5, ("T4", "T1"): 0.25}
-    of_ewc |= {("T4", "T2"): 0.25, ("T4", "T4"): 1}
-    expected = {("EWC", *key): value for key, value in of_ewc.items()}
-    expected |= {("Conure", *key): {"T1": 0.5}.get(key[1], 1) for key in of_ewc}
+    places = {(t, m[:2]): rank for t, ranks in OF_EWC.items() for m, rank in ranks.items()}
+    expected = {("EWC", *key): 1 / rank for key, rank in places.items()}
+    expected |= {("Conure", *key): 1 / OF_CONURE[key[1]] for key in places}
     assert cells == expected
     assert set(table["n"]) == {18}
 
 
-def test_transfers_by_hand(study):
-    """Alone: T1 1 (its training is shared), T2 1/2, T4 1."""
-    table = continual.transfers(study, ("EWC", "Conure"))
+def test_transfers_by_hand():
+    table = continual.transfers(made_up(rule), ("EWC", "Conure"))
     found = table.set_index(["ours", "transfer"])["effect"].to_dict()
     assert found == pytest.approx(
         {
