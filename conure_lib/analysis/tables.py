@@ -213,8 +213,9 @@ def capacity(run: Run) -> pd.DataFrame:
 
 
 def best_validation(stage: Stage) -> float:
-    """Return the best validation value of a training."""
-    return max(point["validation"] for point in stage.record()["curve"] if point["epoch"])
+    """Return the best validation value of a training; nan of a stage that trains nothing."""
+    trained = (point["validation"] for point in stage.record()["curve"] if point["epoch"])
+    return max(trained, default=np.nan)
 
 
 def epochs_until(stage: Stage, value: float) -> float:

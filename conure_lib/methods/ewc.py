@@ -79,5 +79,5 @@ def fisher(
 
 _PARTS = {"actions": {"ewc": ewc}, "search": {"retention": LogRange(1.0, 1e6)}}
 EWC = Method(
-    "EWC", chain("ewc"), "#DDCC77", "2", (3, 3), **_PARTS, backbone="shared", compared=False
+    "EWC", chain("ewc"), "#C9A227", "2", (3, 3), **_PARTS, backbone="shared", compared=False
 )

@@ -71,4 +71,4 @@ def all_tasks(c: Context) -> Outcome:
 
 
 _PARTS = {"actions": {"all-tasks": all_tasks}, "settings_of": "STL", "backbone": "shared"}
-JOINT = Method("Joint", chain("all-tasks"), "#BBBBBB", "d", (8, 2), **_PARTS, compared=False)
+JOINT = Method("Joint", chain("all-tasks"), "#222222", "d", (8, 2), **_PARTS, compared=False)

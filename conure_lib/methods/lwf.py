@@ -40,4 +40,4 @@ def distillation(before: Tensor, now: Tensor, temperature: float) -> Tensor:
 
 _OWN = {"retention": LogRange(0.1, 10.0), "temperature": (1.0, 2.0, 4.0)}
 _PARTS = {"actions": {"lwf": lwf}, "search": _OWN, "backbone": "shared", "compared": False}
-LWF = Method("LwF", chain("lwf"), "#117733", "3", (1, 1, 4, 1), **_PARTS)
+LWF = Method("LwF", chain("lwf"), "#448866", "3", (1, 1, 4, 1), **_PARTS)

@@ -47,5 +47,5 @@ def memory(c: Context, task: Task) -> np.ndarray:
 
 _PARTS = {"actions": {"replay": replay}, "search": {"retention": LogRange(0.01, 10.0)}}
 REPLAY = Method(
-    "Replay", chain("replay"), "#88CCEE", "4", (4, 4), **_PARTS, backbone="shared", compared=False
+    "Replay", chain("replay"), "#7FB3F0", "4", (4, 4), **_PARTS, backbone="shared", compared=False
 )

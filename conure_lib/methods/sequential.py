@@ -12,5 +12,5 @@ def sequential(c: Context) -> Outcome:
 
 _PARTS = {"actions": {"sequential": sequential}, "search": {}, "backbone": "shared"}
 SEQUENTIAL = Method(
-    "Sequential", chain("sequential"), "#44AA99", "1", (6, 1), **_PARTS, compared=False
+    "Sequential", chain("sequential"), "#B33A00", "1", (6, 1), **_PARTS, compared=False
 )

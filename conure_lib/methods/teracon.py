@@ -154,5 +154,5 @@ def sampled_share(before: Iterable[Mask], now: Iterable[Mask]) -> float:
 
 _PARTS = {"actions": {"teracon": teracon}, "search": {"retention": LogRange(0.01, 10.0)}}
 TERACON = Method(
-    "TERACON", chain("teracon"), "#EE3377", "H", (2, 4), **_PARTS, backbone="shared", compared=False
+    "TERACON", chain("teracon"), "#AA3377", "H", (2, 4), **_PARTS, backbone="shared", compared=False
 )

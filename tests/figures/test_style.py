@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 
 from conure_lib import figures, paths
 from conure_lib.figures.style import COLUMN, TASK_COLORS
-from conure_lib.methods import COMPARED, METHODS
+from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.study.study import Study
 
 EYES = {  # Machado, Oliveira, Fernandes (2009), severity 1, for linear RGB
@@ -45,12 +45,14 @@ def test_the_simulation_by_known_colours():
 
 @pytest.mark.parametrize("eye", EYES)
 def test_colours_that_appear_together_differ_for_every_eye(eye):
-    methods = {METHODS[name].color for name in COMPARED}
-    for group in (methods, set(TASK_COLORS), {"white", *TASK_COLORS}):
+    compared, continual = (
+        {METHODS[name].color for name in names} for names in (COMPARED, (*CONTINUAL, *FLOORS[:1]))
+    )
+    for group in (compared, continual, {"white", *TASK_COLORS}):
         for one, other in combinations(sorted(group), 2):
             apart = np.linalg.norm(seen(one, eye) - seen(other, eye))
             assert apart >= APART, (eye, one, other)
-    assert all(seen(color)[0] < 80 for color in methods), "vanishes on white"
+    assert all(seen(color)[0] < 80 for color in compared | continual), "vanishes on white"
 
 
 @pytest.fixture
