@@ -32,7 +32,7 @@ def replay(c: Context) -> Outcome:
 
     def extra(_: UserModel, __: np.ndarray) -> Tensor:
         batches, kept, size = next(turn)
-        some = kept[torch.randperm(len(kept), generator=generator)[:size]]
+        some = kept[torch.randperm(len(kept), generator=generator)[:size].numpy()]
         return config.retention * sum(loss for loss, _ in batches.losses(some))
 
     numbers = sum(len(kept) for _, kept, _ in turns) * (length + 1)  # a sequence and a label each
@@ -42,7 +42,8 @@ def replay(c: Context) -> Outcome:
 def memory(c: Context, task: Task) -> np.ndarray:
     """Return the numbers of the training instances that are kept of a task, the same ever after."""
     rows, size = task.rows(TRAIN), c.study.training(c.task.name, c.action).memory
-    return rows[torch.randperm(len(rows), generator=seeded(c.seed, task.name, "memory"))[:size]]
+    generator = seeded(c.seed, task.name, "memory")
+    return rows[torch.randperm(len(rows), generator=generator)[:size].numpy()]
 
 
 _PARTS = {"actions": {"replay": replay}, "search": {"retention": LogRange(0.01, 10.0)}}

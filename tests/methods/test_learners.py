@@ -95,14 +95,15 @@ def test_distillation_by_hand():
 
 
 @pytest.mark.parametrize("task", ["T1", "T2", "T4"])
-def test_memory_is_of_training_instances_the_same_ever_after(task):
-    study = small_study(train={"T1": FAST, "*": replace(FAST, memory=10)})
+@pytest.mark.parametrize("size", [1, 10])
+def test_memory_is_of_training_instances_the_same_ever_after(task, size):
+    study = small_study(train={"T1": FAST, "*": replace(FAST, memory=size)})
     kept = [
         replay.memory(Context(study, STREAM, STREAM[now], 1, None, "replay"), STREAM[task])
         for now in ("T3", "T5")
     ]
     assert kept[0].tolist() == kept[1].tolist()
-    assert len(set(kept[0])) == 10
+    assert len(set(kept[0])) == size
     assert set(kept[0]) <= set(STREAM[task].rows(TRAIN))
 
 

@@ -35,7 +35,7 @@ def chosen(tmp_path, monkeypatch):
 
     def save(quick=(), **changes):
         content = read_json(file) | {"chosen": choice | changes}
-        content["profiles"]["quick"] |= dict(quick)
+        content["profiles"]["quick"] = {"seeds": [1, 2], **dict(quick)}
         file.write_text(json.dumps(content))
 
     save()
