@@ -236,8 +236,9 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
             unit = "minus cross-entropy" if metrics[task] == "accuracy" else metrics[task]
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
             head |= {"metric": unit, "stage_id": stage.id}
-            best, curve = best_validation(stage), stage.record()["curve"]
-            rows += [head | point | {"of_best": point["validation"] / best} for point in curve]
+            best = best_validation(stage) or float("nan")  # of next to no data
+            for point in stage.record()["curve"]:
+                rows.append(head | point | {"of_best": point["validation"] / best})
     return pd.DataFrame(rows)
 
 
