@@ -11,7 +11,11 @@ from conure_lib.study.study import Run, Study
 
 POPULARITY = ("Group popularity", "Popularity")  # the first that a stream has is the gate
 SHOWN = {"task": "task", "ours": "best network", "value": "its score", "theirs": "floor"}
-SHOWN |= {"floor": "the floor's", "relative": "difference [95% interval]", "p_holm": "p (users)"}
+SHOWN |= {
+    "reference": "the floor's",
+    "relative": "difference [95% interval]",
+    "p_holm": "p (users)",
+}
 SHOWN |= {"p_seeds": "p (seeds)", "clear": "clear", "relative_low": "", "relative_high": ""}
 """Columns of ``floors`` for a reader, by the names that they then have."""
 
@@ -20,8 +24,8 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
     """Return how the best network of each measure (the tasks unless given) stands to each floor.
 
     Rows are those of ``tables.compare``: ``ours`` is the network with the best score, ``theirs``
-    the floor, ``p_holm`` is corrected for the choice among all networks, ``value`` and ``floor``
-    are the scores of both, ``strongest`` marks the best floor.
+    the floor, ``p_holm`` is corrected for the choice among all networks, ``strongest`` marks the
+    best floor.
     """
     by_name = {name: runs for name in COMPARED if (runs := study.runs([name]))}
     study.ready([run for runs in by_name.values() for run in runs])
@@ -36,7 +40,6 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
         table = tables.compare(study, pairs, [measure])
         table["p_holm"] = (table["p"] * len(networks)).clip(upper=1.0)
         table["clear"] = tables.is_clear(table["p_holm"], table["p_seeds"])
-        table["value"], table["floor"] = value[best], [value[bar] for bar in bars]
         found.append(table.assign(strongest=[bar == strongest for bar in bars]))
     return pd.concat(found, ignore_index=True)
 

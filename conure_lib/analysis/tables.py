@@ -124,8 +124,8 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
     One row per pair (the runs of two methods, with the same seeds) and measure (the tasks that both
     have unless given). ``effect``, its 95% interval and ``p`` are clustered by user over the pooled
     instances of all seeds; ``p_holm`` is corrected over all rows, ``p_plain`` the paper's test over
-    instances, ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs.
-    ``clear``: see ``is_clear``.
+    instances, ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs, the
+    ``reference``; ``value`` is that of ours. ``clear``: see ``is_clear``.
     """
     rows = []
     for ours, theirs in pairs:
@@ -136,7 +136,7 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -
             row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
             row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": effect.mean / scale}
             row |= {"relative_low": effect.low / scale, "relative_high": effect.high / scale}
-            rows.append(row)
+            rows.append(row | {"value": mine.mean(), "reference": other.mean()})
     return family(rows)
 
 

@@ -74,6 +74,7 @@ def test_a_paired_difference_by_hand(made):
     assert (row["seeds_low"], row["seeds_high"]) == pytest.approx((interval.low, interval.high))
     assert row["p_plain"] == pytest.approx(scipy_stats.ttest_1samp(difference, 0).pvalue)
     assert row["relative"] == pytest.approx(difference.mean() / (1 / 3))
+    assert (row["value"], row["reference"]) == pytest.approx((1 / 3 + difference.mean(), 1 / 3))
     assert (row["seeds"], row["clear"]) == (6, True)
     seeds = tables.seed_effects(made, [pair], ["T2"])
     assert seeds["relative"].tolist() == pytest.approx([3 * x for x in of_seeds])
