@@ -51,7 +51,7 @@ def study(
         os.environ[profiles.OPTIONS] = json.dumps(dict(data_config(dataset, option).options))
     if device:
         os.environ[profiles.DEVICE] = device
-    asked = study.load_study(dataset, profile, seed or None, results)
+    asked = study.load_study(dataset, profile, seed or None, "local" if dry_run else results)
     for one, runs in experiments.all_runs(asked):
         if dry_run:
             report(one.estimate(runs), notes=[NOTE])

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from conure_lib import files, paths
 from conure_lib.data.stream import BLOCKS, PARTS, TaskStream
 from conure_lib.methods import FLOOR_ACTIONS
+from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import missing
 from conure_lib.pipeline.stage import Stage, compute_stage
 from conure_lib.pipeline.store import RANKS, LocalStore
@@ -33,8 +34,8 @@ def estimate(stages: Iterable[Stage], stream: TaskStream) -> pd.DataFrame:
     Each kind is computed for one epoch on a few instances, with whose number time grows.
     """
     store = LocalStore(files.temporary_folder("trials", paths.artifacts()))
-    groups: dict[tuple, list[Stage]] = {}
-    for one in missing(stages):
+    stages, groups = list(stages), dict[tuple, list[Stage]]()
+    for one in missing(stages, provenance.kind_here(stages[0].config.device)):
         if one.step.action not in FLOOR_ACTIONS:
             groups.setdefault((one.step.task, kind_of(one, stream)), []).append(one)
     trials = {key: brief(group[0], store) for key, group in groups.items()}

@@ -158,6 +158,14 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
     assert [path.name for path in root.iterdir()] == ["artifacts"]
     row["error"] = "it failed"
     assert main(command) == 1
+    patch("study.experiments.all_runs", lambda study: [(study, study.runs(["STL"], ("T1", "T2")))])
+    monkeypatch.setattr("os.environ", dict(os.environ))
+    options = ["--dry-run", "--option", "n_users=60", "--device", "cpu", "--results", "committed"]
+    assert main([*command, *options]) == 0
+    assert os.environ["CONURE_OPTIONS"] == '{"n_users": 60}'
+    shown = capsys.readouterr().out
+    assert re.findall(r"(?m)^ *(T1|T2|all) ", shown) == ["T1", "T2", "all"]
+    assert asked[-1] == asked[0]
 
 
 def test_cleaning_takes_caches_and_nothing_else_and_follows_no_link(root, capsys, refusal):
