@@ -13,7 +13,7 @@ import torch
 from tqdm.auto import tqdm
 
 from conure_lib import files, paths
-from conure_lib.data.stream import BLOCKS, PARTS, TaskStream
+from conure_lib.data.stream import BLOCKS, PARTS, TEST, VALIDATION, TaskStream
 from conure_lib.methods import FLOOR_ACTIONS
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.scheduler import missing
@@ -33,37 +33,36 @@ def estimate(stages: Iterable[Stage], stream: TaskStream) -> pd.DataFrame:
 
     Each kind is computed for one epoch on a few instances, with whose number time grows.
     """
-    store = LocalStore(files.temporary_folder("trials", paths.artifacts()))
-    stages, groups = list(stages), dict[tuple, list[Stage]]()
+    stages, kinds = list(stages), dict[tuple, list[Stage]]()
     for one in missing(stages, provenance.kind_here(stages[0].config.device)):
         if one.step.action not in FLOOR_ACTIONS:
-            groups.setdefault((one.step.task, kind_of(one, stream)), []).append(one)
-    trials = {key: brief(group[0], store) for key, group in groups.items()}
-    found, rows = dict[tuple, dict[str, float]](), []
+            kinds.setdefault(kind_of(one), []).append(one)
+    store = LocalStore(files.temporary_folder("trials", paths.artifacts()))
+    trials, rows = [brief(group[0], store) for group in kinds.values()], []
+    first = [(trial, group[0]) for trial, group in zip(trials, kinds.values(), strict=True)]
     try:
-        for number, ((task, kind), trial) in enumerate(tqdm(trials.items(), "trials", leave=False)):
-            if number == 0:  # the very first one warms up
-                shutil.rmtree(measured(trial, stream)["folder"])
-            found[kind] = found.get(kind) or measured(trial, stream)
-            rows.append(scaled(found[kind], groups[task, kind], stream))
-            needed = {s.id for one in [*trials.values()][number + 1 :] for s in one.lineage()}
-            for folder in (f for f in store.root.iterdir() if f.name not in needed):
-                shutil.rmtree(folder)
+        for number, pair in enumerate(tqdm([*first[:1], *first], "trials", leave=False)):
+            rows.append(measured(*pair, stream))
+            needed = {s.id for one in trials[number:] for s in one.lineage()}
+            for folder in store.root.iterdir():
+                if number == 0 or folder.name not in needed:  # the very first trial warms up
+                    shutil.rmtree(folder)
     finally:
         shutil.rmtree(store.root, ignore_errors=True)
-    total = {name: sum(row[name] for row in rows) for name in ADDED}
+    for row, group in zip(rows := rows[1:], kinds.values(), strict=True):
+        row |= {name: len(group) * row[name] for name in ADDED}
+    total = {"task": "all", "action": "", "network": ""}
+    total |= {name: sum(row[name] for row in rows) for name in ADDED}
     total["epoch_s"] = sum(row["stages"] * row["epoch_s"] for row in rows)
     total["memory_gib"] = max((row["memory_gib"] for row in rows), default=0.0)
-    return pd.DataFrame([*rows, {"task": "all", "action": "", "network": "", **total}])
+    return pd.DataFrame([*rows, total])
 
 
-def kind_of(stage: Stage, stream: TaskStream) -> tuple:
-    """Return what the cost of an instance depends on; that of all profiles is the same."""
-    step, kind = stage.step, stream[stage.step.task].kind
-    training = stage.config.training(step.task, step.action)
-    sizes = tuple(getattr(training, name) for name in SIZES)
-    what = kind if kind == "classification" else step.task
-    return what, step.action, stage.config.model, *sizes
+def kind_of(stage: Stage) -> tuple:
+    """Return what the cost of a stage depends on, beside the data."""
+    step, config = stage.step, stage.config
+    training = config.training(step.task, step.action)
+    return step.task, step.action, config.model, *(getattr(training, name) for name in SIZES)
 
 
 def brief(stage: Stage, store: LocalStore) -> Stage:
@@ -74,51 +73,37 @@ def brief(stage: Stage, store: LocalStore) -> Stage:
     return replace(stage, config=replace(config, **changes), store=store)
 
 
-def measured(trial: Stage, stream: TaskStream) -> dict[str, object]:
-    """Compute a trial and what it starts from; return its cost, most of it per instance."""
+def measured(trial: Stage, stage: Stage, stream: TaskStream) -> dict[str, object]:
+    """Compute a trial and what it starts from; return what the stage takes on the whole stream."""
     for one in trial.lineage()[:-1]:
         compute_stage(one, few_instances(stream, one))
-    few, device = few_instances(stream, trial), trial.config.device
-    peak_gib(device, reset=True)
+    few, config, step = few_instances(stream, trial), stage.config, stage.step
+    peak_gib(config.device, reset=True)
     compute_stage(trial, few)
-    folder, took, task = trial.store.folder(trial.id), trial.environment(), few[trial.step.task]
-    n_train, n_validation, n_test = (len(task.rows(part)) for part in PARTS.values())
+    memory, took = peak_gib(config.device), trial.environment()
+    written = {file.name: file.stat().st_size for file in trial.store.folder(trial.id).iterdir()}
+    sizes = ([len(one[step.task].rows(part)) for part in PARTS.values()] for one in (stream, few))
+    train, validation, test = (whole / some for whole, some in zip(*sizes, strict=True))
+    n_validation, n_test = (len(stream[step.task].rows(part)) for part in (VALIDATION, TEST))
     first, epoch = took["epochs_s"] or (0.0, 0.0)  # the first is a validation
     of_users = first > epoch  # it computed the vectors of all users, once
-    return {
-        "folder": folder,
-        "train_s": max(epoch - first, 0.0) / n_train,
-        "validation_s": min(epoch, first) / n_validation,
-        "first_s": first / (few.n_users if of_users else n_validation),
-        "of_users": of_users,
-        "once_s": took["wall_s"] - first - epoch,
-        "memory_gib": peak_gib(device),
-        "disk": sum(file.stat().st_size for file in folder.iterdir()),
-        "ranks": (folder / RANKS).stat().st_size / n_test,
-    }
-
-
-def scaled(found: dict, stages: list[Stage], stream: TaskStream) -> dict[str, object]:
-    """Return what stages of a kind take on the whole stream."""
-    config, step, number = stages[0].config, stages[0].step, len(stages)
-    training, task = config.training(step.task, step.action), stream[step.task]
-    n_train, n_validation, n_test = (len(task.rows(part)) for part in PARTS.values())
-    epoch = n_train * found["train_s"] + n_validation * found["validation_s"]
-    first = found["first_s"] * (stream.n_users if found["of_users"] else n_validation)
-    once = found["once_s"] + first * (1 + n_test / n_validation)  # the test part costs as much
+    evaluation = stream.n_users / few.n_users if of_users else validation
+    each = max(epoch - first, 0.0) * train + min(epoch, first) * validation
+    once = took["wall_s"] - first - epoch + first * evaluation * (1 + n_test / n_validation)
+    training = config.training(step.task, step.action)
     phases = 2 if training.final_rate else 1
-    least, most = (phases * n for n in (min(training.patience, training.epochs), training.epochs))
+    fewest, most = min(training.patience, training.epochs), training.epochs
     arrays = stream.sequences.nbytes + 4 * stream.n_users * config.model.width  # users' vectors
     return {
         "task": step.task,
         "action": step.action,
         "network": f"{config.model.width} x {config.model.blocks}",
-        "stages": number,
-        "epoch_s": epoch,
-        "fewest_h": number * (once + least * epoch) / 3600,
-        "most_h": number * (once + most * epoch) / 3600,
-        "memory_gib": found["memory_gib"] + arrays / 2**30,
-        "disk_gib": number * (found["disk"] + n_test * found["ranks"]) / 2**30,
+        "stages": 1,
+        "epoch_s": each,
+        "fewest_h": (once + phases * fewest * each) / 3600,
+        "most_h": (once + phases * most * each) / 3600,
+        "memory_gib": memory + arrays / 2**30,
+        "disk_gib": (sum(written.values()) + test * written[RANKS]) / 2**30,
     }
 
 

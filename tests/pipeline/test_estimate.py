@@ -7,9 +7,11 @@ import pytest
 from helpers import small_stream, small_study
 
 from conure_lib import paths
-from conure_lib.data.stream import PARTS, TRAIN, check
+from conure_lib.config import ModelConfig
+from conure_lib.data.stream import BLOCKS, PARTS, TRAIN, check
 from conure_lib.methods import FLOOR_ACTIONS
 from conure_lib.pipeline import estimate as estimating
+from conure_lib.pipeline.store import RANKS
 from conure_lib.study.study import Study
 
 STREAM = small_stream(n_users=300, half_full=0.5)
@@ -53,28 +55,38 @@ def test_a_trial_has_a_few_batches_like_those_of_the_whole(task, share, monkeypa
     assert most[0] <= most[1]
 
 
-def test_hours_by_hand():
-    found = {"train_s": 2.0, "validation_s": 3.0, "first_s": 4.0, "of_users": False}
-    found |= {"once_s": 60.0, "memory_gib": 1.0, "disk": 2**29, "ranks": 2**20}
+@pytest.mark.parametrize("epochs", [[4.0, 10.0], [10.0, 4.0], []])
+def test_hours_by_hand(epochs, root, monkeypatch):
+    """By a trial on a third of the training and test parts and a half of the validation part."""
     config = small_study(retrain={"epochs": 9, "patience": 4, "final_rate": 0.1})
     stage = Study(config, STREAM).run("Conure", 1).stages["T4"]  # 225, 30 and 45 instances
-    row = estimating.scaled(found, [stage] * 2, STREAM)
-    epoch, once = 225 * 2 + 30 * 3, 60 + (30 + 45) * 4
-    assert (row["stages"], row["epoch_s"]) == (2, epoch)
-    assert row["fewest_h"] == pytest.approx(2 * (once + 2 * 4 * epoch) / 3600)
-    assert row["most_h"] == pytest.approx(2 * (once + 2 * 9 * epoch) / 3600)
-    assert row["disk_gib"] == pytest.approx(2 * (0.5 + 45 / 1024))
+    blocks = STREAM["T4"].blocks.copy()
+    for part, n in zip(PARTS.values(), (75, 15, 15), strict=True):
+        blocks[STREAM["T4"].rows(part)[n:]] = BLOCKS
+    tasks = (*STREAM.tasks[:3], replace(STREAM["T4"], blocks=blocks))
+    few = replace(STREAM, tasks=tasks, input_rows=STREAM.input_rows[:100])  # a third of the users
+    took = {"wall_s": 60 + sum(epochs), "epochs_s": epochs}
+    monkeypatch.setattr(estimating, "few_instances", lambda *_: few)
+    monkeypatch.setattr(estimating, "compute_stage", lambda *_: None)
+    monkeypatch.setattr(estimating, "peak_gib", lambda *_, **__: 1.0)
+    monkeypatch.setattr(type(stage), "environment", lambda _: took)
+    folder = stage.store.folder(stage.id)
+    folder.mkdir(parents=True)
+    (folder / RANKS).write_bytes(b"1" * 2**10)
+    row = estimating.measured(stage, stage, STREAM)
+    epoch = {4.0: 6 * 3 + 4 * 2, 10.0: 4 * 2}[epochs[0]] if epochs else 0.0
+    first = {4.0: 4 * 2, 10.0: 10 * 3}[epochs[0]] if epochs else 0.0
+    assert row["epoch_s"] == epoch
+    assert row["fewest_h"] == pytest.approx((60 + first * 2.5 + 2 * 4 * epoch) / 3600)
+    assert row["most_h"] == pytest.approx((60 + first * 2.5 + 2 * 9 * epoch) / 3600)
+    assert row["disk_gib"] == pytest.approx(4 * 2**10 / 2**30)
     assert row["memory_gib"] == pytest.approx(1 + (300 * 6 * 4 + 300 * 8 * 4) / 2**30)
-    users = estimating.scaled(found | {"of_users": True}, [stage], STREAM)
-    once = 60 + 300 * 4 * 2.5
-    assert users["fewest_h"] == pytest.approx((once + 2 * 4 * epoch) / 3600)
 
 
 def test_stages_that_cost_the_same_are_one_kind():
     one = study()
     other = one.changed("pr50", prune={**one.config.prune, "T2": 0.5})
-    kinds = [estimating.kind_of(s.run("Conure", 1).stages["T3"], STREAM) for s in (one, other)]
-    assert kinds[0] == kinds[1]
-    stages = one.run("STL", 1).stages
-    kind = {task: estimating.kind_of(stage, STREAM) for task, stage in stages.items()}
-    assert kind["T4"] == kind["T6"] != kind["T3"] != kind["T2"]
+    smaller = one.changed("small", model=ModelConfig(4, (1,)))
+    studies = (one, other, smaller)
+    kinds = [estimating.kind_of(s.run("Conure", 1).stages["T3"]) for s in studies]
+    assert kinds[0] == kinds[1] != kinds[2]
