@@ -164,6 +164,11 @@ def compared(study: Study, claim: Claim) -> Finding:
     return replace(combine(main | apart, verdict), seeds=len(study.config.seeds))
 
 
+def not_learned(study: Study, tasks: str) -> str:
+    """Say why tasks are not judged."""
+    return f"{tasks} not learned" if len(study.config.seeds) > 1 else f"{tasks}: a single training"
+
+
 def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> dict[str, Finding]:
     """Judge comparisons; those of effects are one family of tests. Without a task: left out."""
     rows = [_row(study, runs, one) for one in comparisons]
@@ -175,7 +180,9 @@ def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> dict[st
         asked = [task for task in one["tasks"] if tables.task_of(task) in study.order]
         missing = ", ".join(task for task in asked if task not in row.get("task", "").split())
         bar = one.get("smallest", one.get("margin"))
-        found = Finding(CANNOT_TELL, f"{missing} not learned", one.get("paper", NAN), smallest=bar)
+        found = Finding(
+            CANNOT_TELL, not_learned(study, missing), one.get("paper", NAN), smallest=bar
+        )
         if row:
             found = judge(row, one)
             without = f" (without {missing})" if missing else ""
@@ -299,7 +306,7 @@ def c21(study: Study, claim: Claim) -> Finding:
     """Count epochs at one learning rate, against SinMo's (Fig. 6)."""
     tasks = [task for task in ("T2", "T3") if floors.learned(study).get(task)]
     if not tasks:
-        return Finding(CANNOT_TELL, "T2, T3 not learned")
+        return Finding(CANNOT_TELL, not_learned(study, "T2, T3"))
     runs = convergence(study)
     used = {name: tables.pick(runs, name) for name in ("SinMo", *FASTER)}
     epochs, rows = {}, {}
