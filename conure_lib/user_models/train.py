@@ -4,6 +4,7 @@ A stage depends on the stream up to its own task: those of earlier tasks are fou
 """
 
 import shutil
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +14,11 @@ import torch
 
 from conure_lib import paths
 from conure_lib.data.stream import TEST, TaskStream
-from conure_lib.errors import ConfigError, VerificationError
+from conure_lib.errors import ConfigError, StorageError, VerificationError
 from conure_lib.files import atomic_folder, read_json, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.actions import logits_digest, weights_digest
-from conure_lib.pipeline.provenance import processor
+from conure_lib.pipeline.provenance import kind, processor
 from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 from conure_lib.training.determinism import torch_threads
@@ -71,10 +72,14 @@ def run(
     if not len(stream.tasks[0].rows(TEST)):
         raise ConfigError(f"--seed: found {seed}, expected that of a fold with a test part, 1 to 6")
     floors = {column: study.run(floor, seed) for column, floor in FLOORS.items()}
+    _check_disk(study, chosen)
     study.compute([chosen, *floors.values()], workers)
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
     last = [*chosen.stages.values()][-1]
     same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
+    by_kind = groupby(chosen.stages, lambda task: kind(chosen.stages[task].environment()))
+    if len(kinds := [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]) > 1:
+        notes += [f"several kinds of processors: {'; '.join(kinds)}"]
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
     notes += warnings(rows, plan.grow_below)
@@ -159,3 +164,17 @@ def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
             found = f"found other {' and '.join(changed)} of {task} than when it was learned"
             raise VerificationError(f"{stage.id}: {found}")
     return list(chosen.stages)
+
+
+def _check_disk(study: Study, chosen: Run) -> None:
+    """Raise StorageError if the checkpoints to come cannot fit on the disk."""
+    width, blocks = study.config.model.width, study.config.model.blocks
+    labels = study.stream.n_items + sum(task.n_labels for task in study.stream.tasks)
+    weights = labels * (width + 1) + blocks * 6 * width * (width + 1)
+    stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}
+    missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages.values())
+    needed = (5 * weights + 2**20) * (missing + 1) >> 20  # four bytes and an owner per weight
+    folder = next(path for path in paths.artifacts("stages").parents if path.exists())
+    if (free := shutil.disk_usage(folder).free >> 20) < needed:
+        expected = f"expected {needed} MiB for {missing} stages; make room or set CONURE_ROOT"
+        raise StorageError(f"{folder}: found {free} MiB free, {expected}")

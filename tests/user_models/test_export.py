@@ -118,6 +118,19 @@ def test_embedding_leaves_out_what_is_unknown(service, model, tmp_path, monkeypa
     pd.testing.assert_frame_equal(*tables)
 
 
+def test_embedding_reads_every_table_that_a_run_reads(service, model, tmp_path, monkeypatch):
+    monkeypatch.setattr("conure_lib.data.sources.tables.BLOCK_BYTES", 256)
+    plays = pd.read_csv(service / "mine" / "plays.csv")
+    plays["remark"] = "1"
+    plays.loc[plays.index[-1], "remark"] = "not a number"  # of another type in a later block
+    plays.to_csv(tmp_path / "plays.csv", index=False)
+    saved = open_saved(model, "T2")
+    for name, folder in (("a", tmp_path), ("b", service / "mine")):
+        embed(saved, folder / "plays.csv", tmp_path / f"{name}.parquet")
+    one, other = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in "ab")
+    pd.testing.assert_frame_equal(one, other)
+
+
 def test_a_prepared_dataset_is_embedded_by_rows_of_its_users(service, tmp_path, capsys):
     study = Study(small_study())
     run = study.run("Conure", 1, ("T1",))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -11,7 +12,7 @@ from small_service import FOURTH, SONGS, TASKS, USERS, plan_of, sequences_of, wr
 
 from conure_lib.cli import main
 from conure_lib.data.stream import TEST
-from conure_lib.errors import ConfigError, DataError, VerificationError
+from conure_lib.errors import ConfigError, DataError, StorageError, VerificationError
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
@@ -93,6 +94,18 @@ def test_only_an_appended_task_is_trained(service, model, later, tmp_path, monke
     run(later, tmp_path / "at once")
     one, other = (tmp_path / name / "model.safetensors" for name in ("later", "at once"))
     assert one.read_bytes() == other.read_bytes()
+
+
+def test_a_task_can_be_appended_elsewhere(service, later, tmp_path, monkeypatch, capsys):
+    here = {"vendor": "Other", "family": "1", "model": "2", "capability": "AVX9", "limits": {}}
+    monkeypatch.setattr(provenance, "processor", lambda device="cpu": here)
+    before = trained_at(service)
+    assert main(["run", "--tasks", str(later._file), "--out", str(tmp_path / "later")]) == 0
+    assert before.items() <= trained_at(service).items()
+    shown = capsys.readouterr().out
+    assert "T4 on Other 1/2 AVX9\n" in shown
+    assert "several kinds of processors: T1, T2, T3 on " in shown
+    assert "T1, T2, T3, T4 answer as when learned" in shown
 
 
 @pytest.mark.parametrize(
@@ -206,6 +219,9 @@ def test_what_can_be_checked_is_checked_before_the_first_stage(service, tmp_path
         check(ConfigError, "device: found 'cuda'", device="cuda")
     check(ConfigError, "expected a new name", folder=mine)
     check(ConfigError, "expected a new name", folder=mine / "plays.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
+        check(StorageError, r"found 0 MiB free, expected \d+ MiB for 9 stages; make room")
     (mine / "likes.csv").write_text("user,likes\nu01,s1\n")
     check(DataError, r"likes.csv: found columns \['user', 'likes'\], expected 'label' once")
 
