@@ -84,7 +84,10 @@ def load(config: DataConfig) -> TaskStream:
             shutil.rmtree(folder, ignore_errors=True)
     with file_lock(folder):
         if not folder.is_dir():
-            save_stream(DATASETS[config.dataset].build(**config.options), folder)
+            stream = DATASETS[config.dataset].build(**config.options)
+            folder = stored_at(config)  # which has another name once the files are here
+            if not folder.is_dir():
+                save_stream(stream, folder)
         return load_stream(folder)
 
 
@@ -114,5 +117,5 @@ def _files(config: DataConfig) -> list[Path]:
     if not isinstance(path, str | Path) or path_problem(path):
         return []  # the builder says what is wrong with it
     named = named.values() if isinstance(named, Mapping) else DATASETS[config.dataset].files
-    files = [Path(path), *(Path(path) / str(name) for name in named)]
+    files = [Path(path), *(Path(path) / str(name) for name in named), *Path(path).glob("*.zip")]
     return [file for file in files if file.is_file()]

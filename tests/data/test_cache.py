@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import replace
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -105,6 +106,14 @@ def test_the_content_of_the_files_decides_not_their_size_or_time(root, tmp_path)
     (copied := tmp_path / "copy").mkdir()
     (copied / "ratings.csv").write_text(text)  # elsewhere, in a folder: the same content
     assert stored_at(DataConfig("ml-25m", {**config.options, "path": copied})) == at
+    name, streams = "ml-latest-small", []  # a release without a checksum, as a zip in its place
+    for content in (text, file.read_text()):
+        archive = paths.artifacts("downloads") / name / f"{name}.zip"
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with ZipFile(archive, "w") as written:
+            written.writestr(f"{name}/ratings.csv", content)
+        streams.append(load(DataConfig(name, {"length": 3, "min_events": 2})).digest())
+    assert streams[0] != streams[1]
 
 
 WRONG = [
