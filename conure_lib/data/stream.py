@@ -18,13 +18,13 @@ KINDS = get_args(Kind)
 TRAIN, VALIDATION, TEST, UNUSED = 0, 1, 2, 3
 PARTS = {"train": TRAIN, "validation": VALIDATION, "test": TEST}
 PAD = 0  # the item id that fills a sequence on its left
-AT_ONCE = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
+COUNTED_AT_ONCE = 1 << 16  # sequences counted at a time: all of them at once would be held as int64
 BLOCKS = 20  # that a task's instances fall into; those of block 20 are left out
 FOLD_SEEDS = (1, 2, 3, 4, 5, 6)
 """Seeds whose test parts, of three blocks each, do not overlap and hold 90% of all instances."""
 Split = Literal["folds", "80/5/15", "20/80"]
 TEST_BLOCKS = {"80/5/15": slice(1, 4), "20/80": slice(1, 16)}
-LEAST = 7  # instances of a task: no part of any fold is empty
+MIN_INSTANCES = 7  # instances of a task: no part of any fold is empty
 STORED, MANIFEST = "stream.safetensors", "manifest.json"
 ARRAYS = ("users", "labels", "blocks")  # of each task
 
@@ -165,7 +165,7 @@ class TaskStream:
     def item_counts(self) -> np.ndarray:
         """Count each item in T1's training sequences: int64 [n_items], by item id minus one."""
         rows, n = self.tasks[0].rows(TRAIN), self.n_items + 1
-        some = np.array_split(rows, len(rows) // AT_ONCE + 1)
+        some = np.array_split(rows, len(rows) // COUNTED_AT_ONCE + 1)
         return sum(np.bincount(self.sequences[r].ravel(), minlength=n) for r in some)[PAD + 1 :]
 
     def label_counts(self, task: Task) -> np.ndarray:
@@ -215,8 +215,8 @@ class TaskStream:
 
 def draw_blocks(n: int, seed: int, salt: str) -> np.ndarray:
     """Draw the blocks of n instances, sizes differing by one at most: uint8 [n], repeatable."""
-    if n < LEAST:
-        raise DataError(f"task {salt}: found {n} instances, expected at least {LEAST}")
+    if n < MIN_INSTANCES:
+        raise DataError(f"task {salt}: found {n} instances, expected at least {MIN_INSTANCES}")
     key = int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "big")
     return (np.random.default_rng([seed, key]).permutation(n) * BLOCKS // n).astype(np.uint8)
 

@@ -20,7 +20,7 @@ from conure_lib.training.batches import Batches
 from conure_lib.training.evaluation import CUTOFF, cross_entropy, evaluate, metric_of
 
 Serve = Callable[[str], object]  # makes the network serve a task, where tasks use it differently
-LEAST = 1e-3  # a smaller value before training is no measure of change
+MIN_REFERENCE = 1e-3  # a smaller value before training is no measure of change
 
 
 def chain(action: str) -> Callable[[Order], dict[str, Step]]:
@@ -89,7 +89,7 @@ class AllTasks(Batches):
 
     old: list[Task] = field(default_factory=list)
     serve: Serve = lambda _: None
-    most: float = 0.0  # of an old task's change
+    max_change: float = 0.0  # of an old task that counts
     before: dict[str, float] = field(default_factory=dict)
 
     def validation(self) -> float:
@@ -97,14 +97,16 @@ class AllTasks(Batches):
         values = {}
         for task in (*self.old, self.task):  # the new one last: it goes on being served
             self.serve(task.name)
-            values[task.name] = worth(self.model, self.stream, task)
+            values[task.name] = validation_score(self.model, self.stream, task)
         self.before = self.before or values
-        changes = {n: (v - self.before[n]) / max(self.before[n], LEAST) for n, v in values.items()}
-        kept = [min(changes[task.name], self.most) for task in self.old]
+        changes = {
+            n: (v - self.before[n]) / max(self.before[n], MIN_REFERENCE) for n, v in values.items()
+        }
+        kept = [min(changes[task.name], self.max_change) for task in self.old]
         return float(np.mean([*kept, changes[self.task.name]]))
 
 
-def worth(model: UserModel, stream: TaskStream, task: Task) -> float:
+def validation_score(model: UserModel, stream: TaskStream, task: Task) -> float:
     """Return a task's MRR@5 (T1: of last items), or the mean chance (geometric) of the class."""
     if task.kind == "classification":
         return exp(-cross_entropy(model, stream, task, VALIDATION))

@@ -14,7 +14,7 @@ from conure_lib.methods.continual import chain, go_on, old_tasks
 from conure_lib.methods.method import LogRange, Method
 from conure_lib.training.determinism import seeded
 
-INSTANCES = 512  # training instances of a task, at most, whose mean the Fisher information is
+FISHER_INSTANCES = 512  # of a task's training part, at most, for its Fisher information
 
 
 def ewc(c: Context) -> Outcome:
@@ -45,7 +45,7 @@ def penalty(held: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 def answers(c: Context, task: Task, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield the scores of all labels for random training instances, T1's for last items."""
     model, rows = c.parent.model, task.rows(TRAIN)
-    for row in rows[torch.randperm(len(rows), generator=generator)[:INSTANCES]]:
+    for row in rows[torch.randperm(len(rows), generator=generator)[:FISHER_INSTANCES]]:
         is_first = task.kind == "sequence"
         items = (
             c.stream.sequences[row, :-1]

@@ -59,7 +59,7 @@ def all_tasks(c: Context) -> Outcome:
     for task in (*old, c.task):
         model.add_output(task.name, c.label_counts(task), seeded(c.seed, task.name, "output"))
         configs[task.name] = replace(c.study.training(task.name, c.action), table_updates="dense")
-    kind = partial(Union, old=[c.thinned(task) for task in old], most=inf, configs=configs)
+    kind = partial(Union, old=[c.thinned(task) for task in old], max_change=inf, configs=configs)
     settings = replace(configs[c.task.name], l2=0.0)  # it is among the losses
     trained = {name: parameter.numel() for name, parameter in model.named_parameters()}
     curve = fit(model, c.stream, c.task, settings, dict.fromkeys(trained), c.seed, kind=kind)

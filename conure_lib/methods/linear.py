@@ -20,7 +20,7 @@ from conure_lib.training.evaluation import metric_of, ranks_of_scores
 
 RIDGE = (1.0, 3.0, 10.0, 30.0, 100.0)  # strengths of the penalty
 LOGISTIC = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)  # C, the inverse of the strength
-LARGEST = 4096  # users and features: if there are more of both, rare features are left out
+MAX_FEATURES = 4096  # users and features: if there are more of both, rare features are left out
 MAX_WEIGHTS = 1 << 28  # of features and labels, 1 GiB: with more labels still fewer features
 
 
@@ -50,7 +50,7 @@ def ridge(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
     rows = task.rows(TRAIN)
     y = counts(task.users[rows], task.labels[rows], (x.shape[0], task.n_labels))
     users = np.flatnonzero(np.diff(y.indptr))
-    if min(len(users), x.shape[1]) > (largest := min(LARGEST, MAX_WEIGHTS // task.n_labels)):
+    if min(len(users), x.shape[1]) > (largest := min(MAX_FEATURES, MAX_WEIGHTS // task.n_labels)):
         x = x[:, np.argsort(-x.count_nonzero(axis=0), kind="stable")[:largest]]
     of_users, y = x[users], y[users]
     share = y.sum(axis=0, dtype=np.float32) / np.float32(len(users))

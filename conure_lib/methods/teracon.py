@@ -24,8 +24,8 @@ from conure_lib.methods.method import LogRange, Method
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.determinism import seeded
 
-STEEPEST = 50.0  # s_max: the scale of a mask's sigmoid; 1 / s_max at the beginning of an epoch
-SAMPLED = 0.9  # share of users whose old answers are kept, until masks have been compared
+MAX_SCALE = 50.0  # s_max: the scale of a mask's sigmoid; 1 / s_max at the beginning of an epoch
+SAMPLED_SHARE = 0.9  # share of users whose old answers are kept, until masks have been compared
 
 
 @dataclass
@@ -33,7 +33,7 @@ class Serving:
     """Which task a network's masks are for, and how steep they are."""
 
     task: str
-    scale: float = STEEPEST
+    scale: float = MAX_SCALE
 
 
 class Mask(nn.Module):
@@ -95,7 +95,7 @@ class Annealed(AllTasks):
 
     def epoch(self, number: int) -> list[np.ndarray]:
         """Return an epoch's batches, and begin with the flattest masks."""
-        self.serving.scale = 1 / STEEPEST
+        self.serving.scale = 1 / MAX_SCALE
         return super().epoch(number)
 
 
@@ -112,11 +112,11 @@ def teracon(c: Context) -> Outcome:
             for name, parameter in mask.named_parameters() if state else ():
                 parameter.copy_(state[f"{kernel}.{name}"])
             masks[kernel].embedding[[every.index(task) for task in old]] = mask.embedding
-    config, shares = c.study.training(c.task.name, c.action), dict.fromkeys(old, SAMPLED)
+    config, shares = c.study.training(c.task.name, c.action), dict.fromkeys(old, SAMPLED_SHARE)
     steps = -(-len(c.thinned(c.task).rows(TRAIN)) // config.batch_size)
 
     def serve(task: str) -> None:
-        serving.task, serving.scale = task, STEEPEST
+        serving.task, serving.scale = task, MAX_SCALE
 
     def extra(_: UserModel, batch: np.ndarray) -> Tensor:
         items, total = inputs_of(c, batch)[1], 0.0
@@ -133,7 +133,7 @@ def teracon(c: Context) -> Outcome:
         for task in old:
             before.task = task
             shares[task] = sampled_share(taught.values(), masks.values())
-        serving.scale += (STEEPEST - 1 / STEEPEST) / steps
+        serving.scale += (MAX_SCALE - 1 / MAX_SCALE) / steps
         return config.retention * total
 
     numbers = {"masks": sum(p.numel() for mask in masks.values() for p in mask.parameters())}

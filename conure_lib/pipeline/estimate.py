@@ -21,7 +21,8 @@ from conure_lib.pipeline.stage import Stage, compute_stage
 from conure_lib.pipeline.store import RANKS, LocalStore
 from conure_lib.training.batches import shuffled
 
-STEPS, LEAST = 3, 64  # batches that are trained; instances that are validated and tested
+STEPS = 3  # batches that are trained
+MEASURED_INSTANCES = 64  # that are validated and tested
 SIZES = ("batch_size", "labels_per_user", "share", "loss", "negatives", "table_updates")
 ADDED = ("stages", "fewest_h", "most_h", "disk_gib")  # in the last row
 NOTE = """On this machine, one stage at a time. Hours: fewest if no epoch improves, most if all do.
@@ -117,7 +118,8 @@ def few_instances(stream: TaskStream, stage: Stage) -> TaskStream:
         rows = task.rows(part)
         order = shuffled(rows, task.users[rows], together, generator)
         drawn.append(order[: round(wanted)])
-        wanted, together = LEAST, len(task.users)  # users are evaluated once for all their labels
+        # Users are evaluated once for all their labels.
+        wanted, together = MEASURED_INSTANCES, len(task.users)
     drawn = np.concatenate(drawn)
     users, tasks = np.unique(task.users[drawn]), []
     for one in stream.tasks:

@@ -26,8 +26,8 @@ from conure_lib.errors import ClusterError, ConfigError, DamagedResultError
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
 
-CONNECT = 10.0  # seconds to wait for the scheduler's answer
-SEEN_LATE = 60.0  # seconds after which a network file system shows a new file by its defaults
+CONNECT_SECONDS = 10.0  # seconds to wait for the scheduler's answer
+VISIBLE_SECONDS = 60.0  # seconds after which a network file system shows a new file by its defaults
 FILES = sorted(Path(__file__).parent.parent.rglob("*.py"))
 SOURCE = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
 """Digest of the library's code when it was imported: workers may have started before a change."""
@@ -169,7 +169,7 @@ def _connected(where: str) -> dask.Client:
         address = files.read_json(Path(where))["address"] if Path(where).is_file() else where
         if not re.search(r":\d+$", str(address)):
             raise ValueError("no port")
-        return dask.Client(address, timeout=CONNECT, set_as_default=False)
+        return dask.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError, KeyError, TypeError) as error:
         said = f"cluster: found no Dask scheduler at {where} ({error!r}), expected tcp://HOST:PORT"
         raise ConfigError(f"{said} or a scheduler file") from error
@@ -197,7 +197,7 @@ def _kind_of_workers(client: dask.Client, device: str) -> str:
 
 def _appears(path: Path) -> bool:
     """Wait until the file system shows what another machine has written."""
-    deadline = time.monotonic() + SEEN_LATE
+    deadline = time.monotonic() + VISIBLE_SECONDS
     while not path.exists() and time.monotonic() < deadline:
         time.sleep(0.2)
     return path.exists()

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from conure_lib.files import atomic_file
 
-EVERY = 600.0  # seconds from one file to the next; a shorter training writes none
+CHECKPOINT_SECONDS = 600.0  # seconds from one file to the next; a shorter training writes none
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class Epoch:
 class Progress:
     """All that ``fit`` hands on from epoch to epoch: the epochs so far and the best parameters.
 
-    With a file also on disk, at most every ``EVERY`` seconds, beside parameters and optimisers; the
-    order of instances and the negatives need nothing, for every epoch seeds its own.
+    With a file also on disk, beside parameters and optimisers, every ``CHECKPOINT_SECONDS``.
+    The order of instances and the negatives need nothing: every epoch seeds its own.
     """
 
     file: Path | None = None
@@ -79,7 +79,7 @@ class Progress:
 
     def keep(self, now: dict[str, Tensor], optimizers: list[torch.optim.Optimizer]) -> None:
         """Write the file if it is time to."""
-        if self.file is None or time.monotonic() - self.written < EVERY:
+        if self.file is None or time.monotonic() - self.written < CHECKPOINT_SECONDS:
             return
         tensors = {f"now.{n}": p for n, p in now.items()}
         tensors |= {f"best.{n}": p for n, p in self.best.items()}

@@ -26,7 +26,7 @@ from conure_lib.user_models.export import METRICS, NAMES, STREAM, replaceable
 from conure_lib.user_models.plan import Plan
 
 FLOORS = {"popularity": "Popularity", "linear": "Linear"}  # column -> method
-LOW = 0.05  # a share of free weights below which a run says so
+LOW_FREE_SHARE = 0.05  # a share of free weights below which a run says so
 
 
 def run(
@@ -136,7 +136,7 @@ def warnings(rows: list[dict], grow_below: float) -> list[str]:
         rising += [f"{name} of {row['task']}" for name, at in row["epochs"].items() if at["capped"]]
     notes = [f"warning: {what}: {', '.join(tasks)}" for what, tasks in found.items() if tasks]
     free = rows[-1].get("free_share")
-    if free is not None and free < max(LOW, grow_below):
+    if free is not None and free < max(LOW_FREE_SHARE, grow_below):
         later = "prune more, or raise grow_below (all tasks after T1 are then learned anew)"
         later = "the next one adds a block" if free < grow_below else later
         notes += [f"warning: {free:.1%} of the weights are free for later tasks: {later}"]

@@ -109,7 +109,7 @@ def test_items_are_counted_block_by_block(monkeypatch):
     train = stream.sequences[stream["T1"].rows(TRAIN)]
     whole = [int((train == item).sum()) for item in range(1, stream.n_items + 1)]
     for block in (1 << 16, 7, len(train), len(train) - 1):
-        monkeypatch.setattr(streams, "AT_ONCE", block)
+        monkeypatch.setattr(streams, "COUNTED_AT_ONCE", block)
         assert stream.item_counts().tolist() == whole
 
 

@@ -92,7 +92,7 @@ def test_rare_features_are_left_out_of_very_large_problems(monkeypatch):
     task, x = small_stream()["T2"], np.eye(60, 30, dtype=np.float32)
     x[:, :2] = 1
     expected = dict(linear.ridge(csr_array(x[:, :2]), task))[1.0](np.arange(60))
-    monkeypatch.setattr(linear, "LARGEST", 2)
+    monkeypatch.setattr(linear, "MAX_FEATURES", 2)
     found = dict(linear.ridge(csr_array(x), task))[1.0](np.arange(60))
     np.testing.assert_allclose(found, expected, atol=1e-6)
 

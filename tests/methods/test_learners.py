@@ -20,11 +20,11 @@ from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TRAIN
 from conure_lib.methods import ACTIONS, CONTINUAL, METHODS, ewc, replay
 from conure_lib.methods.actions import Context
-from conure_lib.methods.continual import AllTasks, worth
+from conure_lib.methods.continual import AllTasks, validation_score
 from conure_lib.methods.joint import Union
 from conure_lib.methods.lwf import distillation
 from conure_lib.methods.teracon import (
-    STEEPEST,
+    MAX_SCALE,
     Mask,
     Serving,
     add_masks,
@@ -130,7 +130,7 @@ def test_masks_by_hand():
     assert gates_of(mask, "T1") == pytest.approx(sigmoid(2 * (one + (2 - 3) * two + 0.1)))
     assert gates_of(mask, "T2") == pytest.approx(sigmoid(2 * (0.5 * two - one + 0.2)))
     fresh = Mask(["T1", "T2", "T3"], 50, Serving("T2"), rng())
-    assert min(gates_of(fresh, "T2", STEEPEST)) > 0.9  # a new mask leaves the network as it is
+    assert min(gates_of(fresh, "T2", MAX_SCALE)) > 0.9  # a new mask leaves the network as it is
 
 
 def test_a_mask_gates_what_a_kernel_reads_and_can_be_taken_off():
@@ -149,7 +149,7 @@ def test_a_mask_gates_what_a_kernel_reads_and_can_be_taken_off():
     state = remove_masks(model, masks)
     assert state_of(model) == state_of(lively(small_model()))
     assert {*state} == {f"{k}.{n}" for k in kernels for n in ("embedding", "weight", "bias")}
-    assert serving.scale == STEEPEST
+    assert serving.scale == MAX_SCALE
 
 
 def test_fewer_answers_are_kept_where_masks_are_alike():
@@ -167,7 +167,7 @@ def test_fewer_answers_are_kept_where_masks_are_alike():
 def test_the_validation_value_is_the_mean_change_without_old_tasks_gains(monkeypatch):
     values = {"T1": [0.2, 0.3, 0.1], "T2": [0.5, 0.5, 0.4], "T4": [0.1, 0.2, 0.2]}
     monkeypatch.setattr(
-        "conure_lib.methods.continual.worth", lambda m, s, task: values[task.name].pop(0)
+        "conure_lib.methods.continual.validation_score", lambda m, s, task: values[task.name].pop(0)
     )
     model = small_model()
     model.add_output("T4", np.ones(8), rng())
@@ -282,12 +282,12 @@ def test_what_is_not_protected_is_forgotten(planted, name, retention, least, mos
     config, stream, t1 = planted
     train = {**config.train, "*": replace(CONFIG, retention=retention)}
     study, parent = replace(config, train=train), copy.deepcopy(t1.model)
-    before = worth(parent.model, stream, stream["T1"])
+    before = validation_score(parent.model, stream, stream["T1"])
     action = METHODS[name].recipe(SHORT)["T2"].action
     for task in ("T2", "T3"):
         outcome = ACTIONS[action](Context(study, stream, stream[task], 1, parent, action))
         parent = outcome.model
-    assert least <= worth(parent.model, stream, stream["T1"]) / before <= most
+    assert least <= validation_score(parent.model, stream, stream["T1"]) / before <= most
 
 
 def test_a_search_seed_tests_no_old_task():

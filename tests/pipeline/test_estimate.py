@@ -39,7 +39,7 @@ def test_every_missing_stage_is_counted_once_and_only_trials_are_computed(root):
 @pytest.mark.parametrize("share", [1.0, 0.5])
 @pytest.mark.parametrize("task", ["T1", "T2", "T5"])
 def test_a_trial_has_a_few_batches_like_those_of_the_whole(task, share, monkeypatch):
-    monkeypatch.setattr(estimating, "LEAST", 10)
+    monkeypatch.setattr(estimating, "MEASURED_INSTANCES", 10)
     config = small_study()
     train = {name: replace(one, share=share) for name, one in config.train.items()}
     stage = Study(replace(config, train=train), STREAM).run("STL", 1).stages[task]

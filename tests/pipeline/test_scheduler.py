@@ -218,7 +218,7 @@ def test_a_scheduler_that_ends_is_named(root):
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"address": "tcp://127.0.0.1:9"}'])
 def test_no_scheduler_is_one_line(root, monkeypatch, content):
-    monkeypatch.setattr(scheduler, "CONNECT", 1.0)
+    monkeypatch.setattr(scheduler, "CONNECT_SECONDS", 1.0)
     (root / "scheduler.json").write_text(content)
     study = Study(small_study(), STREAM)
     for where in (root / "scheduler.json", "nowhere.json"):

@@ -52,7 +52,7 @@ def folder_of(stage):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kill_at", [3, 4, 5, 7])  # after epochs 1, 2, 3 (phase 1's last) and 5
 def test_a_killed_training_goes_on_to_the_same_bytes(way, kill_at, root, monkeypatch):
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "CHECKPOINT_SECONDS", 0.0)
     settings = WAYS[way] | {"dropout": 0.3}
     stage, total = compute(**settings)
     expected = folder_of(stage)
@@ -69,7 +69,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(way, kill_at, root, monkeyp
 
 @pytest.mark.parametrize("damage", ["bytes", "cut", "version"])
 def test_what_is_damaged_or_of_other_versions_is_not_used(damage, root, monkeypatch, capsys):
-    monkeypatch.setattr(progress, "EVERY", 0.0)
+    monkeypatch.setattr(progress, "CHECKPOINT_SECONDS", 0.0)
     compute("T2", kill_at=4)
     (file,) = partial()
     content = bytearray(file.read_bytes())

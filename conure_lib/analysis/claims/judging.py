@@ -16,7 +16,7 @@ from conure_lib.study.experiments import EXPERIMENTS, convergence
 from conure_lib.study.study import Run, Study
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, CANNOT_TELL, NOT_TESTED = VERDICTS
-NEARLY, A_FEW = 0.95, 5  # of a validation value; epochs
+RECOVERED_SHARE, QUICK_EPOCHS = 0.95, 5  # of a validation value; epochs
 
 
 @dataclass(frozen=True)
@@ -221,10 +221,10 @@ def _quick(study: Study, runs: list[Run], one: Mapping) -> Finding:
     """Judge whether a few epochs bring ours to 95% of the best validation value of theirs."""
     task = one["task"]
     ours, theirs = (_named(study, runs, one[side], [task]) for side in ("ours", "theirs"))
-    levels = [NEARLY * tables.best_validation(run.stages[task]) for run in theirs]
+    levels = [RECOVERED_SHARE * tables.best_validation(run.stages[task]) for run in theirs]
     pairs = zip(ours, levels, strict=True)
     epochs = [tables.epochs_until(run.stages[task], level) for run, level in pairs]
-    few = [number <= A_FEW for number in epochs]
+    few = [number <= QUICK_EPOCHS for number in epochs]
     verdict = REPRODUCED if all(few) else CANNOT_TELL if any(few) else NOT_REPRODUCED
     seen = f"reached after at most {max(epochs):.0f}" if max(epochs) < np.inf else "not reached"
     return Finding(verdict, seen)
@@ -233,14 +233,14 @@ def _quick(study: Study, runs: list[Run], one: Mapping) -> Finding:
 def epochs_to_best(run: Run, task: str) -> float:
     """Return after how many epochs, at least one, a run reaches 95% of its own best value."""
     stage = run.stages[task]
-    return max(1, tables.epochs_until(stage, NEARLY * tables.best_validation(stage)))
+    return max(1, tables.epochs_until(stage, RECOVERED_SHARE * tables.best_validation(stage)))
 
 
 # Claims that are no comparisons between scores: a function each, named after its claim.
 
 BELOW = {"hidden_cosine": ("vectors", 0.5), "median_relative_change": ("weights", 0.4)}  # C02
 FASTER = ("Conure-", "PeterRec")  # C21
-GROWS, STAYS = 0.9, 0.05  # C23: backbones a task
+MIN_GROWTH, MAX_GROWTH = 0.9, 0.05  # C23: backbones a task
 
 
 def c02(study: Study, claim: Claim) -> Finding:
@@ -338,7 +338,7 @@ def c23(study: Study, claim: Claim) -> Finding:
         before, after = (costs.table(study, [run])["stored"].iloc[0] for run in (two, every))
         new = after - before - sum(size[task] for task in order[2:])
         grown[name] = float(new / size["backbone"] / (len(order) - 2))
-    held = (grown["EWC"] >= GROWS, grown["Conure"] <= STAYS)
+    held = (grown["EWC"] >= MIN_GROWTH, grown["Conure"] <= MAX_GROWTH)
     verdict = REPRODUCED if all(held) else PARTLY if any(held) else NOT_REPRODUCED
     reason = f"EWC {grown['EWC']:.2f}, Conure {grown['Conure']:.3f} backbones a task"
     return Finding(verdict, reason, effect=grown["EWC"])
