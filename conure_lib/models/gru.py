@@ -64,5 +64,5 @@ class GRU(UserModel):
             h = block(h, ~known.t()[:, :, None])
         if self.config.pooling == "last":
             return h
-        h = h.transpose(0, 1)
+        h = h.transpose(0, 1).contiguous()  # else the product's kernel depends on what is frozen
         return attention(h @ self.kernel_pooling, h, h, attention_mask(known)).transpose(0, 1)

@@ -110,6 +110,18 @@ def test_hidden_vectors_are_those_of_the_plain_network(network):
 
 
 @EVERY
+def test_outputs_do_not_depend_on_what_is_frozen(network):
+    model = lively(small_model(ITEMS, WIDTH, (1, 4), **NETWORKS[network]))
+    for size in (2, 7, 64):
+        sequences, found = random_sequences(size, 5, ITEMS), []
+        for trainable in (True, False):
+            model.requires_grad_(trainable)
+            with torch.no_grad():
+                found.append(model.user_vectors(sequences))
+        assert torch.equal(*found)
+
+
+@EVERY
 def test_a_block_with_kernels_of_zero_adds_exactly_nothing(network):
     model, sequences = network_of(network), random_sequences(5, 9, ITEMS)
     before, blocks = model.hidden(sequences), len(model.blocks)
