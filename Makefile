@@ -34,7 +34,7 @@ LOWERED := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2
 REPORTED = $(if $(filter command line,$(origin PROFILE)),$(PROFILE),standard)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study estimate test lint format bench gpu-check figures verdicts publish reproduce readme docs robustness notebooks lock clean
+.PHONY: help setup demo study estimate test lint format bench gpu-check figures verdicts publish reproduce readme docs robustness notebooks lock clean
 .NOTPARALLEL:
 
 help: ## list the targets (the default)
@@ -71,6 +71,9 @@ setup: ## build the environment in VENV from requirements.lock; nothing to do if
 	"$$python" -m pip check; \
 	rm -f "$$venv/.building"; \
 	wanted > "$$venv/.ready.part"; mv "$$venv/.ready.part" "$$venv/.ready"
+
+demo: setup ## learn three tasks with and without protection and show what is forgotten; a minute, no download
+	"$(BIN)/conure" demo
 
 study: setup ## run the study: data, training, tables, figures, notebooks (DATASET, PROFILE, SEEDS, WORKERS, CLUSTER, DEVICE)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(PROFILE)" --workers "$(WORKERS)" \

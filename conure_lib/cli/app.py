@@ -6,7 +6,7 @@ import sys
 import typer
 
 from conure_lib import paths
-from conure_lib.cli import data, study
+from conure_lib.cli import data, demo, study
 from conure_lib.errors import ConureError
 
 HELP = f"""Continual user representations: a reproducible study, and models of your own tables.
@@ -28,6 +28,7 @@ asked for, said in one line; 130 stopped, and the same command continues where i
 PLAIN = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 NAMES = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(help=HELP, epilog=EXAMPLES, context_settings=NAMES, **PLAIN)
+app.add_typer(demo.app)
 app.add_typer(data.app)
 app.add_typer(study.app)
 

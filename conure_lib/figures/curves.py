@@ -31,7 +31,7 @@ def draw_curves(
     curves = curves if "line" in curves else curves.assign(line=curves["method"])
     titles = curves["panel"].unique()
     figure, axes = panels(titles, 1.4 if len(titles) > 2 else 1.8, sharex=x != "epoch")
-    for panel, axis in axes.items():
+    for number, (panel, axis) in enumerate(axes.items(), start=1):
         here, drawn = curves[curves["panel"] == panel], 0
         few = here.groupby("method")["line"].nunique().sum() < 3
         for name, rows in here.groupby("method", sort=False):
@@ -45,7 +45,7 @@ def draw_curves(
                 look = {"color": color, "marker": marker, "linestyle": dashes, "label": line}
                 edge = float(marker in "1234x+")  # these have nothing else
                 axis.plot(at, value, markersize=4, markeredgewidth=edge, linewidth=1.2, **look)
-                if few:
+                if few and len(one) > 1:
                     axis.fill_between(at, one["low"], one["high"], color=color, alpha=0.2, lw=0)
                 else:
                     axis.vlines(at, one["low"], one["high"], color=color, lw=0.8)
@@ -54,7 +54,9 @@ def draw_curves(
             method = METHODS[r.method]
             axis.axhline(r.value, label=r.line, color=method.color, dashes=method.dashes or (9, 1))
         axis.set_ylabel(label if axis.get_subplotspec().is_first_col() else "")
-        axis.set_xlabel(x if axis.get_subplotspec().is_last_row() or x == "epoch" else "")
+        lowest = number + axis.get_gridspec().ncols > len(axes)
+        axis.set_xlabel(x if lowest or x == "epoch" else "")
+        axis.tick_params(labelbottom=lowest or x == "epoch")
         seen = max(axis.get_ylim()[0], 0 if curves["value"].min() >= 0 else -np.inf)
         axis.set_ylim(bottom=seen if bottom is None else bottom)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))

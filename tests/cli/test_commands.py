@@ -43,7 +43,7 @@ def refusal(capsys):
 
 def test_there_are_the_commands_that_are_documented_and_each_says_what_it_does(capsys):
     commands = commands_of(typer.main.get_command(app))
-    names = "run export embed study verdicts reproduce tune publish notebooks clean"
+    names = "demo run export embed study verdicts reproduce tune publish notebooks clean"
     data = {("data", name) for name in ("list", "fetch", "describe")}
     assert set(commands) == data | {(name,) for name in names.split()}
     for words in ((), ("data",), *commands):
