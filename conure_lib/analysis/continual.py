@@ -21,35 +21,41 @@ def matrix(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
     found = []
     for runs in (study.runs([name]) for name in methods):
         for number, after in enumerate(study.order, start=1):
-            *old, new = study.order[:number]
-            until = [replace(r, stages={t: r.stages[t] for t in (*old, new)}) for r in runs]
-            measures = [*_in_the_end(runs[0], old), new]
+            until = [
+                replace(r, stages={t: r.stages[t] for t in study.order[:number]}) for r in runs
+            ]
+            measures = in_the_end(until[0], until[0].stages)
             found.append(tables.overall(study, until, measures).assign(after=after))
     table = pd.concat(found, ignore_index=True)
     table["task"] = table["task"].map(tables.task_of)
     return table[["method", "after", "task", "value", "low", "high", "n", "seeds"]]
 
 
-def transfers(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
+def transfers(
+    study: Study, methods: Iterable[str] = CONTINUAL, tasks: Iterable[str] | None = None
+) -> pd.DataFrame:
     """Return how continual learners fare, as means over tasks of relative differences.
 
     One row per method and ``transfer``, as ``tables.compare`` gives it. "average": after the last
     task, to a network per task. "backward": after the last task, to when each was learned.
-    "forward": when each was learned, T1 left out, to a network per task.
+    "forward": when each was learned, T1 left out, to a network per task. tasks: those that count,
+    all unless given; a transfer that none of them has is left out.
     """
     rows, alone = [], study.runs([ALONE])
-    *old, last = study.order
+    counted = [task for task in study.order if tasks is None or task in tasks]
+    old = [task for task in counted if task != study.order[-1]]
     for runs in (study.runs([name]) for name in methods):
-        kept = _in_the_end(runs[0], old)
-        asked = ((alone, [*kept, last]), (runs, kept), (alone, study.order[1:]))
+        kept, new = in_the_end(runs[0], counted), [t for t in counted if t != study.order[0]]
+        asked = ((alone, kept), (runs, kept[: len(old)]), (alone, new))
         for transfer, (theirs, measures) in zip(TRANSFERS, asked, strict=True):
-            row = tables.mean_effect(study, runs, theirs, measures)
-            rows.append({"transfer": transfer} | row)
+            if measures:
+                row = tables.mean_effect(study, runs, theirs, measures)
+                rows.append({"transfer": transfer} | row)
     return tables.family(rows)
 
 
-def _in_the_end(run: Run, old: Iterable[str]) -> list[str]:
-    """Return old tasks' measures after the last stage: their own if they never change (C13)."""
+def in_the_end(run: Run, tasks: Iterable[str]) -> list[str]:
+    """Return tasks' measures after the last stage: their own if they never change (C13)."""
     *_, last = run.stages.values()
     changes = "old_tasks" in last.record()["notes"]
-    return [f"{task}-after" if changes else task for task in old]
+    return [f"{t}-after" if changes and run.stages[t] is not last else t for t in tasks]

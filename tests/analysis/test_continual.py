@@ -45,3 +45,15 @@ def test_transfers_by_hand():
             ("Conure", "forward"): (1 + 0) / 2,
         }
     )
+
+
+def test_transfers_count_the_tasks_that_are_asked_for_and_leave_out_what_none_has():
+    found = {
+        task: continual.transfers(made_up(rule), ["EWC"], [task]).set_index("transfer")["effect"]
+        for task in ("T1", "T2", "T4")
+    }
+    assert {task: row.to_dict() for task, row in found.items()} == {
+        "T1": {"average": -0.75, "backward": -0.75},
+        "T2": {"average": -0.5, "backward": -0.5, "forward": 0},
+        "T4": {"average": 0, "forward": 0},
+    }
