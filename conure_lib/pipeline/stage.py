@@ -30,6 +30,7 @@ class Stage:
     """A step of a study with one seed; its results are read from ``store``.
 
     by_task: if the stream grows, the digests of its parts up to each task, else empty.
+    parents_seed: that of its ancestors, if it is another.
     """
 
     step: Step
@@ -38,6 +39,7 @@ class Stage:
     seed: int
     by_task: Mapping[str, str] = field(default_factory=dict)
     store: LocalStore | CommittedStore = field(default_factory=LocalStore, compare=False)
+    parents_seed: int | None = None
 
     @cached_property
     def parent(self) -> "Stage | None":
@@ -45,7 +47,8 @@ class Stage:
         if (step := self.step.parent) is None:
             return None
         digest = self.by_task.get(step.task, self.stream_digest)
-        return Stage(step, self.config, digest, self.seed, self.by_task, self.store)
+        seed = self.seed if self.parents_seed is None else self.parents_seed
+        return Stage(step, self.config, digest, seed, self.by_task, self.store)
 
     @cached_property
     def spec(self) -> dict[str, Any]:

@@ -35,6 +35,7 @@ SEEDS = (0, 7, 8, 9, 10)
 """Of a search: tasks of few users take all after the first rung, others the first alone.
 
 Training blocks, initialisation and order differ, validation blocks do not: the others are tested.
+All go on from what the first seed has learned before.
 """
 FEW_USERS = 2000
 TRIES, KEPT = 16, 4
@@ -102,7 +103,8 @@ class Search:
             task = one.step.task
             study = with_settings(self.study, one.step, **one.settings | self.epochs(task, rung))
             seeds = seeds_of(study.stream[task], rung)
-            stages.append([study.stage(one.step, seed) for seed in seeds])
+            of_seeds = (study.stage(one.step, seed) for seed in seeds)
+            stages.append([replace(stage, parents_seed=SEEDS[0]) for stage in of_seeds])
         every = [stage for by_seed in stages for stage in by_seed]
         try:
             compute(every, self.study.stream, self.workers, self.cluster)

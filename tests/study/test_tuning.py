@@ -139,6 +139,7 @@ def test_every_method_gets_the_same_tries_epochs_and_seeds(searched):
     assert table["joint_weight"].notna().equals(table["action"] == "joint")
     by_task = {task: {s.seed for s in seen.values() if s.step.task == task} for task in LATER}
     assert by_task == {"T2": {0}, "T3": {0}, "T4": {*SEEDS}}  # T4 has few users
+    assert {stage.parent.seed for stage in seen.values() if stage.parent} == {0}
 
 
 def test_tasks_of_few_users_count_by_the_mean_over_five_seeds(searched, monkeypatch):
