@@ -83,10 +83,10 @@ estimate: setup ## estimate hours, memory and disk of what is missing of a study
 	"$(BIN)/conure" study --dry-run --dataset "$(DATASET)" --profile "$(PROFILE)" \
 		$(foreach seed,$(subst $(comma), ,$(SEEDS)),--seed $(seed))
 
-# Notebooks whose defaults can run: 90 needs no results, the others those that are committed.
-RUNNABLE = $(wildcard notebooks/90_*.ipynb) \
+# Notebooks whose defaults can run: 90 and 91 need no results, the others those that are committed.
+RUNNABLE = $(wildcard notebooks/9*.ipynb) \
 	$(if $(wildcard results/standard/synthetic),$(wildcard notebooks/09_*.ipynb)) \
-	$(if $(wildcard results/standard/complete-journey),$(filter-out notebooks/09_% notebooks/90_%,$(wildcard notebooks/*.ipynb)))
+	$(if $(wildcard results/standard/complete-journey),$(filter-out notebooks/09_% notebooks/9%,$(wildcard notebooks/*.ipynb)))
 
 test: lint ## check style, run the tests (numbers also on a lowered instruction set), then every notebook
 	"$(BIN)/python" -m pytest tests -n 2 --dist loadfile
