@@ -28,7 +28,30 @@ NOT_YET = (
     "folds, random order among equal times, floors beside every result, and verdicts that can say "
     "*cannot tell*."
 )
-"""What stands in the place of verdicts before there are any."""
+"""What stands in the place of findings before there are any."""
+FINDINGS = {
+    "C01": (
+        "Does a network forget?",
+        "T1's MRR@5 after T2 was learned on top of it, unprotected, against before",
+    ),
+    "C04": (
+        "Is there room for more tasks?",
+        "T1 of a network pruned by 70% and retrained, against the unpruned one",
+    ),
+    "C08": (
+        "What does protection cost?",
+        "T2 and T3 by Conure against fine-tuning a copy for each task (STL)",
+    ),
+    "C14": (
+        "Do tasks learned before help?",
+        "T3 by Conure- after T1 and T2, against right after T1",
+    ),
+    "C22": (
+        "Do other continual learners forget?",
+        "old tasks by EWC and LwF after the last one, against when they were learned",
+    ),
+}
+"""Claim -> the question that it answers, and what its effect compares."""
 LATER = "Being computed."
 
 
@@ -40,7 +63,8 @@ def blocks() -> dict[str, dict[str, str | None]]:
     """Return every page's blocks: path below the repository -> name -> Markdown."""
     file = paths.claims(local=False)
     dials = paths.figures(PROFILE, "synthetic", local=False) / "dials_transfer.csv"
-    ledger = pd.read_csv(file) if file.is_file() else pd.DataFrame({"profile": []})
+    none = pd.DataFrame(columns=["profile", "claim", "verdict"])
+    ledger = pd.read_csv(file) if file.is_file() else none
     ledger = ledger[ledger["profile"] == PROFILE]
     found = {path.parent.name: path for path in sorted(_results("").glob("*/overall.csv"))}
     read = partial(pd.read_csv, dtype={"variant": str})
@@ -53,8 +77,12 @@ def blocks() -> dict[str, dict[str, str | None]]:
     )
     points = pd.read_csv(paths.benchmarks() / "scaling.csv")
     return {
-        "README.md": {"verdicts": verdicts(ledger) if len(ledger) else NOT_YET},
+        "README.md": {
+            "findings": findings(ledger) if len(ledger) else NOT_YET,
+            "notebooks": notebooks(ledger),
+        },
         "docs/results.md": {
+            "verdicts": verdicts(ledger) if len(ledger) else LATER,
             "ledger": by_dataset(effects, ledgers),
             "table 2": by_dataset(side_by_side, table_2),
             "dials": transfer_by_dial(pd.read_csv(dials)) if dials.is_file() else LATER,
@@ -90,6 +118,52 @@ def filled(page: str, texts: Mapping[str, str | None]) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Return a table of texts as Markdown, without its index."""
     return table.to_markdown(index=False, disable_numparse=True)
+
+
+def findings(ledger: pd.DataFrame) -> str:
+    """Return one line per question of ``FINDINGS``: the effect and verdict on each dataset."""
+    lines = []
+    for claim, (question, compared) in FINDINGS.items():
+        rows = ledger[ledger["claim"] == claim]
+        found = [
+            f"{r.effect:+.0%} [{r.ci_low:+.0%}, {r.ci_high:+.0%}] on `{r.dataset}`"
+            f" ({r.verdict.lower()})"
+            if r.effect == r.effect
+            else f"{r.verdict.lower()} on `{r.dataset}`"
+            for r in rows.itertuples()
+        ]
+        papers = rows["paper"].dropna()
+        paper = f"; the paper: {papers.iloc[0]:+.0%}" if len(papers) else ""
+        lines.append(f"- **{question}** {compared}: {', '.join(found)}{paper} ({claim}).")
+    seeds = ledger.groupby("dataset")["seeds"].max()
+    counts = ", ".join(f"{n} of six on `{name}`" for name, n in seeds.items())
+    return "\n".join([*lines, "", f"In brackets 95% intervals over users. Seeds so far: {counts}."])
+
+
+def notebooks(ledger: pd.DataFrame) -> str:
+    """Return the notebooks: what each asks, its claims' verdicts, and where it is as it ran."""
+    rows, ran = [], {path.parent.parent.name for path in _results("").glob("*/notebooks/*.ipynb")}
+    for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
+        title = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
+        asks, _, shows = title.splitlines()[0].partition(" · ")[2].partition(" (")
+        own = [c.id for c in claims.CLAIMS.values() if c.notebook == path.stem]
+        of_each = [(name, ledger.loc[ledger["claim"] == name, "verdict"]) for name in own]
+        answers = [f"{name} {_counted(found)}" for name, found in of_each if len(found)]
+        links = [
+            f"[{name}](results/{PROFILE}/{name}/notebooks/{path.name})"
+            for name in REPORTED
+            if name in ran and (_results(name) / "notebooks" / path.name).is_file()
+        ]
+        row = {"notebook": f"[{path.stem[:2]}](notebooks/{path.name}) {asks}"}
+        row |= {"of the paper": shows.rstrip(")").partition("; ")[0]}
+        rows.append(row | {"verdicts": "; ".join(answers), "as it ran": ", ".join(links)})
+    return markdown(pd.DataFrame(rows))
+
+
+def _counted(found: pd.Series) -> str:
+    """Return verdicts and on how many datasets each was found: "reproduced 3 of 4"."""
+    counts = found.str.lower().value_counts()
+    return ", ".join(f"{verdict} {n} of {len(found)}" for verdict, n in counts.items())
 
 
 def verdicts(ledger: pd.DataFrame) -> str:

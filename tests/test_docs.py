@@ -8,10 +8,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from conure_lib import paths
 from conure_lib.analysis.claims import CLAIMS
+from conure_lib.analysis.stats import NAN
 from conure_lib.config import DataConfig
 from conure_lib.data.registry import DATASETS, load
 from conure_lib.study.profiles import REPORTED, study_config
@@ -103,6 +105,19 @@ def test_blocks_are_replaced_and_markers_must_fit():
     for bad, named in (({"a": ""}, "'b c'"), (texts | {"d": ""}, "'d'")):
         with pytest.raises(readme_tables.MarkersError, match=named):
             readme_tables.filled(page, bad)
+
+
+def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran():
+    rows = [("C01", "a", "REPRODUCED", -0.95, -0.97, -0.93, -0.979, 6, False)]
+    rows += [("C01", "b", "CANNOT TELL", NAN, NAN, NAN, -0.979, 2, False)]
+    names = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "paper", "seeds"]
+    ledger = pd.DataFrame(rows, columns=[*names, "by_construction"])
+    first, *_, last = readme_tables.findings(ledger).splitlines()
+    assert "-95% [-97%, -93%] on `a` (reproduced), cannot tell on `b`; the paper: -98%" in first
+    assert last.endswith("Seeds so far: 6 of six on `a`, 2 of six on `b`.")
+    table = readme_tables.notebooks(ledger)
+    assert "C01 reproduced 1 of 2, cannot tell 1 of 2" in table
+    assert table.count("(notebooks/") == len(list(paths.NOTEBOOKS.glob("*.ipynb")))
 
 
 def test_every_step_of_the_paper_is_found_in_the_code():
