@@ -119,6 +119,25 @@ def test_every_make_target_has_a_help_line_and_none_is_a_file():
     assert "make test" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 
+def test_the_published_site_and_the_devcontainer_use_what_there_is():
+    """As far as that can be checked without GitHub."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    workflow = yaml.safe_load((ROOT / ".github/workflows/site.yml").read_text(encoding="utf-8"))
+    container = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8"))
+    steps = workflow["jobs"]["publish"]["steps"]
+    (build,) = [step["run"] for step in steps if "run" in step]
+    for command in (build, container["postCreateCommand"]):
+        assert re.search(rf"(?m)^{command.removeprefix('make ')}:.*## ", makefile), command
+    used = {step["uses"].partition("@")[0]: step.get("with") for step in steps if "uses" in step}
+    site = used["actions/upload-pages-artifact"]["path"]
+    assert re.search(rf"(?m)^docs:.*\n.*sphinx-build.* {site}$", makefile)
+    versions = used["actions/setup-python"]["python-version"], container["image"].partition(":")[2]
+    environment = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert all(f"python={version}\n" in environment for version in versions)
+    for name in container["customizations"]["codespaces"]["openFiles"]:
+        assert (ROOT / name).is_file()
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_take_the_parameters_and_define_nothing(path):
     tagged = [cell for cell in cells(path) if "parameters" in cell["metadata"].get("tags", [])]
