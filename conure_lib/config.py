@@ -232,6 +232,10 @@ class StudyConfig:
         "cpu" or "cuda".
     bpr, size_seeds
         Of two experiments: the best settings with BPR by task; the seeds on which widths vary.
+    methods, backbones, few_seeds
+        Of experiments beyond the paper: the compared methods, all unless named; the networks in
+        NextItNet's place, each with its fields of ModelConfig and T1's learning rate where they
+        differ; the seeds on which these experiments run.
     """
 
     profile: str
@@ -249,6 +253,9 @@ class StudyConfig:
     device: Literal["cpu", "cuda"] = "cpu"
     bpr: Mapping[str, TrainConfig] = field(default_factory=dict)
     size_seeds: tuple[Seed, ...] = ()
+    methods: tuple[str, ...] = ()
+    backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    few_seeds: tuple[Seed, ...] = ()
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "StudyConfig":

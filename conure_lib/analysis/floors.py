@@ -27,7 +27,8 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
     the floor, ``p_holm`` is corrected for the choice among all networks, ``strongest`` marks the
     best floor.
     """
-    by_name = {name: runs for name in COMPARED if (runs := study.runs([name]))}
+    names = study.config.methods or COMPARED
+    by_name = {name: runs for name in names if (runs := study.runs([name]))}
     study.ready([run for runs in by_name.values() for run in runs])
     found = []
     for measure in measures or study.order:

@@ -9,14 +9,14 @@ from conure_lib.analysis import claims
 from conure_lib.analysis.floors import capped, floors
 from conure_lib.analysis.tables import no_forgetting, overall
 from conure_lib.files import atomic_file
-from conure_lib.study.experiments import all_runs
+from conure_lib.study.experiments import APART, all_runs
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import METRICS
 
 
 def render(study: Study) -> list[Path]:
     """Write tables and verdicts, of one's own run to results/local, else beside the evidence."""
-    (_, runs), *dials = all_runs(study)
+    runs = all_runs(study)[0][1]
     memory = [no_forgetting(run).assign(seed=run.seed) for run in study.runs(["Conure"])]
     plain = [run for run in runs if not run.variant]
     ranking = [task.name for task in study.stream.tasks if task.kind != "classification"]
@@ -30,8 +30,9 @@ def render(study: Study) -> list[Path]:
         "floors": floors(study),
         "capped": capped(runs),
     }
-    if dials:
-        tables["dials"] = pd.concat(point.results(found) for point, found in dials)
+    for name, (points, runs_of) in APART.items():
+        if apart := [p.results(runs_of(p)).assign(point=n) for n, p in points(study).items()]:
+            tables[name] = pd.concat(apart)
     folder = paths.results(study.config.profile, study.stream.name, study.local)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():

@@ -100,13 +100,15 @@ def tune(
     profile: Profile = "standard",
     method: Several = None,
     task: Several = None,
+    backbone: Several = None,
     workers: Count = 1,
     cluster: Cluster = None,
 ) -> None:
     """Search hyper-parameters; copy the JSON file to conure_lib/study/settings to use them."""
     from conure_lib.study import tuning
 
-    found = tuning.search(dataset, profile, workers, cluster, method or (), task or ())
+    asked = method or (), task or (), backbone or ()
+    found = tuning.search(dataset, profile, workers, cluster, *asked)
     report([row for row in found.rows if row["chosen"]], tuning.write(found))
 
 

@@ -13,6 +13,7 @@ POINTS = {  # kind of a single point -> marker, size, fill, distance below the r
     "single seed": ("o", 1.8, "black", 0.13),
     "paper, TTL": ("D", 3, "white", 0.38),
     "paper, ML": ("s", 3, "#BBBBBB", 0.38),
+    "the paper's": ("D", 3, "white", 0.38),
 }
 
 

@@ -47,7 +47,7 @@ def weight_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict:
     share = float((relative > 0.2).double().mean())
     found = []
     for name, moved in moves.items():
-        shares = (moved[..., :SHOWN] > 0.2).double().mean(-1).flatten(0, -2).mean(0)
+        shares = (moved[..., :SHOWN] > 0.2).double().mean(-1).reshape(-1, moved.shape[-2]).mean(0)
         away = (shares - share).abs()  # by input
         found.append((float(away.min()), name, int(away.argmin())))
     _, kernel, row = min(found)

@@ -7,7 +7,8 @@ import numpy as np
 
 from conure_lib.config import ModelConfig
 from conure_lib.data.stream import TRAIN
-from conure_lib.methods import COMPARED, CONTINUAL, METHODS
+from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
+from conure_lib.methods.method import Step
 from conure_lib.study.study import Run, Study
 
 CONURE = ("Conure-", "Conure")
@@ -28,7 +29,7 @@ def percent(ratio: float) -> str:
 
 def baselines(study: Study) -> list[Run]:
     """Return the runs of Table 2, Fig. 2 and Fig. 6: every compared method on every task."""
-    return study.runs(COMPARED)
+    return study.runs(study.config.methods or COMPARED)
 
 
 def continual_learners(study: Study) -> list[Run]:
@@ -170,16 +171,21 @@ _DIALS = {f"relatedness {share:g}": {"relatedness": share} for share in (0.0, 0.
 _DIALS |= {"contradiction": {"contradiction": True}}
 _DIALS |= {"noise": dict.fromkeys(("structure", "taste", "signal", "profile_signal"), 0.0)}
 AGAINST_NOISE = ("Popularity", "STL", "Conure")
+AGAIN = (*FLOORS, "STL", "PeterRec", *CONURE)  # what C24 needs with other networks
 PATIENT = 3  # times the usual patience: whether what T2 does to T3 depends on when training stops
 
 
 def dials(study: Study) -> dict[str, Study]:
     """Return studies of synthetic data whose truth is known, one per setting of the generator."""
-    points, data = {}, study.config.data
-    for name, dial in _DIALS.items():
-        config = replace(study.config, data=replace(data, options={**data.options, **dial}))
-        points[name] = Study(config, store=study.store).changed(name)
-    return points
+    settings = _DIALS if study.config.data.dataset == "synthetic" else {}
+    return {name: generated(study, name, **dial) for name, dial in settings.items()}
+
+
+def generated(study: Study, variant: str, **options: object) -> Study:
+    """Return the study on the same dataset with other options."""
+    data = study.config.data
+    config = replace(study.config, data=replace(data, options={**data.options, **options}))
+    return Study(config, store=study.store).changed(variant)
 
 
 def dial_runs(point: Study) -> list[Run]:
@@ -200,9 +206,34 @@ def dial_runs(point: Study) -> list[Run]:
     return runs + only("T3", patient.runs(["Conure-"], UP_TO_T3))
 
 
+def backbones(study: Study) -> dict[str, Study]:
+    """Return a study for each network that the settings put in NextItNet's place (section 3.2).
+
+    T1's rate and depth are those searched for it; everything else is as searched for NextItNet.
+    """
+    seeds = tuple(seed for seed in study.config.seeds if seed in study.config.few_seeds)
+    asked = study.config.backbones if seeds else {}
+    first, few = Step("train", study.order[0]), {"methods": AGAIN, "seeds": seeds}
+    return {n: study.with_settings(first, backbone=n, **own, **few) for n, own in asked.items()}
+
+
+def backbone_runs(point: Study) -> list[Run]:
+    """Return the runs that C04, C08, C09, C11, C13 and C14 compare (C24)."""
+    pruned = [run for run in overparameterization(point) if run.variant == "normal pr70"]
+    with_t2 = [run for run in transfer(point) if run.method == "Conure-"]
+    return [*baselines(point), *pruned, *unpruned(point), *with_t2]
+
+
+APART: dict[str, tuple[Callable[[Study], dict[str, Study]], Callable[[Study], list[Run]]]] = {
+    "dials": (dials, dial_runs),
+    "backbones": (backbones, backbone_runs),
+}
+"""Experiments in studies of their own, by name: these studies, and the runs of each of them."""
+
+
 def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:
-    """Return the runs of ``EXPERIMENTS``, then of ``dials``, with the study that computes them."""
+    """Return the runs of ``EXPERIMENTS``, then of ``APART``, with the study that computes them."""
     found = (run for experiment in EXPERIMENTS.values() for run in experiment(study))
     own = {(run.variant, run.id): run for run in found}.values()  # each of them once
-    points = dials(study).values() if study.config.data.dataset == "synthetic" else ()
-    return [(study, [*own]), *((point, dial_runs(point)) for point in points)]
+    apart = [(one, runs(one)) for points, runs in APART.values() for one in points(study).values()]
+    return [(study, [*own]), *apart]

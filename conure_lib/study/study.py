@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import pandas as pd
 
-from conure_lib.config import StudyConfig, content_id
+from conure_lib.config import ModelConfig, StudyConfig, TrainConfig, content_id
 from conure_lib.data.registry import load
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, MissingResultError
@@ -19,6 +20,8 @@ from conure_lib.pipeline.scheduler import compute
 from conure_lib.pipeline.stage import Stage
 from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.study.profiles import PARAMETERS, RESULTS, demand_known, injected, study_config
+
+TRAINING, NETWORK = ({field.name for field in fields(one)} for one in (TrainConfig, ModelConfig))
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,15 @@ class Study:
         other = copy.copy(self)
         other.config, other.variant = replace(self.config, **changes), variant
         return other
+
+    def with_settings(self, step: Step, **settings: Any) -> "Study":
+        """Return the study with other settings: of a step, of the network, or of StudyConfig."""
+        config = self.config
+        model = replace(config.model, **{n: settings.pop(n) for n in NETWORK & settings.keys()})
+        if own := {n: settings.pop(n) for n in TRAINING & settings.keys()}:
+            train = replace(config.training(step.task, step.action), **own)
+            settings["train"] = {**config.train, f"{step.task}.{step.action}": train}
+        return self.changed("", model=model, **settings)
 
     def stage(self, step: Step, seed: int) -> Stage:
         """Return a step of this study with one seed; nothing is computed."""

@@ -9,7 +9,7 @@ some more go beyond it. Every try is a stage, so that a search that was interrup
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from scipy.stats import qmc
 from tqdm.auto import tqdm
 
 from conure_lib import paths
-from conure_lib.config import TrainConfig, dilations_for, spec
+from conure_lib.config import dilations_for, spec
 from conure_lib.data.stream import Task
 from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.files import write_json
@@ -39,13 +39,13 @@ All go on from what the first seed has learned before.
 """
 FEW_USERS = 2000
 TRIES, KEPT = 16, 4
+KEY = ["task", "action", "backbone"]  # what a try is of
 RUNGS = ("first", "second", "full")  # the second has three times the epochs of the first
 BEYOND = (0.125, 0.375, 0.625, 0.875)  # decades from an edge to further tries
 RETRAIN_RATES = (1.0, 0.3, 0.1)  # relative to that of training; T1's best one serves all tasks
+LAYERS = (1, 2, 4)  # of a network in NextItNet's place, whose blocks have as many weights
 TUNED = tuple(name for name, method in METHODS.items() if method.search is not None)
 """Methods with settings of their own; others take those of another method, or have none."""
-TRAINING = {field.name for field in fields(TrainConfig)}
-NETWORK = {"width", "dilations"}
 
 
 @dataclass
@@ -101,7 +101,7 @@ class Search:
         stages = []
         for one in tries:
             task = one.step.task
-            study = with_settings(self.study, one.step, **one.settings | self.epochs(task, rung))
+            study = self.study.with_settings(one.step, **one.settings | self.epochs(task, rung))
             seeds = seeds_of(study.stream[task], rung)
             of_seeds = (study.stage(one.step, seed) for seed in seeds)
             stages.append([replace(stage, parents_seed=SEEDS[0]) for stage in of_seeds])
@@ -116,6 +116,7 @@ class Search:
             row = {"task": one.step.task, "action": one.step.action, "rung": RUNGS[rung]}
             row |= {"validation": value, "epochs_run": np.mean([len(curve) for curve in curves])}
             row |= {"at_edge": bool(one.edges), "chosen": False, "stage_id": by_seed[0].id}
+            row |= {"backbone": by_seed[0].config.model.backbone}
             one.rung, one.row = rung, row | one.settings
             self.rows.append(one.row)
 
@@ -141,7 +142,7 @@ class Search:
             model = replace(config.model, dilations=dilations_for(length))
             studies[length] = Study(replace(config, data=data, model=model))
             first = self.study.order[0]
-            self.study = with_settings(studies[length], steps[first], **self.epochs(first, 1))
+            self.study = studies[length].with_settings(steps[first], **self.epochs(first, 1))
             self.measure(tries := [Try(step) for step in ranking], 1)
             values[length] = [one.row["validation"] for one in tries]
             for one in tries:
@@ -165,6 +166,17 @@ class Search:
         self.measure(tries, 2)
         self.choose(best(tries))
 
+    def backbone(self, name: str) -> None:
+        """Search T1's depth and learning rate of another network, all else as for NextItNet."""
+        own, step = self.study.config.backbones[name], Step("train", self.study.order[0])
+        space = {"learning_rate": SEARCH["sequence"]["learning_rate"], "layers": LAYERS}
+        space |= {key: (value,) for key, value in own.items() if key not in space}
+        (chosen,) = best(self.halve({step: space | {"backbone": (name,)}}))
+        chosen.row["chosen"] = True
+        found = {key: chosen.settings[key] for key in space}
+        backbones = {**self.study.config.backbones, name: found}
+        self.study = self.study.changed("", backbones=backbones)
+
     def later_task(self, task: str) -> None:
         """Search for every method on one task; methods do not depend on each other's settings."""
         space = SEARCH[self.study.stream[task].kind]
@@ -179,7 +191,7 @@ class Search:
                 train[f"{task}.{action}"] = train[f"{task}.{steps[source].action}"]
         with_bpr = [t for t in tries if (t.step.action, t.settings.get("loss")) == ("train", "bpr")]
         for one in best(with_bpr):
-            own = with_settings(self.study, one.step, **one.settings)
+            own = self.study.with_settings(one.step, **one.settings)
             bpr[task] = own.config.training(task)
         self.study = self.study.changed("", train=train, bpr=bpr)
 
@@ -187,7 +199,7 @@ class Search:
         """Go on with these settings."""
         for one in tries:
             one.row["chosen"] = True
-            self.study = with_settings(self.study, one.step, **one.settings)
+            self.study = self.study.with_settings(one.step, **one.settings)
 
 
 def search(
@@ -197,14 +209,15 @@ def search(
     cluster: str | None = None,
     methods: Iterable[str] = (),
     tasks: Iterable[str] = (),
+    backbones: Iterable[str] = (),
 ) -> Search:
     """Search from the settings before any search on; the result's ``study`` has those chosen.
 
-    methods, tasks: search for these alone (T1: also for the network, whose settings serve all
-    methods), and go on with what was chosen before for all others. What is found is written after
-    each task.
+    methods, tasks, backbones: search for these alone (T1: also for the network, whose settings
+    serve all methods; backbones: those of the settings, after all tasks unless named), and go on
+    with what was chosen before for all others. What is found is written after each task.
     """
-    names, goes_on = tuple(methods) or TUNED, bool(methods or tasks)
+    names, goes_on = tuple(methods) or TUNED, bool(methods or tasks or backbones)
     for name in names:
         demand_known("method", name, TUNED)
     if (plan := read_settings(dataset, profile).get("search")) is None:
@@ -212,17 +225,22 @@ def search(
         raise ConfigError(f"{path}: found no 'search', expected lengths, widths and epochs to try")
     study = Study(study_config(dataset, profile, tuned=goes_on))
     found = Search(study, plan, names, goes_on, workers, cluster)
+    others = tuple(backbones) or (() if goes_on else tuple(study.config.backbones))
+    for name in others:
+        demand_known("backbone", name, study.config.backbones)
     for task in tasks:
         demand_known("task", task, study.order)
     first = study.order[0]
-    asked = [task for task in study.order if task in (tasks or study.order)]
+    every = () if backbones and not (methods or tasks) else study.order
+    asked = [task for task in study.order if task in (tasks or every)]
     asked = [task for task in asked if task != first or names == TUNED]
-    if not asked:
+    if not asked and not others:
         raise ConfigError(
             f"method: found {names[0]} for {first}, expected all, whose network it is"
         )
-    for task in tqdm(asked, desc="search", unit="task"):
-        found.first_task() if task == first else found.later_task(task)
+    for task in tqdm((*asked, *others), desc="search", unit="task"):
+        search_one = found.backbone if task in others else found.later_task
+        found.first_task() if task == first else search_one(task)
         write(found)
     return found
 
@@ -234,8 +252,11 @@ def write(found: Search) -> list[Path]:
     files = [folder / f"{name}.csv", folder / f"{name}.json"]
     if found.goes_on and (before := paths.tuning() / f"{name}.csv").is_file():
         old = pd.read_csv(before)
-        searched = set(zip(table["task"], table["action"], strict=True))
-        kept = [key not in searched for key in zip(old["task"], old["action"], strict=True)]
+        old = old.assign(
+            backbone=old.get("backbone", config.model.backbone)
+        )  # once it was not said
+        searched = set(table[KEY].itertuples(index=False, name=None))
+        kept = [key not in searched for key in old[KEY].itertuples(index=False, name=None)]
         table = pd.concat([old[kept], table], ignore_index=True)
     folder.mkdir(parents=True, exist_ok=True)
     table.to_csv(files[0], index=False, float_format="%.6g")
@@ -243,6 +264,7 @@ def write(found: Search) -> list[Path]:
     chosen |= {"model": spec(config.model), "retrain_rate": config.retrain_rate}
     chosen["train"] = {key: spec(one) for key, one in config.train.items() if "." in key}
     chosen["bpr"] = {task: spec(one) for task, one in config.bpr.items()}
+    chosen |= {"backbones": {**config.backbones}} if config.backbones else {}
     write_json(files[1], read_settings(name, config.profile) | {"chosen": chosen})
     return files
 
@@ -263,16 +285,6 @@ def points(space: SearchSpace) -> list[dict[str, Any]]:
         }
         for point in units
     ]
-
-
-def with_settings(study: Study, step: Step, **settings: Any) -> Study:
-    """Return the study with other settings: of a step, of the network, or of the study itself."""
-    config = study.config
-    model = replace(config.model, **{n: settings.pop(n) for n in NETWORK & settings.keys()})
-    if own := {n: settings.pop(n) for n in TRAINING & settings.keys()}:
-        train = replace(config.training(step.task, step.action), **own)
-        settings["train"] = {**config.train, f"{step.task}.{step.action}": train}
-    return study.changed("", model=model, **settings)
 
 
 def best(tries: Iterable[Try], number: int = 1) -> list[Try]:

@@ -223,6 +223,38 @@ def test_c23_growth_of_what_is_stored(monkeypatch, ewc, conure, verdict):
     assert decide("C23", STUDY)[1] == (verdict, ewc / 1000)
 
 
+LETTERS = {"R": R, "P": P, "N": N, "C": C, "-": NOT_TESTED}
+
+
+@pytest.mark.parametrize(
+    ("gru", "sasrec", "kept", "verdict", "effect", "n"),
+    [
+        ("RRNPC", "RRNPC", R, R, 0, 8),
+        ("RRNCR", "CCCRC", R, R, 0, 4),  # PARTLY can tell, and contradicts nothing
+        ("RRNRR", "CCCC-", R, C, 0, 4),
+        ("RNNRR", "CCCCC", R, P, 1, 4),
+        ("NNRNN", "RRNPR", R, P, 3, 8),
+        ("RRNPC", "RRNPC", N, N, 0, 8),
+    ],
+)
+def test_c24_five_verdicts_with_other_networks(monkeypatch, gru, sasrec, kept, verdict, effect, n):
+    letters = {"nextitnet": "RRNPC", "gru": gru, "sasrec": sasrec}
+    for number, name in enumerate(CLAIMS["C24"].again):
+
+        def decide_again(study, claim, number=number):
+            return Finding(LETTERS[letters[study.config.model.backbone][number]])
+
+        monkeypatch.setitem(CLAIMS, name, replace(CLAIMS[name], decide=decide_again))
+    finding = {"gru": Finding(R), "sasrec": Finding(kept)}
+    monkeypatch.setattr(judging, "c13", lambda study, _: finding[study.config.model.backbone])
+    assert decide("C24", STUDY)[0].verdict == NOT_TESTED
+    asked = {"few_seeds": (1,), "backbones": {"gru": {}, "sasrec": {}}}
+    found, got = decide("C24", STUDY.changed("", **asked))
+    assert got == (verdict, effect)
+    assert (found.n, found.seeds, len(found.run_ids.split())) == (n, 1, 2)
+    assert ("C08" in found.reason) == (gru[1] == "N")
+
+
 # --- the ledger -----------------------------------------------------------------------------------
 
 NUMBERS = {"effect": 0.25, "ci_low": 0.125, "ci_high": 0.375, "p": 0.02, "n": 9, "seeds": 6}

@@ -377,6 +377,14 @@ def test_weight_change_by_hand():
     assert found == {**shares, "kernel": "two, input 1", **slices}
 
 
+def test_the_weights_shown_may_be_those_of_a_plain_matrix():
+    matrix = torch.ones(3, 12)  # of a network without taps
+    matrix[0], matrix[2, :6] = 3.0, 3.0
+    found = weight_change({"flat": torch.ones(3, 12)}, {"flat": matrix})
+    assert (found["kernel"], found["share_moved_over_20_percent"]) == ("flat, input 2", 0.5)
+    assert found["kernel_after"] == [3.0] * 6 + [1.0] * 6
+
+
 def test_the_user_vector_shown_is_the_median_one():
     before = torch.eye(3)
     after = torch.tensor([[1.0, 0, 0], [0, -1.0, 0], [0, 1.0, 1.0]])  # cosines 1, -1, 0.71

@@ -9,8 +9,8 @@ from conure_lib import paths
 from conure_lib.analysis import tables
 from conure_lib.config import DataConfig, ModelConfig
 from conure_lib.data.stream import TRAIN
-from conure_lib.errors import DataError
-from conure_lib.methods import COMPARED, CONTINUAL
+from conure_lib.errors import ConfigError
+from conure_lib.methods import COMPARED, CONTINUAL, FLOORS
 from conure_lib.methods.method import Step
 from conure_lib.study import experiments
 from conure_lib.study.experiments import EXPERIMENTS, RATIOS, SHOWN_RATIOS, all_runs, percent
@@ -306,6 +306,36 @@ def test_each_dial_changes_what_it_names_and_asks_for_few_runs(root):
 
 def test_other_datasets_have_no_dials():
     study = Study(small_study(data=DataConfig("complete-journey")), STREAM)
-    with refused(DataError, "relatedness"):
-        experiments.dials(study)
     assert [point for point, _ in all_runs(study)] == [study]
+
+
+# --- other networks ------------------------------------------------------------------------------
+
+
+def test_other_networks_take_nextitnets_place_on_few_seeds(root):
+    asked = {"gru": {"layers": 1, "learning_rate": 0.5}, "sasrec": {"heads": 2}}
+    few = {"seeds": (1, 2, 3), "few_seeds": (2, 3, 4), "backbones": asked}
+    study = Study(replace(CONFIG, **few), STREAM)
+    points = experiments.backbones(study)
+    models = {"gru": replace(MODEL, backbone="gru", layers=1)}
+    models["sasrec"] = replace(MODEL, backbone="sasrec", heads=2)
+    assert {name: point.config.model for name, point in points.items()} == models
+    for name, point in points.items():
+        runs = experiments.backbone_runs(point)
+        assert {run.seed for run in runs} == {2, 3}
+        named = {(run.method, run.variant) for run in runs if run.method not in FLOORS}
+        expected = {(method, "") for method in ("STL", "PeterRec", TRAINED, CONURE)}
+        expected |= {(method, "normal pr70") for method in (TRAINED, PRUNED, CONURE)}
+        expected |= {(TRAINED, variant) for variant in EXPECTED["transfer"]}
+        assert named == expected | {(CONURE, "unpruned")}
+        floors = [run.id for run in study.runs(["Popularity"]) if run.seed > 1]
+        assert floors == [run.id for run in runs if run.method == "Popularity"]
+        for stage in every_stage(run for run in runs if run.method not in FLOORS):
+            assert stage.config.model == models[name]
+            if stage.step == Step("train", "T1"):
+                rate = asked[name].get("learning_rate", ONCE.learning_rate)
+                assert stage.spec["settings"]["learning_rate"] == rate
+    assert experiments.backbones(study.changed("", few_seeds=())) == {}
+    assert experiments.backbones(study.changed("", backbones={})) == {}
+    with refused(ConfigError, "depth: found an unknown field"):
+        experiments.backbones(study.changed("", backbones={"gru": {"depth": 2}}))

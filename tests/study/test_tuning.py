@@ -14,6 +14,7 @@ from conure_lib.errors import ConfigError, MissingResultError
 from conure_lib.methods.method import SEARCH, LogRange
 from conure_lib.pipeline import scheduler
 from conure_lib.pipeline.stage import Stage
+from conure_lib.study import study as study_module
 from conure_lib.study import tuning
 from conure_lib.study.profiles import study_config
 from conure_lib.study.study import Study
@@ -77,8 +78,9 @@ def by_chance(stage):
 def check_halving(table):
     """Check from the table alone that the best of each rung, and no other, went on."""
     table = table[(table["rung"] != "length") & (table["action"] != "retrain")]
-    names = [name for name in table if name in tuning.TRAINING | tuning.NETWORK]
-    for key, rows in table.groupby(["task", "action"], sort=False):
+    names = [name for name in table if name in study_module.TRAINING | study_module.NETWORK]
+    table = table.assign(backbone=table.get("backbone", "nextitnet"))
+    for key, rows in table.groupby(tuning.KEY, sort=False):
         first, second = (rows[rows["rung"] == rung] for rung in tuning.RUNGS[:2])
         kept, beyond = second[:4], second[4:]
         assert (len(first), len(kept)) == (16, 4), key
@@ -193,6 +195,36 @@ def test_everyone_finds_the_own_best_and_others_follow(searched):
         for action, source in FOLLOW.items():
             assert config.training(task, action) == config.training(task, source)
     assert table["chosen"].sum() == 2 + len(LATER) * len(NAMES)
+
+
+def test_other_networks_find_their_own_depth_and_rate(searched, settings):
+    def quality(stage):
+        model = stage.config.model
+        layers = {"gru": 1, "sasrec": 4}.get(model.backbone, 0)
+        return -abs(own(stage).learning_rate - 0.001 * layers) - abs(model.layers - layers)
+
+    asked = {"gru": {"pooling": "attention"}, "sasrec": {}}
+    settings[1].append(replace(BASE, backbones=asked))
+    found, table = searched(quality)
+    check_halving(table)
+    other = table[table["backbone"] != "nextitnet"]
+    assert other.groupby("backbone", sort=False).size().to_dict() == {"gru": 20, "sasrec": 20}
+    assert set(other["task"]) == {"T1"}
+    assert set(other["width"].dropna()) == set()  # NextItNet's
+    chosen = found.study.config.backbones
+    assert chosen["gru"]["pooling"] == "attention"
+    for name, layers in (("gru", 1), ("sasrec", 4)):
+        rates = other.query(f"backbone == '{name}' and layers == {layers}")["learning_rate"]
+        nearest = rates.loc[(rates - 0.001 * layers).abs().idxmin()]
+        assert (chosen[name]["layers"], chosen[name]["learning_rate"]) == (layers, nearest)
+    assert found.study.config.model.backbone == "nextitnet"
+    written = json.loads((paths.tuning(local=True) / "synthetic.json").read_text())["chosen"]
+    assert written["backbones"] == chosen
+    alone, again = searched(quality, backbones=["sasrec"])
+    assert set(again["backbone"]) == {"sasrec"}
+    assert alone.study.config.backbones == asked | {"sasrec": chosen["sasrec"]}
+    with refused(ConfigError, "backbone: found 'lstm', expected gru or sasrec"):
+        searched(quality, backbones=["lstm"])
 
 
 def test_a_training_that_diverges_is_the_worst(searched, monkeypatch, capsys):
@@ -317,6 +349,12 @@ def test_the_committed_settings_are_those_that_the_committed_search_chose(datase
     table = pd.read_csv(paths.tuning() / f"{dataset}.csv")
     check_halving(table)
     config = study_config(dataset, "standard")
+    if "backbone" in table:
+        others = table[table["backbone"] != "nextitnet"]
+        for row in others[others["chosen"]].to_dict("records"):
+            own = config.backbones[row["backbone"]]
+            assert (own["learning_rate"], own["layers"]) == (row["learning_rate"], row["layers"])
+        table = table.drop(others.index)
     rows = table.query("chosen and rung == 'second'").to_dict("records")
     searched = table.query("rung == 'first'").groupby("task", sort=False)["action"].nunique()
     assert searched.to_dict() == dict.fromkeys(searched.index, len(tuning.TUNED)) | {"T1": 1}

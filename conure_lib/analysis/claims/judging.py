@@ -12,7 +12,7 @@ from conure_lib import paths
 from conure_lib.analysis import costs, floors, tables
 from conure_lib.analysis.stats import NAN, VERDICTS, beyond, detectable, holm, over_seeds
 from conure_lib.files import read_json
-from conure_lib.study.experiments import EXPERIMENTS, convergence
+from conure_lib.study.experiments import EXPERIMENTS, backbones, convergence
 from conure_lib.study.study import Run, Study
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, CANNOT_TELL, NOT_TESTED = VERDICTS
@@ -64,6 +64,7 @@ class Claim:
     needs: int | None = None  # this and the next one: see ``together``
     worst: bool = False
     smallest: float = NAN  # effect of interest, where it is no comparison's
+    again: Sequence[str] = ()  # claims that C24 judges with other networks
 
 
 def judge_effect(row: Mapping, smallest: float, by_far: bool = False) -> tuple[str, str]:
@@ -345,5 +346,29 @@ def c23(study: Study, claim: Claim) -> Finding:
 
 
 def c24(study: Study, claim: Claim) -> Finding:
-    """Say that no other backbone has been studied (section 3.2)."""
-    return Finding(NOT_TESTED, "no results of other backbones")
+    """Judge claims again with other networks, which must forget nothing either (section 3.2)."""
+    from conure_lib.analysis.claims import CLAIMS  # which is made with this module
+
+    if not (others := backbones(study)):
+        return Finding(NOT_TESTED, "no results of other backbones")
+    verdicts = pd.DataFrame(
+        {
+            network: {name: CLAIMS[name].decide(one, CLAIMS[name]).verdict for name in claim.again}
+            for network, one in {"own": study, **others}.items()
+        }
+    )
+    own, one_sided = verdicts.pop("own"), [REPRODUCED, NOT_REPRODUCED]
+    able = verdicts.isin([*one_sided, PARTLY]).mul(own.isin([*one_sided, PARTLY]), axis=0)
+    opposed = verdicts.isin(one_sided).mul(own.isin(one_sided), axis=0) & verdicts.ne(own, axis=0)
+    verdict = REPRODUCED if able.any().all() else CANNOT_TELL
+    if any(c13(one, claim).verdict != REPRODUCED for one in others.values()):
+        verdict = NOT_REPRODUCED
+    elif opposed.any(axis=None):
+        verdict = PARTLY
+    reason = "; ".join(
+        f"{name}: {able[name].sum()} can tell, {', '.join(rows.index[rows]) or 'none'} contradicts"
+        for name, rows in opposed.items()
+    )
+    numbers = {"effect": float(opposed.sum(axis=None)), "n": int(able.sum(axis=None))}
+    runs = [run for one in others.values() for run in one.runs(["Conure"])]
+    return Finding(verdict, reason, **numbers, **_of(runs))
