@@ -78,6 +78,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
     points = pd.read_csv(paths.benchmarks() / "scaling.csv")
     return {
         "README.md": {
+            "headline": headline(),
             "findings": findings(ledger) if len(ledger) else NOT_YET,
             "notebooks": notebooks(ledger),
         },
@@ -118,6 +119,17 @@ def filled(page: str, texts: Mapping[str, str | None]) -> str:
 def markdown(table: pd.DataFrame) -> str:
     """Return a table of texts as Markdown, without its index."""
     return table.to_markdown(index=False, disable_numparse=True)
+
+
+def headline() -> str:
+    """Return the figure of effects beside the paper's, that with the most datasets."""
+    folders = [paths.figures(PROFILE, name, local=False) for name in REPORTED]
+    files = [file for folder in folders if (file := folder / "claims.csv").is_file()]
+    if not files:
+        return ""
+    file = max(files, key=lambda file: pd.read_csv(file)["dataset"].nunique())
+    place = file.with_suffix(".png").relative_to(paths.ROOT).as_posix()
+    return f"![Effects behind the claims, by dataset, beside the paper's]({place})"
 
 
 def findings(ledger: pd.DataFrame) -> str:

@@ -9,11 +9,12 @@ from conure_lib.figures.forgetting import draw_weights
 from conure_lib.figures.intervals import draw_effects, draw_estimates
 from conure_lib.figures.pruning import draw_capacity, draw_owners, draw_sweep
 from conure_lib.figures.style import data_link, save_figure
-from conure_lib.figures.verdicts import draw_verdicts
+from conure_lib.figures.verdicts import draw_claims, draw_verdicts
 
 __all__ = [
     "data_link",
     "draw_capacity",
+    "draw_claims",
     "draw_curves",
     "draw_data",
     "draw_effects",

@@ -1,5 +1,6 @@
-"""The verdicts at a glance (notebook 08)."""
+"""The verdicts at a glance, and effects beside the paper's (notebook 08)."""
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
@@ -7,9 +8,10 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from conure_lib.analysis.stats import VERDICTS
-from conure_lib.figures.style import CELLS, COLUMN, GREY, finish, set_style
+from conure_lib.figures.style import CELLS, COLUMN, GREY, TASK_COLORS, finish, set_style
 
 SIGNS = ("✓", "◐", "✗", "?", "–")  # of the verdicts, in their order
+MARKERS = "osD^v<>p"  # of the datasets, in their order
 COLORS = ("#A6CBE3", "#FBE9B7", "#F2B48F", "#DDDDDD", "#FFFFFF")
 
 
@@ -32,3 +34,31 @@ def draw_verdicts(table: pd.DataFrame) -> Figure:
         name = f"{sign} {verdict.lower()}"
         axis.scatter([], [], marker="s", facecolor=color, edgecolor=GREY, label=name)
     return finish(figure, legend=True)
+
+
+def draw_claims(table: pd.DataFrame) -> Figure:
+    """Draw each claim's effect by dataset, with its interval, beside the paper's: a forest plot.
+
+    table: claim, title, dataset, effect, ci_low, ci_high, paper (shares); one row per claim and
+    dataset.
+    """
+    set_style()
+    rows, datasets = list(dict.fromkeys(table["claim"])), sorted(table["dataset"].unique())
+    titles = table.drop_duplicates("claim").set_index("claim")
+    height = 0.1 + 0.11 * len(datasets)
+    figure, axis = plt.subplots(figsize=(COLUMN, height * len(rows) + 1.0))
+    axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+    for number, (name, own) in enumerate(table.groupby("dataset")):
+        color, marker = TASK_COLORS[number], MARKERS[number]
+        y = own["claim"].map(rows.index) + (number + 1) / (len(datasets) + 1) - 0.5
+        axis.hlines(y, 100 * own["ci_low"], 100 * own["ci_high"], color=color, linewidth=1.4)
+        axis.plot(100 * own["effect"], y, marker, color=color, markersize=4, label=name)
+    paper, places = 100 * titles.loc[rows, "paper"], np.arange(len(rows))
+    axis.vlines(paper, places - 0.42, places + 0.42, color="black", label="the paper")
+    names = [f"{name} {titles.loc[name, 'title']}" for name in rows]
+    axis.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
+    axis.set_xlabel("relative difference, %")
+    for line in range(len(rows) - 1):
+        axis.axhline(line + 0.5, color="#EEEEEE", linewidth=0.6)
+    axis.tick_params(axis="y", length=0)
+    return finish(figure, "bars: 95% intervals over users", legend=True)

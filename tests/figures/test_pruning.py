@@ -93,3 +93,17 @@ def test_every_verdict_of_every_claim_has_a_cell():
     assert (said.count("?"), said.count("–")) == (len(table), 1)
     assert "? cannot tell" in texts(figure.legends[0].get_texts())
     assert all(len(claim.title.split()) <= 4 for claim in CLAIMS.values())
+
+
+def test_a_claims_effects_stand_beside_the_papers():
+    rows = [("C08", "a", 0.02, 0.01, 0.04, 0.05), ("C08", "b", -0.03, -0.05, 0.0, 0.05)]
+    rows += [("C14", "a", 0.1, 0.05, 0.15, 0.04)]
+    names = ["claim", "dataset", "effect", "ci_low", "ci_high", "paper"]
+    table = pd.DataFrame(rows, columns=names).assign(title="A claim")
+    (axis,) = figures.draw_claims(table).axes
+    assert texts(axis.get_yticklabels()) == ["C08 A claim", "C14 A claim"]
+    dots = {line.get_label(): [*line.get_xdata()] for line in axis.lines}
+    assert (dots["a"], dots["b"]) == ([2.0, 10.0], [-3.0])
+    bars, _, paper = axis.collections
+    assert [segment[:, 0].tolist() for segment in bars.get_segments()] == [[1.0, 4.0], [5.0, 15.0]]
+    assert [segment[0, 0] for segment in paper.get_segments()] == [5.0, 4.0]
