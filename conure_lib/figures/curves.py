@@ -33,7 +33,8 @@ def draw_curves(
     figure, axes = panels(titles, 1.4 if len(titles) > 2 else 1.8, sharex=x != "epoch")
     for number, (panel, axis) in enumerate(axes.items(), start=1):
         here, drawn = curves[curves["panel"] == panel], 0
-        few = here.groupby("method")["line"].nunique().sum() < 3
+        n_lines = here.groupby("method")["line"].nunique().sum()
+        few, aside = n_lines < 3, min(0.08, 0.3 / n_lines)
         for name, rows in here.groupby("method", sort=False):
             method, lines = METHODS[name], rows["line"].unique()
             shades = sns.light_palette(method.color, len(lines) + 2)[2:]
@@ -41,7 +42,7 @@ def draw_curves(
             dashes = (0, method.dashes) if method.dashes else "-"
             for line, color, marker in zip(lines, shades, markers, strict=False):
                 one = _with_spread(rows[rows["line"] == line], x, kept)
-                at, value = one[x] + 0.08 * drawn, one["value"]  # bars side by side
+                at, value = one[x] + aside * drawn, one["value"]  # bars side by side
                 look = {"color": color, "marker": marker, "linestyle": dashes, "label": line}
                 edge = float(marker in "1234x+")  # these have nothing else
                 axis.plot(at, value, markersize=4, markeredgewidth=edge, linewidth=1.2, **look)

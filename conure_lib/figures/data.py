@@ -17,20 +17,20 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
     lengths, popularity, active, shared = axes.values()
     counts = np.bincount((stream.sequences != PAD).sum(1))
     lengths.bar(range(len(counts)), counts, color=TASK_COLORS[0], width=0.9)
-    lengths.set(xlabel="items in a T1 sequence", ylabel="sequences", yscale="log")
+    lengths.set(xlabel="items in a T1 sequence", ylabel="sequences", yscale="log", ylim=(0.8, None))
     frames = [pd.DataFrame({"what": "sequence length", "x": range(len(counts)), "y": counts})]
     long = [task for task in stream.tasks if task.kind != "classification"]
-    for color, task in zip(TASK_COLORS, long, strict=False):
+    for color, line, task in zip(TASK_COLORS, ("-", "--", ":"), long, strict=False):
         occurrences, own = stream.label_counts(task), np.bincount(task.users)
         seen, users = (np.sort(n[n > 0])[::-1] for n in (occurrences, own))
         ranks, share = np.arange(1, len(seen) + 1), 100 * np.arange(1, len(users) + 1) / len(users)
         name = f"{task.name} ({len(seen):,} {'labels' if len(frames) > 1 else 'items'})"
-        popularity.loglog(ranks, seen, color=color, label=name)
-        active.step(users, share, color=color, where="post")
+        popularity.loglog(ranks, seen, line, color=color, label=name)
+        active.step(users, share, line, color=color, where="post")
         frames.append(pd.DataFrame({"what": f"popularity, {task.name}", "x": ranks, "y": seen}))
         what = f"instances per user, {task.name}"
         frames.append(pd.DataFrame({"what": what, "x": users, "y": share}))
-    popularity.set(xlabel="rank", ylabel="training occurrences")
+    popularity.set(xlabel="rank", ylabel="training occurrences", ylim=(0.8, None))
     active.set(xlabel="at least so many", ylabel="users, %", xscale="log")
     for axis in (lengths.yaxis, popularity.xaxis, popularity.yaxis, active.xaxis):
         axis.set_major_locator(LogLocator(numticks=6))

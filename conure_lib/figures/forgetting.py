@@ -13,10 +13,10 @@ def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
 
     notes: what a finetune stage recorded under "forgetting". Returns the figure and a tidy table.
     """
-    states, frames = ("before T2", "after T2", "change"), []
+    states, names, frames = ("before T2", "after T2", "change"), ("kernel", "hidden"), []
     titles = [f"{what}\n{state}" for what in ("weights", "vector") for state in states]
     figure, axes = panels(titles, 1.5, columns=3)
-    for name, row in zip(("kernel", "hidden"), np.reshape([*axes.values()], (2, 3)), strict=True):
+    for name, row in zip(names, np.reshape([*axes.values()], (2, 3)), strict=True):
         before, after = (np.array(notes[f"{name}_{when}"]) for when in ("before", "after"))
         height = next(h for h in range(int(len(before) ** 0.5), 0, -1) if len(before) % h == 0)
         for axis, values in zip(row, (before, after, after - before), strict=True):
@@ -28,5 +28,6 @@ def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
             axis.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, fill=False, edgecolor="black"))
         cells = {"what": name, "before": before, "after": after, "changed": changed}
         frames.append(pd.DataFrame(cells))
-    note = "framed: changed by over 20%; below each panel: its scale"
+    sizes = "{} weights, a vector of {}".format(*(len(notes[f"{n}_after"]) for n in names))
+    note = f"{sizes}, in one seed\nframed: changed by over 20%; below each panel: its scale"
     return finish(figure, note), pd.concat(frames)

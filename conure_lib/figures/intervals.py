@@ -17,13 +17,13 @@ POINTS = {  # kind of a single point -> marker, size, fill, distance below the r
 }
 
 
-def draw_estimates(table: pd.DataFrame, label: str = "") -> Figure:
+def draw_estimates(table: pd.DataFrame, label: str = "", hollow: str = "") -> Figure:
     """Draw test metrics, one panel per task and one row per method and variant.
 
     table: method, value, low, high; and either task, metric, n, variant, as `tables.overall` gives
-    them, or the names of its panel and row. Optional columns: filled (false: drawn hollow), chance
-    and best (levels of a panel: vertical lines). label: of the horizontal axes,
-    the metric unless given.
+    them, or the names of its panel and row. Optional columns: filled (false: drawn hollow, which
+    means ``hollow``), chance and best (levels of a panel: vertical lines). label: of the horizontal
+    axes, the metric unless given.
     """
     if "panel" not in table:
         table = table.assign(panel=[f"{r.task}, n = {r.n:,}" for r in table.itertuples()])
@@ -37,7 +37,8 @@ def draw_estimates(table: pd.DataFrame, label: str = "") -> Figure:
         for name, line in levels.items():
             value = table.loc[table["panel"] == panel, name].iloc[0]
             axis.axvline(value, color=GREY, linewidth=0.9, linestyle=line, label=name)
-    return finish(figure, NOTE, legend=bool(levels), breaks="x")
+    note = f"{NOTE}; hollow: {hollow}" if hollow else NOTE
+    return finish(figure, note, legend=bool(levels), breaks="x")
 
 
 def draw_effects(
@@ -71,10 +72,11 @@ def draw_effects(
             y += one["aside"].fillna(0) if "aside" in one else 0
             look = {"color": "black", "markerfacecolor": face, "markersize": size}
             axis.plot(100 * one["relative"], y, marker, label=kind, **look)
+    note = f"{NOTE}; shaded: up to ±{margin:.0%}" if margin else NOTE
     if len(axes) == 1:
         axis.set_xlabel(label)
-        return finish(figure, NOTE, legend=True)
-    return finish(figure, f"{label}\n{NOTE}", legend=True)
+        return finish(figure, note, legend=True)
+    return finish(figure, f"{label}\n{note}", legend=True)
 
 
 def _draw(table: pd.DataFrame, height: float) -> tuple[Figure, dict[str, Axes]]:

@@ -56,16 +56,21 @@ def draw_owners(samples: dict[str, dict], free: dict[str, float]) -> tuple[Figur
         frames.append(pd.DataFrame({**cells, "owner": np.array(["free", *tasks])[owners]}))
     for label, color in {**dict(zip(tasks, TASK_COLORS, strict=False)), "free": "white"}.items():
         axis.scatter([], [], marker="s", facecolor=color, edgecolor=GREY, label=label)
-    note = "a corner of the last kernel, and what is free in all kernels"
+    note = "a corner of the last kernel in one seed, and what is free in all kernels"
     return finish(figure, note, legend=True), pd.concat(frames)
 
 
 def draw_capacity(table: pd.DataFrame) -> Figure:
-    """Draw which task owns how much of the network; table: part, owner (or "free"), share."""
+    """Draw which task owns how much of the network, in one seed.
+
+    table: part, owner (or "free"), weights and their share.
+    """
+    sizes = table.groupby("part")["weights"].transform("sum").map("\nn = {:,}".format)
+    table = table.assign(part=table["part"] + sizes)
     figure, axes = panels([""], 0.3 * table["part"].nunique() + 0.4)
     wide = 100 * table.pivot(index="part", columns="owner", values="share")
     wide = wide.loc[table["part"].unique()[::-1], sorted(wide.columns, key="free".__eq__)]
     look = {"color": [*TASK_COLORS[: wide.shape[1] - 1], "white"], "edgecolor": GREY}
     wide.plot.barh(stacked=True, ax=axes[""], legend=False, linewidth=0.5, **look)
     axes[""].set(xlabel="weights, %", ylabel="", xlim=(0, 100))
-    return finish(figure, legend=True)
+    return finish(figure, "one seed; n: weights", legend=True)

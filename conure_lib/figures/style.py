@@ -67,9 +67,10 @@ def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "
         figure.legend(unique.values(), unique, loc="outside lower center", ncols=columns)
         figure.set_figheight(figure.get_figheight() + 0.15 * -(-len(unique) // columns))
     for axis in figure.axes if breaks else ():
-        low, _ = axis.get_xlim() if breaks == "x" else axis.get_ylim()
-        if low > 0:
+        low, high = axis.get_xlim() if breaks == "x" else axis.get_ylim()
+        if low > 0 or high < 0:  # at the end that is nearer to zero
             x, y, turn = (0.04, 0, 0) if breaks == "x" else (0, 0.06, 90)
+            x, y = (x, y) if low > 0 else (x and 1 - x, y and 1 - y)
             axis.text(x, y, "//", transform=axis.transAxes, rotation=turn, ha="center", va="center")
     return figure
 
@@ -81,7 +82,8 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
     """
     seeds, note = len(study.config.seeds), figure.get_suptitle()
     head = f"{study.stream.name}, {seeds} seed{'s' * (seeds > 1)}"
-    if not note.startswith(head):
+    several = "dataset" in data and data["dataset"].nunique() > 1  # which the figure names itself
+    if not (several or note.startswith(head)):
         finish(figure, "\n".join(filter(None, (head, note))))
     folder = paths.figures(study.config.profile, study.stream.name, local=True)
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,10 +4,17 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
+from conure_lib.figures.style import COLUMN
+
 
 @pytest.fixture(autouse=True)
-def close_figures():
+def every_figure():
+    """Each is a column wide, has no text below 7 pt, and is closed."""
     yield
+    for figure in map(plt.figure, plt.get_fignums()):
+        found = figure.findobj(lambda one: hasattr(one, "get_fontsize"))
+        assert min(text.get_fontsize() for text in found if text.get_text()) >= 7
+        assert figure.get_figwidth() == COLUMN
     plt.close("all")
 
 

@@ -52,8 +52,9 @@ def test_variants_are_rows_and_methods_keep_their_look():
 def test_hollow_dots_and_levels():
     table = overall(["T2"], ("STL",)).assign(panel="T2", row="STL", chance=0.01, best=0.4)
     table = pd.concat([table.assign(filled=True), table.assign(filled=False, value=0.02)])
-    figure = figures.draw_estimates(table)
+    figure = figures.draw_estimates(table, hollow="noise")
     (axis,) = figure.axes
+    assert figure.get_suptitle().endswith("; hollow: noise")
     filled, hollow = dots(axis)
     assert filled[1] < hollow[1]
     assert [one.get_markerfacecolor() for one in axis.lines[1:4:2]] == [
@@ -85,6 +86,7 @@ def test_effects_are_in_percent_with_seeds_and_the_papers_values():
     assert texts(figure.legends[0].get_texts()) == legend
     (band,) = axis.patches
     assert (band.get_x(), band.get_width()) == pytest.approx((-5, 10))
+    assert figure.get_suptitle().endswith("; shaded: up to ±5%")
 
 
 def test_effects_by_panel_without_points():

@@ -54,9 +54,9 @@ def test_who_owns_each_weight(tasks):
 def test_shares_add_up_and_what_is_free_is_last():
     rows = [("embedding", "T1", 1.0), ("kernels", "free", 0.5), ("kernels", "T1", 0.3)]
     rows.append(("kernels", "T2", 0.2))
-    figure = figures.draw_capacity(pd.DataFrame(rows, columns=["part", "owner", "share"]))
-    (axis,) = figure.axes
-    assert texts(axis.get_yticklabels()) == ["kernels", "embedding"]
+    table = pd.DataFrame(rows, columns=["part", "owner", "share"]).assign(weights=[40, 10, 6, 4])
+    (axis,) = figures.draw_capacity(table).axes
+    assert texts(axis.get_yticklabels()) == ["kernels\nn = 20", "embedding\nn = 40"]
     bars = {one.get_label(): [bar.get_width() for bar in one] for one in axis.containers}
     assert list(bars) == ["T1", "T2", "free"]
     assert np.nan_to_num(list(bars.values())).tolist() == [[30, 100], [20, 0], [50, 0]]
@@ -75,6 +75,7 @@ def test_weights_have_their_own_scales_and_changes_are_framed():
         "±29",
     ]
     assert [len(axis.patches) for axis in figure.axes] == [0, 0, 2, 0, 0, 6]
+    assert figure.get_suptitle().startswith("12 weights, a vector of 6, in one seed\n")
     assert data.groupby("what")["changed"].sum().to_dict() == {"hidden": 6, "kernel": 2}
 
 

@@ -9,7 +9,7 @@ from helpers import small_stream, small_study
 from matplotlib.colors import to_rgb
 
 from conure_lib import figures, paths
-from conure_lib.figures.style import COLUMN, TASK_COLORS
+from conure_lib.figures.style import TASK_COLORS, finish, panels
 from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.study.study import Study
 
@@ -95,8 +95,25 @@ def test_saving_gives_the_same_bytes_below_figures_local(root, stream, local, mo
     assert figure.get_suptitle().count(stream.name) == 1
 
 
-def test_a_figure_is_a_column_wide_without_text_below_seven_points(stream):
-    figure, _ = figures.draw_data(stream)
-    found = figure.findobj(lambda one: hasattr(one, "get_fontsize"))
-    assert min(text.get_fontsize() for text in found if text.get_text()) >= 7
-    assert figure.get_figwidth() == COLUMN
+def test_a_figure_that_names_several_datasets_is_not_said_to_be_of_one(root, stream):
+    study = Study(small_study(), stream)
+    figure = figures.draw_claims(effects := claims_of("a", "b"))
+    figures.save_figure(figure, study, "claims", effects)
+    assert figure.get_suptitle() == "bars: 95% intervals over users"
+    figures.save_figure(figure, study, "claims", claims_of("a"))
+    assert figure.get_suptitle().startswith("synthetic, 1 seed\n")
+
+
+def claims_of(*datasets):
+    numbers = {"effect": 0.02, "ci_low": 0.01, "ci_high": 0.04, "paper": 0.05}
+    return pd.DataFrame([{"claim": "C08", "title": "-", "dataset": d, **numbers} for d in datasets])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "mark"), [(0.2, 0.3, 0.06), (-0.3, -0.2, 0.94), (-0.1, 0.1, None)]
+)
+def test_an_axis_that_leaves_zero_out_is_marked_at_the_end_nearer_to_it(low, high, mark):
+    figure, axes = panels(["a"], 1.0)
+    axes["a"].set_ylim(low, high)
+    finish(figure, breaks="y")
+    assert [text.get_position() for text in axes["a"].texts] == ([(0, mark)] if mark else [])
