@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -56,6 +57,15 @@ def test_links_of_documents_lead_to_files_and_headings(document):
         assert target.is_relative_to(ROOT), f"{document.name}: {url} leaves the repository"
         if parts.fragment:
             assert unquote(parts.fragment) in headings(target), f"{document.name}: {url}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_links_of_notebooks_lead_to_files_or_to_copies_that_are_still_to_come(path):
+    for cell in nbformat.read(path, 4).cells:
+        for url in LINK.findall(cell.source) if cell.cell_type == "markdown" else ():
+            target = (path.parent / urlsplit(url).path).resolve()
+            coming = target.is_relative_to(ROOT / "results")
+            assert urlsplit(url).scheme or coming or target.is_file(), url
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
