@@ -178,12 +178,12 @@ def test_sizes_are_for_the_seeds_that_the_settings_name():
     kinds = {"": [*BOTH, "STL", "PeterRec"], " noT2": BOTH, " unpruned": [CONURE]}
     assert [(run.variant, run.method) for run in runs] == [
         (f"width {width}{kind}", method)
-        for width in (32, 64, 128, 256)
+        for width in (32, 64, 128)
         for kind, methods in kinds.items()
         for method in methods
     ]
     assert models["width 64 noT2"] == ModelConfig(64, MODEL.dilations)
-    assert models["width 256 unpruned"] == ModelConfig(256, (1, 2) * 4)  # 16 convolutions
+    assert models["width 128 unpruned"] == ModelConfig(128, MODEL.dilations)
     whole, usual = (one(runs, CONURE, f"width 32{name}") for name in (" unpruned", ""))
     assert tuple(whole.stages) == ("T2", "T3")
     assert whole.stages["T3"].parent.parent.id == usual.stages["T3"].parent.parent.id
