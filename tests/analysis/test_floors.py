@@ -18,7 +18,18 @@ def study_of(t2=lambda seed: [1, 1, 1]):
         ranks = {"popularity": FLOOR, **(stl if task == "T1" or action == "finetune" else {})}
         return {task: ranks.get(action, [0, 0, 0])}
 
-    return made_up(rule)
+    return made_up(at_all_positions(rule))
+
+
+def at_all_positions(rule):
+    """The rule, in which T1 has its first rank at all positions as well."""
+
+    def with_all(task, action, seed):
+        found = rule(task, action, seed)
+        every = [found[task][0]] * (5, 6, 3, 4)[(seed - 1) % 4]
+        return found | ({"T1-all": every} if task == "T1" else {})
+
+    return with_all
 
 
 def test_the_best_network_against_the_floor_by_hand():
@@ -46,10 +57,20 @@ def test_a_task_is_learned_where_the_best_network_clearly_beats_popularity(ranks
     assert floors.learned(study_of(ranks)) == {"T1": True, "T2": learned, "T4": True}
 
 
+def test_t1_is_learned_at_all_positions():
+    def rule(task, action, seed):
+        if task == "T1" and action == "popularity":
+            return {"T1": [1, 1, 1], "T1-all": [2] * (5, 6, 3, 4)[(seed - 1) % 4]}
+        return at_all_positions(lambda *_: {task: [1, 1, 1]})(task, action, seed)
+
+    assert floors.learned(made_up(rule)) == {"T1": True, "T2": False, "T4": False}
+
+
 def test_popularity_within_the_group_is_the_gate_where_there_are_groups():
     def rule(task, action, seed):
         return {task: FLOOR if action == "popularity" else [1, 1, 1]}
 
+    rule = at_all_positions(rule)
     grouped = made_up(rule, groups=np.zeros(20, np.int32))
     table = floors.floors(grouped, ["T2"])
     assert table.loc[table["strongest"], "theirs"].tolist() == ["Group popularity"]
