@@ -224,18 +224,19 @@ class StudyConfig:
     prune_margin
         By task, or "*": search the share of the kernels in place of ``prune``, the largest whose
         retrained validation value is no more than this share of the unpruned one's below it.
-    grow_below
-        Before a later task is trained, add a block if less than this share of the kernels is free.
-        0 leaves nothing to later tasks.
+    grow_below, grow_margin
+        Before a later task is trained, add a block if less than this share of the kernels is free;
+        0 leaves nothing to later tasks. Train it with another new block as well, and keep that if
+        the best validation value without it is more than this share below; 0 is without.
     seeds, threads, device
         Of initialisation, order and negatives; PyTorch's threads (the bits depend on them);
         "cpu" or "cuda".
     bpr, size_seeds
         Of two experiments: the best settings with BPR by task; the seeds on which widths vary.
-    methods, backbones, few_seeds
+    methods, backbones, few_seeds, long_stream
         Of experiments beyond the paper: the compared methods, all unless named; the networks in
         NextItNet's place, each with its fields of ModelConfig and T1's learning rate where they
-        differ; the seeds on which these experiments run.
+        differ; the seeds on which these experiments run; the number of tasks of a long stream.
     """
 
     profile: str
@@ -248,6 +249,7 @@ class StudyConfig:
     prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
     prune_margin: Mapping[str, Ratio] = field(default_factory=dict)
     grow_below: Ratio = 0.0
+    grow_margin: Ratio = 0.0
     retrain_rate: Factor = 1.0
     threads: Annotated[int, Field(ge=1, le=1024)] = 1
     device: Literal["cpu", "cuda"] = "cpu"
@@ -256,6 +258,7 @@ class StudyConfig:
     methods: tuple[str, ...] = ()
     backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     few_seeds: tuple[Seed, ...] = ()
+    long_stream: Annotated[int, Field(ge=2, le=255)] = 30
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "StudyConfig":

@@ -48,7 +48,7 @@ def sizes(study: Study, run: Run) -> dict[str, int]:
     generator = torch.Generator().manual_seed(0)
     *_, last = run.stages.values()
     config, blocks = last.config, last.config.model.blocks
-    if config.grow_below:
+    if config.grow_below or config.grow_margin:
         blocks = last.record()["notes"].get("blocks", blocks)
     model = new_model(config.model.resized(blocks), study.stream.n_items, generator)
     counts = {"backbone": _size(model.parameters()), "prunable": _size(model.kernels().values())}

@@ -12,7 +12,7 @@ from conure_lib.models.ownership import ContinualModel, Phase
 from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of
-from conure_lib.training.progress import Progress
+from conure_lib.training.progress import Epoch, Progress
 
 RATIO_STEPS = 20  # of a pruning ratio that is searched
 
@@ -23,10 +23,26 @@ def train(c: Context) -> Outcome:
     before = task_logits(c, learner)
     if learner.tasks and learner.free_share() < c.study.grow_below:
         learner.grow(seeded(c.seed, c.task.name, "growth"))
+    larger = copy.deepcopy(learner) if learner.tasks and c.study.grow_margin else None
+    curve = learned(c, learner)
+    if larger:
+        larger.grow(seeded(c.seed, c.task.name, "growth by value"))
+        of_larger = learned(c, larger)
+        if best_value(curve) < best_value(of_larger) - c.study.grow_margin * abs(best_value(curve)):
+            learner, curve = larger, of_larger
+    notes = state_notes(c, learner, learner.trainable(), before)
+    return c.outcome(learner, learner.model, curve, **notes)
+
+
+def learned(c: Context, learner: ContinualModel) -> list[Epoch]:
+    """Start the task and train all free weights."""
     learner.start(c.task.name, c.label_counts(c.task), seeded(c.seed, c.task.name, "output"))
-    trainable = learner.trainable()
-    curve = c.train(learner.model, trainable)
-    return c.outcome(learner, learner.model, curve, **state_notes(c, learner, trainable, before))
+    return c.train(learner.model, learner.trainable())
+
+
+def best_value(curve: list[Epoch]) -> float:
+    """Return the best validation value of a training."""
+    return max(epoch.validation for epoch in curve[1:])
 
 
 def prune(c: Context) -> Outcome:
@@ -64,8 +80,7 @@ def retrained_value(c: Context, ratio: float) -> float:
     learner, again = copy.deepcopy(c.parent), replace(c, action="retrain", progress=Progress())
     learner.prune(**{**c.study.pruned(c.task.name), "kernels": ratio})
     with learner.only_owned() as model:
-        curve = again.train(model, learner.trainable())
-    return max(epoch.validation for epoch in curve[1:])
+        return best_value(again.train(model, learner.trainable()))
 
 
 def largest_ratio(

@@ -62,12 +62,13 @@ class Stage:
         if action == "prune" and (margin := config.margin(task)) is not None:
             probed = {"margin": margin, "retrain": spec(config.training(task, "retrain"))}
             settings |= {"kernels": probed}
-        grows = action == "train" and self.parent and config.grow_below
+        growth = {name: getattr(config, name) for name in ("grow_below", "grow_margin")}
+        grows = action == "train" and self.parent
         return {
             **head,
             **{"settings": settings, "model": spec(config.model)},
             **({"parent": self.parent.id} if self.parent else {}),
-            **({"grow_below": config.grow_below} if grows else {}),
+            **{name: share for name, share in growth.items() if grows and share},
             **({"t1_settings": spec(config.training("T1"))} if action == "joint" else {}),
             **({"threads": config.threads} if config.threads != 1 else {}),
             **({"device": config.device} if config.device != "cpu" else {}),

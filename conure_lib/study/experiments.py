@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from conure_lib.config import ModelConfig
+from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.methods.method import Step
@@ -15,6 +15,7 @@ CONURE = ("Conure-", "Conure")
 SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3, which has 0 here as well: retrained without pruning
 RATIOS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.95
 COMMON_RATE = 0.001  # at which speeds are compared: each method's own rate would decide
+FIXED_RATIOS, MARGIN = (0.5, 0.8), 0.02  # the paper suggests to search between these two
 WIDTHS = (32, 64, 128)  # the paper's 256 takes longer than all else: see docs/paper-scale.md
 FEW_BLOCKS = 4  # of 20: 20% of all instances
 UP_TO_T3, NO_T2 = ("T1", "T2", "T3"), ("T1", "T3")
@@ -159,8 +160,31 @@ def embedding_pruning(study: Study) -> list[Run]:
     return study.changed("kernels").runs(CONURE, UP_TO_T3) + both.runs(CONURE, UP_TO_T3)
 
 
+def automatic_pruning(study: Study) -> list[Run]:
+    """Return Conure's runs with one pruning ratio for all tasks, and with ratios that it searches.
+
+    Variants "50%", "80%" and "searched"; generated data, on the few seeds.
+    """
+    one, changes = few(study), {f"{r:.0%}": {"prune": {"*": r}} for r in FIXED_RATIOS}
+    changes |= {"searched": {"prune_margin": {"*": MARGIN}}}
+    asked = changes.items() if one and is_generated(study) else ()
+    return [run for name, own in asked for run in one.changed(name, **own).runs(["Conure"])]
+
+
+def few(study: Study) -> Study | None:
+    """Return the study on the few seeds of its settings; None without any."""
+    seeds = tuple(seed for seed in study.config.seeds if seed in study.config.few_seeds)
+    return study.changed(study.variant, seeds=seeds) if seeds else None
+
+
+def is_generated(study: Study) -> bool:
+    """Return whether the truth of the study's data is known."""
+    return study.config.data.dataset == "synthetic"
+
+
 _ARGUED = (baselines, overparameterization, unpruned, convergence, transfer, paper_loss)
 _ARGUED += (task_orders, pruning_ratios, embedding_pruning, sizes, continual_learners)
+_ARGUED += (automatic_pruning,)
 EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
     experiment.__name__.replace("_", "-"): experiment for experiment in _ARGUED
 }
@@ -171,12 +195,20 @@ _DIALS |= {"contradiction": {"contradiction": True}}
 _DIALS |= {"noise": dict.fromkeys(("structure", "taste", "signal", "profile_signal"), 0.0)}
 AGAINST_NOISE = ("Popularity", "STL", "Conure")
 AGAIN = (*FLOORS, "STL", "PeterRec", *CONURE)  # what C24 needs with other networks
+FULL, HELPS = 0.05, 0.01  # free share of the weights; share of the validation value
+ALWAYS, LITTLE_KEPT = 0.95, 0.95  # free share that none exceeds; pruning ratio
+_RELATED = {n: dial for n, dial in _DIALS.items() if n.startswith("relatedness")}
+_RELATED |= {
+    f"contradiction {share:g}": {"contradiction": True, "relatedness": share}
+    for share in (0.5, 1.0)
+}
+REMEDIED = ("relatedness 0", "contradiction 1")
 PATIENT = 3  # times the usual patience: whether what T2 does to T3 depends on when training stops
 
 
 def dials(study: Study) -> dict[str, Study]:
     """Return studies of synthetic data whose truth is known, one per setting of the generator."""
-    settings = _DIALS if study.config.data.dataset == "synthetic" else {}
+    settings = _DIALS if is_generated(study) else {}
     return {name: generated(study, name, **dial) for name, dial in settings.items()}
 
 
@@ -194,15 +226,19 @@ def dial_runs(point: Study) -> list[Run]:
     """
     if (name := point.variant) == "noise":
         return point.runs(AGAINST_NOISE)
-    usual = point.config.training("T3", "train")
-    longer = {"patience": PATIENT * usual.patience, "epochs": PATIENT * usual.epochs}
-    train = {**point.config.train, "T3.train": replace(usual, **longer)}
     after_t2, after_t1 = (point.changed(f"{history} {name}") for history in ("T2", "noT2"))
     runs = after_t2.runs(["Conure-"], UP_TO_T3) + only("T3", after_t2.runs(["Linear + T2"]))
     runs += after_t1.runs(["Conure-", "STL", "Popularity"], NO_T2)
     runs += only("T3", after_t1.runs(["Linear"]))
-    patient = point.changed(f"patient {name}", train=train)
-    return runs + only("T3", patient.runs(["Conure-"], UP_TO_T3))
+    longer = point.changed(f"patient {name}", train=patient(point))
+    return runs + only("T3", longer.runs(["Conure-"], UP_TO_T3))
+
+
+def patient(point: Study) -> dict[str, TrainConfig]:
+    """Return the settings of trainings with more patience for T3."""
+    usual = point.config.training("T3", "train")
+    longer = {"patience": PATIENT * usual.patience, "epochs": PATIENT * usual.epochs}
+    return {**point.config.train, "T3.train": replace(usual, **longer)}
 
 
 def backbones(study: Study) -> dict[str, Study]:
@@ -210,10 +246,9 @@ def backbones(study: Study) -> dict[str, Study]:
 
     T1's rate and depth are those searched for it; everything else is as searched for NextItNet.
     """
-    seeds = tuple(seed for seed in study.config.seeds if seed in study.config.few_seeds)
-    asked = study.config.backbones if seeds else {}
-    first, few = Step("train", study.order[0]), {"methods": AGAIN, "seeds": seeds}
-    return {n: study.with_settings(first, backbone=n, **own, **few) for n, own in asked.items()}
+    first, one = Step("train", study.order[0]), few(study)
+    asked = study.config.backbones.items() if one else ()
+    return {n: one.with_settings(first, backbone=n, methods=AGAIN, **own) for n, own in asked}
 
 
 def backbone_runs(point: Study) -> list[Run]:
@@ -223,9 +258,64 @@ def backbone_runs(point: Study) -> list[Run]:
     return [*baselines(point), *pruned, *unpruned(point), *with_t2]
 
 
+def growth(study: Study) -> dict[str, Study]:
+    """Return the study of a long generated stream and a small network, which is full before long.
+
+    All later tasks take the settings of T4.
+    """
+    if not (one := few(study)) or not is_generated(study):
+        return {}
+    long = generated(one, "", splits=study.config.long_stream - 1)
+    train = {"T1": study.config.training("T1"), "*": study.config.training("T4")}
+    tuned = study.config.training("T4", "finetune")
+    train |= {f"{task}.finetune": tuned for task in long.order[1:]}
+    ratios = {task: study.config.pruned(task)["kernels"] for task in ("T1", "T4")}
+    prune = {"T1": ratios["T1"], "*": ratios["T4"]}
+    small = smaller(study.config.model)
+    return {"long stream": long.changed("", model=small, train=train, prune=prune)}
+
+
+def growth_runs(point: Study) -> list[Run]:
+    """Return Conure's runs in variants "fixed", "growing when full" and "growing where it helps".
+
+    Beside them fine-tuning, which has a whole network for each task.
+    """
+    runs = [*point.runs(["Popularity", "STL"]), *point.changed("fixed").runs(["Conure"])]
+    runs += point.changed("growing when full", grow_below=FULL).runs(["Conure"])
+    return runs + point.changed("growing where it helps", grow_margin=HELPS).runs(["Conure"])
+
+
+def negative_transfer(study: Study) -> dict[str, Study]:
+    """Return studies of generated data in which T2 is more or less in the way of T3."""
+    one = few(study) if is_generated(study) else None
+    points = _RELATED if one else {}
+    return {name: generated(one, name, **dial) for name, dial in points.items()}
+
+
+def negative_transfer_runs(point: Study) -> list[Run]:
+    """Return the runs of T3 after T2 and after T1 (variants "T2" and "noT2").
+
+    Where T2 is of no use, or contradicts T3 wholly, also with what might help: "T2 wide",
+    "T2 patient", "T2 keeps less", "T2 grown", and the same without T2.
+    """
+    config = point.config
+    remedies = {"wide": {"model": replace(config.model, width=2 * config.model.width)}}
+    remedies |= {"patient": {"train": patient(point)}, "grown": {"grow_below": ALWAYS}}
+    remedies |= {"keeps less": {"prune": {**config.prune, "T2": LITTLE_KEPT}}}
+    runs = point.changed("T2").runs(["Conure-", "EWC"], UP_TO_T3)
+    others = ("Conure-", "EWC", "STL", "PeterRec", "Popularity")
+    runs += point.changed("noT2").runs(others, NO_T2)
+    for name, own in remedies.items() if point.variant in REMEDIED else ():
+        runs += point.changed(f"T2 {name}", **own).runs(["Conure-"], UP_TO_T3)
+        runs += point.changed(f"noT2 {name}", **own).runs(["Conure-"], NO_T2)
+    return runs
+
+
 APART: dict[str, tuple[Callable[[Study], dict[str, Study]], Callable[[Study], list[Run]]]] = {
     "dials": (dials, dial_runs),
     "backbones": (backbones, backbone_runs),
+    "growth": (growth, growth_runs),
+    "negative-transfer": (negative_transfer, negative_transfer_runs),
 }
 """Experiments in studies of their own, by name: these studies, and the runs of each of them."""
 

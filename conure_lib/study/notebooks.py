@@ -19,7 +19,7 @@ CHECKED = "nbval-check-output"  # the tag of cells whose outputs nbval compares
 KEPT = {CHECKED, "keep-output"}  # tags of cells whose outputs stay in the clean notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
-ONLY_FOR = {"09_synthetic_truth": "synthetic"}
+ONLY_FOR = dict.fromkeys(("09_synthetic_truth", "12_growth"), "synthetic")
 ONLY_FOR |= dict.fromkeys(("90_your_own_data", "91_how_it_works"), "complete-journey")
 """Notebooks that argue with one dataset, or that need none and run once."""
 NOT_FOR = {"05_task_orders": ("ml-25m", "ml-32m", "ml-latest-small")}  # whose last task is T3

@@ -101,10 +101,30 @@ def test_half_full_histories_are_padded(half_full):
     assert (lengths < 12).mean() == near(half_full * 7 / 8)  # lengths 5 to 12, evenly
 
 
+def test_each_task_of_a_long_stream_splits_tastes_by_halves_of_the_communities():
+    stream, community, flavour = planted(splits=9)
+    assert (stream.sequences == build(**PLANTED).sequences).all()  # T1 is the same
+    assert [task.name for task in stream.tasks] == [f"T{number}" for number in range(1, 11)]
+    tables = set()
+    for task in stream.tasks[1:]:
+        assert (task.kind, task.n_labels) == ("classification", 2)
+        table = np.full((COMMUNITIES, FLAVOURS), -1)
+        table[community, flavour] = task.labels
+        assert (table[community, flavour] == task.labels).all()  # nothing else decides
+        ways, number = np.unique(table, axis=0, return_counts=True)
+        assert number.tolist() in ([4, 4], [8])  # both halves may happen to split alike
+        assert ways.sum(1).tolist() == [4] * len(ways)
+        tables.add(table.tobytes())
+    assert len(tables) == 9
+    noisy = build(**PLANTED | {"profile_signal": 0.0}, splits=1)["T2"]
+    assert noisy.labels.mean() == near(0.5)
+
+
 SHARES = ("structure", "taste", "signal", "relatedness", "profile_signal", "half_full")
 OUTSIDE = [(name, bad) for name in SHARES for bad in (-0.1, 1.1, float("nan"))]
 OUTSIDE += [("n_items", 63), ("n_labels", 15), ("n_users", 49), ("length", 5)]
-OUTSIDE += [("clicks", 0), ("likes", -1), ("split", "50/50"), ("contradiction", 1)]
+OUTSIDE += [("splits", -1), ("splits", 255), ("clicks", 0), ("likes", -1)]
+OUTSIDE += [("split", "50/50"), ("contradiction", 1)]
 
 
 @pytest.mark.parametrize(("name", "bad"), OUTSIDE)

@@ -21,7 +21,7 @@ from helpers import (
 
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TEST
-from conure_lib.methods import ACTIONS, COMPARED, CONTINUAL, FLOORS, METHODS
+from conure_lib.methods import ACTIONS, COMPARED, CONTINUAL, FLOORS, METHODS, actions
 from conure_lib.methods.actions import Context
 from conure_lib.methods.conure import conure_chain, largest_ratio
 from conure_lib.methods.stl import vector_change, weight_change
@@ -359,6 +359,29 @@ def test_a_network_grows_before_a_task_if_little_of_it_is_free(root):
         model = run.stages["T3"].model()
         assert [model.for_task(t).config.blocks for t in model.tasks] == found[below]
     assert found == {0.0: [1, 1, 1], 0.6: [1, 1, 2], 0.75: [1, 2, 3]}
+
+
+@pytest.mark.parametrize(("margin", "blocks"), [(0.0, 1), (0.05, 2), (0.2, 1)])
+def test_a_network_grows_where_a_block_helps_by_more_than_a_margin(monkeypatch, margin, blocks):
+    """Values are negative, as cross-entropies are: -2.0 as it is, -1.8 with a block, 10% better."""
+    fit, learner = actions.fit, done("train", "T1").model
+    for action in ("prune", "retrain"):
+        learner = done(action, "T1", parent=learner).model
+
+    def fit_of_known_value(model, *given, **more):
+        history = fit(model, *given, **more)
+        value = {1: -2.0, 2: -1.8}[len(model.blocks)]
+        return [replace(epoch, validation=value) for epoch in history]
+
+    monkeypatch.setattr(actions, "fit", fit_of_known_value)
+    study, before = small_study(grow_margin=margin), state_of(learner.for_task("T1"))
+    found = done("train", "T4", study=study, parent=learner)
+    assert (len(found.model.model.blocks), found.notes["blocks"]) == (blocks, blocks)
+    assert {epoch.validation for epoch in found.curve} == {-2.0 if blocks == 1 else -1.8}
+    assert state_of(found.model.for_task("T1")) == before
+    assert found.model.tasks == ["T1", "T4"]
+    first = done("train", "T1", study=study)  # which has all weights to itself
+    assert len(first.model.model.blocks) == 1
 
 
 def test_weight_change_by_hand():

@@ -91,6 +91,7 @@ CHANGES = [  # of a study, and whose ids differ then
     (MARGIN, {"prune": {**SMALL.prune, "T1": 0.5}}, set()),
     (MARGIN, {"retrain": {"epochs": 3}}, after("T1.prune")),  # what its search depends on
     (SMALL, {"grow_below": 0.2}, after("T2.train")),
+    (SMALL, {"grow_margin": 0.2}, after("T2.train")),
     (SMALL, {"threads": 2}, EVERYTHING),
     (SMALL, {"device": "cuda"}, TRAINED),
     (SMALL, {"model": ModelConfig(9, (1,))}, TRAINED),

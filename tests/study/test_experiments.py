@@ -43,6 +43,7 @@ EXPECTED = {
     "embedding-pruning": {"kernels": BOTH, "kernels and embedding": BOTH},
     "sizes": {},  # without seeds of its own
     "continual-learners": {"": [*CONTINUAL]},
+    "automatic-pruning": {},  # the same
 }
 """Experiment -> variant -> methods, in order."""
 
@@ -280,7 +281,7 @@ DIALS += ["contradiction", "noise"]
 
 def test_each_dial_changes_what_it_names_and_asks_for_few_runs(root):
     study = Study(small_study(seeds=(1, 2)))
-    (own, first), *rest = all_runs(study)
+    (own, first), *rest = all_runs(study)  # without the few seeds of other experiments
     assert own is study
     assert {run.id for run in first} == {run.id for run in every_run(study)}
     plain = [(run.method, run.seed) for run in first if not run.variant]
@@ -339,3 +340,98 @@ def test_other_networks_take_nextitnets_place_on_few_seeds(root):
     assert experiments.backbones(study.changed("", backbones={})) == {}
     with refused(ConfigError, "depth: found an unknown field"):
         experiments.backbones(study.changed("", backbones={"gru": {"depth": 2}}))
+
+
+# --- a long stream, other pruning ratios, tasks in each other's way ------------------------------
+
+FEW = {"seeds": (1, 2, 3), "few_seeds": (2, 3, 4)}
+
+
+def test_ratios_are_fixed_or_found_on_few_seeds():
+    study = Study(replace(CONFIG, **FEW), STREAM)
+    runs = experiments.automatic_pruning(study)
+    assert {run.seed for run in runs} == {2, 3}
+    settings = {run.variant: run.stages["T2"].config for run in runs}
+    fixed = {name: settings[name].pruned("T2")["kernels"] for name in ("50%", "80%")}
+    assert fixed == {"50%": 0.5, "80%": 0.8}
+    margins = {name: config.margin("T1") for name, config in settings.items()}
+    assert margins == {"50%": None, "80%": None, "searched": 0.02}
+    real = replace(CONFIG, **FEW, data=DataConfig("complete-journey"))
+    assert experiments.automatic_pruning(Study(real, STREAM)) == []
+
+
+def test_a_long_stream_is_learned_by_networks_that_grow_or_do_not(root):
+    four, tuned = replace(ONCE, l2=0.1), replace(ONCE, l2=0.2)
+    train = {**CONFIG.train, "T4.train": four, "T4.finetune": tuned, "T2": replace(ONCE, epochs=9)}
+    config = replace(CONFIG, **FEW, train=train, long_stream=5, retrain={"epochs": 1})
+    study = Study(config)
+    ((name, point),) = experiments.growth(study).items()
+    assert (name, point.order) == ("long stream", ("T1", "T2", "T3", "T4", "T5"))
+    assert {task.kind for task in point.stream.tasks[1:]} == {"classification"}
+    assert point.config.model == experiments.smaller(MODEL)
+    assert point.stream["T1"].labels.tolist() == study.stream["T1"].labels.tolist()
+    assert [point.config.training(t) for t in ("T1", "T2", "T5")] == [ONCE, four, four]
+    assert point.config.training("T2", "finetune") == tuned
+    ratios = [point.config.pruned(task)["kernels"] for task in ("T1", "T2", "T5")]
+    assert ratios == [0.7, 0.8, 0.8]
+    runs = experiments.growth_runs(point)
+    grown = {r.variant: r.stages["T5"].config for r in runs if r.method == CONURE}
+    rules = {name: (config.grow_below, config.grow_margin) for name, config in grown.items()}
+    expected = {"fixed": (0, 0), "growing when full": (0.05, 0)}
+    assert rules == expected | {"growing where it helps": (0, 0.01)}
+    assert {run.method for run in runs if not run.variant} == {"Popularity", "STL"}
+    some = [run for run in runs if run.seed == 2 and run.variant != "growing when full"]
+    point.compute(some)
+    fixed, helped = (one(some, CONURE, v) for v in ("fixed", "growing where it helps"))
+    assert fixed.stages["T1"].id == helped.stages["T1"].id
+    for run in (fixed, helped):
+        memory = tables.no_forgetting(run)
+        assert (len(memory), memory["changed"].any()) == (3 * 10 + 5, False)
+    assert experiments.growth(study.changed("", few_seeds=())) == {}
+
+
+def test_t2_is_more_or_less_in_the_way_of_t3(root):
+    study = Study(small_study(**FEW, model=MODEL))
+    points = experiments.negative_transfer(study)
+    shares = [f"relatedness {share}" for share in ("0", "0.25", "0.5", "0.75", "1")]
+    shares += ["contradiction 0.5", "contradiction 1"]
+    assert list(points) == shares
+    dials = experiments.dials(study)
+    same = {"relatedness 0.5": "relatedness 0.5", "contradiction 1": "contradiction"}
+    for name, dial in same.items():  # whose stages are found again
+        assert points[name].stream.digest() == dials[dial].stream.digest()
+    digests = [point.stream.digest() for point in points.values()]
+    assert len({*digests}) == len(shares)
+    usual = [("Conure-", "T2"), ("EWC", "T2")]
+    usual += [(m, "noT2") for m in ("Conure-", "EWC", "STL", "PeterRec", "Popularity")]
+    ways = [f"{history} {way}" for way in WAYS for history in ("T2", "noT2")]
+    for name, point in points.items():
+        runs = experiments.negative_transfer_runs(point)
+        remedied = name in ("relatedness 0", "contradiction 1")
+        expected = usual + [(TRAINED, way) for way in ways if remedied]
+        found = [(run.method, run.variant) for run in runs]
+        assert found == [pair for pair in expected for _ in (2, 3)]
+        for run in runs:
+            assert tuple(run.stages) == (NO_T2 if run.variant.startswith("no") else THREE)
+        if remedied:
+            stages = {run.variant: run.stages["T3"] for run in runs if run.method == TRAINED}
+            check_remedies(stages, MODEL)
+
+
+WAYS = ("wide", "patient", "grown", "keeps less")
+
+
+def check_remedies(stages, model):
+    """Each remedy changes what it is called after, with and without T2."""
+    for history in ("T2", "noT2"):
+        usual, wide, patient, grown, less = (
+            stages[f"{history} {way}".strip()] for way in ("", *WAYS)
+        )
+        assert wide.config.model == replace(model, width=2 * model.width)
+        longer = patient.config.training("T3")
+        assert (longer.epochs, longer.patience) == (3 * FAST.epochs, 3 * FAST.patience)
+        assert patient.parent.id == usual.parent.id
+        assert grown.spec["grow_below"] == 0.95
+        assert (less.id == usual.id) == (history == "noT2")
+    owned = [s for s in stages["T2 keeps less"].lineage() if s.step.task == "T2"]
+    assert [s.spec["settings"]["kernels"] for s in owned if s.step.action == "prune"] == [0.95]

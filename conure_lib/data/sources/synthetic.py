@@ -15,6 +15,7 @@ from conure_lib.data.stream import PAD, Split, Task, TaskStream, check, draw_blo
 
 NAME = "synthetic"
 COMMUNITIES, FLAVOURS = 8, 8
+MAX_TASKS = 254  # beside T1
 MAX_SIZE = 10**8  # users, items or labels; more would fit into no memory
 Mean = Annotated[float, Field(gt=0, le=1000)]
 
@@ -35,6 +36,7 @@ def build(
     contradiction: bool = False,
     profile_signal: Share = 0.8,
     half_full: Share = 0.3,
+    splits: Annotated[int, Field(ge=0, le=MAX_TASKS)] = 0,
     seed: Seed = 0,
     split: Split = "folds",
 ) -> TaskStream:
@@ -59,6 +61,9 @@ def build(
         clicked taste turned upside down.
     half_full : float
         Share of users with a shorter history (left padding).
+    splits : int
+        If above 0, so many tasks in place of T2 to T6: each splits the tastes into two sides, one
+        way for half of the communities and another way for the others, all drawn for each task.
     seed, split
         Of all that is drawn, and as in ``AssemblyOptions``.
     """
@@ -87,6 +92,11 @@ def build(
         labels = np.where(rng.random(n_users) < profile_signal, trait % classes, noise)
         return _task(name, "classification", title, np.arange(n_users), labels, classes)
 
+    def split_tastes(name: str) -> Task:
+        half = rng.permutation(COMMUNITIES) % 2
+        sides = rng.permuted(np.tile(np.arange(FLAVOURS) % 2, (2, 1)), axis=1)
+        return profile(name, "side of the taste", sides[half[community], flavour], 2)
+
     def _task(name, kind, title, users, labels, n) -> Task:
         blocks = draw_blocks(len(users), seed, name)
         return Task(name, kind, title, users.astype(np.int64), labels.astype(np.int64), n, blocks)
@@ -100,6 +110,8 @@ def build(
         profile("T5", "gender", flavour, 2),
         profile("T6", "life status", community + flavour, 6),
     )
+    if splits:
+        tasks = (tasks[0], *(split_tastes(f"T{number}") for number in range(2, splits + 2)))
     info = {"source": "generated", "licence": "none needed"} | dials
     stream = TaskStream(NAME, sequences, everybody, n_items, tasks, info, split=split)
     return check(stream.fold(1))
