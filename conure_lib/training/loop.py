@@ -132,7 +132,7 @@ def epochs(
     model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight
     quiet = True if multiprocessing.parent_process() else None  # workers would share one line
-    bar = {"leave": False, "mininterval": 2, "disable": quiet}
+    bar = {"leave": False, "mininterval": 2, "delay": 2, "disable": quiet}
     try:
         for number in range(max(first, len(progress.history)), first + config.epochs):
             means, sizes = [], []
