@@ -84,32 +84,19 @@ class DataConfig:
 
 @settings
 class ModelConfig:
-    """Which network, and its size.
+    """Which network, and its size."""
 
-    Parameters
-    ----------
-    width, dilations
-        Channels (k in the paper), and the first dilation d of each block of NextItNet, whose two
-        convolutions have d and 2d: the paper's "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``.
-    separator
-        Append id 0 to the input of tasks after T1 and use its vector, as the authors' code does.
-    backbone, layers
-        "nextitnet", "gru", "sasrec" or another key of ``models.BACKBONES``; the number of blocks
-        of any but NextItNet.
-    heads, positions
-        SASRec's attention heads and learned positions, counted from the end; the last one serves
-        all that are further back.
-    pooling
-        GRU: read its "last" state, or all up to a position with learned "attention" (DUPN).
-    """
-
-    width: Size = 64
+    width: Size = 64  #: channels: k in the paper
+    #: The first dilation d of each block of NextItNet, whose two convolutions have d and 2d: the
+    #: paper's "4 x {1,2,4,8}" (16 layers) is ``(1, 4) * 4``.
     dilations: Annotated[tuple[Size, ...], Field(min_length=1)] = (1, 4)
+    #: Append id 0 to the input of tasks after T1 and use its vector, as the authors' code does.
     separator: bool = False
-    backbone: str = "nextitnet"
-    layers: Size = 2
-    heads: Size = 1
-    positions: Size = 100
+    backbone: str = "nextitnet"  #: or "gru", "sasrec", another key of ``models.BACKBONES``
+    layers: Size = 2  #: the number of blocks of any backbone but NextItNet
+    heads: Size = 1  #: SASRec's attention heads
+    positions: Size = 100  #: SASRec's, counted from the end; the last serves all further back
+    #: GRU: read its last state, or all up to a position with learned attention (DUPN).
     pooling: Literal["last", "attention"] = "last"
 
     @model_validator(mode="after")
@@ -147,54 +134,31 @@ def dilations_for(length: int) -> tuple[int, ...]:
 
 @settings
 class TrainConfig:
-    """One training or retraining of one task.
+    """One training or retraining of one task."""
 
-    Parameters
-    ----------
-    epochs, patience
-        At most this many of each phase; how many without a better validation value end it.
-    final_rate
-        After that training goes on from the best epoch at a learning rate this much lower, under
-        the same rule; 0 is without this second phase.
-    learning_rate, optimizer, l2
-        Of the optimiser ("adam" or "sgd"), and the penalty on the output embedding.
-    batch_size, labels_per_user
-        Instances per step, of which at most so many of one user stand side by side in the shuffled
-        order and share one user vector; 1 is a plain shuffle.
-    share
-        Of the training instances that are used, always the same ones (Table 3).
-    loss, negatives
-        Of T1 and of ranking tasks, "bpr" of the latter only (classification: always "softmax");
-        the share of the labels that "sampled-softmax" draws.
-    rho, joint_weight
-        Exponent of BPR's popularity sampler; weight of T1's loss in MTL (lambda in the paper).
-    retention, temperature, memory
-        Of continual learners: the weight of what keeps old tasks, the softness of old answers that
-        LwF hands on, and the instances of each old task that replay keeps.
-    dropout
-        Share of a user vector's entries that training sets to zero, anew for every instance.
-    table_updates
-        "dense" is plain Adam. "rows" (large catalogues) touches only the rows of the embedding and
-        of the output weight that a step uses; the moments of the others do not decay meanwhile.
-    """
-
-    epochs: Count = 10
+    epochs: Count = 10  #: at most, of each of two phases
     learning_rate: Annotated[float, Field(gt=0, lt=10)] = 0.001
-    batch_size: Count = 32
-    patience: Count = 2
+    batch_size: Count = 32  #: instances per step
+    patience: Count = 2  #: so many epochs without a better validation value end a phase
+    #: The second phase goes on from the best epoch at a learning rate this much lower; 0: without.
     final_rate: Annotated[float, Field(ge=0, le=1)] = 0.1
+    #: So many instances of a user, at most, stand side by side in the shuffled order and share one
+    #: user vector; 1 is a plain shuffle.
     labels_per_user: Count = 1
-    share: Share = 1.0
+    share: Share = 1.0  #: of the training instances that are used, always the same ones (Table 3)
+    #: Of T1 and of ranking tasks, "bpr" of the latter only; classification has always "softmax".
     loss: Literal["softmax", "sampled-softmax", "bpr"] = "softmax"
-    negatives: Share = 0.2
-    rho: Factor = 0.3
-    l2: Weight = 0.0
-    joint_weight: Share = 0.1
-    retention: Weight = 1.0
-    temperature: Factor = 2.0
-    memory: Count = 1000
-    dropout: Ratio = 0.0
+    negatives: Share = 0.2  #: the share of the labels that "sampled-softmax" draws
+    rho: Factor = 0.3  #: exponent of BPR's popularity sampler
+    l2: Weight = 0.0  #: penalty on the output embedding
+    joint_weight: Share = 0.1  #: weight of T1's loss in MTL (lambda in the paper)
+    retention: Weight = 1.0  #: of continual learners: the weight of what keeps old tasks
+    temperature: Factor = 2.0  #: the softness of old answers that LwF hands on
+    memory: Count = 1000  #: instances of each old task that replay keeps
+    dropout: Ratio = 0.0  #: share of a user vector's entries set to zero, anew for every instance
     optimizer: Literal["adam", "sgd"] = "adam"
+    #: "dense" is plain Adam. "rows" (large catalogues) touches only the rows of the embedding and
+    #: of the output weight that a step uses; the moments of the others do not decay meanwhile.
     table_updates: Literal["dense", "rows"] = "dense"
 
     @model_validator(mode="after")
@@ -209,56 +173,38 @@ class TrainConfig:
 class StudyConfig:
     """Everything that determines a study's results, beside the data's content and the code.
 
-    Parameters
-    ----------
-    profile, data, model
-        The name of this set of settings, the stream, and the network.
-    train
-        Settings per task, or per task and action as in ``"T2.finetune"``. ``"T1"`` and ``"*"``,
-        which serves what is not named, must be there.
-    retrain, retrain_rate
-        Fields of TrainConfig that differ when retraining, and the relative learning rate.
-    prune, prune_embedding
-        The share of its weights that each task gives back (Q in the paper), with ``"*"`` for tasks
-        that are not named; the same for the embedding, which is left alone if empty (Table 5).
-    prune_margin
-        By task, or "*": search the share of the kernels in place of ``prune``, the largest whose
-        retrained validation value is no more than this share of the unpruned one's below it.
-    grow_below, grow_margin
-        Before a later task is trained, add a block if less than this share of the kernels is free;
-        0 leaves nothing to later tasks. Train it with another new block as well, and keep that if
-        the best validation value without it is more than this share below; 0 is without.
-    seeds, threads, device
-        Of initialisation, order and negatives; PyTorch's threads (the bits depend on them);
-        "cpu" or "cuda".
-    bpr, size_seeds
-        Of two experiments: the best settings with BPR by task; the seeds on which widths vary.
-    methods, backbones, few_seeds, long_stream
-        Of experiments beyond the paper: the compared methods, all unless named; the networks in
-        NextItNet's place, each with its fields of ModelConfig and T1's learning rate where they
-        differ; the seeds on which these experiments run; the number of tasks of a long stream.
+    A mapping by task has ``"*"`` for tasks that are not named.
     """
 
-    profile: str
+    profile: str  #: the name of this set of settings
     data: DataConfig
     model: ModelConfig
-    train: Mapping[str, TrainConfig]
-    retrain: Mapping[str, Any]
-    prune: Mapping[str, Ratio]
-    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
+    train: Mapping[str, TrainConfig]  #: by task, or task and action: ``"T2.finetune"``
+    retrain: Mapping[str, Any]  #: fields of TrainConfig that differ when retraining
+    prune: Mapping[str, Ratio]  #: the share of its weights that each task gives back: Q
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]  #: of initialisation, order, negatives
+    prune_embedding: Mapping[str, Ratio] = field(
+        default_factory=dict
+    )  #: Table 5; empty: left alone
+    #: In place of ``prune``: search the largest share of the kernels whose retrained validation
+    #: value is no more than this share of the unpruned one's below it.
     prune_margin: Mapping[str, Ratio] = field(default_factory=dict)
+    #: Add a block before a later task if less than this share of the kernels is free (0 leaves
+    #: nothing to later tasks); train it with another new block as well, and keep that if the best
+    #: validation value without it is more than ``grow_margin`` (a share; 0 is without) below.
     grow_below: Ratio = 0.0
     grow_margin: Ratio = 0.0
-    retrain_rate: Factor = 1.0
-    threads: Annotated[int, Field(ge=1, le=1024)] = 1
+    retrain_rate: Factor = 1.0  #: learning rate of retraining relative to that of training
+    threads: Annotated[int, Field(ge=1, le=1024)] = 1  #: PyTorch's; the bits depend on them
     device: Literal["cpu", "cuda"] = "cpu"
-    bpr: Mapping[str, TrainConfig] = field(default_factory=dict)
-    size_seeds: tuple[Seed, ...] = ()
-    methods: tuple[str, ...] = ()
+    bpr: Mapping[str, TrainConfig] = field(default_factory=dict)  #: best settings with BPR
+    size_seeds: tuple[Seed, ...] = ()  #: on which widths vary
+    # Of experiments beyond the paper:
+    methods: tuple[str, ...] = ()  #: that are compared; all unless named
+    #: The networks in NextItNet's place: fields of ModelConfig and T1's learning rate that differ.
     backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    few_seeds: tuple[Seed, ...] = ()
-    long_stream: Annotated[int, Field(ge=2, le=255)] = 30
+    few_seeds: tuple[Seed, ...] = ()  #: on which they run
+    long_stream: Annotated[int, Field(ge=2, le=255)] = 30  #: tasks of a long stream
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "StudyConfig":
