@@ -40,6 +40,10 @@ def explain(error: ValidationError, where: str) -> str:
         said = "found nothing, expected a value"
     elif kind in ("extra_forbidden", "unexpected_keyword_argument"):
         said = "found an unknown field, expected only known ones; check its name"
+    elif kind == "string_pattern_mismatch":
+        said = (
+            f"found {shown(first['input'])}, expected text that matches {first['ctx']['pattern']}"
+        )
     elif kind == "too_short":
         said = f"found too few, expected at least {first['ctx']['min_length']}"
     elif kind != "value_error":

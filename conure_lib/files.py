@@ -119,7 +119,8 @@ def temporary_folder(name: str, parent: Path) -> Path:
     """Make a hidden folder that names this machine and process, for ``remove_leftovers``."""
     with _storing(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        prefix = f".{name[:80]}.of-{platform.node()}@{os.getpid()}-"
+        short = name.encode()[:80].decode(errors="ignore")  # a file name has 255 bytes at most
+        prefix = f".{short}.of-{platform.node()}@{os.getpid()}-"
         return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 

@@ -60,6 +60,13 @@ def test_a_file_takes_its_name_at_the_end(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["t.csv"]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "\N{CJK UNIFIED IDEOGRAPH-4E00}" * 85])
+def test_a_folder_may_have_the_longest_name_that_there_is(tmp_path, name):
+    with atomic_folder(tmp_path / name) as folder:
+        (folder / "file").write_text("mine")
+    assert files_below(tmp_path) == {f"{name}/file": b"mine"}
+
+
 ERRORS = OSError(28, "No space left on device"), SafetensorError("I/O error: No space left")
 
 

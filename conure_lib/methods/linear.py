@@ -4,6 +4,7 @@ Ridge regression to the 0/1 labels for ranking, logistic regression for classifi
 they shrink is chosen on the validation part. Shrunk to nothing both are popularity.
 """
 
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -84,7 +85,9 @@ def logistic(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
     for c in LOGISTIC:
         model = LogisticRegression(C=c, max_iter=1000)
         if len(found) > 1:
-            model.fit(x[task.users[rows]], labels)
+            with warnings.catch_warnings():  # a stream's notes say that it cannot be learned
+                warnings.filterwarnings("ignore", "The number of unique classes")
+                model.fit(x[task.users[rows]], labels)
         yield c, partial(scores, model=model)
 
 

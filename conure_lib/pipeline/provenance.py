@@ -43,7 +43,8 @@ def processor(device: str = "cpu") -> dict[str, Any]:
     """Describe the processor and the code paths that PyTorch, MKL and oneDNN take on it."""
     about = dict.fromkeys(CPUINFO.values(), platform.processor() or "unknown")
     file = Path("/proc/cpuinfo")
-    for line in file.read_text().partition("\n\n")[0].splitlines() if file.exists() else ():
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    for line in text.partition("\n\n")[0].splitlines():
         key, _, value = (part.strip() for part in line.partition(":"))
         if key in CPUINFO:
             about[CPUINFO[key]] = value
@@ -72,6 +73,9 @@ def _git(*arguments: str) -> str | None:
     """Ask git about this project's own checkout; None elsewhere, as in another project's."""
     if paths.CHECKOUT and (paths.CHECKOUT / ".git").exists():
         command = ["git", "-C", str(paths.CHECKOUT), *arguments]
+        # a hook's GIT_DIR names another project's
+        env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+        options = {"env": env, "stderr": subprocess.DEVNULL, "encoding": "utf-8"}
         with suppress(OSError, subprocess.CalledProcessError):
-            return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
+            return subprocess.check_output(command, errors="replace", **options).strip()
     return None

@@ -90,6 +90,8 @@ class CommittedStore:
         self._files: dict[Path, dict[str, Stored]] = {}
         if not any(self.folder.glob("seed-*.parquet")):
             hint = 'results="local" (RESULTS in a notebook) reads your own run'
+            if paths.ROOT != paths.CHECKOUT:
+                hint += "; committed ones are in a checkout: set CONURE_ROOT to it"
             raise MissingResultError(f"no committed results in {self.folder}; {hint}")
 
     @property

@@ -50,8 +50,11 @@ def run_all(parameters: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
     for notebook in (bar := tqdm(chosen, desc="notebooks", unit="notebook")):
         bar.set_postfix_str(notebook.stem)
         started, error = time.time(), ""
+        # ROOT may be another checkout than the library's: copies in it link what is there
+        own = (paths.ROOT / "notebooks" / notebook.name).is_file()
+        linked = paths.ROOT if own else notebook.parent.parent
         try:
-            _write(_executed(notebook, parameters), folder / notebook.name)
+            _write(_executed(notebook, parameters), folder / notebook.name, linked)
         except Exception as failure:  # whatever happened in a kernel is this notebook's result
             error = (str(failure).strip() or repr(failure)).splitlines()[-1]
         seconds = round(time.time() - started, 1)
@@ -67,7 +70,7 @@ def refresh(notebook: Path) -> None:
             cell.outputs, cell.execution_count = [], None
     kernel = content.metadata["kernelspec"]
     content.metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    _write(content, notebook)
+    _write(content, notebook, notebook.parent.parent)
 
 
 def _executed(notebook: Path, parameters: dict[str, Any]) -> nbformat.NotebookNode:
@@ -88,9 +91,9 @@ def _executed(notebook: Path, parameters: dict[str, Any]) -> nbformat.NotebookNo
     return content
 
 
-def _write(content: nbformat.NotebookNode, file: Path) -> None:
-    """Write a notebook without addresses in memory; links, as in ``notebooks/``, lead on."""
+def _write(content: nbformat.NotebookNode, file: Path, linked: Path) -> None:
+    """Write a notebook without addresses in memory, its links to ``../`` leading to ``linked``."""
     text = re.sub(r" at 0x[0-9a-f]+>", ">", nbformat.writes(content, indent=1))
-    text = text.replace("](../", f"]({os.path.relpath(paths.NOTEBOOKS.parent, file.parent)}/")
+    text = text.replace("](../", f"]({os.path.relpath(linked, file.parent)}/")
     with atomic_file(file) as part:
         part.write_text(text + "\n", encoding="utf-8")

@@ -220,10 +220,11 @@ def search(
     names, goes_on = tuple(methods) or TUNED, bool(methods or tasks or backbones)
     for name in names:
         demand_known("method", name, TUNED)
+    config = study_config(dataset, profile, tuned=goes_on)
     if (plan := read_settings(dataset, profile).get("search")) is None:
         path = paths.settings(dataset, profile)
         raise ConfigError(f"{path}: found no 'search', expected lengths, widths and epochs to try")
-    study = Study(study_config(dataset, profile, tuned=goes_on))
+    study = Study(config)
     found = Search(study, plan, names, goes_on, workers, cluster)
     others = tuple(backbones) or (() if goes_on else tuple(study.config.backbones))
     for name in others:

@@ -89,6 +89,8 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
         try:
             if taken := [task for task in kinds if hasattr(nn.ModuleDict(), task)]:
                 raise ConfigError(f"tasks: found name {taken[0]!r}, which PyTorch uses itself")
+            if "free" in kinds:
+                raise ConfigError("tasks: found name 'free', which stands for weights of no task")
             for name, given in {"train": self.train, "prune": self.prune}.items():
                 if unknown := given.keys() - {*kinds, "*"}:
                     expected = f"expected some of {', '.join(kinds)}, *"
@@ -104,6 +106,10 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
             covering = {"dilations": dilations_for((DEFAULTS | self.options)["length"])}
             model, where = ModelConfig(**covering | sizes), self._file
             prune = self.prune if "*" in self.prune else PRUNE | self.prune
+            full = [task for task in [*kinds][:-1] if prune.get(task, prune["*"]) == 0]
+            if full and not self.grow_below:
+                expected = "expected more than 0 while tasks follow, or a grow_below above 0"
+                raise ConfigError(f"prune of {full[0]}: found 0, {expected}")
             given = {"retrain": RETRAIN | self.retrain, "retrain_rate": self.retrain_rate}
             given |= {"prune": prune, "grow_below": self.grow_below}
             given |= {"seeds": (seed,), "device": device}

@@ -72,7 +72,7 @@ def run(
     if not len(stream.tasks[0].rows(TEST)):
         raise ConfigError(f"--seed: found {seed}, expected that of a fold with a test part, 1 to 6")
     floors = {column: study.run(floor, seed) for column, floor in FLOORS.items()}
-    _check_disk(study, chosen)
+    _check_disk(study, chosen, folder)
     study.compute([chosen, *floors.values()], workers)
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
     last = [*chosen.stages.values()][-1]
@@ -166,15 +166,16 @@ def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
     return list(chosen.stages)
 
 
-def _check_disk(study: Study, chosen: Run) -> None:
-    """Raise StorageError if the checkpoints to come cannot fit on the disk."""
+def _check_disk(study: Study, chosen: Run, out: Path) -> None:
+    """Raise StorageError if checkpoints and model to come cannot fit on their disks."""
     width, blocks = study.config.model.width, study.config.model.blocks
     labels = study.stream.n_items + sum(task.n_labels for task in study.stream.tasks)
     weights = labels * (width + 1) + blocks * 6 * width * (width + 1)
     stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}
     missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages.values())
-    needed = (5 * weights + 2**20) * (missing + 1) >> 20  # four bytes and an owner per weight
-    folder = next(path for path in paths.artifacts("stages").parents if path.exists())
-    if (free := shutil.disk_usage(folder).free >> 20) < needed:
-        expected = f"expected {needed} MiB for {missing} stages; make room or set CONURE_ROOT"
-        raise StorageError(f"{folder}: found {free} MiB free, {expected}")
+    for target, files in ((paths.artifacts("stages"), missing + 1), (out, 1)):
+        needed = (5 * weights + 2**20) * files >> 20  # four bytes and an owner per weight
+        folder = next(path for path in target.parents if path.exists())
+        if (free := shutil.disk_usage(folder).free >> 20) < needed:
+            expected = f"expected {needed} MiB for {missing} stages and the model; make room"
+            raise StorageError(f"{folder}: found {free} MiB free, {expected} or write elsewhere")

@@ -142,8 +142,10 @@ def test_events_that_share_their_time_are_counted_and_told():
     assert built(**shuffled).digest() == stream.digest()
 
 
+NUMBERED = pd.DataFrame({"user": np.repeat(np.arange(10), 3), "item": [*"bca"] * 10})
 WRONG = [  # tables or options
     ({"T2": labelled(["u1", "u2", "u1"], [*"xyx"])}, "T2: found user 'u1' with label 'x' again"),
+    ({"events": NUMBERED, "T2": labelled([7, 8, 7], [*"xyx"])}, "T2: found user 7 with label 'x'"),
     ({"T2": labelled(["u1", "new"], [*"xy"])}, "T2: found user 'new', who has no T1.*1 such"),
     ({"T2": labelled(["u1", "u2"], ["x", None])}, r"T2 \(liked\): found no label in row 1"),
     ({"T3": labelled(["u1", "u2"], [np.nan, 1.0])}, r"T3 \(age\): found no label in row 0"),

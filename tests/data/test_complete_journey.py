@@ -35,6 +35,8 @@ def test_counts(stream):
     dropped = stream.info["dropped"]
     assert dropped["purchases of quantity 0"] == 8_869
     assert dropped["purchases without a product"] == 32  # 4,804 more have quantity 0
+    assert dropped["purchases of departments that sell no products"] == 18_219
+    assert dropped["purchases of products of other departments with fewer than 20"] == 121_975
     assert dropped["labels of T2, of users without T1"] == 163
     assert dropped["labels of T3, of users without T1"] == 13
     assert stream.notes()[0].startswith("dropped: 8869 purchases of quantity 0; 32 purchases with")

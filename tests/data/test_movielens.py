@@ -11,7 +11,9 @@ import pytest
 from helpers import pairs, refused
 
 from conure_lib import paths
+from conure_lib.config import DataConfig
 from conure_lib.data import download as fetch
+from conure_lib.data.registry import load, stored_at
 from conure_lib.data.sources import movielens
 from conure_lib.errors import DataError, TransferError
 from conure_lib.files import file_digest
@@ -136,6 +138,19 @@ def test_the_official_zip_comes_first_and_the_wheel_with_consent_only(root, monk
     from_wheel.assert_called_once_with("recbole==1.2.1", inside, movielens.WHEEL_FILES, folder)
 
 
+BY_HAND = {"ml-100k": ml_100k, "ml-1m": ml_1m, "ml-25m": ml_csv}
+
+
+@pytest.mark.parametrize("name", BY_HAND)
+def test_files_unpacked_into_the_downloads_folder_are_used(root, monkeypatch, name):
+    monkeypatch.setattr(fetch, "download", Mock(side_effect=AssertionError))
+    (folder := paths.artifacts("downloads") / name).mkdir(parents=True)
+    before = stored_at(config := DataConfig(name, SMALL))
+    BY_HAND[name](folder)
+    assert load(config).digest() == DIGESTS[name]
+    assert stored_at(config) != before  # so that what was prepared before is not taken instead
+
+
 READINGS = [
     ("4-or-4.5", [(u, item + u % 2) for u in USERS for item in (200, 210)]),
     ("above-4", [(u, 210 + u % 2) for u in USERS]),
@@ -150,8 +165,10 @@ def test_the_readings_of_higher_than_4(tmp_path, reading, liked):
     assert_by_time(stream)
     assert pairs(stream, "T2") == liked
     assert pairs(stream, "T3") == [(u, 300 + u % 3) for u in USERS]
+    fours = {"ratings of 4 stars, which belong to no task": 11}
     if reading == "4-or-4.5":
         assert stream.digest() == DIGESTS["ml-25m"]
+    assert (fours.items() <= stream.info["dropped"].items()) == (reading == "above-4")
     with pytest.raises(DataError, match="t2_reading: found '4', expected '4-or"):
         ML_25M(path=file, t2_reading="4")
 

@@ -86,6 +86,7 @@ def test_six_tasks_by_hand(tmp_path):
     dropped = stream.info["dropped"]
     assert dropped["views of other kinds of pages"] == 12
     assert dropped["further views of a page on the same day"] == 12 + 9
+    assert dropped["earlier registrations of a student"] == 6
     assert dropped["labels of T4, of users without T1"] == 1
 
 

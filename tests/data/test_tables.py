@@ -60,6 +60,37 @@ def test_without_times_the_rows_are_in_order_and_repeated_events_stay():
     assert len(build(pd.concat([events(), events()])).sequences) == 20
 
 
+def best_guess(stream):
+    """The share of last items that the most frequent successor of the one before them hits."""
+    before, last = stream.sequences[:, -2], stream.sequences[:, -1]
+    counts = np.zeros((stream.n_items + 1,) * 2)
+    np.add.at(counts, (before, last), 1)
+    return (counts.argmax(axis=1)[before] == last).mean()
+
+
+def test_results_depend_neither_on_ids_nor_on_the_order_of_rows():
+    """Users buy one of ten sets of three items at once: by id the next one would be certain."""
+    users = np.arange(3000)
+    rows = [(user, 3 * (user % 10) + n, 1) for user in users for n in range(3)]
+    table = pd.DataFrame(rows, columns=["user", "item", "time"])
+    labels = {"T2": ("classification", pd.DataFrame({"user": users, "label": users % 2}))}
+    ids = np.random.default_rng(0).permutation(30)
+    same = [
+        table,
+        table[::-1],
+        table.sample(frac=1, random_state=0),
+        table.assign(item=ids[table["item"]]),
+        table.assign(user=2999 - table["user"]),
+    ]
+    streams = [from_tables(one, labels, length=3, min_events=3) for one in same]
+    assert [best_guess(one) for one in streams] == pytest.approx([1 / 2] * 5, abs=0.05)
+    assert len({one.digest() for one in streams[:3]}) == 1
+    other = from_tables(table, labels, length=3, min_events=3, seed=1)
+    alike = (other.sequences == streams[0].sequences).all(axis=1).mean()
+    assert alike == pytest.approx(1 / 6, abs=0.03)
+    assert best_guess(from_tables(table.drop(columns="time"), labels, length=3, min_events=3)) == 1
+
+
 SAME = [
     lambda table: table.assign(time=pd.to_datetime(table["time"], unit="D")),
     lambda table: table.assign(time=table["time"] / 2),

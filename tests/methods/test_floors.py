@@ -73,6 +73,13 @@ def test_features_by_hand():
     np.testing.assert_allclose(linear.history_and_t2(stream).toarray(), both, rtol=1e-6)
 
 
+def test_a_class_for_each_user_is_no_second_warning(recwarn):
+    """What cannot be learned is said once, among the stream's notes."""
+    task = a_task("classification", range(40), range(40), 40, [0] * 40)
+    assert len([*linear.logistic(csr_array(np.eye(40)), task)]) == len(linear.LOGISTIC)
+    assert recwarn.list == []
+
+
 @pytest.mark.parametrize("n_features", [3, 40])  # fewer and more than users
 def test_ridge_is_the_closed_form(n_features):
     rng, task = np.random.default_rng(0), small_stream()["T2"]

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,7 @@ def test_published_results_are_read_as_they_were(study):
 
 
 def test_there_is_no_evidence_of_what_was_never_published(root):
-    with pytest.raises(MissingResultError, match=rf"no committed results in {root}.*RESULTS"):
+    with pytest.raises(MissingResultError, match=rf"no committed results in {root}.*RESULTS.*ROOT"):
         store.CommittedStore("smoke", "synthetic")
 
 
@@ -235,7 +236,14 @@ def test_a_device_that_is_not_there_is_one_line(root):
 
 def test_another_projects_commit_is_unknown_and_never_clean(monkeypatch, tmp_path):
     """Unpacked inside somebody else's checkout, or installed: no commit, hence not clean."""
-    for checkout in (tmp_path, None):
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "-C", str(tmp_path)]
+    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "theirs"]):
+        subprocess.run([*git, *command], check=True)
+    (inside := tmp_path / "vendored").mkdir()
+    theirs = subprocess.check_output([*git, "rev-parse", "HEAD"], text=True).strip()
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))  # as in one of their hooks
+    assert provenance.environment()["commit"] != theirs
+    for checkout in (inside, None):
         monkeypatch.setattr(paths, "CHECKOUT", checkout)
         found = provenance.environment()
         assert (found["commit"], found["dirty"]) == ("unknown", None)

@@ -95,6 +95,19 @@ def test_links_lead_on_from_an_executed_copy(shelf, tmp_path):
     assert [(folder / link).resolve() for link in links] == [paths.NOTEBOOKS / "10_a.ipynb"] * 3
 
 
+def test_links_stay_within_the_checkout_that_a_notebook_is_written_to(shelf, root, monkeypatch):
+    """The library may be another checkout's; the test's own checkout is below ROOT."""
+    notebook = shelf("10_a", "A = 1", markdown="[a](../README.md)")
+    monkeypatch.setattr(paths, "NOTEBOOKS", root / "another" / "notebooks")
+    notebooks.refresh(notebook)
+    assert "[a](../README.md)" in notebook.read_text(encoding="utf-8")
+    other = root / "another" / "notebooks" / "10_a.ipynb"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(notebook.read_bytes())
+    notebooks.run_all({"A": 5}, folder := root / "results" / "local" / "notebooks")
+    assert "[a](../../../README.md)" in (folder / "10_a.ipynb").read_text(encoding="utf-8")
+
+
 def test_refreshing_keeps_what_nbval_compares_and_what_is_to_be_seen(shelf):
     sources = ("A = 1", "print('free')", "print(A)", "print(2)")
     notebook = shelf("10_a", *sources, tags=["parameters", "", *notebooks.KEPT])

@@ -319,6 +319,12 @@ def test_what_cannot_be_searched_is_named(settings, monkeypatch):
         tuning.search("synthetic", "standard")
 
 
+def test_a_dataset_that_there_is_not_is_named(root):
+    with refused(ConfigError, "dataset of the profile standard: found 'nope', expected complete"):
+        tuning.search("nope", "standard")
+    assert list(root.iterdir()) == []
+
+
 def test_a_search_that_trains_can_be_interrupted(settings, monkeypatch):
     for name, value in {"TRIES": 2, "KEPT": 2, "SEEDS": (0, 7), "TUNED": ("STL",)}.items():
         monkeypatch.setattr(tuning, name, value)

@@ -54,9 +54,10 @@ def build(
         item=lambda b: b["kind"]
     )
     grocery = bought[bought["department"] == "GROCERY"]
-    other = bought[~bought["department"].isin(["GROCERY", *NO_PRODUCTS])]
-    other = other[other.groupby("item")["item"].transform("size") >= min_count]
-    other = other.rename(columns={"item": "label"}).assign(day=other["time"].dt.normalize())
+    unsold = bought["department"].isin(NO_PRODUCTS)
+    other = bought[~unsold & (bought["department"] != "GROCERY")]
+    rare = other.groupby("item")["item"].transform("size") < min_count
+    other = other[~rare].rename(columns={"item": "label"}).assign(day=other["time"].dt.normalize())
     days = other.groupby(["user", "label"])["day"].nunique().reset_index(name="days")
     liked = days["days"] >= 3
     rankings = {f"{what} bought on one or two days": days[~liked]}
@@ -67,6 +68,9 @@ def build(
     info["files"] = {name: file_digest(file) for name, file in files.items()}
     info["dropped"] = {"purchases of quantity 0": len(purchases) - len(kept)}
     info["dropped"] |= {f"purchases without a {what}": len(kept) - len(bought)}
+    info["dropped"] |= {"purchases of departments that sell no products": int(unsold.sum())}
+    few = f"purchases of {what}s of other departments with fewer than {min_count}"
+    info["dropped"] |= {few: int(rare.sum())}
     options = {"min_item_count": min_count, "unknown_users": "drop"} | options
     title = "grocery purchases in time order"
     tables = label_tables(rankings, profiles)

@@ -100,11 +100,10 @@ def builder(name: str) -> Callable[..., TaskStream]:
 
 
 def _downloaded(name: str) -> Path:
-    """Return the official zip, verified each time, or (with consent) the folder of the copies."""
+    """Return the folder that files were put into, the official zip, or the wheel's copies."""
     folder, has_copy = paths.artifacts("downloads") / name, name == "ml-100k"
     archive = folder / f"{name}.zip"
-    unpacked = all((folder / file).is_file() for file in PROFILED.get(name, ("ratings.csv",)))
-    if unpacked and not has_copy:
+    if all((folder / file).is_file() for file in PROFILED.get(name, ("ratings.csv",))):
         return folder  # put there by hand
     copied = has_copy and all((folder / file).is_file() for file in WHEEL_FILES)
     if archive.is_file() or not copied:
@@ -139,6 +138,8 @@ def _stream(name: str, path: Path | None, options: dict, liked: tuple) -> TaskSt
     info = {"source": SOURCE, "licence": LICENCES[name]}
     info["files"] = dict(zip(files, digests, strict=True))
     info["readings"] = {"T1": "ratings below 4 stars by time", "T2": words}
+    unused = (stars >= 4) & (stars < 5) & ~stars.isin(liked)
+    info["dropped"] = {"ratings of 4 stars, which belong to no task": int(unused.sum())}
     options, title = {"unknown_users": "drop"} | options, "movies rated below 4 stars by time"
     tasks = label_tables(rankings, profiles)
     return assemble(name, ratings[stars < 4], tasks, title=title, info=info, **options)

@@ -83,7 +83,9 @@ def build(
     again = len(views) - len(events) - len(opened) - dropped["views of other kinds of pages"]
     dropped |= {"further views of a page on the same day": again}
     people = people.assign(start=_start(people["code_presentation"]))
-    people = people.sort_values(["start", "code_module"]).drop_duplicates("id_student", keep="last")
+    registrations = people.sort_values(["start", "code_module"])
+    people = registrations.drop_duplicates("id_student", keep="last")
+    dropped |= {"earlier registrations of a student": len(registrations) - len(people)}
     people = people.rename(columns={"id_student": "user"})
     options = {"unknown_users": "drop"} | options
     if students:
