@@ -132,7 +132,7 @@ docs: setup ## build the site: artifacts/site/index.html, readable without netwo
 	@echo "built: $(CURDIR)/artifacts/site/index.html"
 
 robustness: setup ## try bad inputs at length; kill studies, fill their disk, damage their files
-	PYTHONPATH="$(CURDIR)/tests" "$(BIN)/python" -m robustness
+	CONURE_ROBUSTNESS=full "$(BIN)/python" -m pytest tests/robustness
 
 notebooks: setup ## execute the notebooks with their defaults and keep the outputs that the tests compare
 	"$(BIN)/conure" notebooks

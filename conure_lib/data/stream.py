@@ -45,29 +45,21 @@ def parts_of(split: Split, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Task:
-    """One task of a stream (paper, section 3.1).
+    """One task of a stream (paper, section 3.1): n instances, each with a user and a label.
 
-    Parameters
-    ----------
-    name, kind, title : str
-        T1, T2, ...; "sequence" (predicts the next item), "ranking" (items to recommend) or
-        "classification" (one class per user); the task in words.
-    users, labels : int64 arrays of shape (n,)
-        For each instance the user's row and the label, 0..``n_labels``-1. Instance i of the
-        sequence task is row i of ``TaskStream.sequences``; its label is the last item (id - 1).
-    blocks : uint8 array of shape (n,)
-        0..``BLOCKS``-1, a balanced random draw; ``BLOCKS`` for an instance that is left out.
-    parts : uint8 array of shape (BLOCKS + 1,)
-        For each block TRAIN (0), VALIDATION (1), TEST (2) or UNUSED (3); see ``TaskStream.fold``.
+    Instance i of the sequence task is row i of ``TaskStream.sequences``, labelled by its last item.
     """
 
-    name: str
+    name: str  #: T1, T2, ...
+    #: "sequence" (predicts the next item), "ranking" (items to recommend) or "classification" (one
+    #: class per user).
     kind: Kind
-    title: str
-    users: np.ndarray
-    labels: np.ndarray
+    title: str  #: the task in words
+    users: np.ndarray  #: the user's row: int64 [n]
+    labels: np.ndarray  #: 0..``n_labels``-1: int64 [n]
     n_labels: int
-    blocks: np.ndarray
+    blocks: np.ndarray  #: 0..``BLOCKS``-1, a balanced random draw; BLOCKS: left out; uint8 [n]
+    #: For each block TRAIN (0), VALIDATION (1), TEST (2) or UNUSED (3); see ``TaskStream.fold``.
     parts: np.ndarray = field(default_factory=lambda: parts_of("folds", 1))
 
     @property
@@ -78,10 +70,6 @@ class Task:
     def rows(self, part: int) -> np.ndarray:
         """Return the row numbers (int64) of the instances in TRAIN, VALIDATION or TEST."""
         return np.flatnonzero(self.split == part)
-
-    def label_counts(self) -> np.ndarray:
-        """Count each label in the training part: int64 [n_labels]."""
-        return np.bincount(self.labels[self.rows(TRAIN)], minlength=self.n_labels)
 
     def thinned(self, share: float) -> "Task":
         """Return the task with a random share of its training part, always the same (Table 3)."""
@@ -105,35 +93,21 @@ class Names:
 
 @dataclass(frozen=True)
 class TaskStream:
-    """An ordered list of tasks that share users (paper, section 3.1).
+    """An ordered list of tasks that share users (paper, section 3.1)."""
 
-    Parameters
-    ----------
-    name, n_items : str, int
-        The dataset, and the size of its catalogue.
-    sequences : int32 array of shape (S, L)
-        T1's instances: item ids 1..n_items in time order, 0 fills the left.
-    input_rows : int64 array of shape (U,)
-        For each user the row of ``sequences`` (the latest) that is the input of the later tasks.
-    tasks : tuple of Task
-        T1 first. ``stream["T2"]`` finds a task by its name.
-    info, names : dict, Names
-        Origin, licence, rows dropped, notes, as JSON; the ids of tables just read, not stored.
-    split : str
-        How ``fold`` makes parts of the blocks: "folds", "80/5/15" or "20/80".
-    groups : int32 array of shape (U,), optional
-        A known group of each user, such as a course, numbered from 0.
-    """
-
-    name: str
-    sequences: np.ndarray
+    name: str  #: the dataset
+    sequences: (
+        np.ndarray
+    )  #: T1's instances: ids 1..n_items in time order, 0 on the left; int32 [S, L]
+    #: For each user the latest row of ``sequences``, the input of the later tasks: int64 [U].
     input_rows: np.ndarray
-    n_items: int
-    tasks: tuple[Task, ...]
-    info: dict = field(default_factory=dict)
+    n_items: int  #: the size of the catalogue
+    tasks: tuple[Task, ...]  #: T1 first; ``stream["T2"]`` finds a task by its name
+    info: dict = field(default_factory=dict)  #: origin, licence, rows dropped, notes, as JSON
+    #: The ids of tables just read; not stored.
     names: Names | None = field(default=None, compare=False, repr=False)
-    split: Split = "folds"
-    groups: np.ndarray | None = None
+    split: Split = "folds"  #: how ``fold`` makes parts of the blocks
+    groups: np.ndarray | None = None  #: maybe a group of each user, such as a course: int32 [U]
 
     def __getitem__(self, name: str) -> Task:
         """Return the task of that name."""
@@ -162,15 +136,13 @@ class TaskStream:
         parts = parts_of(self.split, seed)
         return replace(self, tasks=tuple(replace(task, parts=parts) for task in self.tasks))
 
-    def item_counts(self) -> np.ndarray:
-        """Count each item in T1's training sequences: int64 [n_items], by item id minus one."""
+    def label_counts(self, task: Task) -> np.ndarray:
+        """Count a task's labels in the training part, for T1 all items: int64 [n_labels]."""
+        if task.kind != "sequence":
+            return np.bincount(task.labels[task.rows(TRAIN)], minlength=task.n_labels)
         rows, n = self.tasks[0].rows(TRAIN), self.n_items + 1
         some = np.array_split(rows, len(rows) // COUNTED_AT_ONCE + 1)
         return sum(np.bincount(self.sequences[r].ravel(), minlength=n) for r in some)[PAD + 1 :]
-
-    def label_counts(self, task: Task) -> np.ndarray:
-        """Count a task's labels in the training part, for T1 all items: int64 [n_labels]."""
-        return self.item_counts() if task.kind == "sequence" else task.label_counts()
 
     def digest(self) -> str:
         """Return the SHA-256 of all that a result can depend on: arrays, kinds, sizes."""
@@ -208,7 +180,7 @@ class TaskStream:
             found = f"task {task.name}: found {task.n_labels} classes"
             if task.n_labels == len(task.labels):
                 notes.append(f"{found}, each with one user: nothing can be learned")
-            elif unseen := np.count_nonzero(task.label_counts() == 0):
+            elif unseen := np.count_nonzero(self.label_counts(task) == 0):
                 notes.append(f"{found}, {unseen} of them never in the training part")
         return notes
 

@@ -17,7 +17,7 @@ from tqdm.auto import tqdm
 
 from conure_lib.config import explain
 from conure_lib.data.options import Length
-from conure_lib.data.sources.tables import Latest, latest_windows
+from conure_lib.data.sources.tables import latest_windows
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
 from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json, regular
@@ -64,13 +64,7 @@ class TaskModel(nn.Module):
 
 
 def open_saved(folder: str | Path, task: str) -> TaskModel:
-    """Open one task of a trained model, to export it or to embed users.
-
-    Parameters
-    ----------
-    folder, task
-        What ``conure run`` wrote, or the folder of a Conure stage; a task that it has learned.
-    """
+    """Open one task of a trained model (what ``conure run`` wrote, or the folder of a stage)."""
     folder, facts = Path(folder), None
     learner = ContinualModel.load(folder)
     if task not in learner.tasks:
@@ -187,23 +181,23 @@ def embed(saved: TaskModel, data: TaskStream | str | Path, out: str | Path) -> d
         if (saved.model.n_items, trained_on) != (data.n_items, data.digest()):
             expected = f"expected one of {data.name}, digest {data.digest()[:12]} (--option)"
             raise DataError(f"{saved.folder}: found a model of another stream, {expected}")
-        found = Latest(np.arange(data.n_users), data.sequences[data.input_rows], 0, 0, [])
+        users, sequences = np.arange(data.n_users), data.sequences[data.input_rows]
+        about = {"left_out": 0, "unknown_events": 0, "notes": []}
     elif (facts := saved.facts) is None:
         raise DataError(f"{saved.folder}: found no {STREAM}, expected what conure run wrote")
     else:
         how = facts.length, facts.min_events, facts.columns, facts.seed
-        found = latest_windows(data, facts.items, *how)
+        users, sequences, about = latest_windows(data, facts.items, *how)
     vector = pa.list_(pa.float32(), saved.model.config.width)
-    schema = pa.schema([("user", pa.array(found.users[:1]).type), ("vector", vector)])
+    schema = pa.schema([("user", pa.array(users[:1]).type), ("vector", vector)])
     with atomic_file(out) as part, pq.ParquetWriter(part, schema, compression="zstd") as writer:
-        for start in tqdm(range(0, len(found.users), BATCH), desc="users", unit="batch"):
+        for start in tqdm(range(0, len(users), BATCH), desc="users", unit="batch"):
             some = slice(start, start + BATCH)
-            sequences = np.ascontiguousarray(found.sequences[some])
-            vectors = last_vectors(saved.model, saved.vectors, sequences).numpy().ravel()
+            read = np.ascontiguousarray(sequences[some])
+            vectors = last_vectors(saved.model, saved.vectors, read).numpy().ravel()
             rows = pa.FixedSizeListArray.from_arrays(pa.array(vectors), type=vector)
-            writer.write_table(pa.table([pa.array(found.users[some]), rows], schema=schema))
-    counts = {"users": len(found.users), "left_out": found.few}
-    return counts | {"unknown_events": found.unknown_events, "notes": found.notes}
+            writer.write_table(pa.table([pa.array(users[some]), rows], schema=schema))
+    return {"users": len(users)} | about
 
 
 def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) -> Path:

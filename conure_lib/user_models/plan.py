@@ -61,10 +61,8 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
     title: str = "events in time order"
     columns: dict[Literal["user", "item", "time", "label"], str] = {}  # what the tables call them
     options: AssemblyOptions = {}
-    model: dict[
-        str, Any
-    ] = {}  # fields of ModelConfig; dilations that cover the length unless given
-    train: dict[str, dict[str, Any]] = {}  # fields of TrainConfig by task; "*": any not named
+    model: dict[str, Any] = {}  # of ModelConfig; dilations that cover the length unless given
+    train: dict[str, dict[str, Any]] = {}  # of TrainConfig, by task; "*": any not named
     retrain: dict[str, Any] = {}
     retrain_rate: float = 0.1  # learning rate of retraining relative to that of training
     prune: dict[str, Ratio] = {}  # share of weights to give back by task; "*": any not named
@@ -119,13 +117,9 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
 
 
 def read_plan(path: str | Path) -> Plan:
-    """Read and check a plan; its tables are not read yet.
+    """Read and check a plan: a YAML or JSON file, or a folder with tasks.json; not its tables yet.
 
-    Parameters
-    ----------
-    path
-        A ``.yaml``, ``.yml`` or ``.json`` file, or a folder that holds ``tasks.json``. DataError
-        for what is no plan, ConfigError for a setting of training that cannot be used.
+    DataError for what is no plan, ConfigError for a setting of training that cannot be used.
     """
     file = Path(path)
     try:

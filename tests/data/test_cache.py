@@ -45,32 +45,33 @@ def test_changes_of_a_loaded_stream_stay_in_memory(tmp_path):
     assert load_stream(tmp_path / "s").digest() == STREAM.digest()
 
 
-def _manifest(folder, change):
-    change(manifest := json.loads((folder / MANIFEST).read_text()))
-    (folder / MANIFEST).write_text(json.dumps(manifest))
+def edited(change):
+    """An edit of the content of a manifest."""
 
+    def edit(content):
+        change(manifest := json.loads(content))
+        return json.dumps(manifest).encode()
 
-def _flip(path):
-    path.write_bytes(flipped(path.read_bytes()))
+    return edit
 
 
 DAMAGES = [
-    (lambda f: (f / STORED).unlink(), "No such file"),
-    (lambda f: (f / MANIFEST).unlink(), "No such file"),
-    (lambda f: (f / MANIFEST).write_text("{"), "expected a prepared stream"),
-    (lambda f: (f / STORED).write_bytes(b""), "expected a prepared stream"),
-    (lambda f: _flip(f / STORED), f"digest .* in {STORED}, not"),
-    (lambda f: _manifest(f, lambda m: m.pop("n_items")), "n_items"),
-    (lambda f: _manifest(f, lambda m: m["tasks"].pop()), "digest .*, not"),
-    (lambda f: _manifest(f, lambda m: m["tasks"][1].update(kind="classification")), "digest"),
+    (STORED, None, "No such file"),
+    (MANIFEST, None, "No such file"),
+    (MANIFEST, lambda content: b"{", "expected a prepared stream"),
+    (STORED, lambda content: b"", "expected a prepared stream"),
+    (STORED, flipped, f"digest .* in {STORED}, not"),
+    (MANIFEST, edited(lambda m: m.pop("n_items")), "n_items"),
+    (MANIFEST, edited(lambda m: m["tasks"].pop()), "digest .*, not"),
+    (MANIFEST, edited(lambda m: m["tasks"][1].update(kind="classification")), "digest"),
 ]
 
 
-@pytest.mark.parametrize(("damage", "named"), DAMAGES)
-def test_a_damaged_stream_is_named_and_prepared_anew(root, capsys, damage, named):
+@pytest.mark.parametrize(("name", "damage", "named"), DAMAGES)
+def test_a_damaged_stream_is_named_and_prepared_anew(root, capsys, name, damage, named):
     load(config := DataConfig("synthetic", SMALL))
     folder, before = stored_at(config), files_below(stored_at(config))
-    damage(folder)
+    (folder / name).write_bytes(damage(before[name])) if damage else (folder / name).unlink()
     with pytest.raises(DataError, match=rf"{folder}.*{named}.*delete the folder"):
         load_stream(folder)
     assert load(config).digest() == STREAM.digest()

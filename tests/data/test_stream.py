@@ -94,8 +94,8 @@ def with_item(stream, row, column, item):
 def test_a_sound_stream_passes():
     stream = toy()
     assert check(stream) is stream
-    assert stream.item_counts().tolist() == [2, 2, 1]  # rows 0 and 3 train
-    assert stream["T2"].label_counts().tolist() == [0, 1, 0, 1]
+    assert stream.label_counts(stream["T1"]).tolist() == [2, 2, 1]  # rows 0 and 3 train
+    assert stream.label_counts(stream["T2"]).tolist() == [0, 1, 0, 1]
     assert [stream["T2"].rows(part).tolist() for part in (TRAIN, TEST)] == [[0, 3], [2]]
     row = {"dataset": "toy", "task": "T2", "kind": "ranking", "what": "toy", "instances": 4}
     row |= {"labels": 4, "users": 3, "train": 2, "validation": 1, "test": 1}
@@ -110,7 +110,7 @@ def test_items_are_counted_block_by_block(monkeypatch):
     whole = [int((train == item).sum()) for item in range(1, stream.n_items + 1)]
     for block in (1 << 16, 7, len(train), len(train) - 1):
         monkeypatch.setattr(streams, "COUNTED_AT_ONCE", block)
-        assert stream.item_counts().tolist() == whole
+        assert stream.label_counts(stream["T1"]).tolist() == whole
 
 
 EMPTY = {name: np.array([], int) for name in ("users", "labels", "blocks")}

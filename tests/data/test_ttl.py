@@ -13,25 +13,17 @@ LENGTH = 4
 SEQUENCES = ["0,0,70,500", "0,70,500,3", *(f"{n},3,70,500" for n in range(1001, 1009))]
 
 CLICKS = [(0, 8), (0, 9), (1, 9), *((user, 8) for user in range(2, 10))]  # by rows of T1
-
-
-def lines(tails):
-    return "".join(f"{sequence},,{tail}\n" for sequence, tail in zip(SEQUENCES, tails, strict=True))
-
-
-def contents():
-    return {
-        "T1": "".join(f"{sequence}\n" for sequence in SEQUENCES),
-        "T2": lines(["9,8", "9", *["8"] * 8]),
-        "T3": lines(["5", *["7,900000,5"] * 9]),
-        "T4": lines("3456789345"),
-        "T5": lines("0101010101"),
-        "T6": lines("1122112211"),
-    }
+TAILS = {"T2": ["9,8", "9", *["8"] * 8], "T3": ["5", *["7,900000,5"] * 9]}
+TAILS |= {"T4": "3456789345", "T5": "0101010101", "T6": "1122112211"}
+CONTENTS = {"T1": "".join(f"{sequence}\n" for sequence in SEQUENCES)}
+CONTENTS |= {
+    task: "".join(f"{sequence},,{tail}\n" for sequence, tail in zip(SEQUENCES, tails, strict=True))
+    for task, tails in TAILS.items()
+}
 
 
 def write(folder, **changed):
-    for task, content in {**contents(), **changed}.items():
+    for task, content in (CONTENTS | changed).items():
         if content is not None:
             (folder / NAMES[task]).write_text(content, encoding="utf-8", newline="")
     return folder
@@ -60,7 +52,7 @@ def test_by_hand(tmp_path):
 def test_crlf_bom_no_last_line_end_other_names_and_fewer_tasks(tmp_path):
     files = {task: NAMES[task] for task in ("T1", "T5")}
     plain = ttl.build(path=write(tmp_path), length=LENGTH, files=files)
-    one, five = (contents()[task].replace("\n", "\r\n").encode() for task in files)
+    one, five = (CONTENTS[task].replace("\n", "\r\n").encode() for task in files)
     (tmp_path / "one.csv").write_bytes(b"\xef\xbb\xbf" + one)
     (tmp_path / "five.csv").write_bytes(five.removesuffix(b"\r\n"))
     other = ttl.build(path=tmp_path, length=LENGTH, files={"T5": "five.csv", "T1": "one.csv"})
@@ -69,13 +61,13 @@ def test_crlf_bom_no_last_line_end_other_names_and_fewer_tasks(tmp_path):
 
 
 def test_a_user_may_stand_on_several_lines_of_a_ranking_task(tmp_path):
-    several = contents()["T2"].replace(",,9,8\n", f",,9\n{SEQUENCES[0]},,8\n")
+    several = CONTENTS["T2"].replace(",,9,8\n", f",,9\n{SEQUENCES[0]},,8\n")
     stream = ttl.build(path=write(tmp_path, T2=several), length=LENGTH)
     assert pairs(stream, "T2") == CLICKS
 
 
 def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
-    write(tmp_path, T1=contents()["T1"] + f"{SEQUENCES[0]}\n" * 2)
+    write(tmp_path, T1=CONTENTS["T1"] + f"{SEQUENCES[0]}\n" * 2)
     stream = ttl.build(path=tmp_path, length=LENGTH, duplicates="drop")
     assert stream.n_users == 9
     assert stream.sequences[0].tolist() == [0, 2, 3, 1]
@@ -86,7 +78,7 @@ def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
 
 
 def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
-    write(tmp_path, T2=contents()["T2"] + f"0,0,70,3,,8\n{SEQUENCES[3]},,77\n")
+    write(tmp_path, T2=CONTENTS["T2"] + f"0,0,70,3,,8\n{SEQUENCES[3]},,77\n")
     stream = ttl.build(path=tmp_path, length=LENGTH, unknown_users="drop", min_label_count=2)
     assert pairs(stream, "T2") == CLICKS
     assert stream.info["dropped"] == {
@@ -95,7 +87,7 @@ def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):
     }
 
 
-T1, T2 = contents()["T1"], contents()["T2"]
+T1, T2 = CONTENTS["T1"], CONTENTS["T2"]
 ITEMS, LINE = "zeros, then two whole numbers at least", "'0,0,17,5,,label,label'"
 ENDS = ("0,1,x,3", "0,1,2.5,3", "0,-1,2,3", "0,1,2,9999999999", "1,2,3,0", "0,0,0,3")
 CASES = [("T1", T1 + f"{end}\n", 11, repr(end), ITEMS) for end in ENDS]

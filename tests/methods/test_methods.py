@@ -282,7 +282,7 @@ def test_mtl_trains_both_tasks_with_its_own_settings():
         return state_of(outcome.model.model)
 
     fresh = small_model()
-    fresh.add_output("T1", STREAM.item_counts(), seeded(1, "T1", "output"))
+    fresh.add_output("T1", STREAM.label_counts(STREAM["T1"]), seeded(1, "T1", "output"))
     assert trained()["outputs.T1.weight"] != bytes_of(fresh.outputs["T1"].weight)
     heavy = replace(study.train["*"], joint_weight=1.0)
     assert trained(**{"T2.joint": heavy}) == trained(T2=heavy) != trained()

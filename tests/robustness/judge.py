@@ -7,7 +7,6 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
 from unittest import mock
 
 from conure_lib import paths
@@ -20,6 +19,7 @@ Attempt = Callable[[], object] | list[str]
 HELPFUL = re.compile(
     r"expected|See: conure|reads your own|; run: |; (run|delete|put|keep|drop|check|correct|make) "
 )
+IN_FULL = "CONURE_ROBUSTNESS" in os.environ  # which make robustness sets
 MAX_MESSAGE = 2000  # characters
 MAX_MEMORY = 512 << 20  # bytes on top of what the process holds, whatever the size of the input
 STATUS = Path("/proc/self/status")
@@ -27,13 +27,6 @@ STATUS = Path("/proc/self/status")
 
 class Fault(AssertionError):
     """An input that was not answered as it must be, or a promise that was not kept."""
-
-
-class Answer(NamedTuple):
-    """How an attempt ended: refused with a message, or with what it returned or printed."""
-
-    refused: bool
-    value: object
 
 
 @contextlib.contextmanager
@@ -53,52 +46,55 @@ def judge(
     names: tuple[str, ...] = (),
     is_valid: Callable[[object], bool] = lambda value: True,
     must_refuse: bool = False,
-) -> Answer:
-    """Try one input in the working folder.
+) -> tuple[bool, object]:
+    """Try one input in the working folder; return what ``answer`` does.
 
     Raises Fault unless it gives something valid, or is refused in one helpful line that has one
     of the names. In both cases no file that was there may change; refused, none may be added.
     """
     before, held = files(), _memory("VmRSS")
-    got = answer(attempt)
+    refused, value = answer(attempt)
     taken, after = _memory("VmHWM") - held, files()
-    if got.refused:
-        line = got.value.removesuffix("\n")
+    if refused:
+        line = value.removesuffix("\n")
         if "\n" in line or len(line) > MAX_MESSAGE or not HELPFUL.search(line):
             raise Fault(f"not one helpful line: {line[:1000]!r}")
         if names and not any(name in line for name in names):
             raise Fault(f"none of {names} is named: {line[:1000]!r}")
-    elif must_refuse or not is_valid(got.value):
-        raise Fault(f"accepted: {str(got.value)[:500]!r}")
+    elif must_refuse or not is_valid(value):
+        raise Fault(f"accepted: {str(value)[:500]!r}")
     changed = dict(after.items() ^ before.items())
-    if changed if got.refused else changed.keys() & before.keys():
-        raise Fault(f"changed: {sorted(changed)}; {got}")
+    if changed if refused else changed.keys() & before.keys():
+        raise Fault(f"changed: {sorted(changed)}; {value}")
     if taken > MAX_MEMORY:
         raise Fault(f"took {taken >> 20} MiB")
-    return got
+    return refused, value
 
 
-def answer(attempt: Attempt) -> Answer:
-    """Return what comes of an attempt; raise Fault for a traceback or a misplaced message."""
+def answer(attempt: Attempt) -> tuple[bool, object]:
+    """Return whether it was refused, and the message or what it returned or printed.
+
+    Raises Fault for a traceback or a misplaced message.
+    """
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:
             if not isinstance(attempt, list):
-                return Answer(False, attempt())
+                return False, attempt()
             code = main(attempt)
         except ConureError as error:
-            return Answer(True, str(error))
+            return True, str(error)
         except Exception as error:
             name = getattr(error, "filename", None)
             if isinstance(error, OSError) and name:  # as the command line says it
-                return Answer(True, f"{name}: found {error.strerror}, expected a usable path")
+                return True, f"{name}: found {error.strerror}, expected a usable path"
             raise Fault(f"{type(error).__name__}: {error}") from error
     if code == 0:
-        return Answer(False, out.getvalue())
+        return False, out.getvalue()
     said = err.getvalue()
     if code not in (1, 2) or said.count("\n") != 1 or not said.startswith("conure: "):
         raise Fault(f"exit code {code}, stdout {out.getvalue()[:200]!r}, stderr {said[:500]!r}")
-    return Answer(True, said)
+    return True, said
 
 
 def files() -> dict[str, tuple[int, int, int]]:

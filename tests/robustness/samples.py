@@ -11,6 +11,7 @@ from typing import NamedTuple
 import yaml
 from data import test_movielens, test_ttl
 from helpers import small_stream
+from robustness.judge import Attempt, sandbox
 from small_service import plan_of, write_service
 
 from conure_lib.config import DataConfig
@@ -21,8 +22,6 @@ from conure_lib.pipeline import store
 from conure_lib.study.study import Study
 from conure_lib.user_models.plan import read_plan
 from conure_lib.user_models.train import run
-
-from .judge import Attempt, sandbox
 
 SMALL = {"length": 3, "min_events": 2}
 TEXTS = {

@@ -44,15 +44,14 @@ def build(
     """
     files = source_files()
     columns = {"household_id": "user", "product_id": "item", "transaction_timestamp": "time"}
-    read = (pd.read_parquet(file).rename(columns=columns) for file in files.values())
-    purchases, products, people = read
+    tables = (pd.read_parquet(file).rename(columns=columns) for file in files.values())
+    purchases, products, people = tables
     column, what = ("item", "product") if by == "product" else ("product_type", "product type")
     kept = purchases[purchases["quantity"] > 0]
     products["kind"] = products[column]
     products = products[["item", "department", "kind"]].dropna()
-    bought = kept.merge(products, on="item", validate="many_to_one").assign(
-        item=lambda b: b["kind"]
-    )
+    bought = kept.merge(products, on="item", validate="many_to_one")
+    bought["item"] = bought["kind"]
     grocery = bought[bought["department"] == "GROCERY"]
     unsold = bought["department"].isin(NO_PRODUCTS)
     other = bought[~unsold & (bought["department"] != "GROCERY")]
@@ -72,9 +71,8 @@ def build(
     few = f"purchases of {what}s of other departments with fewer than {min_count}"
     info["dropped"] |= {few: int(rare.sum())}
     options = {"min_item_count": min_count, "unknown_users": "drop"} | options
-    title = "grocery purchases in time order"
-    tables = label_tables(rankings, profiles)
-    return assemble(NAME, grocery, tables, title=title, info=info, **options)
+    labels, title = label_tables(rankings, profiles), "grocery purchases in time order"
+    return assemble(NAME, grocery, labels, title=title, info=info, **options)
 
 
 def source_files() -> dict[str, Path]:

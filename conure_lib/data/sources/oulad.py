@@ -46,7 +46,7 @@ TABLES = {  # table -> the columns that are read of it
 CONTENT = ["oucontent", "subpage", "page", "htmlactivity", "dualpane", "glossary", "sharedsubpage"]
 CONTENT += ["folder", "dataplus"]
 FILES = ["resource", "url"]
-STARTS = {"B": "-02-01", "J": "-10-01"}  # presentations begin in February and October
+STARTS = {"B$": "-02-01", "J$": "-10-01"}  # presentations begin in February and October
 VIEW = ["user", "item", "date"]
 
 
@@ -73,10 +73,8 @@ def build(
     views, pages, people = (table for table, _ in found.values())
     views = views.set_axis(VIEW, axis=1)
     page = pd.Index(pages["id_site"]).get_indexer(views["item"])
-    is_content, is_file = (
-        pages["activity_type"].isin(kinds).to_numpy()[page] & (page >= 0)
-        for kinds in (CONTENT, FILES)
-    )
+    kinds = (pages["activity_type"].isin(kind).to_numpy() for kind in (CONTENT, FILES))
+    is_content, is_file = (is_kind[page] & (page >= 0) for is_kind in kinds)
     views["time"] = _start(pages["code_presentation"])[page] + views["date"]
     dropped = {"views of other kinds of pages": int((~is_content & ~is_file).sum())}
     events, opened = (views[kept].drop_duplicates(VIEW) for kept in (is_content, is_file))
@@ -100,9 +98,8 @@ def build(
     rankings = {"files and links opened on one day": days[days["days"] == 1]}
     rankings["files and links returned to"] = days[days["days"] > 1]
     ages = np.where(people["age_band"] == "0-35", "up to 35", "above 35")
-    profiles = people[["user"]].assign(
-        **{"age up to 35 or above": ages, "gender": people["gender"]}
-    )
+    profiles = people[["user"]].assign(**{"age up to 35 or above": ages})
+    profiles["gender"] = people["gender"]
     profiles["final result of the last course"] = people["final_result"]
     info = {"source": f"OULAD, {UCI}", "licence": LICENCE, "dropped": dropped}
     info["files"] = {name: digest for name, (_, digest) in found.items()}
@@ -116,13 +113,12 @@ def build(
 
 def _start(presentations: pd.Series) -> np.ndarray:
     """Return the days on which presentations such as 2013J begin, counted from 1970."""
-    codes, distinct = pd.factorize(presentations)
-    dates = [code[:4] + STARTS.get(code[4:], "") for code in distinct]
-    days = pd.to_datetime(pd.Series(dates), format="%Y-%m-%d", errors="coerce")
-    if days.isna().any():
-        wrong = distinct[days.isna().to_numpy().argmax()]
-        raise DataError(f"{NAME}, code_presentation: found {wrong!r}, expected one such as 2013J")
-    return days.to_numpy("datetime64[D]").astype(np.int64)[codes]
+    dates = presentations.replace(STARTS, regex=True)
+    days = pd.to_datetime(dates, format="%Y-%m-%d", errors="coerce")
+    if len(wrong := presentations[days.isna()]):
+        found = f"found {wrong.iloc[0]!r}, expected one such as 2013J"
+        raise DataError(f"{NAME}, code_presentation: {found}")
+    return days.to_numpy("datetime64[D]").astype(np.int64)
 
 
 def _downloaded() -> Path:

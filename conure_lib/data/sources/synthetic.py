@@ -25,47 +25,27 @@ def build(
     *,
     n_users: Annotated[int, Field(ge=50, le=MAX_SIZE)] = 2000,
     n_items: Annotated[int, Field(ge=COMMUNITIES * FLAVOURS, le=MAX_SIZE)] = 512,
-    n_labels: Annotated[int, Field(ge=2 * FLAVOURS, le=MAX_SIZE)] = 256,
-    length: Annotated[int, Field(ge=6, le=MAX_LENGTH)] = 20,
-    clicks: Mean = 6.0,
+    n_labels: Annotated[int, Field(ge=2 * FLAVOURS, le=MAX_SIZE)] = 256,  # clicked and liked
+    length: Annotated[int, Field(ge=6, le=MAX_LENGTH)] = 20,  # of a sequence
+    clicks: Mean = 6.0,  # mean number of labels per user
     likes: Mean = 1.5,
-    structure: Share = 0.3,
-    taste: Share = 0.5,
-    signal: Share = 0.6,
-    relatedness: Share = 1.0,
-    contradiction: bool = False,
-    profile_signal: Share = 0.8,
-    half_full: Share = 0.3,
-    splits: Annotated[int, Field(ge=0, le=MAX_TASKS)] = 0,
+    structure: Share = 0.3,  # chance that the next item is the previous one's fixed successor
+    taste: Share = 0.5,  # how strongly sequences show the taste
+    signal: Share = 0.6,  # chance that a click or like follows the user, else it is uniform noise
+    relatedness: Share = 1.0,  # likes that follow the taste, as clicks do, else the community
+    contradiction: bool = False,  # whether likes follow the clicked taste turned upside down
+    profile_signal: Share = 0.8,  # chance that a profile follows its trait
+    half_full: Share = 0.3,  # users with a shorter history (left padding)
+    splits: Annotated[int, Field(ge=0, le=MAX_TASKS)] = 0,  # tasks in place of T2 to T6
     seed: Seed = 0,
     split: Split = "folds",
 ) -> TaskStream:
     """Build six tasks of TTL's shape: T1, clicks, likes, age (8), gender (2), life status (6).
 
-    ``structure = taste = signal = profile_signal = 0`` is pure noise: the negative control.
-
-    Parameters
-    ----------
-    n_users, n_items, n_labels, length : int
-        Sizes; labels are what is clicked and liked, length is that of a sequence.
-    clicks, likes : float
-        Mean number of labels per user.
-    structure, taste : float
-        Chance that the next item is the previous one's fixed successor; how strongly sequences
-        show the taste.
-    signal, profile_signal : float
-        Chance that a click or like follows the user, else it is uniform noise; that a profile
-        follows its trait (age: community, gender: taste, status: both).
-    relatedness, contradiction : float, bool
-        Share of likes that follow the taste, as clicks do, else the community; whether it is the
-        clicked taste turned upside down.
-    half_full : float
-        Share of users with a shorter history (left padding).
-    splits : int
-        If above 0, so many tasks in place of T2 to T6: each splits the tastes into two sides, one
-        way for half of the communities and another way for the others, all drawn for each task.
-    seed, split
-        Of all that is drawn, and as in ``AssemblyOptions``.
+    Age follows the community, gender the taste, status both. ``structure = taste = signal =
+    profile_signal = 0`` is pure noise: the negative control. ``splits`` above 0: each of so many
+    tasks splits the tastes into two sides, one way for half of the communities and another way for
+    the others, all drawn for each task.
     """
     dials = dict(locals())
     rng = np.random.default_rng(seed)

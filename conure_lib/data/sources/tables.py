@@ -6,7 +6,7 @@ labels are text, as they stand in the table: all three forms of a table give the
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
@@ -37,7 +37,6 @@ def from_tables(
     name: str = "own-tables",
     title: str = "events in time order",
     columns: Columns | None = None,
-    info: dict | None = None,
     **options: Unpack[AssemblyOptions],
 ) -> TaskStream:
     """Build a task stream from your own tables; ``notes()`` of it says what is doubtful.
@@ -54,8 +53,6 @@ def from_tables(
     columns : mapping, optional
         Names of columns where they differ, e.g. ``{"user": "customer", "time": "ts"}``; a
         LabelTable's own come before these.
-    info : dict, optional
-        JSON-able facts to keep with the stream.
     **options
         See ``AssemblyOptions``; ``DEFAULTS`` here differ from those of datasets.
     """
@@ -70,20 +67,9 @@ def from_tables(
     given = [events, *(task.rows for task in labels)]
     named = [Path(table) for table in given if not isinstance(table, pd.DataFrame)]
     files = {file.name: file_digest(file) for file in named}
-    own = {"source": "your own tables", "licence": "your own data", "files": files}
-    info = own | (info or {}) | {"notes": notes}
+    info = {"source": "your own tables", "licence": "your own data", "files": files}
+    info["notes"] = notes
     return assemble(name, history, tables, title=title, info=info, **DEFAULTS | options)
-
-
-@dataclass(frozen=True)
-class Latest:
-    """Each user's latest events: what a user vector is made of."""
-
-    users: np.ndarray  # ids, ascending [U]
-    sequences: np.ndarray  # int32 [U, length]
-    unknown_events: int  # of items that the model does not know
-    few: int  # users left out, with too few known events
-    notes: list[str]  # what is doubtful about the table, in a line each
 
 
 def latest_windows(
@@ -93,11 +79,12 @@ def latest_windows(
     least: int,
     columns: Columns | None = None,
     seed: int = 0,
-) -> Latest:
+) -> tuple[np.ndarray, np.ndarray, dict]:
     """Return each user's latest ``least`` to ``length`` events of known items, cut as a stream's.
 
-    Item id i: ``items[i - 1]``. seed: the stream's, which orders equal times. Memory grows with
-    the users, not with the events.
+    Item id i: ``items[i - 1]``. seed: the stream's, which orders equal times. Returns the users'
+    ids, ascending [U], sequences int32 [U, length], and what ``embed`` tells about the table.
+    Memory grows with the users, not with the events.
     """
     known, notes, unknown = pd.Index(items), [], 0
     kept, counts = None, pd.Series(dtype="int64")
@@ -114,7 +101,8 @@ def latest_windows(
         raise DataError(f"{where}: found no user with {least} events of items of the model")
     who, users = pd.factorize(kept["user"], sort=True)
     sequences, _, _ = cut_windows(who, kept["number"].to_numpy(), len(users), length, 1)
-    return Latest(users.to_numpy(), sequences, unknown, len(few), notes)
+    about = {"left_out": len(few), "unknown_events": unknown, "notes": notes}
+    return users.to_numpy(), sequences, about
 
 
 def read_table(
@@ -186,7 +174,7 @@ def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -
         return values
     if kind == "floating" and (values.abs() >= 2**53).any():
         raise DataError(f"{where}: found ids rounded as floating point; expected integers or text")
-    codes, distinct = pd.factorize(values)
+    codes, distinct = pd.factorize(values)  # faster than a str of each value
     return pd.Series(np.array([str(value) for value in distinct.tolist()], dtype=object)[codes])
 
 
