@@ -6,22 +6,23 @@ Conure and with popularity on the same folds. The searched ones are read from co
 """
 
 import argparse
+import tempfile
+from pathlib import Path
 
 import pandas as pd
 
 from benchmarks.common import write
 from conure_lib.analysis import tables
+from conure_lib.files import write_json
 from conure_lib.study.study import Study, load_study
-from conure_lib.user_models.plan import Plan
+from conure_lib.user_models.plan import Plan, read_plan
 
 ENOUGH = 0.9  # of the searched result
 
 
 def defaults(study: Study, seeds: list[int], workers: int) -> pd.DataFrame:
     """Return one row per task: the score by default settings, searched, and by popularity."""
-    later = [{"name": t.name, "kind": t.kind, "file": "-"} for t in study.stream.tasks[1:]]
-    plan = Plan.model_validate({"name": "defaults", "events": "-", "tasks": later})
-    runs, searched = [], study.runs(["Conure"])
+    plan, runs, searched = bare_plan(study), [], study.runs(["Conure"])
     for seed in seeds:
         own = Study(plan.study_config(seed), stream=study.stream, growing=True)
         own.compute(runs_of := own.runs(["Conure", "Popularity"]), workers)
@@ -37,6 +38,14 @@ def defaults(study: Study, seeds: list[int], workers: int) -> pd.DataFrame:
     return table.assign(
         enough=(table["share"] >= ENOUGH), above=table["default"] >= table["popularity"]
     )
+
+
+def bare_plan(study: Study) -> Plan:
+    """Return a plan of the study's tasks that sets nothing; there are no tables behind it."""
+    later = [{"name": t.name, "kind": t.kind, "file": "-"} for t in study.stream.tasks[1:]]
+    with tempfile.TemporaryDirectory() as folder:
+        write_json(file := Path(folder) / "defaults.json", {"events": "-", "tasks": later})
+        return read_plan(file)
 
 
 def main() -> None:
