@@ -90,6 +90,14 @@ def test_every_imported_package_is_declared(folder, extras):
             assert known & set(declared), f"{path}: {name} is not declared in pyproject.toml"
 
 
+def test_an_installed_package_has_all_of_its_files():
+    package = ROOT / "conure_lib"
+    patterns = PROJECT["tool"]["setuptools"]["package-data"]["conure_lib"]
+    installed = {file for pattern in patterns for file in package.glob(pattern)}
+    files = {file for file in package.rglob("*") if file.is_file() and file.suffix[:3] != ".py"}
+    assert installed == files
+
+
 def test_the_lock_pins_direct_dependencies_within_bounds_and_environment_yml_follows():
     locked, direct = lock(), requirements("test", "docs")
     for name, requirement in direct.items():

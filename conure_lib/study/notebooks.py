@@ -75,7 +75,7 @@ def refresh(notebook: Path) -> None:
 
 def _executed(notebook: Path, parameters: dict[str, Any]) -> nbformat.NotebookNode:
     """Execute a notebook; return it without times, progress, and papermill's marks."""
-    options = {"cwd": str(paths.NOTEBOOKS.parent), "progress_bar": False}
+    options = {"cwd": str(notebook.parent.parent), "progress_bar": False}
     content = papermill.execute_notebook(str(notebook), None, parameters, **options)
     for part in (content, *content.cells):
         for key in ("papermill", "widgets", "execution"):

@@ -4,8 +4,10 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -120,11 +122,15 @@ def test_datasets_are_listed_with_their_terms_fetched_and_described(root, capsys
     assert about["digest"] in shown
 
 
-def test_texts_are_utf_8_in_any_locale_and_a_relative_root_means_one_place(root):
+def test_an_installed_package_works_anywhere_in_any_locale_and_with_a_relative_root(root):
+    installed = root / "site-packages"  # not in a checkout
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(paths.__file__).parent, installed / "conure_lib", ignore=ignored)
+
     def run(folder, *arguments, options=(), **more):
         ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
         command = [sys.executable, *options, "-m", "conure_lib.cli", *arguments]
-        env = os.environ | ascii_only | more
+        env = os.environ | ascii_only | {"PYTHONPATH": str(installed)} | more
         return subprocess.run(command, cwd=folder, env=env, capture_output=True, check=False)
 
     folder = write_service(root / "mine")
@@ -132,7 +138,7 @@ def test_texts_are_utf_8_in_any_locale_and_a_relative_root_means_one_place(root)
     command = ["run", "--tasks", "plan.yaml", "--method", "Popularity"]
     shown = run(folder, *command, CONURE_ROOT="below").stdout.decode("utf-8")
     model = folder / "below" / "artifacts" / "models" / "plan-Popularity"
-    assert shown.endswith(f"wrote {model}\n")
+    assert shown.endswith(f"wrote {model}\n")  # the folder's, not one of the package
     assert "gehört ♫" in shown
     assert "gehört ♫" in (model / "metrics.json").read_text(encoding="utf-8")
     mistake = run(root, "data", "describe", "nope", options=["-OO"])
