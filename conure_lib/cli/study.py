@@ -52,18 +52,18 @@ def study(
     if device:
         os.environ[profiles.DEVICE] = device
     asked = study.load_study(dataset, profile, seed or None, "local" if dry_run else results)
-    for one, runs in experiments.all_runs(asked):
-        if dry_run:
-            report(one.estimate(runs), notes=[NOTE])
-            continue
-        if asked.local:
-            one.compute(runs, workers, cluster)
-        one.require(runs)
+    groups = experiments.all_runs(asked)
     if dry_run:
+        for one, runs in groups:
+            report(one.estimate(runs), notes=[NOTE])
         return 0
     if asked.local:
+        study.compute_all(groups, workers, cluster)
+    for one, runs in groups:
+        one.require(runs)
+    if asked.local:
         report(files=render(asked))
-    return _draw(asked, local=True)
+    return _draw(asked, local=True, workers=workers)
 
 
 @app.command()
@@ -139,14 +139,15 @@ def publish(
     return code
 
 
-def _draw(asked, local: bool) -> int:
+def _draw(asked, local: bool, workers: int = 1) -> int:
     """Execute the notebooks on a study; return the exit code, which is 1 if one of them failed."""
     from conure_lib.study.notebooks import run_all
 
     config, results = asked.config, "local" if asked.local else "committed"
     profile, dataset, seeds = config.profile, config.data.dataset, list(config.seeds)
     given = {"DATASET": dataset, "PROFILE": profile, "SEEDS": seeds, "RESULTS": results}
-    rows = run_all(given, folder := paths.results(profile, dataset, local) / "notebooks")
+    folder = paths.results(profile, dataset, local) / "notebooks"
+    rows = run_all(given, folder, workers)
     report(rows, [folder, paths.figures(profile, dataset, local=True)])
     return int(any(row["error"] for row in rows))
 

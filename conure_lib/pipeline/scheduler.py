@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import lru_cache
 from pathlib import Path
@@ -33,12 +33,12 @@ SOURCE = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest
 """Digest of the library's code when it was imported: workers may have started before a change."""
 
 Finished = Iterator[tuple[Stage, BaseException | None]]
-load_once = lru_cache(maxsize=1)(load_stream)
+Streams = Mapping[str, TaskStream]  # by the ids of the stages that learn them
+load_once = lru_cache(maxsize=8)(load_stream)  # streams are mapped, so that several cost little
 
 
 def compute(
-    stages: Iterable[Stage],
-    stream: TaskStream,
+    groups: Iterable[tuple[Iterable[Stage], TaskStream]],
     workers: int = 1,
     cluster: str | None = None,
 ) -> None:
@@ -47,10 +47,14 @@ def compute(
     What is damaged is computed again, and what another kind of processor computed unless the stream
     grows. A stage that fails stops only those that need it; the first error is raised at the end.
 
-    workers: processes of this machine. cluster: instead of them the address (tcp://host:8786) or
-    scheduler file of a Dask cluster whose workers see the same CONURE_ROOT and have one thread.
+    groups: stages and the stream that they learn; all are one graph, so that workers start once and
+    none waits for the end of a group. workers: processes of this machine. cluster: instead of them
+    the address (tcp://host:8786) or scheduler file of a Dask cluster whose workers see the same
+    CONURE_ROOT and have one thread.
     """
-    stages, failed = list(stages), dict[str, BaseException]()
+    asked = [(stage, stream) for stages, stream in groups for stage in stages]
+    streams = {one.id: stream for stage, stream in asked for one in stage.lineage()}
+    stages, failed = [stage for stage, _ in asked], dict[str, BaseException]()
     for folder in (paths.artifacts(), paths.artifacts("stages")):
         files.remove_leftovers(folder)
     device = stages[0].config.device if stages else "cpu"
@@ -64,8 +68,8 @@ def compute(
             client = stack.enter_context(_connected(local.scheduler_address))
         bar = tqdm(total=len(todo), desc="stages", unit="stage", leave=None)  # below another: gone
         stack.enter_context(bar)
-        by_dask = client and _by_dask(client, todo, stream, kind)
-        for stage, error in by_dask or _here(todo, stream, failed):
+        by_dask = client and _by_dask(client, todo, streams, kind)
+        for stage, error in by_dask or _here(todo, streams, failed):
             bar.update(error is None)
             if error:
                 failed[stage.id] = error
@@ -99,28 +103,32 @@ def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
     return todo
 
 
-def _here(todo: list[Stage], stream: TaskStream, failed: Container[str]) -> Finished:
+def _here(todo: list[Stage], streams: Streams, failed: Container[str]) -> Finished:
     for stage in todo:
         if not _is_blocked(stage, failed):
             error = None
             try:
-                compute_stage(stage, stream)
+                compute_stage(stage, streams[stage.id])
             except Exception as failure:
                 error = failure
             yield stage, error
 
 
-def _by_dask(client: dask.Client, todo: list[Stage], stream: TaskStream, kind: str) -> Finished:
+def _by_dask(client: dask.Client, todo: list[Stage], streams: Streams, kind: str) -> Finished:
     """Hand all stages to the scheduler, each to start after its parent, long chains first."""
     needed_by = Counter(one.id for stage in todo for one in stage.lineage())
+    places: dict[int, str] = {}  # of the streams, each of which is saved once
     shared, token = files.temporary_folder("stream", paths.artifacts()), uuid4().hex
     futures: dict[str, dask.Future] = {}
     try:
-        save_stream(stream, shared / "stream")
         for stage in todo:
+            stream = streams[stage.id]
+            if id(stream) not in places:
+                places[id(stream)] = f"{shared.name}/stream{len(places)}"
+                save_stream(stream, paths.artifacts() / places[id(stream)])
             parent = futures.get(stage.parent.id) if stage.parent else None
             order = {"key": f"{stage.id}-{token}", "priority": needed_by[stage.id]}
-            given = (stage, f"{shared.name}/stream", _setup(kind), parent)
+            given = (stage, places[id(stream)], _setup(kind), parent)
             futures[stage.id] = client.submit(_compute_there, *given, **order)
         stages = {futures[stage.id].key: stage for stage in todo}
         with client.as_current():

@@ -9,6 +9,7 @@ from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.methods.method import Step
+from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 
 CONURE = ("Conure-", "Conure")
@@ -26,6 +27,17 @@ ORDERS = {"Order1": (), "Order2": ("T1", "T2", "T6", "T3"), "Order3": ("T1", "T6
 def percent(ratio: float) -> str:
     """Return a pruning ratio as the paper writes it: 0.7 is "pr70"."""
     return f"pr{round(100 * ratio)}"
+
+
+def points_of(study: Study, experiment: str, usual: Iterable) -> tuple:
+    """Return the points at which an experiment varies something, the usual ones or others.
+
+    ``StudyConfig.points`` may have others for an experiment; names have to be among the usual ones.
+    """
+    asked, usual = study.config.points.get(experiment), tuple(usual)
+    for name in (name for name in asked or () if isinstance(name, str)):
+        demand_known(f"points of {experiment}", name, usual)
+    return usual if asked is None else asked
 
 
 def baselines(study: Study) -> list[Run]:
@@ -128,7 +140,7 @@ def sizes(study: Study) -> list[Run]:
     """
     runs, model = [], study.config.model
     seeds = tuple(seed for seed in study.config.seeds if seed in study.config.size_seeds)
-    for width in WIDTHS if seeds else ():
+    for width in points_of(study, "sizes", WIDTHS) if seeds else ():
         sized = {"model": replace(model, width=width), "seeds": seeds}
         one = study.changed(name := f"width {width}", **sized)
         runs += one.runs((*CONURE, "STL", "PeterRec"), UP_TO_T3)
@@ -148,7 +160,7 @@ def pruning_ratios(study: Study) -> list[Run]:
     runs = []
     for task in (task for task in ("T2", "T6") if task in study.order):
         order = study.order[: study.order.index(task) + 1]
-        for ratio in RATIOS:
+        for ratio in points_of(study, "pruning-ratios", RATIOS):
             one = study.changed(percent(ratio), prune={**study.config.prune, task: ratio})
             runs += only(task, one.runs((*CONURE, "Conure, not retrained"), order))
     return runs
@@ -167,8 +179,8 @@ def automatic_pruning(study: Study) -> list[Run]:
     """
     one, changes = few(study), {f"{r:.0%}": {"prune": {"*": r}} for r in FIXED_RATIOS}
     changes |= {"searched": {"prune_margin": {"*": MARGIN}}}
-    asked = changes.items() if one and is_generated(study) else ()
-    return [run for name, own in asked for run in one.changed(name, **own).runs(["Conure"])]
+    asked = points_of(study, "automatic-pruning", changes) if one and is_generated(study) else ()
+    return [run for name in asked for run in one.changed(name, **changes[name]).runs(["Conure"])]
 
 
 def few(study: Study) -> Study | None:
@@ -208,8 +220,8 @@ PATIENT = 3  # times the usual patience: whether what T2 does to T3 depends on w
 
 def dials(study: Study) -> dict[str, Study]:
     """Return studies of synthetic data whose truth is known, one per setting of the generator."""
-    settings = _DIALS if is_generated(study) else {}
-    return {name: generated(study, name, **dial) for name, dial in settings.items()}
+    names = points_of(study, "dials", _DIALS) if is_generated(study) else ()
+    return {name: generated(study, name, **_DIALS[name]) for name in names}
 
 
 def generated(study: Study, variant: str, **options: object) -> Study:
@@ -288,8 +300,8 @@ def growth_runs(point: Study) -> list[Run]:
 def negative_transfer(study: Study) -> dict[str, Study]:
     """Return studies of generated data in which T2 is more or less in the way of T3."""
     one = few(study) if is_generated(study) else None
-    points = _RELATED if one else {}
-    return {name: generated(one, name, **dial) for name, dial in points.items()}
+    names = points_of(study, "negative-transfer", _RELATED) if one else ()
+    return {name: generated(one, name, **_RELATED[name]) for name in names}
 
 
 def negative_transfer_runs(point: Study) -> list[Run]:
@@ -305,9 +317,10 @@ def negative_transfer_runs(point: Study) -> list[Run]:
     runs = point.changed("T2").runs(["Conure-", "EWC"], UP_TO_T3)
     others = ("Conure-", "EWC", "STL", "PeterRec", "Popularity")
     runs += point.changed("noT2").runs(others, NO_T2)
-    for name, own in remedies.items() if point.variant in REMEDIED else ():
-        runs += point.changed(f"T2 {name}", **own).runs(["Conure-"], UP_TO_T3)
-        runs += point.changed(f"noT2 {name}", **own).runs(["Conure-"], NO_T2)
+    for name in points_of(point, "remedies", remedies) if point.variant in REMEDIED else ():
+        for history, order in (("T2", UP_TO_T3), ("noT2", NO_T2)):
+            changed = point.changed(f"{history} {name}", **remedies[name])
+            runs += changed.runs(["Conure-"], order)
     return runs
 
 

@@ -1,8 +1,10 @@
 """Notebooks as products: batch execution by papermill, and clean copies for nbval."""
 
+import contextlib
 import os
 import re
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +35,14 @@ def all_notebooks() -> list[Path]:
     return found
 
 
-def run_all(parameters: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
+def run_all(parameters: dict[str, Any], folder: Path, workers: int = 1) -> list[dict[str, Any]]:
     """Execute all notebooks but those of another dataset; a failure does not stop the others.
 
     parameters: the same for all; one that a notebook lacks is a ConfigError before anything runs.
-    folder: where the executed copies go; the same results give the same files.
+    folder: where the executed copies go; the same results give the same files. workers: so many
+    notebooks side by side, each in a process of its own.
     """
-    dataset, rows = parameters.get("DATASET"), []
+    dataset = parameters.get("DATASET")
     chosen = [one for one in all_notebooks() if ONLY_FOR.get(one.stem, dataset) == dataset]
     chosen = [one for one in chosen if dataset not in NOT_FOR.get(one.stem, ())]
     for notebook in chosen:
@@ -47,8 +50,8 @@ def run_all(parameters: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
             known = papermill.inspect_notebook(str(notebook))
             demand_known(f"{notebook.name}, parameter", name, known)
     folder.mkdir(parents=True, exist_ok=True)
-    for notebook in (bar := tqdm(chosen, desc="notebooks", unit="notebook")):
-        bar.set_postfix_str(notebook.stem)
+
+    def run(notebook: Path) -> dict[str, Any]:
         started, error = time.time(), ""
         # ROOT may be another checkout than the library's: copies in it link what is there
         own = (paths.ROOT / "notebooks" / notebook.name).is_file()
@@ -58,13 +61,17 @@ def run_all(parameters: dict[str, Any], folder: Path) -> list[dict[str, Any]]:
         except Exception as failure:  # whatever happened in a kernel is this notebook's result
             error = (str(failure).strip() or repr(failure)).splitlines()[-1]
         seconds = round(time.time() - started, 1)
-        rows.append({"notebook": notebook.stem, "seconds": seconds, "error": error})
-    return rows
+        return {"notebook": notebook.stem, "seconds": seconds, "error": error}
+
+    with contextlib.chdir(paths.NOTEBOOKS.parent), ThreadPoolExecutor(workers) as pool:
+        rows = pool.map(run, chosen)
+        return list(tqdm(rows, "notebooks", len(chosen), unit="notebook"))
 
 
 def refresh(notebook: Path) -> None:
     """Execute a notebook with its defaults; keep what nbval compares, main table and figure."""
-    content = _executed(notebook, {})
+    with contextlib.chdir(notebook.parent.parent):
+        content = _executed(notebook, {})
     for cell in content.cells:
         if cell.cell_type == "code" and not KEPT & {*cell.metadata.get("tags", ())}:
             cell.outputs, cell.execution_count = [], None
@@ -75,8 +82,7 @@ def refresh(notebook: Path) -> None:
 
 def _executed(notebook: Path, parameters: dict[str, Any]) -> nbformat.NotebookNode:
     """Execute a notebook; return it without times, progress, and papermill's marks."""
-    options = {"cwd": str(notebook.parent.parent), "progress_bar": False}
-    content = papermill.execute_notebook(str(notebook), None, parameters, **options)
+    content = papermill.execute_notebook(str(notebook), None, parameters, progress_bar=False)
     for part in (content, *content.cells):
         for key in ("papermill", "widgets", "execution"):
             part.metadata.pop(key, None)

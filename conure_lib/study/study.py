@@ -121,10 +121,8 @@ class Study:
         return [run for run in every if run.stages]
 
     def compute(self, runs: Iterable[Run], workers: int = 1, cluster: str | None = None) -> None:
-        """Compute what is missing of these runs (see ``pipeline.scheduler.compute``)."""
-        if not self.local:
-            raise ConfigError('committed results are read-only; load_study(..., results="local")')
-        compute((s for run in runs for s in run.stages.values()), self.stream, workers, cluster)
+        """Compute what is missing of these runs (see ``compute_all``)."""
+        compute_all([(self, runs)], workers, cluster)
 
     def estimate(self, runs: Iterable[Run]) -> pd.DataFrame:
         """Estimate what is missing of these runs (see ``pipeline.estimate``)."""
@@ -156,6 +154,18 @@ class Study:
                 ids["commit"] = stage.environment()["commit"]
                 rows += [where | measured | ids for measured in stage.record()["metrics"]]
         return pd.DataFrame(rows)
+
+
+def compute_all(
+    groups: Iterable[tuple[Study, Iterable[Run]]], workers: int = 1, cluster: str | None = None
+) -> None:
+    """Compute what is missing of runs of several studies (see ``pipeline.scheduler.compute``)."""
+    groups = list(groups)
+    if not all(study.local for study, _ in groups):
+        raise ConfigError('committed results are read-only; load_study(..., results="local")')
+    stages = ([s for run in runs for s in run.stages.values()] for _, runs in groups)
+    streams = (study.stream for study, _ in groups)
+    compute(zip(stages, streams, strict=True), workers, cluster)
 
 
 def load_study(

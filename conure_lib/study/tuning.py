@@ -107,7 +107,7 @@ class Search:
             stages.append([replace(stage, parents_seed=SEEDS[0]) for stage in of_seeds])
         every = [stage for by_seed in stages for stage in by_seed]
         try:
-            compute(every, self.study.stream, self.workers, self.cluster)
+            compute([(every, self.study.stream)], self.workers, self.cluster)
         except FloatingPointError as error:
             print(f"conure: {error} (tries that diverge count as the worst)", file=sys.stderr)
         for one, by_seed in zip(tries, stages, strict=True):

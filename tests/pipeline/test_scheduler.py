@@ -23,7 +23,7 @@ from conure_lib.methods import METHODS
 from conure_lib.pipeline import scheduler
 from conure_lib.pipeline import stage as stages
 from conure_lib.pipeline.store import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, WEIGHTS, LocalStore
-from conure_lib.study.study import Study
+from conure_lib.study.study import Study, compute_all
 
 STREAM = small_stream()
 SHORT = ("T1", "T2", "T4")
@@ -188,6 +188,23 @@ def test_a_cluster_gives_the_same_bytes(cluster, expected, tmp_path):
     assert files_below(paths.artifacts("stages")) == expected
 
 
+def test_studies_of_several_streams_are_one_graph(cluster, tmp_path, monkeypatch):
+    streams, order = (STREAM, small_stream(relatedness=0.0)), ("T1", "T3")
+
+    def groups():
+        studies = [Study(small_study(), stream) for stream in streams]
+        return [(one, one.runs(["Popularity", "STL"], order)) for one in studies]
+
+    compute_all(groups(), cluster=cluster.scheduler_address)
+    together = files_below(paths.artifacts("stages"))
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    for study, runs in groups():
+        study.compute(runs)
+    apart = files_below(paths.artifacts("stages"))
+    assert len(apart) >= 2 * 4  # stages
+    assert apart.items() <= together.items()
+
+
 def test_a_stage_that_fails_on_a_cluster_is_named(cluster):
     shutil.rmtree(paths.artifacts("stages"), ignore_errors=True)
     expect_failure(cluster=cluster.scheduler_address)
@@ -207,7 +224,7 @@ def test_a_scheduler_that_ends_is_named(root):
     with running(root) as ends, ThreadPoolExecutor() as pool:
 
         def end():
-            while not list(paths.artifacts().glob(".stream*/stream")):
+            while not list(paths.artifacts().glob(".stream*/stream0")):
                 time.sleep(0.01)
             ends.close()
 

@@ -14,7 +14,7 @@ from conure_lib.methods import COMPARED, CONTINUAL, FLOORS
 from conure_lib.methods.method import Step
 from conure_lib.study import experiments
 from conure_lib.study.experiments import EXPERIMENTS, RATIOS, SHOWN_RATIOS, all_runs, percent
-from conure_lib.study.study import Study
+from conure_lib.study.study import Study, load_study
 
 STREAM = small_stream()
 ORDER = tuple(t.name for t in STREAM.tasks)
@@ -340,6 +340,40 @@ def test_other_networks_take_nextitnets_place_on_few_seeds(root):
     assert experiments.backbones(study.changed("", backbones={})) == {}
     with refused(ConfigError, "depth: found an unknown field"):
         experiments.backbones(study.changed("", backbones={"gru": {"depth": 2}}))
+
+
+# --- fewer points --------------------------------------------------------------------------------
+
+
+def test_the_settings_may_name_fewer_points_or_others(root):
+    points = {"sizes": (4, 8), "pruning-ratios": (0.5,), "automatic-pruning": ("searched",)}
+    points |= {"dials": ("noise",), "negative-transfer": ("relatedness 0",), "remedies": ("wide",)}
+    study = Study(small_study(few_seeds=(1,), size_seeds=(1,), points=points))
+    variants = {n: {run.variant for run in EXPERIMENTS[n](study)} for n in [*points][:3]}
+    assert variants["pruning-ratios"] == {"pr50"}
+    assert variants["automatic-pruning"] == {"searched"}
+    widths = [f"width {width}{kind}" for width in (4, 8) for kind in ("", " noT2", " unpruned")]
+    assert variants["sizes"] == {*widths}
+    assert list(experiments.dials(study)) == ["noise"]
+    ((name, point),) = experiments.negative_transfer(study).items()
+    runs = experiments.negative_transfer_runs(point)
+    assert name == "relatedness 0"
+    assert {run.variant for run in runs} == {"T2", "noT2", "T2 wide", "noT2 wide"}
+    wrong = study.changed("", points={"dials": ("nois",)})
+    with refused(ConfigError, "points of dials: found 'nois', expected relatedness 0 or"):
+        experiments.dials(wrong)
+
+
+def test_the_smoke_profile_has_at_least_two_points_of_every_experiment(root):
+    study = load_study("synthetic", "smoke", results="local")
+    assert {*study.config.points} <= {*EXPERIMENTS, *experiments.APART, "remedies"}
+    assert all(len(points) > 1 for points in study.config.points.values())
+    assert experiments.backbones(study)  # beside NextItNet
+    assert experiments.growth(study)
+    usual = study.changed("", points={})
+    for name, experiment in EXPERIMENTS.items():
+        found, every = ({run.variant for run in experiment(one)} for one in (study, usual))
+        assert len(found) >= min(2, len(every)), name
 
 
 # --- a long stream, other pruning ratios, tasks in each other's way ------------------------------

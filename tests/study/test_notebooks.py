@@ -74,7 +74,9 @@ def test_a_failure_is_named_and_copies_that_hold_no_traces_are_the_same(shelf, t
     assert str(tmp_path) not in text
     for name in ("10_bad", "11_killed"):
         (paths.NOTEBOOKS / f"{name}.ipynb").unlink()
-    notebooks.run_all({"A": 5}, tmp_path / "other")
+    shelf("13_beside_it", "A = 1", "print(A)")
+    rows = notebooks.run_all({"A": 5}, tmp_path / "other", workers=2)
+    assert [row["notebook"] for row in rows] == ["12_good", "13_beside_it"]
     assert (tmp_path / "other/12_good.ipynb").read_text(encoding="utf-8") == text
 
 
