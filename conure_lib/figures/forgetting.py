@@ -1,11 +1,14 @@
-"""What training T2 on T1's unprotected network changes (Fig. 2, notebook 01)."""
+"""What T2 changes in T1's network (Fig. 2), and what becomes of old tasks (notebook 10)."""
 
 import numpy as np
 import pandas as pd
+from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from conure_lib.figures.style import finish, panels
+from conure_lib.figures.style import GREY, PAGE, finish, panels, set_style
+from conure_lib.methods import METHODS
 
 
 def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
@@ -31,3 +34,41 @@ def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
     sizes = "{} weights, a vector of {}".format(*(len(notes[f"{n}_after"]) for n in names))
     note = f"{sizes}, in one seed\nframed: changed by over 20%; below each panel: its scale"
     return finish(figure, note), pd.concat(frames)
+
+
+def draw_learners(matrix: pd.DataFrame, levels: pd.DataFrame) -> Figure:
+    """Draw what becomes of each task as others are learned: a row per task, a column per learner.
+
+    matrix: method, row (a task's name, size and metric), tasks learned, value, low, high. levels:
+    row, value of popularity.
+    """
+    set_style()
+    rows, methods = matrix["row"].unique(), matrix["method"].unique()
+    grid = {"sharex": True, "sharey": "row", "squeeze": False}
+    size = (PAGE, 0.8 * len(rows) + 0.8)
+    figure, axes = plt.subplots(len(rows), len(methods), figsize=size, **grid)
+    for row, of_row in zip(rows, axes, strict=True):
+        here = matrix[matrix["row"] == row]
+        bottom, top = max(here["low"].min(), 0), here["high"].max()
+        popularity = levels.loc[levels["row"] == row, "value"].iloc[0]
+        of_row[0].set_ylim(min(bottom, popularity), top + 0.05 * (top - bottom))
+        of_row[0].yaxis.set_major_locator(MaxNLocator(3))
+        of_row[0].set_ylabel(row, rotation=0, ha="right", va="center")
+        for axis, name in zip(of_row, methods, strict=True):
+            method, one = METHODS[name], here[here["method"] == name]
+            for _, other in here[here["method"] != name].groupby("method"):
+                at, value = other["tasks learned"], other["value"]
+                axis.plot(at, value, color="#CCCCCC", linewidth=0.6, label="the other learners")
+            look = {"color": GREY, "linewidth": 0.8}
+            axis.axhline(popularity, linestyle=":", label="popularity", **look)
+            at, value = one["tasks learned"], one["value"]
+            axis.hlines(
+                value.iloc[0], at.min(), at.max(), linestyle="--", label="as learned", **look
+            )
+            axis.fill_between(at, one["low"], one["high"], color=method.color, alpha=0.25, lw=0)
+            axis.plot(at, value, method.marker, color=method.color, linestyle="-", markersize=3)
+            axis.xaxis.set_major_locator(MaxNLocator(3, integer=True))
+    for axis, name in zip(axes[0], methods, strict=True):
+        axis.set_title(name)
+    axes[-1, len(methods) // 2].set_xlabel("tasks learned")
+    return finish(figure, "bands: 95% intervals over users", legend=True, breaks="y")

@@ -15,7 +15,7 @@ from conure_lib import paths
 from conure_lib.files import atomic_file
 from conure_lib.study.study import Study
 
-COLUMN = 3.4  # inches, the width of every figure: one column of a paper
+COLUMN, PAGE = 3.4, 7.0  # inches, one column and two columns of a paper: the widths of figures
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 GREY = "#6E6E6E"
 CELLS = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}  # of a heatmap
@@ -63,7 +63,8 @@ def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "
             n: sum(9 + max(map(len, part)) for part in np.array_split([*unique], n))
             for n in range(1, len(unique) + 1)
         }
-        columns = max(n for n, width in widths.items() if n == 1 or width <= 64)
+        room = 64 * figure.get_figwidth() / COLUMN
+        columns = max(n for n, width in widths.items() if n == 1 or width <= room)
         figure.legend(unique.values(), unique, loc="outside lower center", ncols=columns)
         figure.set_figheight(figure.get_figheight() + 0.15 * -(-len(unique) // columns))
     for axis in figure.axes if breaks else ():

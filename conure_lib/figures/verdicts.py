@@ -39,8 +39,8 @@ def draw_verdicts(table: pd.DataFrame) -> Figure:
 def draw_claims(table: pd.DataFrame) -> Figure:
     """Draw each claim's effect by dataset, with its interval, beside the paper's: a forest plot.
 
-    table: claim, title, dataset, effect, ci_low, ci_high, paper (shares); one row per claim and
-    dataset.
+    table: claim, title, dataset, effect, ci_low, ci_high, paper (shares), n; one row per claim and
+    dataset. Each n stands at the right of its interval.
     """
     set_style()
     rows, datasets = list(dict.fromkeys(table["claim"])), sorted(table["dataset"].unique())
@@ -48,11 +48,13 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     height = 0.1 + 0.11 * len(datasets)
     figure, axis = plt.subplots(figsize=(COLUMN, height * len(rows) + 1.0))
     axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
+    sizes = {}
     for number, (name, own) in enumerate(table.groupby("dataset")):
         color, marker = TASK_COLORS[number], MARKERS[number]
         y = own["claim"].map(rows.index) + (number + 1) / (len(datasets) + 1) - 0.5
         axis.hlines(y, 100 * own["ci_low"], 100 * own["ci_high"], color=color, linewidth=1.4)
         axis.plot(100 * own["effect"], y, marker, color=color, markersize=4, label=name)
+        sizes |= dict(zip(y, own["n"].map("{:,}".format), strict=True))
     paper, places = 100 * titles.loc[rows, "paper"], np.arange(len(rows))
     axis.vlines(paper, places - 0.42, places + 0.42, color="black", label="the paper")
     names = [f"{name} {titles.loc[name, 'title']}" for name in rows]
@@ -60,5 +62,11 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     axis.set_xlabel("relative difference, %")
     for line in range(len(rows) - 1):
         axis.axhline(line + 0.5, color="#EEEEEE", linewidth=0.6)
-    axis.tick_params(axis="y", length=0)
-    return finish(figure, "bars: 95% intervals over users", legend=True)
+    right = axis.secondary_yaxis("right")
+    right.set_yticks([*sizes], [*sizes.values()])
+    right.spines["right"].set_visible(False)
+    axis.annotate("n", (1, 1), (3, 3), "axes fraction", "offset points")
+    for one in (axis, right):
+        one.tick_params(axis="y", length=0)
+    note = "bars: 95% intervals over users; n: test instances compared, of all tasks"
+    return finish(figure, note, legend=True)

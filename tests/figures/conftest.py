@@ -4,17 +4,17 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from conure_lib.figures.style import COLUMN
+from conure_lib.figures.style import COLUMN, PAGE
 
 
 @pytest.fixture(autouse=True)
 def every_figure():
-    """Each is a column wide, has no text below 7 pt, and is closed."""
+    """Each is one or two columns wide, has no text below 7 pt, and is closed."""
     yield
     for figure in map(plt.figure, plt.get_fignums()):
         found = figure.findobj(lambda one: hasattr(one, "get_fontsize"))
         assert min(text.get_fontsize() for text in found if text.get_text()) >= 7
-        assert figure.get_figwidth() == COLUMN
+        assert figure.get_figwidth() in (COLUMN, PAGE)
     plt.close("all")
 
 

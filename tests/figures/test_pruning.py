@@ -6,7 +6,7 @@ import pytest
 
 from conure_lib import figures
 from conure_lib.analysis.claims import CLAIMS
-from tests.figures.conftest import labelled, texts, values
+from tests.figures.conftest import dots, labelled, texts, values
 
 
 @pytest.mark.parametrize("tasks", [("T2",), ("T2", "T6")])
@@ -97,9 +97,9 @@ def test_every_verdict_of_every_claim_has_a_cell():
 
 
 def test_a_claims_effects_stand_beside_the_papers():
-    rows = [("C08", "a", 0.02, 0.01, 0.04, 0.05), ("C08", "b", -0.03, -0.05, 0.0, 0.05)]
-    rows += [("C14", "a", 0.1, 0.05, 0.15, 0.04)]
-    names = ["claim", "dataset", "effect", "ci_low", "ci_high", "paper"]
+    rows = [("C08", "a", 0.02, 0.01, 0.04, 0.05, 12), ("C08", "b", -0.03, -0.05, 0.0, 0.05, 3456)]
+    rows += [("C14", "a", 0.1, 0.05, 0.15, 0.04, 78)]
+    names = ["claim", "dataset", "effect", "ci_low", "ci_high", "paper", "n"]
     table = pd.DataFrame(rows, columns=names).assign(title="A claim")
     (axis,) = figures.draw_claims(table).axes
     assert texts(axis.get_yticklabels()) == ["C08 A claim", "C14 A claim"]
@@ -108,3 +108,30 @@ def test_a_claims_effects_stand_beside_the_papers():
     bars, _, paper = axis.collections
     assert [segment[:, 0].tolist() for segment in bars.get_segments()] == [[1.0, 4.0], [5.0, 15.0]]
     assert [segment[0, 0] for segment in paper.get_segments()] == [5.0, 4.0]
+    (right,) = axis.child_axes
+    sizes = dict(zip(right.get_yticks(), texts(right.get_yticklabels()), strict=True))
+    places = [place for line in axis.lines[1:] for place in line.get_ydata()[:2]]
+    assert sizes == dict(zip(places[:3], ["12", "78", "3,456"], strict=True))
+
+
+def test_learners_have_a_column_each_and_tasks_a_row():
+    head = ["method", "row", "tasks learned", "value"]
+    rows = [("EWC", "T1", 1, 0.3), ("EWC", "T1", 2, 0.2), ("EWC", "T2", 2, 0.7)]
+    rows += [("Conure", "T1", 1, 0.3), ("Conure", "T1", 2, 0.3), ("Conure", "T2", 2, 0.6)]
+    table = pd.DataFrame(rows, columns=head).eval("low = value - 0.1\nhigh = value + 0.1")
+    levels = pd.DataFrame({"row": ["T1", "T2"], "value": [0.1, 0.5]})
+    figure = figures.draw_learners(table, levels)
+    ewc_t1, conure_t1, ewc_t2, _ = figure.axes
+    assert texts([ewc_t1.title, conure_t1.title]) == ["EWC", "Conure"]
+    assert [ewc_t1.get_ylabel(), ewc_t2.get_ylabel()] == ["T1", "T2"]
+    assert dots(ewc_t1).tolist() == [[1, 0.3], [2, 0.2]]
+    assert values(labelled(ewc_t1, "the other learners").get_ydata()) == [0.3, 0.3]
+    assert values(labelled(ewc_t2, "popularity").get_ydata()) == [0.5, 0.5]
+    (learned, _) = ewc_t1.collections
+    assert learned.get_segments()[0].tolist() == [[1, 0.3], [2, 0.3]]
+    assert ewc_t1.get_ylim() == conure_t1.get_ylim() == pytest.approx((0.1, 0.415))
+    assert texts(figure.legends[0].get_texts()) == [
+        "the other learners",
+        "popularity",
+        "as learned",
+    ]

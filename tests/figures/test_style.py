@@ -99,13 +99,13 @@ def test_a_figure_that_names_several_datasets_is_not_said_to_be_of_one(root, str
     study = Study(small_study(), stream)
     figure = figures.draw_claims(effects := claims_of("a", "b"))
     figures.save_figure(figure, study, "claims", effects)
-    assert figure.get_suptitle() == "bars: 95% intervals over users"
+    assert figure.get_suptitle().startswith("bars: 95% intervals over users; n: ")
     figures.save_figure(figure, study, "claims", claims_of("a"))
     assert figure.get_suptitle().startswith("synthetic, 1 seed\n")
 
 
 def claims_of(*datasets):
-    numbers = {"effect": 0.02, "ci_low": 0.01, "ci_high": 0.04, "paper": 0.05}
+    numbers = {"effect": 0.02, "ci_low": 0.01, "ci_high": 0.04, "paper": 0.05, "n": 99}
     return pd.DataFrame([{"claim": "C08", "title": "-", "dataset": d, **numbers} for d in datasets])
 
 
