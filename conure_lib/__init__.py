@@ -6,4 +6,4 @@ batch, L items of a sequence, k channels and the length of a user vector, n labe
 users. T1 ... T6 are tasks in the order in which they are learned.
 """
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"

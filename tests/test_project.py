@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import sys
 import tomllib
@@ -73,6 +74,12 @@ def test_the_version_is_one():
     assert conure_lib.__version__ == PROJECT["project"]["version"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert citation["version"] == conure_lib.__version__
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    latest = re.search(r"(?m)^## \[(.+)\] - (.+)$", changes)
+    assert latest.groups() == (citation["version"], f"{citation['date-released']}")
+    (author,), (cited,) = PROJECT["project"]["authors"], citation["authors"]
+    assert author == cited
+    assert cited["name"] in (ROOT / "LICENSE").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -144,6 +151,23 @@ def test_the_published_site_and_the_devcontainer_use_what_there_is():
     assert all(f"python={version}\n" in environment for version in versions)
     for name in container["customizations"]["codespaces"]["openFiles"]:
         assert (ROOT / name).is_file()
+        assert f"`{name}`" in (ROOT / "README.md").read_text(encoding="utf-8")  # for Binder
+
+
+def test_binder_installs_the_lock_and_the_library():
+    """As far as that can be checked without mybinder.org."""
+    packages, runtime, build = (
+        (ROOT / ".binder" / name).read_text(encoding="utf-8")
+        for name in ("requirements.txt", "runtime.txt", "postBuild")
+    )
+    container = (ROOT / ".devcontainer/devcontainer.json").read_text(encoding="utf-8")
+    (index,) = re.findall(r"(?m)^--extra-index-url (.+)$", packages)
+    assert f'"{index}"' in container
+    assert packages.endswith("\n-r ../requirements.lock\n")
+    python = runtime.removeprefix("python-")
+    assert f"python={python}" in (ROOT / "environment.yml").read_text(encoding="utf-8")
+    assert build.splitlines()[-1].endswith("pip install --no-cache-dir --no-deps -e .")
+    assert os.access(ROOT / ".binder/postBuild", os.X_OK)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
