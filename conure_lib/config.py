@@ -209,7 +209,7 @@ class StudyConfig:
     backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     few_seeds: tuple[Seed, ...] = ()  #: on which they run
     long_stream: Annotated[int, Field(ge=2, le=255)] = 30  #: tasks of a long stream
-    #: By experiment: the points at which it varies something, in place of its own; widths and ratios
+    #: By experiment: the points at which it varies something in place of its own, widths and ratios
     #: as numbers, others by name (``study.experiments.points_of``).
     points: Mapping[str, tuple[int | float | str, ...]] = field(default_factory=dict)
 

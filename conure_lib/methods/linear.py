@@ -11,7 +11,6 @@ from functools import partial
 import numpy as np
 import torch
 from scipy.sparse import csr_array, diags_array, hstack
-from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from conure_lib.data.stream import PAD, TRAIN, VALIDATION, Task, TaskStream
@@ -74,6 +73,8 @@ def ridge(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
 
 def logistic(x: csr_array, task: Task) -> Iterator[tuple[float, Scores]]:
     """Yield each C with its scores: log probabilities, smoothed by one user per label."""
+    from sklearn.linear_model import LogisticRegression  # which takes a second to import
+
     rows = task.rows(TRAIN)
     found, labels = np.unique(task.labels[rows], return_inverse=True)
 

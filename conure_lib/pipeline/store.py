@@ -5,6 +5,8 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,10 +53,7 @@ class LocalStore:
         """Return verified results, None where there are none. Raises DamagedResultError."""
         if not (folder := self.folder(stage_id)).is_dir():
             return None
-        environment = _verified(folder, RECORD, RANKS)
-        rows = pq.read_table(folder / RANKS).to_pylist()
-        ranks = {row["measure"]: np.frombuffer(row["ranks"], np.uint8) for row in rows}
-        return Stored(read_json(folder / RECORD), environment, ranks)
+        return _read_once(folder, *(_stamp(folder / n) for n in (RECORD, RANKS, ENVIRONMENT)))
 
     def model(self, stage_id: str) -> ContinualModel | None:
         """Return the verified checkpoint, None where there is none. Raises DamagedResultError."""
@@ -150,6 +149,23 @@ def publish(stages: Iterable[Any]) -> list[Path]:
     for name, one in every.items():
         files[one.config.profile, one.config.data.dataset, one.seed][name] = one.store.read(name)
     return [write_evidence(*key, stored) for key, stored in sorted(files.items())]
+
+
+@lru_cache(maxsize=512)
+def _read_once(folder: Path, *_stamps: tuple[int, ...]) -> Stored:
+    """Read a local stage; tables and claims ask for the same ones again and again."""
+    environment = _verified(folder, RECORD, RANKS)
+    rows = pq.read_table(folder / RANKS).to_pylist()
+    ranks = {row["measure"]: np.frombuffer(row["ranks"], np.uint8) for row in rows}
+    return Stored(read_json(folder / RECORD), environment, ranks)
+
+
+def _stamp(file: Path) -> tuple[int, ...]:
+    """Return what changes when a file is written again; empty if there is none."""
+    with suppress(OSError):
+        about = file.stat()
+        return about.st_ino, about.st_size, about.st_mtime_ns
+    return ()
 
 
 def _verified(folder: Path, *names: str) -> dict[str, Any]:
