@@ -68,5 +68,4 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     axis.annotate("n", (1, 1), (3, 3), "axes fraction", "offset points")
     for one in (axis, right):
         one.tick_params(axis="y", length=0)
-    note = "bars: 95% intervals over users; n: test instances compared, of all tasks"
-    return finish(figure, note, legend=True)
+    return finish(figure, "bars: 95% intervals over users; n: test instances", legend=True)
