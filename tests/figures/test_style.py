@@ -78,9 +78,9 @@ def test_saving_gives_the_same_bytes_below_figures_local(root, stream, local, mo
     monkeypatch.setattr(Study, "local", local)
     study = Study(config, stream)
     kinds = (".csv", ".png", ".pdf") if local else (".csv", ".png")
-    twice = []
+    twice, data = [], claims_of("a")
     for _ in range(2):
-        figure, data = figures.draw_data(stream)
+        figure = figures.draw_claims(data)
         png = figures.save_figure(figure, study, "data", data)
         assert figures.save_figure(figure, study, "data", data) == png  # the note is not doubled
         twice.append([png.with_suffix(kind).read_bytes() for kind in kinds])
