@@ -2,6 +2,7 @@
 
 import contextlib
 import sys
+import warnings
 
 import typer
 
@@ -38,6 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # a notebook's or a test's own stream
             stream.reconfigure(encoding="utf-8", errors="backslashreplace")
+    # scikit-learn's joblib, which nothing here uses in parallel, where /dev/shm is read-only
+    warnings.filterwarnings("ignore", ".*joblib will operate in serial mode")
     try:
         code = app(arguments, prog_name="conure", standalone_mode=False) or 0
     except typer.TyperException as mistake:

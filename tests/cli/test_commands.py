@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,14 @@ def test_what_ends_a_command_is_one_line_and_an_exit_code(raised, code, said, re
 
     monkeypatch.setattr("conure_lib.data.registry.at_hand", fail)
     assert refusal("data list", code).startswith(f"conure: {said}")
+
+
+def test_a_read_only_shared_memory_is_no_matter_where_it_is_not_used(monkeypatch, recwarn):
+    said = "[Errno 30] Read-only file system.  joblib will operate in serial mode"
+    warn = lambda: warnings.warn(said, stacklevel=1) or []  # noqa: E731
+    monkeypatch.setattr("conure_lib.data.registry.at_hand", warn)
+    assert main(["data", "list"]) == 0
+    assert recwarn.list == []
 
 
 def test_datasets_are_listed_with_their_terms_fetched_and_described(root, capsys):
