@@ -55,21 +55,6 @@ def pins(lines: list[str]) -> dict[str, str]:
     return found
 
 
-def lock() -> dict[str, str]:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    return pins([line for line in lines if line.strip() and not line.startswith("#")])
-
-
-def cells(path: Path) -> list[dict]:
-    return json.loads(path.read_text(encoding="utf-8"))["cells"]
-
-
-def code(path: Path) -> str:
-    """The code of a notebook; magics and shell lines become `pass`."""
-    sources = ["".join(cell["source"]) for cell in cells(path) if cell["cell_type"] == "code"]
-    return re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", "\n".join(sources))
-
-
 def test_the_version_is_one():
     assert conure_lib.__version__ == PROJECT["project"]["version"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
@@ -106,7 +91,9 @@ def test_an_installed_package_has_all_of_its_files():
 
 
 def test_the_lock_pins_direct_dependencies_within_bounds_and_environment_yml_follows():
-    locked, direct = lock(), requirements("test", "docs")
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    locked = pins([line for line in lines if line.strip() and not line.startswith("#")])
+    direct = requirements("test", "docs")
     for name, requirement in direct.items():
         assert name in locked, f"{name} is missing from requirements.lock (make lock)"
         assert requirement.specifier.contains(locked[name]), f"{requirement}: found {locked[name]}"
@@ -172,14 +159,17 @@ def test_binder_installs_the_lock_and_the_library():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebooks_take_the_parameters_and_define_nothing(path):
-    tagged = [cell for cell in cells(path) if "parameters" in cell["metadata"].get("tags", [])]
-    assert [cell["cell_type"] for cell in tagged] == ["code"]
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    (tagged,) = (cell for cell in cells if "parameters" in cell["metadata"].get("tags", []))
+    assert tagged["cell_type"] == "code"
     if not path.stem.startswith("90"):
-        found = [node for node in ast.parse("".join(tagged[0]["source"])).body]
+        found = ast.parse("".join(tagged["source"])).body
         values = {node.targets[0].id: ast.literal_eval(node.value) for node in found}
         assert set(values) == set(PARAMETERS)
         assert values["PROFILE"] in PROFILES
         assert values | {"DATASET": "complete-journey"} == PARAMETERS
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-    defined = [node.name for node in ast.walk(ast.parse(code(path))) if isinstance(node, kinds)]
+    sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
+    code = re.sub(r"(?m)^([ \t]*)[%!].*$", r"\1pass", "\n".join(sources))  # magics, shell lines
+    defined = [node.name for node in ast.walk(ast.parse(code)) if isinstance(node, kinds)]
     assert path.stem == TEACHING or defined == [], "functions and classes belong in conure_lib"

@@ -107,7 +107,7 @@ class TaskStream:
     #: The ids of tables just read; not stored.
     names: Names | None = field(default=None, compare=False, repr=False)
     split: Split = "folds"  #: how ``fold`` makes parts of the blocks
-    groups: np.ndarray | None = None  #: maybe a group of each user, such as a course: int32 [U]
+    groups: np.ndarray | None = None  #: maybe each user's group (a course), from 0: int32 [U]
 
     def __getitem__(self, name: str) -> Task:
         """Return the task of that name."""

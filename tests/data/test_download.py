@@ -20,8 +20,7 @@ SHA256, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdiges
 class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/missing":
-            self.send_error(404)
-            return
+            return self.send_error(404)
         self.send_response(200)
         missing = 1000 if self.path == "/short" else 0
         self.send_header("Content-Length", str(len(CONTENT) + missing))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import torch
-from helpers import bytes_of, files_below, logits
+from helpers import bytes_of, files_below, logits, refused
 from small_service import FOURTH, SONGS, TASKS, USERS, plan_of, sequences_of, write_plan
 
 from conure_lib.cli import main
@@ -75,8 +75,11 @@ def test_what_was_computed_is_found_again_and_the_folder_replaced(service, model
     assert files_below(model) == files_below(tmp_path / "new" / "one") == files
 
 
-def test_only_an_appended_task_is_trained(service, model, later, tmp_path, monkeypatch):
-    before, elsewhere = trained_at(service), provenance.processor() | {"vendor": "Other"}
+def test_only_an_appended_task_is_trained_also_elsewhere(
+    service, model, later, tmp_path, monkeypatch
+):
+    before = trained_at(service)
+    elsewhere = {"vendor": "Other", "family": 1, "model": 2, "capability": "AVX9", "limits": {}}
     with monkeypatch.context() as patch:
         patch.setattr(provenance, "processor", lambda device="cpu": elsewhere)
         results = run(later, tmp_path / "later")
@@ -84,6 +87,12 @@ def test_only_an_appended_task_is_trained(service, model, later, tmp_path, monke
     assert {name: after[name] for name in before} == before
     assert {name.split(".")[1] for name in after.keys() - before.keys()} == {"T4"}
     assert results["unchanged"] == ["T1", "T2", "T3", "T4"]
+    (note,) = (note for note in results["notes"] if "several kinds of processors" in note)
+    assert ": T1, T2, T3 on " in note
+    assert note.endswith("T4 on Other 1/2 AVX9")
+    assert (
+        "after the last task, T1, T2, T3, T4 answer as when learned, bit by bit" in results["notes"]
+    )
     old, new = ContinualModel.load(model), ContinualModel.load(tmp_path / "later")
     sequences = sequences_of(later.stream())
     for task in old.tasks:
@@ -94,18 +103,6 @@ def test_only_an_appended_task_is_trained(service, model, later, tmp_path, monke
     run(later, tmp_path / "at once")
     one, other = (tmp_path / name / "model.safetensors" for name in ("later", "at once"))
     assert one.read_bytes() == other.read_bytes()
-
-
-def test_a_task_can_be_appended_elsewhere(service, later, tmp_path, monkeypatch, capsys):
-    here = {"vendor": "Other", "family": "1", "model": "2", "capability": "AVX9", "limits": {}}
-    monkeypatch.setattr(provenance, "processor", lambda device="cpu": here)
-    before = trained_at(service)
-    assert main(["run", "--tasks", str(later._file), "--out", str(tmp_path / "later")]) == 0
-    assert before.items() <= trained_at(service).items()
-    shown = capsys.readouterr().out
-    assert "T4 on Other 1/2 AVX9\n" in shown
-    assert "several kinds of processors: T1, T2, T3 on " in shown
-    assert "T1, T2, T3, T4 answer as when learned" in shown
 
 
 @pytest.mark.parametrize(
@@ -157,9 +154,7 @@ def test_another_method_is_measured_and_leaves_no_model(service, model):
     assert all(row["value"] == row["popularity"] for row in results["tasks"])
     assert results["unchanged"] == []
     files = files_below(model)
-    with pytest.raises(
-        ConfigError, match=r"something else, expected .* conure run with Popularity"
-    ):
+    with refused(ConfigError, "something else, expected ", "conure run with Popularity"):
         run(plan, model, method="Popularity")
     assert files_below(model) == files
 
@@ -202,33 +197,32 @@ def test_what_can_be_checked_is_checked_before_the_first_stage(service, tmp_path
     mine = shutil.copytree(service / "mine", tmp_path / "mine")
     plan, out = read_plan(mine / "plan.yaml"), tmp_path / "new"
 
-    def check(error, match, **given):
+    def check(error, *words, **given):
         files = files_below(tmp_path)
-        with pytest.raises(error, match=match) as caught:
+        with refused(error, *words):
             run(**{"plan": plan, "folder": out} | given)
-        assert "\n" not in str(caught.value)
         assert files_below(tmp_path) == files
 
     check(ConfigError, "--method: found 'Conjure', expected Popularity or", method="Conjure")
     check(ConfigError, "--method: found 'Group popularity'", method="Group popularity")
-    folds = {**plan_of(), "options": {"length": 5, "min_events": 2, "split": "folds"}}
+    folds = plan_of(options={"length": 5, "min_events": 2, "split": "folds"})
     folds = read_plan(write_plan(mine / "folds.yaml", folds))
     check(ConfigError, "--seed: found 7, expected that of a fold", plan=folds, seed=7)
-    check(ConfigError, "seeds.*found -1", seed=-1)
+    check(ConfigError, "seeds", "found -1", seed=-1)
     if not torch.cuda.is_available():
         check(ConfigError, "device: found 'cuda'", device="cuda")
     check(ConfigError, "expected a new name", folder=mine)
     check(ConfigError, "expected a new name", folder=mine / "plays.csv")
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
-        said = r"found 0 MiB free, expected \d+ MiB for 9 stages and the model; make room"
-        check(StorageError, said)
+        said = "found 0 MiB free, expected ", " MiB for 9 stages and the model; make room"
+        check(StorageError, *said)
         full = {out.parent: 0}  # the model's disk alone, which may be another one
         free = lambda path: SimpleNamespace(free=full.get(path, 10**12))  # noqa: E731
         patch.setattr(shutil, "disk_usage", free)
         check(StorageError, f"{out.parent}: found 0 MiB free", folder=out)
     (mine / "likes.csv").write_text("user,likes\nu01,s1\n")
-    check(DataError, r"likes.csv: found columns \['user', 'likes'\], expected 'label' once")
+    check(DataError, "likes.csv: found columns ['user', 'likes'], expected 'label' once")
 
 
 @pytest.mark.parametrize("way", ["plain", "relative", "link", "dots"])
@@ -239,25 +233,24 @@ def test_no_output_replaces_an_input_whatever_its_path_looks_like(
         link = tmp_path / f"{len(list(tmp_path.iterdir()))}{target.suffix}"
         link.symlink_to(target)
         dots = target.parent / ".." / target.parent.name / target.name
-        return {"link": link, "dots": dots, "relative": target.relative_to(service)}.get(
-            way, target
-        )
+        ways = {"plain": target, "link": link, "dots": dots}
+        return (ways | {"relative": target.relative_to(service)})[way]
 
     monkeypatch.chdir(service)
     plan, events = service / "mine" / "plan.yaml", service / "mine" / "plays.csv"
     parquet = service / "mine" / "plays.parquet"
     pd.read_csv(events).to_parquet(parquet)
     files = files_below(service)
-    opened = ["--model", str(model), "--task", "T2"]
-    for command in (
-        ["export", *opened, "--out", path_to(model)],
-        ["export", *opened, "--out", path_to(plan.parent)],
-        ["embed", *opened, "--data", str(parquet), "--out", path_to(parquet)],
-        ["embed", *opened, "--data", str(parquet), "--out", path_to(model / "names.items.parquet")],
-        ["run", "--tasks", str(plan), "--method", "STL", "--out", path_to(model)],
-        ["run", "--tasks", str(plan), "--out", path_to(plan.parent)],
+    opened = ["--model", model, "--task", "T2"]
+    for *command, out in (
+        ["export", *opened, model],
+        ["export", *opened, plan.parent],
+        ["embed", *opened, "--data", parquet, parquet],
+        ["embed", *opened, "--data", parquet, model / "names.items.parquet"],
+        ["run", "--tasks", plan, "--method", "STL", model],
+        ["run", "--tasks", plan, plan.parent],
     ):
         capsys.readouterr()
-        assert main([*map(str, command)]) == 2, command
+        assert main([*map(str, command), "--out", str(path_to(out))]) == 2, command
         assert capsys.readouterr().err.count("\n") == 1
     assert files_below(service) == files
