@@ -112,12 +112,8 @@ def _files(config: DataConfig) -> list[Path]:
     if config.dataset == complete_journey.NAME:
         return list(complete_journey.source_files().values())
     path, named = config.options.get("path"), config.options.get("files")
+    path = paths.artifacts("downloads") / config.dataset if path is None else path
     named = named.values() if isinstance(named, Mapping) else DATASETS[config.dataset].files
-    if path is None:
-        path = paths.artifacts("downloads") / config.dataset
-        if config.dataset == "ml-100k":  # its zip and copies have one content, verified when read
-            files = [path / name for name in movielens.PROFILED["ml-100k"]]
-            return files if all(file.is_file() for file in files) else []
     if not isinstance(path, str | Path) or path_problem(path):
         return []  # the builder says what is wrong with it
     files = [Path(path), *(Path(path) / str(name) for name in named), *Path(path).glob("*.zip")]
