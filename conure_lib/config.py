@@ -202,12 +202,11 @@ class StudyConfig:
     threads: Annotated[int, Field(ge=1, le=1024)] = 1  #: PyTorch's; the bits depend on them
     device: Literal["cpu", "cuda"] = "cpu"
     bpr: Mapping[str, TrainConfig] = field(default_factory=dict)  #: best settings with BPR
-    size_seeds: tuple[Seed, ...] = ()  #: on which widths vary
     # Of experiments beyond the paper:
     methods: tuple[str, ...] = ()  #: that are compared; all unless named
     #: The networks in NextItNet's place: fields of ModelConfig and T1's learning rate that differ.
     backbones: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    few_seeds: tuple[Seed, ...] = ()  #: on which they run
+    few_seeds: tuple[Seed, ...] = ()  #: on which they, and networks of other widths, run
     long_stream: Annotated[int, Field(ge=2, le=255)] = 30  #: tasks of a long stream
     #: By experiment: the points at which it varies something in place of its own, widths and ratios
     #: as numbers, others by name (``study.experiments.points_of``).

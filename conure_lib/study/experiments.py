@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from conure_lib.config import ModelConfig, TrainConfig
+from conure_lib.config import ModelConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.methods.method import Step
@@ -30,14 +30,15 @@ def percent(ratio: float) -> str:
 
 
 def points_of(study: Study, experiment: str, usual: Iterable) -> tuple:
-    """Return the points at which an experiment varies something, the usual ones or others.
+    """Return the points at which an experiment varies something, or those of the settings.
 
-    ``StudyConfig.points`` may have others for an experiment; names have to be among the usual ones.
+    Of points with names these have to be among the usual ones.
     """
-    asked, usual = study.config.points.get(experiment), tuple(usual)
-    for name in (name for name in asked or () if isinstance(name, str)):
+    usual = tuple(usual)
+    points = study.config.points.get(experiment, usual)
+    for name in (name for name in points if isinstance(name, str)):
         demand_known(f"points of {experiment}", name, usual)
-    return usual if asked is None else asked
+    return points
 
 
 def baselines(study: Study) -> list[Run]:
@@ -76,9 +77,9 @@ def overparameterization(study: Study) -> list[Run]:
         for ratio in (0.0, *SHOWN_RATIOS):
             prune = {**study.config.prune, first[0]: ratio}
             one = study.changed(f"{name} {percent(ratio)}", model=model, prune=prune)
-            pruned = ("Conure, not retrained",) if ratio else ()
-            last = ("Conure",) if ratio in (0.0, SHOWN_RATIOS[-1]) else ()
-            runs += one.runs(("Conure-", *pruned, *last), first)
+            methods = ["Conure-", *(["Conure, not retrained"] if ratio else [])]
+            methods += ["Conure"] if ratio in (0.0, SHOWN_RATIOS[-1]) else []
+            runs += one.runs(methods, first)
     return runs
 
 
@@ -117,8 +118,8 @@ def paper_loss(study: Study) -> list[Run]:
     for task in (task for task in UP_TO_T3 if study.stream[task].kind == "ranking"):
         searched = study.config.bpr.get(task, study.config.training(task))
         train[f"{task}.train"] = replace(searched, loss="bpr")
-    with_t2 = study.changed("BPR", train=train).runs(CONURE, UP_TO_T3)
-    return with_t2 + study.changed("BPR noT2", train=train).runs(CONURE, NO_T2)
+    bpr = study.changed("BPR", train=train)
+    return bpr.runs(CONURE, UP_TO_T3) + bpr.changed("BPR noT2").runs(CONURE, NO_T2)
 
 
 def convergence(study: Study) -> list[Run]:
@@ -134,18 +135,17 @@ def convergence(study: Study) -> list[Run]:
 
 
 def sizes(study: Study) -> list[Run]:
-    """Return runs of networks from narrow to wide, on the few seeds that the settings name.
+    """Return runs of networks from narrow to wide, on the few seeds.
 
     Variants "width 32" and so on, each also with " noT2" (T3 right after T1) and " unpruned".
     """
-    runs, model = [], study.config.model
-    seeds = tuple(seed for seed in study.config.seeds if seed in study.config.size_seeds)
-    for width in points_of(study, "sizes", WIDTHS) if seeds else ():
-        sized = {"model": replace(model, width=width), "seeds": seeds}
-        one = study.changed(name := f"width {width}", **sized)
-        runs += one.runs((*CONURE, "STL", "PeterRec"), UP_TO_T3)
-        runs += one.changed(f"{name} noT2").runs(CONURE, NO_T2)
-        runs += unpruned(one, ("T2", "T3"), f"{name} unpruned")
+    runs, one = [], few(study)
+    for width in points_of(study, "sizes", WIDTHS) if one else ():
+        name, model = f"width {width}", replace(study.config.model, width=width)
+        sized = one.changed(name, model=model)
+        runs += sized.runs((*CONURE, "STL", "PeterRec"), UP_TO_T3)
+        runs += sized.changed(f"{name} noT2").runs(CONURE, NO_T2)
+        runs += unpruned(sized, ("T2", "T3"), f"{name} unpruned")
     return runs
 
 
@@ -202,18 +202,14 @@ EXPERIMENTS: dict[str, Callable[[Study], list[Run]]] = {
 }
 """By name, in the order of the notebooks that argue with them."""
 
-_DIALS = {f"relatedness {share:g}": {"relatedness": share} for share in (0.0, 0.25, 0.5, 0.75, 1.0)}
-_DIALS |= {"contradiction": {"contradiction": True}}
-_DIALS |= {"noise": dict.fromkeys(("structure", "taste", "signal", "profile_signal"), 0.0)}
+_RELATED = {f"relatedness {r:g}": {"relatedness": r} for r in (0.0, 0.25, 0.5, 0.75, 1.0)}
+_OPPOSED = {f"contradiction {r:g}": {"relatedness": r, "contradiction": True} for r in (0.5, 1.0)}
+_NOISE = dict.fromkeys(("structure", "taste", "signal", "profile_signal"), 0.0)
+_DIALS = {**_RELATED, **_OPPOSED, "noise": _NOISE}
 AGAINST_NOISE = ("Popularity", "STL", "Conure")
 AGAIN = (*FLOORS, "STL", "PeterRec", *CONURE)  # what C24 needs with other networks
 FULL, HELPS = 0.05, 0.01  # free share of the weights; share of the validation value
 ALWAYS, LITTLE_KEPT = 0.95, 0.95  # free share that none exceeds; pruning ratio
-_RELATED = {n: dial for n, dial in _DIALS.items() if n.startswith("relatedness")}
-_RELATED |= {
-    f"contradiction {share:g}": {"contradiction": True, "relatedness": share}
-    for share in (0.5, 1.0)
-}
 REMEDIED = ("relatedness 0", "contradiction 1")
 PATIENT = 3  # times the usual patience: whether what T2 does to T3 depends on when training stops
 
@@ -232,25 +228,36 @@ def generated(study: Study, variant: str, **options: object) -> Study:
 
 
 def dial_runs(point: Study) -> list[Run]:
-    """Return the runs of one of ``dials``: T3 after T2 ("T2 NAME"), and after T1 ("noT2 NAME").
+    """Return the runs of one of ``dials``: T3 after T2 and after T1 (variants "T2" and "noT2").
 
-    Floors as in ``transfer``; in the variant "patient NAME" T3 after T2 is trained for longer.
+    Floors as in ``transfer``; in the variant "T2 patient" T3 is trained for longer. On the few
+    seeds other methods as well, and where T2 is of no use, or contradicts T3 wholly, what might
+    help: "T2 wide", "T2 grown", "T2 keeps less", and the same without T2.
     """
-    if (name := point.variant) == "noise":
+    if point.variant == "noise":
         return point.runs(AGAINST_NOISE)
-    after_t2, after_t1 = (point.changed(f"{history} {name}") for history in ("T2", "noT2"))
-    runs = after_t2.runs(["Conure-"], UP_TO_T3) + only("T3", after_t2.runs(["Linear + T2"]))
-    runs += after_t1.runs(["Conure-", "STL", "Popularity"], NO_T2)
-    runs += only("T3", after_t1.runs(["Linear"]))
-    longer = point.changed(f"patient {name}", train=patient(point))
-    return runs + only("T3", longer.runs(["Conure-"], UP_TO_T3))
-
-
-def patient(point: Study) -> dict[str, TrainConfig]:
-    """Return the settings of trainings with more patience for T3."""
-    usual = point.config.training("T3", "train")
-    longer = {"patience": PATIENT * usual.patience, "epochs": PATIENT * usual.epochs}
-    return {**point.config.train, "T3.train": replace(usual, **longer)}
+    config, usual = point.config, point.config.training("T3")
+    longer = replace(usual, patience=PATIENT * usual.patience, epochs=PATIENT * usual.epochs)
+    remedies = {
+        "patient": {"train": {**config.train, "T3.train": longer}},
+        "wide": {"model": replace(config.model, width=2 * config.model.width)},
+        "grown": {"grow_below": ALWAYS},
+        "keeps less": {"prune": {**config.prune, "T2": LITTLE_KEPT}},
+    }
+    with_t2, without = point.changed("T2"), point.changed("noT2")
+    runs = with_t2.runs(["Conure-"], UP_TO_T3) + only("T3", with_t2.runs(["Linear + T2"]))
+    runs += without.runs(["Conure-", "STL", "Popularity"], NO_T2)
+    runs += only("T3", without.runs(["Linear"]))
+    runs += point.changed("T2 patient", **remedies["patient"]).runs(["Conure-"], UP_TO_T3)
+    if not (one := few(point)):
+        return runs
+    runs += one.changed("T2").runs(["EWC"], UP_TO_T3)
+    runs += one.changed("noT2").runs(["EWC", "PeterRec"], NO_T2)
+    for name in points_of(point, "remedies", remedies) if point.variant in REMEDIED else ():
+        for history, order in (("T2", UP_TO_T3), ("noT2", NO_T2)):
+            if (variant := f"{history} {name}") != "T2 patient":  # which is there
+                runs += one.changed(variant, **remedies[name]).runs(["Conure-"], order)
+    return runs
 
 
 def backbones(study: Study) -> dict[str, Study]:
@@ -277,13 +284,12 @@ def growth(study: Study) -> dict[str, Study]:
     """
     if not (one := few(study)) or not is_generated(study):
         return {}
-    long = generated(one, "", splits=study.config.long_stream - 1)
-    train = {"T1": study.config.training("T1"), "*": study.config.training("T4")}
-    tuned = study.config.training("T4", "finetune")
+    config, long = study.config, generated(one, "", splits=study.config.long_stream - 1)
+    train = {"T1": config.training("T1"), "*": config.training("T4")}
+    tuned = config.training("T4", "finetune")
     train |= {f"{task}.finetune": tuned for task in long.order[1:]}
-    ratios = {task: study.config.pruned(task)["kernels"] for task in ("T1", "T4")}
-    prune = {"T1": ratios["T1"], "*": ratios["T4"]}
-    small = smaller(study.config.model)
+    prune = {"T1": config.pruned("T1")["kernels"], "*": config.pruned("T4")["kernels"]}
+    small = smaller(config.model)
     return {"long stream": long.changed("", model=small, train=train, prune=prune)}
 
 
@@ -297,38 +303,10 @@ def growth_runs(point: Study) -> list[Run]:
     return runs + point.changed("growing where it helps", grow_margin=HELPS).runs(["Conure"])
 
 
-def negative_transfer(study: Study) -> dict[str, Study]:
-    """Return studies of generated data in which T2 is more or less in the way of T3."""
-    one = few(study) if is_generated(study) else None
-    names = points_of(study, "negative-transfer", _RELATED) if one else ()
-    return {name: generated(one, name, **_RELATED[name]) for name in names}
-
-
-def negative_transfer_runs(point: Study) -> list[Run]:
-    """Return the runs of T3 after T2 and after T1 (variants "T2" and "noT2").
-
-    Where T2 is of no use, or contradicts T3 wholly, also with what might help: "T2 wide",
-    "T2 patient", "T2 keeps less", "T2 grown", and the same without T2.
-    """
-    config = point.config
-    remedies = {"wide": {"model": replace(config.model, width=2 * config.model.width)}}
-    remedies |= {"patient": {"train": patient(point)}, "grown": {"grow_below": ALWAYS}}
-    remedies |= {"keeps less": {"prune": {**config.prune, "T2": LITTLE_KEPT}}}
-    runs = point.changed("T2").runs(["Conure-", "EWC"], UP_TO_T3)
-    others = ("Conure-", "EWC", "STL", "PeterRec", "Popularity")
-    runs += point.changed("noT2").runs(others, NO_T2)
-    for name in points_of(point, "remedies", remedies) if point.variant in REMEDIED else ():
-        for history, order in (("T2", UP_TO_T3), ("noT2", NO_T2)):
-            changed = point.changed(f"{history} {name}", **remedies[name])
-            runs += changed.runs(["Conure-"], order)
-    return runs
-
-
 APART: dict[str, tuple[Callable[[Study], dict[str, Study]], Callable[[Study], list[Run]]]] = {
     "dials": (dials, dial_runs),
     "backbones": (backbones, backbone_runs),
     "growth": (growth, growth_runs),
-    "negative-transfer": (negative_transfer, negative_transfer_runs),
 }
 """Experiments in studies of their own, by name: these studies, and the runs of each of them."""
 

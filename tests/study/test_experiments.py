@@ -21,6 +21,7 @@ ORDER = tuple(t.name for t in STREAM.tasks)
 MODEL = ModelConfig(width=8, dilations=(1, 2))
 ONCE = replace(FAST, epochs=1)
 CONFIG = small_study(model=MODEL, train={"T1": ONCE, "*": ONCE})
+FEW = {"seeds": (1, 2, 3), "few_seeds": (2, 3, 4)}
 CONURE, TRAINED, PRUNED = "Conure", "Conure-", "Conure, not retrained"
 BOTH, THREE, NO_T2 = [TRAINED, CONURE], ("T1", "T2", "T3"), ("T1", "T3")
 SHOWN = {"pr0": BOTH, "pr30": [TRAINED, PRUNED], "pr50": [TRAINED, PRUNED]}
@@ -90,11 +91,9 @@ def owned(stage, tensor):
     return next(r["weights"] for r in rows if (r["tensor"], r["owner"]) == named)
 
 
-# --- all of them ---------------------------------------------------------------------------------
-
-
-def test_experiments_are_in_the_order_of_the_notebooks():
+def test_names_are_in_the_order_of_the_notebooks_and_ratios_written_as_in_the_paper():
     assert list(EXPERIMENTS) == list(EXPECTED)
+    assert [percent(r) for r in (0.1, 0.7, 0.95, 0.29)] == ["pr10", "pr70", "pr95", "pr29"]
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -118,9 +117,6 @@ def test_t1_is_trained_once_for_all_experiments(study):
     stages = {s.id: s for s in every_stage(every_run(study)) if s.step == Step("train", "T1")}
     models = [stage.config.model for stage in stages.values()]
     assert models == [MODEL, experiments.smaller(MODEL)]
-
-
-# --- each of them --------------------------------------------------------------------------------
 
 
 def test_overparameterization_prunes_two_networks_after_the_same_training(study):
@@ -173,18 +169,15 @@ def test_speeds_are_compared_at_one_rate_after_the_usual_stages(study):
 
 
 def test_sizes_are_for_the_seeds_that_the_settings_name():
-    runs = experiments.sizes(Study(replace(CONFIG, seeds=(1, 2), size_seeds=(2, 3)), STREAM))
+    runs = experiments.sizes(Study(replace(CONFIG, seeds=(1, 2), few_seeds=(2, 3)), STREAM))
     assert {run.seed for run in runs} == {2}
-    models = {run.variant: run.stages["T3"].config.model for run in runs}
     kinds = {"": [*BOTH, "STL", "PeterRec"], " noT2": BOTH, " unpruned": [CONURE]}
-    assert [(run.variant, run.method) for run in runs] == [
-        (f"width {width}{kind}", method)
+    assert [(run.variant, run.method, run.stages["T3"].config.model) for run in runs] == [
+        (f"width {width}{kind}", method, ModelConfig(width, MODEL.dilations))
         for width in (32, 64, 128)
         for kind, methods in kinds.items()
         for method in methods
     ]
-    assert models["width 64 noT2"] == ModelConfig(64, MODEL.dilations)
-    assert models["width 128 unpruned"] == ModelConfig(128, MODEL.dilations)
     whole, usual = (one(runs, CONURE, f"width 32{name}") for name in (" unpruned", ""))
     assert tuple(whole.stages) == ("T2", "T3")
     assert whole.stages["T3"].parent.parent.id == usual.stages["T3"].parent.parent.id
@@ -269,20 +262,14 @@ def test_the_embedding_is_pruned_beside_the_kernels(study):
         free = left
 
 
-def test_a_ratio_is_written_as_in_the_paper():
-    assert [percent(r) for r in (0.1, 0.7, 0.95, 0.29)] == ["pr10", "pr70", "pr95", "pr29"]
-
-
-# --- synthetic data whose truth is known ---------------------------------------------------------
-
 DIALS = [f"relatedness {share}" for share in ("0", "0.25", "0.5", "0.75", "1")]
-DIALS += ["contradiction", "noise"]
+DIALS += ["contradiction 0.5", "contradiction 1", "noise"]
 
 
-def test_each_dial_changes_what_it_names_and_asks_for_few_runs(root):
-    study = Study(small_study(seeds=(1, 2)))
-    (own, first), *rest = all_runs(study)  # without the few seeds of other experiments
-    assert own is study
+def test_each_dial_changes_what_it_names_and_other_methods_run_on_few_seeds(root):
+    study = Study(small_study(**FEW, model=MODEL))
+    (own, first), *rest, (long, _) = all_runs(study)
+    assert (own, len(long.order)) == (study, study.config.long_stream)
     assert {run.id for run in first} == {run.id for run in every_run(study)}
     plain = [(run.method, run.seed) for run in first if not run.variant]
     assert len(plain) == len(set(plain))  # Conure is a baseline and a continual learner
@@ -294,29 +281,49 @@ def test_each_dial_changes_what_it_names_and_asks_for_few_runs(root):
         different = {a.name for a, b in pairs if a.labels.tolist() != b.labels.tolist()}
         unlike = {"relatedness 1": set(), "noise": {*study.order}}
         assert different == unlike.get(point.variant, {"T3"})
-        name = point.variant
-        expected = [(TRAINED, f"T2 {name}", *THREE), ("Linear + T2", f"T2 {name}", "T3")]
-        expected += [(m, f"noT2 {name}", *NO_T2) for m in (TRAINED, "STL", "Popularity")]
-        expected += [("Linear", f"noT2 {name}", "T3"), (TRAINED, f"patient {name}", "T3")]
+        usual, more = [(TRAINED, "T2", *THREE), ("Linear + T2", "T2", "T3")], []
+        usual += [(m, "noT2", *NO_T2) for m in (TRAINED, "STL", "Popularity")]
+        usual += [("Linear", "noT2", "T3"), (TRAINED, "T2 patient", *THREE)]
         if point.variant == "noise":
-            expected = [(method, "noise", *ORDER) for method in experiments.AGAINST_NOISE]
-        found = [(run.method, run.variant, *run.stages) for run in runs]
-        assert found == [one for one in expected for _ in study.config.seeds]
+            usual = [(method, "noise", *ORDER) for method in experiments.AGAINST_NOISE]
+        else:
+            more = [("EWC", "T2", *THREE), *((m, "noT2", *NO_T2) for m in ("EWC", "PeterRec"))]
+        if point.variant in ("relatedness 0", "contradiction 1"):
+            ways = [f"{history} {way}" for way in WAYS for history in ("T2", "noT2")]
+            more += [(TRAINED, way, *(NO_T2 if way[0] == "n" else THREE)) for way in ways[1:]]
+            check_remedies({r.variant: r.stages["T3"] for r in runs if r.method == TRAINED})
+        expected = [one for one in usual for _ in (1, 2, 3)] + [one for one in more for _ in (2, 3)]
+        assert [(run.method, run.variant, *run.stages) for run in runs] == expected
         assert {s.stream_digest for s in every_stage(runs)} == {point.stream.digest()}
 
 
-def test_other_datasets_have_no_dials():
-    study = Study(small_study(data=DataConfig("complete-journey")), STREAM)
+WAYS = ("patient", "wide", "grown", "keeps less")
+
+
+def check_remedies(stages):
+    """Each remedy changes what it is called after, with and without T2."""
+    for history in ("T2", "noT2"):
+        names = [f"{history} {way}".strip() for way in ("", *WAYS)]
+        usual, patient, wide, grown, less = (stages[name] for name in names)
+        longer = patient.config.training("T3")
+        assert (longer.epochs, longer.patience) == (3 * FAST.epochs, 3 * FAST.patience)
+        assert patient.parent.id == usual.parent.id
+        assert wide.config.model == replace(MODEL, width=2 * MODEL.width)
+        assert grown.spec["grow_below"] == 0.95
+        assert (less.id == usual.id) == (history == "noT2")
+    owned = [s for s in stages["T2 keeps less"].lineage() if s.step.task == "T2"]
+    assert [s.spec["settings"]["kernels"] for s in owned if s.step.action == "prune"] == [0.95]
+
+
+def test_other_datasets_have_no_dials_and_no_ratios_in_common():
+    study = Study(replace(CONFIG, **FEW, data=DataConfig("complete-journey")), STREAM)
     assert [point for point, _ in all_runs(study)] == [study]
-
-
-# --- other networks ------------------------------------------------------------------------------
+    assert experiments.automatic_pruning(study) == []
 
 
 def test_other_networks_take_nextitnets_place_on_few_seeds(root):
     asked = {"gru": {"layers": 1, "learning_rate": 0.5}, "sasrec": {"heads": 2}}
-    few = {"seeds": (1, 2, 3), "few_seeds": (2, 3, 4), "backbones": asked}
-    study = Study(replace(CONFIG, **few), STREAM)
+    study = Study(replace(CONFIG, **FEW, backbones=asked), STREAM)
     points = experiments.backbones(study)
     models = {"gru": replace(MODEL, backbone="gru", layers=1)}
     models["sasrec"] = replace(MODEL, backbone="sasrec", heads=2)
@@ -342,23 +349,19 @@ def test_other_networks_take_nextitnets_place_on_few_seeds(root):
         experiments.backbones(study.changed("", backbones={"gru": {"depth": 2}}))
 
 
-# --- fewer points --------------------------------------------------------------------------------
-
-
 def test_the_settings_may_name_fewer_points_or_others(root):
     points = {"sizes": (4, 8), "pruning-ratios": (0.5,), "automatic-pruning": ("searched",)}
-    points |= {"dials": ("noise",), "negative-transfer": ("relatedness 0",), "remedies": ("wide",)}
-    study = Study(small_study(few_seeds=(1,), size_seeds=(1,), points=points))
+    points |= {"dials": ("relatedness 0",), "remedies": ("wide",)}
+    study = Study(small_study(few_seeds=(1,), points=points))
     variants = {n: {run.variant for run in EXPERIMENTS[n](study)} for n in [*points][:3]}
     assert variants["pruning-ratios"] == {"pr50"}
     assert variants["automatic-pruning"] == {"searched"}
     widths = [f"width {width}{kind}" for width in (4, 8) for kind in ("", " noT2", " unpruned")]
     assert variants["sizes"] == {*widths}
-    assert list(experiments.dials(study)) == ["noise"]
-    ((name, point),) = experiments.negative_transfer(study).items()
-    runs = experiments.negative_transfer_runs(point)
+    ((name, point),) = experiments.dials(study).items()
+    found = {run.variant for run in experiments.dial_runs(point)}
     assert name == "relatedness 0"
-    assert {run.variant for run in runs} == {"T2", "noT2", "T2 wide", "noT2 wide"}
+    assert found == {"T2", "noT2", "T2 patient", "T2 wide", "noT2 wide"}
     wrong = study.changed("", points={"dials": ("nois",)})
     with refused(ConfigError, "points of dials: found 'nois', expected relatedness 0 or"):
         experiments.dials(wrong)
@@ -376,11 +379,6 @@ def test_the_smoke_profile_has_at_least_two_points_of_every_experiment(root):
         assert len(found) >= min(2, len(every)), name
 
 
-# --- a long stream, other pruning ratios, tasks in each other's way ------------------------------
-
-FEW = {"seeds": (1, 2, 3), "few_seeds": (2, 3, 4)}
-
-
 def test_ratios_are_fixed_or_found_on_few_seeds():
     study = Study(replace(CONFIG, **FEW), STREAM)
     runs = experiments.automatic_pruning(study)
@@ -390,8 +388,6 @@ def test_ratios_are_fixed_or_found_on_few_seeds():
     assert fixed == {"50%": 0.5, "80%": 0.8}
     margins = {name: config.margin("T1") for name, config in settings.items()}
     assert margins == {"50%": None, "80%": None, "searched": 0.02}
-    real = replace(CONFIG, **FEW, data=DataConfig("complete-journey"))
-    assert experiments.automatic_pruning(Study(real, STREAM)) == []
 
 
 def test_a_long_stream_is_learned_by_networks_that_grow_or_do_not(root):
@@ -422,50 +418,3 @@ def test_a_long_stream_is_learned_by_networks_that_grow_or_do_not(root):
         memory = tables.no_forgetting(run)
         assert (len(memory), memory["changed"].any()) == (3 * 10 + 5, False)
     assert experiments.growth(study.changed("", few_seeds=())) == {}
-
-
-def test_t2_is_more_or_less_in_the_way_of_t3(root):
-    study = Study(small_study(**FEW, model=MODEL))
-    points = experiments.negative_transfer(study)
-    shares = [f"relatedness {share}" for share in ("0", "0.25", "0.5", "0.75", "1")]
-    shares += ["contradiction 0.5", "contradiction 1"]
-    assert list(points) == shares
-    dials = experiments.dials(study)
-    same = {"relatedness 0.5": "relatedness 0.5", "contradiction 1": "contradiction"}
-    for name, dial in same.items():  # whose stages are found again
-        assert points[name].stream.digest() == dials[dial].stream.digest()
-    digests = [point.stream.digest() for point in points.values()]
-    assert len({*digests}) == len(shares)
-    usual = [("Conure-", "T2"), ("EWC", "T2")]
-    usual += [(m, "noT2") for m in ("Conure-", "EWC", "STL", "PeterRec", "Popularity")]
-    ways = [f"{history} {way}" for way in WAYS for history in ("T2", "noT2")]
-    for name, point in points.items():
-        runs = experiments.negative_transfer_runs(point)
-        remedied = name in ("relatedness 0", "contradiction 1")
-        expected = usual + [(TRAINED, way) for way in ways if remedied]
-        found = [(run.method, run.variant) for run in runs]
-        assert found == [pair for pair in expected for _ in (2, 3)]
-        for run in runs:
-            assert tuple(run.stages) == (NO_T2 if run.variant.startswith("no") else THREE)
-        if remedied:
-            stages = {run.variant: run.stages["T3"] for run in runs if run.method == TRAINED}
-            check_remedies(stages, MODEL)
-
-
-WAYS = ("wide", "patient", "grown", "keeps less")
-
-
-def check_remedies(stages, model):
-    """Each remedy changes what it is called after, with and without T2."""
-    for history in ("T2", "noT2"):
-        usual, wide, patient, grown, less = (
-            stages[f"{history} {way}".strip()] for way in ("", *WAYS)
-        )
-        assert wide.config.model == replace(model, width=2 * model.width)
-        longer = patient.config.training("T3")
-        assert (longer.epochs, longer.patience) == (3 * FAST.epochs, 3 * FAST.patience)
-        assert patient.parent.id == usual.parent.id
-        assert grown.spec["grow_below"] == 0.95
-        assert (less.id == usual.id) == (history == "noT2")
-    owned = [s for s in stages["T2 keeps less"].lineage() if s.step.task == "T2"]
-    assert [s.spec["settings"]["kernels"] for s in owned if s.step.action == "prune"] == [0.95]

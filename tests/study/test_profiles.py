@@ -121,8 +121,8 @@ def test_what_the_search_chose_is_used_and_a_profile_may_change_it(chosen):
         assert config.training(task, action) == base.training(task, action)
     different = {name for name, value in asdict(config).items() if value != asdict(base)[name]}
     assert different == {"model", "retrain_rate", "train"}
-    chosen({"retrain_rate": 0.5, "size_seeds": [1]})
-    own = {"profile": "quick", "seeds": (1, 2), "size_seeds": (1,), "retrain_rate": 0.5}
+    chosen({"retrain_rate": 0.5, "few_seeds": [1]})
+    own = {"profile": "quick", "seeds": (1, 2), "few_seeds": (1,), "retrain_rate": 0.5}
     assert study_config("ml-100k", "quick") == replace(config, **own)
 
 
