@@ -1,7 +1,6 @@
 """Continual learners side by side: what becomes of each task as others are learned."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 import pandas as pd
 
@@ -10,22 +9,19 @@ from conure_lib.methods import CONTINUAL
 from conure_lib.study.study import Run, Study
 
 ALONE = "SinMo"  # a network per task, which transfer is relative to
-TRANSFERS = ("average", "backward", "forward")
 
 
 def matrix(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
     """Return each task's test score after each stage: one row per method, ``after`` and ``task``.
 
-    The 95% interval of ``value`` is over users of the pooled instances of all seeds.
+    Values and intervals are those of ``tables.overall``.
     """
     found = []
-    for runs in (study.runs([name]) for name in methods):
+    for name in methods:
         for number, after in enumerate(study.order, start=1):
-            until = [
-                replace(r, stages={t: r.stages[t] for t in study.order[:number]}) for r in runs
-            ]
-            measures = in_the_end(until[0], until[0].stages)
-            found.append(tables.overall(study, until, measures).assign(after=after))
+            runs = study.runs([name], study.order[:number])
+            table = tables.overall(study, runs, in_the_end(runs[0], runs[0].stages))
+            found.append(table.assign(after=after))
     table = pd.concat(found, ignore_index=True)
     table["task"] = table["task"].map(tables.task_of)
     return table[["method", "after", "task", "value", "low", "high", "n", "seeds"]]
@@ -41,13 +37,15 @@ def transfers(
     "forward": when each was learned, T1 left out, to a network per task. tasks: those that count,
     all unless given; a transfer that none of them has is left out.
     """
-    rows, alone = [], study.runs([ALONE])
+    rows, alone, (first, *_, last) = [], study.runs([ALONE]), study.order
     counted = [task for task in study.order if tasks is None or task in tasks]
-    old = [task for task in counted if task != study.order[-1]]
     for runs in (study.runs([name]) for name in methods):
-        kept, new = in_the_end(runs[0], counted), [t for t in counted if t != study.order[0]]
-        asked = ((alone, kept), (runs, kept[: len(old)]), (alone, new))
-        for transfer, (theirs, measures) in zip(TRANSFERS, asked, strict=True):
+        asked = {
+            "average": (alone, in_the_end(runs[0], counted)),
+            "backward": (runs, in_the_end(runs[0], [t for t in counted if t != last])),
+            "forward": (alone, [task for task in counted if task != first]),
+        }
+        for transfer, (theirs, measures) in asked.items():
             if measures:
                 row = tables.mean_effect(study, runs, theirs, measures)
                 rows.append({"transfer": transfer} | row)

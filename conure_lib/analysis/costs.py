@@ -18,9 +18,8 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
 
     ``backbones`` and parameters ``stored`` serve all tasks (missing for a state that serves its
     newest only). They follow from the method's record; an owner map takes bit_length(tasks) bits
-    per prunable weight, and what continual learners keep to learn on (Fisher information, a
-    teacher, instances, masks) is in their notes. ``share``: of one network per task.
-    ``trained_first``, ``trained_later``: summed over the trainings of T1 and of later tasks.
+    per prunable weight, and what continual learners keep beside is in their notes. ``share``: of
+    one network per task. ``trained_first``, ``trained_later``: over the trainings of T1 and others.
     """
     rows = []
     for run in {(run.method, run.variant): run for run in runs}.values():

@@ -11,21 +11,17 @@ from conure_lib.study.study import Run, Study
 
 POPULARITY = ("Group popularity", "Popularity")  # the first that a stream has is the gate
 SHOWN = {"task": "task", "ours": "best network", "value": "its score", "theirs": "floor"}
-SHOWN |= {
-    "reference": "the floor's",
-    "relative": "difference [95% interval]",
-    "p_holm": "p (users)",
-}
-SHOWN |= {"p_seeds": "p (seeds)", "clear": "clear", "relative_low": "", "relative_high": ""}
+SHOWN |= {"reference": "the floor's", "relative": "difference [95% interval]"}
+SHOWN |= {"p_holm": "p (users)", "p_seeds": "p (seeds)", "clear": "clear"}
+SHOWN |= {"relative_low": "", "relative_high": ""}
 """Columns of ``floors`` for a reader, by the names that they then have."""
 
 
 def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
     """Return how the best network of each measure (the tasks unless given) stands to each floor.
 
-    Rows are those of ``tables.compare``: ``ours`` is the network with the best score, ``theirs``
-    the floor, ``p_holm`` is corrected for the choice among all networks, ``strongest`` marks the
-    best floor.
+    Rows as of ``tables.compare``: ``ours`` is the network with the best score, ``theirs`` the
+    floor; ``p_holm`` is corrected for the choice among networks, ``strongest`` the best floor.
     """
     names = study.config.methods or COMPARED
     by_name = {name: runs for name in names if (runs := study.runs([name]))}
@@ -47,10 +43,9 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
 
 @lru_cache(maxsize=16)
 def learned(study: Study) -> dict[str, bool]:
-    """Return of each task whether its best network clearly beats popularity.
+    """Return of each task whether its best network clearly beats popularity (of the user's group).
 
-    A sequence task at all positions, as its training stops, for its last items are few. On a stream
-    with groups that is popularity within the group.
+    A sequence task at all positions, as its training stops, for its last items are few.
     """
     kinds = {task.name: task.kind for task in study.stream.tasks}
     table = floors(study, [f"{t}-all" if kinds[t] == "sequence" else t for t in study.order])

@@ -69,7 +69,7 @@ def scores(study: Study, runs: list[Run], measure: str, metric: str = METRICS[0]
 
 
 def test_users(study: Study, runs: list[Run], measure: str) -> np.ndarray:
-    """Return the user of each of the instances that ``scores`` is of, in their order."""
+    """Return the users of the instances of ``scores``."""
     return instances(study, runs, measure)["user"].to_numpy()
 
 
@@ -82,22 +82,22 @@ def overall(
     """Return the cells of Table 2: the mean over all test instances of the runs' seeds.
 
     One row per method, variant and measure (its tasks unless given) that it has; the 95% interval
-    of ``value`` is over users. ``floors`` says how the best of them stands to the floors.
+    of ``value`` is over users.
     """
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.method, run.variant), []).append(run)
     rows = []
     for (method, variant), group in groups.items():
+        head = {"dataset": study.stream.name, "method": method, "variant": variant}
+        ids = {"seeds": len(group), "run_ids": " ".join(run.id for run in group)}
         for measure in measures or group[0].stages:
-            if task_of(measure) not in group[0].stages:
-                continue
-            pooled = instances(study, group, measure, metric)
-            e = stats.estimate(pooled["score"], pooled["user"])
-            row = {"dataset": study.stream.name, "method": method, "variant": variant}
-            row |= {"task": measure, "metric": _unit(study, measure, metric), "value": e.mean}
-            row |= {"low": e.low, "high": e.high, "n": e.n, "users": e.users}
-            rows.append(row | {"seeds": len(group), "run_ids": " ".join(r.id for r in group)})
+            if task_of(measure) in group[0].stages:
+                pooled = instances(study, group, measure, metric)
+                e = stats.estimate(pooled["score"], pooled["user"])
+                row = {"task": measure, "metric": _unit(study, measure, metric), "value": e.mean}
+                row |= {"low": e.low, "high": e.high, "n": e.n, "users": e.users}
+                rows.append(head | row | ids)
     return pd.DataFrame(rows)
 
 
@@ -118,19 +118,17 @@ def side_by_side(table: pd.DataFrame, against: pd.DataFrame | None = None) -> pd
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("method").fillna("")
 
 
-def compare(study: Study, pairs: Pairs, measures: Iterable[str] | None = None) -> pd.DataFrame:
+def compare(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.DataFrame:
     """Return paired differences ours - theirs over the same test instances.
 
-    One row per pair (the runs of two methods, with the same seeds) and measure (the tasks that both
-    have unless given). ``effect``, its 95% interval and ``p`` are clustered by user over the pooled
-    instances of all seeds; ``p_holm`` is corrected over all rows, ``p_plain`` the paper's test over
-    instances, ``p_seeds`` that over the means of seeds; ``relative`` is to the mean of theirs, the
-    ``reference``; ``value`` is that of ours. ``clear``: see ``is_clear``.
+    One row per pair (the runs of two methods, with the same seeds) and measure. ``effect``, its 95%
+    interval and ``p`` are clustered by user over the pooled instances of all seeds; ``p_holm`` is
+    corrected over all rows, ``p_plain`` the paper's test over instances, ``p_seeds`` that over the
+    means of seeds; ``relative`` is to the mean of theirs, the ``reference``; ``value`` is of ours.
     """
     rows = []
     for ours, theirs in pairs:
-        both = [task for task in ours[0].stages if task in theirs[0].stages]
-        for measure in measures or both:
+        for measure in measures:
             mine, other, users, of_seeds = _paired(study, ours, theirs, measure)
             effect, scale = stats.estimate(mine - other, users), other.mean() or np.nan
             row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
@@ -156,10 +154,7 @@ def family(rows: list[dict]) -> pd.DataFrame:
 
 
 def forest(study: Study, pairs: Iterable[tuple[str, str]], tasks: Iterable[str]) -> pd.DataFrame:
-    """Return ``compare`` of methods by name, with the paper's Table 2 in columns TTL and ML.
-
-    These hold the paper's relative differences, missing where it has none.
-    """
+    """Return ``compare`` of methods by name, with the paper's Table 2 in columns TTL and ML."""
     table = compare(study, [tuple(study.runs([name]) for name in pair) for pair in pairs], tasks)
     paper = paper_table(2).drop(columns="n_backbones").melt(["dataset", "method"], var_name="task")
     paper["value"] = paper["value"].astype(str).str.rstrip("?").astype(float)
@@ -236,9 +231,9 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
             unit = "minus cross-entropy" if metrics[task] == "accuracy" else metrics[task]
             head = {"method": run.method, "variant": run.variant, "seed": run.seed, "task": task}
             head |= {"metric": unit, "stage_id": stage.id}
-            best = best_validation(stage) or float("nan")  # of next to no data
-            for point in stage.record()["curve"]:
-                rows.append(head | point | {"of_best": point["validation"] / best})
+            best = best_validation(stage) or np.nan  # of next to no data
+            points = stage.record()["curve"]
+            rows += [head | point | {"of_best": point["validation"] / best} for point in points]
     return pd.DataFrame(rows)
 
 

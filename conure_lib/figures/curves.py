@@ -23,10 +23,9 @@ def draw_curves(
     """Draw a line per method (or per column line) over epochs, one panel per task.
 
     curves: panel, method, epoch, value, seed (or low and high, intervals over users), and line
-    where a method has several (one shade each). levels: panel, method, line (its name), value of
-    horizontal lines. kept: what a seed goes on with that stopped before the others, its "last"
-    value or its "best" (whose weights are kept). x: a column of whole numbers in place of epoch.
-    bottom: where vertical axes begin.
+    where a method has several. levels: panel, method, line (its name), value of horizontal lines.
+    kept: what a seed goes on with that stopped before the others, its "last" or its "best" value.
+    x: a column of whole numbers in place of epoch. bottom: where vertical axes begin.
     """
     curves = curves if "line" in curves else curves.assign(line=curves["method"])
     titles = curves["panel"].unique()
@@ -34,7 +33,6 @@ def draw_curves(
     for number, (panel, axis) in enumerate(axes.items(), start=1):
         here, drawn = curves[curves["panel"] == panel], 0
         n_lines = here.groupby("method")["line"].nunique().sum()
-        few, aside = n_lines < 3, min(0.08, 0.3 / n_lines)
         for name, rows in here.groupby("method", sort=False):
             method, lines = METHODS[name], rows["line"].unique()
             shades = sns.light_palette(method.color, len(lines) + 2)[2:]
@@ -42,11 +40,11 @@ def draw_curves(
             dashes = (0, method.dashes) if method.dashes else "-"
             for line, color, marker in zip(lines, shades, markers, strict=False):
                 one = _with_spread(rows[rows["line"] == line], x, kept)
-                at, value = one[x] + aside * drawn, one["value"]  # bars side by side
+                at = one[x] + min(0.08, 0.3 / n_lines) * drawn  # bars side by side
                 look = {"color": color, "marker": marker, "linestyle": dashes, "label": line}
                 edge = float(marker in "1234x+")  # these have nothing else
-                axis.plot(at, value, markersize=4, markeredgewidth=edge, linewidth=1.2, **look)
-                if few and len(one) > 1:
+                axis.plot(at, one["value"], ms=4, markeredgewidth=edge, linewidth=1.2, **look)
+                if n_lines < 3 and len(one) > 1:
                     axis.fill_between(at, one["low"], one["high"], color=color, alpha=0.2, lw=0)
                 else:
                     axis.vlines(at, one["low"], one["high"], color=color, lw=0.8)
@@ -54,10 +52,10 @@ def draw_curves(
         for r in levels[levels["panel"] == panel].itertuples() if levels is not None else ():
             method = METHODS[r.method]
             axis.axhline(r.value, label=r.line, color=method.color, dashes=method.dashes or (9, 1))
+        lowest = x == "epoch" or number + axis.get_gridspec().ncols > len(axes)
         axis.set_ylabel(label if axis.get_subplotspec().is_first_col() else "")
-        lowest = number + axis.get_gridspec().ncols > len(axes)
-        axis.set_xlabel(x if lowest or x == "epoch" else "")
-        axis.tick_params(labelbottom=lowest or x == "epoch")
+        axis.set_xlabel(x if lowest else "")
+        axis.tick_params(labelbottom=lowest)
         seen = max(axis.get_ylim()[0], 0 if curves["value"].min() >= 0 else -np.inf)
         axis.set_ylim(bottom=seen if bottom is None else bottom)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))

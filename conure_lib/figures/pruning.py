@@ -14,11 +14,11 @@ def draw_sweep(table: pd.DataFrame) -> Figure:
 
     table: task, metric, method, ratio (nan for Conure-: a line with a band), value, low, high, n.
     """
-    titles = {task: f"{task}, n = {n:,}" for task, n in table.groupby("task")["n"].first().items()}
-    figure, axes = panels(titles.values(), 1.9)
+    groups = {f"{task}, n = {rows['n'].iloc[0]:,}": rows for task, rows in table.groupby("task")}
+    figure, axes = panels(groups, 1.9)
     drawn = {"Conure": "pruned and retrained", "Conure, not retrained": "pruned only"}
-    for task, axis in zip(titles, axes.values(), strict=True):
-        rows = table[table["task"] == task].sort_values("ratio")
+    for title, axis in axes.items():
+        rows = groups[title].sort_values("ratio")
         base, color = rows[rows["method"] == "Conure-"].iloc[0], METHODS["Conure-"].color
         axis.axhspan(base["low"], base["high"], color=color, alpha=0.15, linewidth=0)
         axis.axhline(base["value"], color=color, linestyle="--", label="trained only (Conure-)")

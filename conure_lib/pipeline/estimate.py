@@ -34,17 +34,16 @@ def estimate(stages: Iterable[Stage], stream: TaskStream) -> pd.DataFrame:
 
     Each kind is computed for one epoch on a few instances, with whose number time grows.
     """
-    stages, kinds = list(stages), dict[tuple, list[Stage]]()
+    stages, kinds, rows = list(stages), dict[tuple, list[Stage]](), []
     for one in missing(stages, provenance.kind_here(stages[0].config.device)):
         if one.step.action not in FLOOR_ACTIONS:
             kinds.setdefault(kind_of(one), []).append(one)
     store = LocalStore(files.temporary_folder("trials", paths.artifacts()))
-    trials, rows = [brief(group[0], store) for group in kinds.values()], []
-    first = [(trial, group[0]) for trial, group in zip(trials, kinds.values(), strict=True)]
+    trials = [(brief(group[0], store), group[0]) for group in kinds.values()]
     try:
-        for number, pair in enumerate(tqdm([*first[:1], *first], "trials", leave=False)):
+        for number, pair in enumerate(tqdm([*trials[:1], *trials], "trials", leave=False)):
             rows.append(measured(*pair, stream))
-            needed = {s.id for one in trials[number:] for s in one.lineage()}
+            needed = {s.id for trial, _ in trials[number:] for s in trial.lineage()}
             for folder in store.root.iterdir():
                 if number == 0 or folder.name not in needed:  # the very first trial warms up
                     shutil.rmtree(folder)
@@ -83,14 +82,13 @@ def measured(trial: Stage, stage: Stage, stream: TaskStream) -> dict[str, object
     compute_stage(trial, few)
     memory, took = peak_gib(config.device), trial.environment()
     written = {file.name: file.stat().st_size for file in trial.store.folder(trial.id).iterdir()}
-    sizes = ([len(one[step.task].rows(part)) for part in PARTS.values()] for one in (stream, few))
-    train, validation, test = (whole / some for whole, some in zip(*sizes, strict=True))
-    n_validation, n_test = (len(stream[step.task].rows(part)) for part in (VALIDATION, TEST))
+    n = {part: len(stream[step.task].rows(part)) for part in PARTS.values()}
+    train, validation, test = (n[part] / len(few[step.task].rows(part)) for part in n)
     first, epoch = took["epochs_s"] or (0.0, 0.0)  # the first is a validation
     of_users = first > epoch  # it computed the vectors of all users, once
     evaluation = stream.n_users / few.n_users if of_users else validation
     each = max(epoch - first, 0.0) * train + min(epoch, first) * validation
-    once = took["wall_s"] - first - epoch + first * evaluation * (1 + n_test / n_validation)
+    once = took["wall_s"] - first - epoch + first * evaluation * (1 + n[TEST] / n[VALIDATION])
     training = config.training(step.task, step.action)
     phases = 2 if training.final_rate else 1
     fewest, most = min(training.patience, training.epochs), training.epochs

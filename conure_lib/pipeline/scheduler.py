@@ -86,7 +86,7 @@ def _is_blocked(stage: Stage, failed: Container[str]) -> bool:
     return any(one.id in failed for one in stage.lineage()[:-1])
 
 
-def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
+def missing(stages: Iterable[Stage], kind: str) -> list[Stage]:
     """Return which stages and ancestors are not usable, parents first; say why on stderr."""
     todo, other = [], 0
     for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
@@ -106,12 +106,11 @@ def missing(stages: Iterable[Stage], kind: str | None = None) -> list[Stage]:
 def _here(todo: list[Stage], streams: Streams, failed: Container[str]) -> Finished:
     for stage in todo:
         if not _is_blocked(stage, failed):
-            error = None
             try:
                 compute_stage(stage, streams[stage.id])
-            except Exception as failure:
-                error = failure
-            yield stage, error
+                yield stage, None
+            except Exception as error:
+                yield stage, error
 
 
 def _by_dask(client: dask.Client, todo: list[Stage], streams: Streams, kind: str) -> Finished:

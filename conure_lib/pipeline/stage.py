@@ -27,19 +27,15 @@ from conure_lib.training.progress import Progress
 
 @dataclass(frozen=True)
 class Stage:
-    """A step of a study with one seed; its results are read from ``store``.
-
-    by_task: if the stream grows, the digests of its parts up to each task, else empty.
-    parents_seed: that of its ancestors, if it is another.
-    """
+    """A step of a study with one seed."""
 
     step: Step
     config: StudyConfig
     stream_digest: str
     seed: int
-    by_task: Mapping[str, str] = field(default_factory=dict)
+    by_task: Mapping[str, str] = field(default_factory=dict)  # digests up to each, if it may grow
     store: LocalStore | CommittedStore = field(default_factory=LocalStore, compare=False)
-    parents_seed: int | None = None
+    parents_seed: int | None = None  # that of its ancestors, if it is another
 
     @cached_property
     def parent(self) -> "Stage | None":
@@ -54,25 +50,23 @@ class Stage:
     def spec(self) -> dict[str, Any]:
         """Everything that the results depend on, beside the code of this protocol version."""
         config, action, task = self.config, self.step.action, self.step.task
-        head = {"protocol": PROTOCOL, "action": action, "task": task, "stream": self.stream_digest}
-        head |= {"seed": self.seed}
+        found = {"protocol": PROTOCOL, "action": action, "task": task, "seed": self.seed}
+        found |= {"stream": self.stream_digest}
         if action in FLOOR_ACTIONS:
-            return head | {"share": config.training(task, action).share, "threads": config.threads}
-        settings = config.pruned(task) if action == "prune" else spec(config.training(task, action))
-        if action == "prune" and (margin := config.margin(task)) is not None:
-            probed = {"margin": margin, "retrain": spec(config.training(task, "retrain"))}
-            settings |= {"kernels": probed}
-        growth = {name: getattr(config, name) for name in ("grow_below", "grow_margin")}
-        grows = action == "train" and self.parent
-        return {
-            **head,
-            **{"settings": settings, "model": spec(config.model)},
-            **({"parent": self.parent.id} if self.parent else {}),
-            **{name: share for name, share in growth.items() if grows and share},
-            **({"t1_settings": spec(config.training("T1"))} if action == "joint" else {}),
-            **({"threads": config.threads} if config.threads != 1 else {}),
-            **({"device": config.device} if config.device != "cpu" else {}),
-        }
+            return found | {"share": config.training(task, action).share, "threads": config.threads}
+        found |= {"settings": spec(config.training(task, action)), "model": spec(config.model)}
+        if action == "prune":
+            found["settings"] = config.pruned(task)
+            if (margin := config.margin(task)) is not None:
+                probed = {"margin": margin, "retrain": spec(config.training(task, "retrain"))}
+                found["settings"]["kernels"] = probed
+        if self.parent:
+            found["parent"] = self.parent.id
+            growth = {name: getattr(config, name) for name in ("grow_below", "grow_margin")}
+            found |= {name: share for name, share in growth.items() if share and action == "train"}
+        found |= {"t1_settings": spec(config.training("T1"))} if action == "joint" else {}
+        found |= {"threads": config.threads} if config.threads != 1 else {}
+        return found | ({"device": config.device} if config.device != "cpu" else {})
 
     @cached_property
     def id(self) -> str:
@@ -85,10 +79,7 @@ class Stage:
         return [*(self.parent.lineage() if self.parent else []), self]
 
     def record(self) -> dict[str, Any]:
-        """Return ``metrics``, ``curve``, ``capped`` (see ``loop.capped``), ``notes``, ``spec``.
-
-        Raises MissingResultError.
-        """
+        """Return metrics, curve, capped (see ``loop.capped``), notes; or MissingResultError."""
         return self._found("result", self.store.read).record
 
     def ranks(self, measure: str) -> np.ndarray:
@@ -130,10 +121,10 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
             task = stream[step.task]
             context = Context(config, stream, task, stage.seed, parent, step.action, progress)
             outcome = ACTIONS[step.action](context)
-        took = {"wall_s": time.time() - started, "cpu_s": time.process_time() - cpu}
-        environment = provenance.environment(config.device)
-        environment |= {name: round(seconds, 2) for name, seconds in took.items()}
-        environment["epochs_s"] = [round(epoch.seconds, 3) for epoch in outcome.curve]
+        took = {"wall_s": round(time.time() - started, 2)}
+        took |= {"cpu_s": round(time.process_time() - cpu, 2)}
+        took |= {"epochs_s": [round(epoch.seconds, 3) for epoch in outcome.curve]}
+        environment = provenance.environment(config.device) | took
         stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
         progress.file.unlink(missing_ok=True)
 
@@ -141,11 +132,9 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
 def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:
     metrics, curve, step = [], [], stage.step
     for measure, ranks in outcome.ranks.items():
-        if not len(ranks):  # a search seed tests nothing
-            continue
         kind = stream[measure.partition("-")[0]].kind
-        measured = {"metric": metric_name(kind), "value": metric_of(kind, ranks), "n": len(ranks)}
-        metrics.append({"measure": measure, **measured})
+        row = {"measure": measure, "metric": metric_name(kind), "value": metric_of(kind, ranks)}
+        metrics.append(row | {"n": len(ranks)})
     for one in outcome.curve:
         epoch = {"epoch": one.number, "phase": one.phase, "validation": one.validation}
         loss = None if np.isnan(one.loss) else one.loss

@@ -82,22 +82,18 @@ class LocalStore:
 
 
 class CommittedStore:
-    """The committed evidence of a profile on a dataset: one Parquet file per seed."""
+    """The committed evidence of a profile on a dataset: one Parquet file for each of ``seeds``."""
 
     def __init__(self, profile: str, dataset: str) -> None:
         self.folder = paths.results(profile, dataset, local=False)
         self._files: dict[Path, dict[str, Stored]] = {}
-        if not any(self.folder.glob("seed-*.parquet")):
+        files = self.folder.glob("seed-*.parquet")
+        self.seeds = tuple(sorted(int(file.stem.removeprefix("seed-")) for file in files))
+        if not self.seeds:
             hint = 'results="local" (RESULTS in a notebook) reads your own run'
             if paths.ROOT != paths.CHECKOUT:
                 hint += "; committed ones are in a checkout: set CONURE_ROOT to it"
             raise MissingResultError(f"no committed results in {self.folder}; {hint}")
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds that are published so far."""
-        files = self.folder.glob("seed-*.parquet")
-        return tuple(sorted(int(file.stem.removeprefix("seed-")) for file in files))
 
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
@@ -131,10 +127,10 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
 
 
 def publish(stages: Iterable[Any]) -> list[Path]:
-    """Turn one's own results into committed evidence: the maintainer's step before a commit.
+    """Turn one's own results, with their ancestors, into committed evidence; return its files.
 
-    stages: all that a profile's outputs rest on; their ancestors are added. Refuses beforehand what
-    is not computed, code that is not committed (now or then), and several kinds of processors.
+    Refuses beforehand what is not computed, code that is not committed (now or then), and several
+    kinds of processors.
     """
     every = {one.id: one for stage in stages for one in stage.lineage()}
     environments = {name: one.environment() for name, one in every.items()}
@@ -172,9 +168,8 @@ def _verified(folder: Path, *names: str) -> dict[str, Any]:
     """Return a local stage's environment, once it and the named files (or all) are as written."""
     try:
         environment = read_json(folder / ENVIRONMENT)
-        content = {name: value for name, value in environment.items() if name != "sha256"}
-        changed = [ENVIRONMENT] if _sha256(canonical(content)) != environment["sha256"] else []
-        digests = environment["digests"]
+        content, digests = {**environment}, environment["digests"]
+        changed = [] if content.pop("sha256") == _sha256(canonical(content)) else [ENVIRONMENT]
         changed += [n for n in names or digests if file_digest(folder / n) != digests[n]]
         if changed:
             raise ValueError(f"{changed[0]} is not what was written")

@@ -40,7 +40,7 @@ def run_all(parameters: dict[str, Any], folder: Path, workers: int = 1) -> list[
 
     parameters: the same for all; one that a notebook lacks is a ConfigError before anything runs.
     folder: where the executed copies go; the same results give the same files. workers: so many
-    notebooks side by side, each in a process of its own.
+    notebooks side by side, each in a process of its own (of which the folder is changed here).
     """
     dataset = parameters.get("DATASET")
     chosen = [one for one in all_notebooks() if ONLY_FOR.get(one.stem, dataset) == dataset]

@@ -17,14 +17,12 @@ from conure_lib.errors import ConfigError
 from conure_lib.files import read_json
 
 REPORTED = ("complete-journey", "ml-100k", "synthetic", "oulad")  # with ``standard``
-PROFILES = {
-    "smoke": ("synthetic",),
-    "quick": ("complete-journey", "ml-100k"),
+PROFILES = {  # -> datasets
+    "smoke": ("synthetic",),  # a test
+    "quick": ("complete-journey", "ml-100k"),  # a look at the next one
     "standard": (*REPORTED, "ml-1m", "ml-latest-small"),
-    "paper": ("ttl", "ml-25m", "ml-32m", "ml-latest-small", "ml-1m"),
+    "paper": ("ttl", "ml-25m", "ml-32m", "ml-latest-small", "ml-1m"),  # its hyper-parameters
 }
-"""Profile -> datasets. ``quick`` is a look at ``standard``, ``smoke`` a test; ``paper`` has the
-paper's own hyper-parameters."""
 OPTIONS, DEVICE = "CONURE_OPTIONS", "CONURE_DEVICE"  # which notebooks inherit from a command
 RESULTS = ("committed", "local")  # the evidence of a profile, or one's own run
 PARAMETERS = ("DATASET", "PROFILE", "SEEDS", "RESULTS")  # that every notebook takes
@@ -52,14 +50,13 @@ def study_config(
     path = paths.settings(dataset, profile)
     try:
         settings = read_settings(dataset, profile)
-        fields = settings["base"] | {"profile": profile}
+        fields = settings["base"] | {"profile": profile, "device": os.environ.get(DEVICE) or "cpu"}
         for name, own in settings.get("datasets", {}).get(dataset, {}).items():
             fields[name] = fields[name] | own
         if tuned and (chosen := settings.get("chosen")):
             fields |= chosen | {"train": fields["train"] | chosen["train"]}
         options = fields["data"].get("options", {}) | json.loads(os.environ.get(OPTIONS) or "{}")
         fields["data"] = {"dataset": dataset, "options": options}
-        fields["device"] = os.environ.get(DEVICE) or "cpu"
         own = json.dumps(fields | settings["profiles"][profile])
         config = TypeAdapter(StudyConfig).validate_json(own)
     except ValidationError as error:
@@ -71,8 +68,7 @@ def study_config(
     if not isinstance(seeds, list | tuple):
         expected = "None or a list of distinct integers such as [1, 2]"
         raise ConfigError(f"seeds: found {shown(seeds)}, expected {expected}")
-    config = replace(config, seeds=tuple(seeds))
-    folds = options.get("split", "folds") == "folds"
+    config, folds = replace(config, seeds=tuple(seeds)), options.get("split", "folds") == "folds"
     if strange := [seed for seed in seeds if folds and seed not in FOLD_SEEDS]:
         expected = f"expected {FOLD_SEEDS[0]} to {FOLD_SEEDS[-1]}, the six test folds"
         raise ConfigError(f"seeds: found {strange[0]}, {expected}")

@@ -160,12 +160,12 @@ def compute_all(
     groups: Iterable[tuple[Study, Iterable[Run]]], workers: int = 1, cluster: str | None = None
 ) -> None:
     """Compute what is missing of runs of several studies (see ``pipeline.scheduler.compute``)."""
-    groups = list(groups)
-    if not all(study.local for study, _ in groups):
-        raise ConfigError('committed results are read-only; load_study(..., results="local")')
-    stages = ([s for run in runs for s in run.stages.values()] for _, runs in groups)
-    streams = (study.stream for study, _ in groups)
-    compute(zip(stages, streams, strict=True), workers, cluster)
+    asked = []
+    for study, runs in groups:
+        if not study.local:
+            raise ConfigError('committed results are read-only; load_study(..., results="local")')
+        asked.append(([s for run in runs for s in run.stages.values()], study.stream))
+    compute(asked, workers, cluster)
 
 
 def load_study(
@@ -179,8 +179,7 @@ def load_study(
     Parameters
     ----------
     dataset, profile, seeds
-        With settings in ``conure_lib.study.profiles``; seeds instead of the profile's own (of
-        committed results: of those that are published so far); see ``study_config``.
+        See ``study_config``; of committed results all seeds that are published unless given.
     results
         "committed" reads the evidence of a published profile and never trains. "local" reads one's
         own run; profiles smoke and quick compute what is missing (``Study.ready``).

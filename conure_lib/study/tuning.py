@@ -8,7 +8,7 @@ some more go beyond it. Every try is a stage, so that a search that was interrup
 """
 
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -34,8 +34,7 @@ from conure_lib.study.study import Study
 SEEDS = (0, 7, 8, 9, 10)
 """Of a search: tasks of few users take all after the first rung, others the first alone.
 
-Training blocks, initialisation and order differ, validation blocks do not: the others are tested.
-All go on from what the first seed has learned before.
+They have the same validation blocks, and all go on from what the first seed has learned before.
 """
 FEW_USERS = 2000
 TRIES, KEPT = 16, 4
@@ -66,12 +65,10 @@ class Try:
 
     def beyond(self) -> list["Try"]:
         """Return tries beyond the edges at which this one lies, everything else being equal."""
-        tries, edges = [], self.edges
-        space = self.space | {name: self.space[name].wider(side) for name, side in edges.items()}
-        for decades in BEYOND if edges else ():
-            moved = {name: self.space[name].past(side, decades) for name, side in edges.items()}
-            tries.append(Try(self.step, self.settings | moved, space))
-        return tries
+        ends = [(name, self.space[name], side) for name, side in self.edges.items()]
+        space = self.space | {name: of.wider(side) for name, of, side in ends}
+        moved = [{n: of.past(side, d) for n, of, side in ends} for d in BEYOND if ends]
+        return [Try(self.step, self.settings | settings, space) for settings in moved]
 
 
 @dataclass
@@ -102,8 +99,7 @@ class Search:
         for one in tries:
             task = one.step.task
             study = self.study.with_settings(one.step, **one.settings | self.epochs(task, rung))
-            seeds = seeds_of(study.stream[task], rung)
-            of_seeds = (study.stage(one.step, seed) for seed in seeds)
+            of_seeds = (study.stage(one.step, s) for s in seeds_of(study.stream[task], rung))
             stages.append([replace(stage, parents_seed=SEEDS[0]) for stage in of_seeds])
         every = [stage for by_seed in stages for stage in by_seed]
         try:
@@ -180,15 +176,14 @@ class Search:
     def later_task(self, task: str) -> None:
         """Search for every method on one task; methods do not depend on each other's settings."""
         space = SEARCH[self.study.stream[task].kind]
-        follow = {name: m.settings_of for name, m in METHODS.items() if m.settings_of in self.names}
-        names = (*self.names, *follow)
-        steps = {name: METHODS[name].recipe(self.study.order)[task] for name in names}
+        steps = {name: m.recipe(self.study.order).get(task) for name, m in METHODS.items()}
         tries = self.halve({steps[name]: space | METHODS[name].search for name in self.names})
         self.choose(best(tries))
         train, bpr = dict(self.study.config.train), dict(self.study.config.bpr)
-        for name, source in follow.items():
+        for name in (n for n, method in METHODS.items() if method.settings_of in self.names):
             if (action := steps[name].action) not in ("prune", "retrain"):  # these always follow
-                train[f"{task}.{action}"] = train[f"{task}.{steps[source].action}"]
+                source = steps[METHODS[name].settings_of]
+                train[f"{task}.{action}"] = train[f"{task}.{source.action}"]
         with_bpr = [t for t in tries if (t.step.action, t.settings.get("loss")) == ("train", "bpr")]
         for one in best(with_bpr):
             own = self.study.with_settings(one.step, **one.settings)
@@ -207,9 +202,9 @@ def search(
     profile: str,
     workers: int = 1,
     cluster: str | None = None,
-    methods: Iterable[str] = (),
-    tasks: Iterable[str] = (),
-    backbones: Iterable[str] = (),
+    methods: Sequence[str] = (),
+    tasks: Sequence[str] = (),
+    backbones: Sequence[str] = (),
 ) -> Search:
     """Search from the settings before any search on; the result's ``study`` has those chosen.
 
@@ -225,20 +220,18 @@ def search(
         path = paths.settings(dataset, profile)
         raise ConfigError(f"{path}: found no 'search', expected lengths, widths and epochs to try")
     study = Study(config)
-    found = Search(study, plan, names, goes_on, workers, cluster)
-    others = tuple(backbones) or (() if goes_on else tuple(study.config.backbones))
-    for name in others:
-        demand_known("backbone", name, study.config.backbones)
     for task in tasks:
         demand_known("task", task, study.order)
-    first = study.order[0]
+    for name in backbones:
+        demand_known("backbone", name, config.backbones)
+    found, first = Search(study, plan, names, goes_on, workers, cluster), study.order[0]
+    others = backbones or (() if goes_on else config.backbones)
     every = () if backbones and not (methods or tasks) else study.order
     asked = [task for task in study.order if task in (tasks or every)]
     asked = [task for task in asked if task != first or names == TUNED]
     if not asked and not others:
-        raise ConfigError(
-            f"method: found {names[0]} for {first}, expected all, whose network it is"
-        )
+        said = f"method: found {names[0]} for {first}, expected all, whose network it is"
+        raise ConfigError(said)
     for task in tqdm((*asked, *others), desc="search", unit="task"):
         search_one = found.backbone if task in others else found.later_task
         found.first_task() if task == first else search_one(task)
@@ -253,9 +246,7 @@ def write(found: Search) -> list[Path]:
     files = [folder / f"{name}.csv", folder / f"{name}.json"]
     if found.goes_on and (before := paths.tuning() / f"{name}.csv").is_file():
         old = pd.read_csv(before)
-        old = old.assign(
-            backbone=old.get("backbone", config.model.backbone)
-        )  # once it was not said
+        old["backbone"] = old.get("backbone", config.model.backbone)  # once it was not said
         searched = set(table[KEY].itertuples(index=False, name=None))
         kept = [key not in searched for key in old[KEY].itertuples(index=False, name=None)]
         table = pd.concat([old[kept], table], ignore_index=True)

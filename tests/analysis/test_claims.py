@@ -21,9 +21,6 @@ COMPARED = [claim for claim in CLAIMS.values() if claim.comparisons]
 STUDY = Study(small_study(seeds=(1, 2)), small_stream())
 
 
-# --- texts and numbers ----------------------------------------------------------------------------
-
-
 def test_every_claim_is_there_once_with_all_its_texts():
     assert [*CLAIMS] == NAMES
     for field in ("rule", "statement", "title"):
@@ -108,9 +105,6 @@ def test_rules_say_their_margins_and_the_smallest_effects_that_are_not_the_paper
     assert ("four of the five" in rule) == (claim.needs == 4)
     assert ("refutes the claim" in rule) == claim.worst
     assert ("five epochs" in rule) == bool(claim.quick)
-
-
-# --- functions ------------------------------------------------------------------------------------
 
 
 def decide(name, study):
@@ -254,8 +248,6 @@ def test_c24_five_verdicts_with_other_networks(monkeypatch, gru, sasrec, kept, v
     assert (found.n, found.seeds, len(found.run_ids.split())) == (n, 1, 2)
     assert ("C08" in found.reason) == (gru[1] == "N")
 
-
-# --- the ledger -----------------------------------------------------------------------------------
 
 NUMBERS = {"effect": 0.25, "ci_low": 0.125, "ci_high": 0.375, "p": 0.02, "n": 9, "seeds": 6}
 FOUND = {

@@ -89,8 +89,6 @@ def test_parts_together(parts, all_of_them, two, worst):
     assert together(verdicts, worst=True) == worst
 
 
-# --- claims by their comparisons ------------------------------------------------------------------
-
 BETTER = {"ours": "STL", "theirs": "SinMo", "smallest": 0.1}
 
 

@@ -26,9 +26,6 @@ def made():
     return made_up(by_action)
 
 
-# --- pooled over the folds ------------------------------------------------------------------------
-
-
 def test_scores_and_users_are_those_of_all_folds_one_after_the_other(made):
     runs = made.runs(["STL"])
     scores = tables.scores(made, runs, "T2")
@@ -111,9 +108,6 @@ def test_the_papers_differences_stand_beside_ours(made):
     assert [len(tables.paper_table(n)) for n in range(1, 6)] == [9, 14, 4, 6, 4]
 
 
-# --- what the stages recorded ---------------------------------------------------------------------
-
-
 def test_curves_are_what_the_records_say():
     values = [0.1, 0.4, 0.2]
     curve = [{"epoch": epoch, "validation": value} for epoch, value in enumerate(values)]
@@ -164,9 +158,6 @@ def test_forgetting_is_judged_by_weights_and_by_logits_of_one_process(memories, 
     found = CLAIMS["C13"].decide(study, CLAIMS["C13"])
     verdict = "NOT REPRODUCED" if any(changed) else "REPRODUCED"
     assert (found.verdict, found.effect, found.n) == (verdict, 2 * any(changed), 2)
-
-
-# --- for readers ----------------------------------------------------------------------------------
 
 
 def test_side_by_side_has_a_row_per_method_and_variant_and_the_floors_below(made):

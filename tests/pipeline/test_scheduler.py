@@ -102,9 +102,6 @@ def test_a_stage_that_another_process_computes_is_awaited_and_taken(root, monkey
     assert stage.store.read(stage.id)
 
 
-# --- failures ------------------------------------------------------------------------------------
-
-
 def expect_failure(**way) -> None:
     """Training of T2 fails in Conure's chain, and only there."""
     config = small_study()
@@ -127,9 +124,6 @@ def test_a_stage_that_fails_is_named_and_stops_only_what_needs_it(root, capsys):
     shown = capsys.readouterr().err
     assert "8/14" in shown
     assert "some failed" in shown
-
-
-# --- Dask on this machine ------------------------------------------------------------------------
 
 
 def test_two_workers_one_of_them_killed_give_the_same_bytes(root, expected, monkeypatch, capsys):
@@ -161,9 +155,6 @@ def test_workers_that_cannot_start_are_one_line(root, monkeypatch):
     study = Study(small_study(), STREAM)
     with refused(ClusterError, "2 workers cannot start here ", "Read-only", "/dev/shm"):
         study.compute(runs_of(study), workers=2)
-
-
-# --- a cluster that runs already -----------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -242,8 +233,6 @@ def test_no_scheduler_is_one_line(root, monkeypatch, content):
         with refused(ConfigError, f"cluster: found no Dask scheduler at {where} ", "expected tcp"):
             study.compute(runs_of(study), cluster=str(where))
 
-
-# --- killing -------------------------------------------------------------------------------------
 
 STUDY = """
 from conure_lib.methods import METHODS

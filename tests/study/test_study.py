@@ -90,11 +90,10 @@ def test_records_ranks_and_results_say_the_same(root):
 def test_a_missing_result_says_what_to_do(root):
     study = Study(small_study(profile="standard", seeds=(4,)), STREAM)
     runs = study.runs(["STL"])
-    stage = runs[0].stages["T2"]
+    stage, command = runs[0].stages["T2"], "make study DATASET=synthetic PROFILE=standard SEEDS=4"
     asks = [stage.record, stage.model, stage.environment, lambda: stage.ranks("T2")]
     asks += [lambda f=f: f(runs) for f in (study.require, study.ready, study.results)]
     for ask in asks:
-        command = "make study DATASET=synthetic PROFILE=standard SEEDS=4"
         with refused(MissingResultError, "of synthetic.T", command):
             ask()
 
@@ -103,7 +102,8 @@ def test_loading_a_study(root):
     local = load_study("synthetic", "smoke", results="local")
     assert (local.local, local.config.seeds) == (True, (1,))
     assert load_study("synthetic", "smoke", [5, 6], "local").config.seeds == (5, 6)
-    with refused(MissingResultError, "no committed results"):
+    said = f"no committed results in {root}", 'results="local" (RESULTS', "set CONURE_ROOT"
+    with refused(MissingResultError, *said):
         load_study("synthetic", "smoke")
     with refused(ConfigError, "results: found 'mine', expected committed or local"):
         load_study("synthetic", "smoke", results="mine")

@@ -93,9 +93,6 @@ def check_halving(table):
         assert second.loc[second["chosen"].idxmax(), "validation"] == second["validation"].max()
 
 
-# --- the space -----------------------------------------------------------------------------------
-
-
 @pytest.mark.numerics
 def test_places_on_a_logarithmic_scale():
     rates, shares = LogRange(0.0001, 0.01), LogRange(0.0001, 0.01, zero=True)
@@ -117,9 +114,6 @@ def test_points_are_spread_evenly_and_the_same_whatever_a_method_adds():
     assert rates == [space["learning_rate"].at((2 * n + 1) / 32) for n in range(16)]
     assert [point["l2"] for point in points].count(0.0) == 2
     assert sum(point["joint_weight"] == 0.5 for point in more) == 8
-
-
-# --- the search ----------------------------------------------------------------------------------
 
 
 def test_every_method_gets_the_same_tries_epochs_and_seeds(searched):
@@ -263,9 +257,6 @@ def test_the_length_is_that_which_serves_the_ranking_tasks(searched, settings):
     assert table["dilations"].dropna().unique().tolist() == [(1, 4), (1, 4, 1, 4)]
     for stage in seen[:6]:
         assert [own(one).epochs for one in stage.lineage()] == [6, 3]
-
-
-# --- what it writes ------------------------------------------------------------------------------
 
 
 def test_what_is_written_becomes_the_librarys_settings_by_copying(searched, settings, monkeypatch):

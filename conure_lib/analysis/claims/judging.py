@@ -21,24 +21,18 @@ RECOVERED_SHARE, QUICK_EPOCHS = 0.95, 5  # of a validation value; epochs
 
 @dataclass(frozen=True)
 class Finding:
-    """What the rule of a claim found: the columns of the ledger that follow from results.
-
-    ``reason``: one phrase. ``effect`` is what the rule calls so, ``paper`` the paper's;
-    ``smallest`` is the smallest effect of interest (or the margin), ``detectable`` the smallest
-    that this data would have shown. ``p`` is of what is claimed (an effect, or staying within the
-    margin), ``p_corrected`` Holm's over the tests of the rule.
-    """
+    """What the rule of a claim found: the columns of the ledger that follow from results."""
 
     verdict: str
-    reason: str = ""
-    paper: float = NAN
-    effect: float = NAN
+    reason: str = ""  # one phrase
+    paper: float = NAN  # the paper's effect
+    effect: float = NAN  # what the rule calls so
     ci_low: float = NAN
     ci_high: float = NAN
-    smallest: float = NAN
-    detectable: float = NAN
-    p: float = NAN
-    p_corrected: float = NAN
+    smallest: float = NAN  # effect of interest, or the margin
+    detectable: float = NAN  # the smallest effect that this data would have shown
+    p: float = NAN  # of what is claimed: an effect, or staying within the margin
+    p_corrected: float = NAN  # by Holm, over the tests of the rule
     p_seeds: float = NAN
     n: int = 0
     seeds: int = 0
@@ -118,14 +112,14 @@ def judge(row: Mapping, one: Mapping) -> Finding:
     numbers = {name: row[name] for name in ("effect", "p_seeds", "n", "seeds", "run_ids")}
     numbers |= {"ci_low": low, "ci_high": high, "detectable": detectable(low, high)}
     numbers |= {"smallest": bar, "p": p, "p_corrected": p_corrected}
-    return Finding(verdict, reason, one.get("paper", NAN), **numbers)
+    return Finding(verdict, reason, **numbers)
 
 
 def together(verdicts: Sequence[str], needs: int | None = None, worst: bool = False) -> str:
     """Return the verdict on a claim of several parts.
 
-    needs: how many have to be reproduced, all unless given, and no other refuted. worst: a part
-    that is refuted refutes the claim.
+    needs: how many have to be reproduced (all), and no other refuted. worst: a part that is refuted
+    refutes the claim.
     """
     if NOT_REPRODUCED not in verdicts and verdicts.count(REPRODUCED) >= (needs or len(verdicts)):
         return REPRODUCED
@@ -136,24 +130,24 @@ def together(verdicts: Sequence[str], needs: int | None = None, worst: bool = Fa
 
 def combine(parts: Mapping[str, Finding], verdict: str | None = None) -> Finding:
     """Return the finding of a claim of parts by name; its numbers are those of the first."""
-    names: dict[str, list[str]] = {}
-    for name, part in parts.items():
-        names.setdefault(part.reason, []).append(name)
-    reasons = [f"{', '.join(of)}: {why}" for why, of in names.items()]
-    reason = "; ".join(reasons) if len(reasons) > 1 else next(iter(names))
-    ids = (name for part in parts.values() for name in part.run_ids.split())
     first, *_ = found = list(parts.values())
+    reason, same = first.reason, {}
+    for name, part in parts.items():
+        same.setdefault(part.reason, []).append(name)
+    if len(same) > 1:
+        reason = "; ".join(f"{', '.join(names)}: {why}" for why, names in same.items())
+    ids = dict.fromkeys(name for part in found for name in part.run_ids.split())
     verdict = verdict or together([part.verdict for part in found])
-    return replace(first, verdict=verdict, reason=reason, run_ids=" ".join(dict.fromkeys(ids)))
+    return replace(first, verdict=verdict, reason=reason, run_ids=" ".join(ids))
 
 
 def compared(study: Study, claim: Claim) -> Finding:
     """Decide a claim by the comparisons that its entry lists."""
     runs = EXPERIMENTS[claim.experiment](study) if claim.experiment else []
-    main, apart = (
-        _parts(study, runs, [one for one in claim.comparisons if one.get("apart", False) == flag])
-        for flag in (False, True)
-    )
+    own, others = [], []
+    for one in claim.comparisons:
+        (others if one.get("apart") else own).append(one)
+    main, apart = _parts(study, runs, own), _parts(study, runs, others)
     if not main:
         return Finding(NOT_TESTED, "there is no such task")
     if claim.quick and next(iter(main.values())).n:
@@ -181,15 +175,13 @@ def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> dict[st
         asked = [task for task in one["tasks"] if tables.task_of(task) in study.order]
         missing = ", ".join(task for task in asked if task not in row.get("task", "").split())
         bar = one.get("smallest", one.get("margin"))
-        found = Finding(
-            CANNOT_TELL, not_learned(study, missing), one.get("paper", NAN), smallest=bar
-        )
+        found = Finding(CANNOT_TELL, not_learned(study, missing), smallest=bar)
         if row:
             found = judge(row, one)
             without = f" (without {missing})" if missing else ""
             found = replace(found, reason=found.reason + without)
         if asked:
-            parts[one.get("name", "")] = found
+            parts[one.get("name", "")] = replace(found, paper=one.get("paper", NAN))
     return parts
 
 
@@ -197,24 +189,22 @@ def _row(study: Study, runs: list[Run], one: Mapping) -> dict[str, Any]:
     """Return a comparison over those of its tasks that networks have learned; {} without any."""
     learned = floors.learned(study)
     tasks = [task for task in one["tasks"] if learned.get(tables.task_of(task))]
-    if not tasks:
-        return {}
-    ours, theirs = (_named(study, runs, one[side], tasks) for side in ("ours", "theirs"))
-    times = max(len(ours), len(theirs))  # one method against the mean of several
-    ours, theirs = (some * (times // len(some)) for some in (ours, theirs))
     with suppress(ZeroDivisionError):  # a reference of 0: nothing was learned
-        return tables.mean_effect(study, ours, theirs, tasks)
+        if tasks:
+            ours, theirs = (_named(study, runs, one[side], tasks) for side in ("ours", "theirs"))
+            times = max(len(ours), len(theirs))  # one method against the mean of several
+            both = (some * (times // len(some)) for some in (ours, theirs))
+            return tables.mean_effect(study, *both, tasks)
     return {}
 
 
 def _named(study: Study, runs: list[Run], names: str | list[str], tasks: list[str]) -> list[Run]:
     """Return the runs of "METHOD" or of an experiment's "METHOD (VARIANT)", or of several."""
-    found = []
+    found, needed = [], {tables.task_of(task) for task in tasks}
     for name in [names] if isinstance(names, str) else names:
         method, _, variant = name.rstrip(")").partition(" (")
         some = tables.pick(runs, method, variant) if variant else study.runs([method])
-        needed = {tables.task_of(task) for task in tasks}
-        found += [run for run in some if needed <= set(run.stages)]
+        found += [run for run in some if needed <= run.stages.keys()]
     return found
 
 
@@ -272,15 +262,14 @@ def c13(study: Study, claim: Claim) -> Finding:
 
 def c19(study: Study, claim: Claim) -> Finding:
     """Compare each task's share of the kernel weights with the predicted one (section 4)."""
-    runs, off = study.runs(["Conure"]), []
+    runs = study.runs(["Conure"])
     pruned = np.array([study.config.pruned(task)["kernels"] for task in study.order])
     predicted = (1 - pruned) * np.cumprod([1, *pruned[:-1]])
-    for run in runs:
-        table = tables.capacity(run).set_index("owner")
-        off.append(np.abs(table["share"][[*study.order]] - predicted).max())
-    owned, weights = 1 - float(table.loc["free", "share"]), int(table["weights"].sum())
-    verdict = REPRODUCED if max(off) <= 0.001 and owned <= 1 else NOT_REPRODUCED
-    reason = f"shares off by {max(off):.2%} at most"
+    found = [tables.capacity(run).set_index("owner") for run in runs]
+    off = max(np.abs(one["share"][[*study.order]] - predicted).max() for one in found)
+    owned, weights = 1 - float(found[-1].loc["free", "share"]), int(found[-1]["weights"].sum())
+    verdict = REPRODUCED if off <= 0.001 and owned <= 1 else NOT_REPRODUCED
+    reason = f"shares off by {off:.2%} at most"
     return Finding(verdict, reason, effect=owned, n=weights, **_of(runs))
 
 
@@ -351,24 +340,22 @@ def c24(study: Study, claim: Claim) -> Finding:
 
     if not (others := backbones(study)):
         return Finding(NOT_TESTED, "no results of other backbones")
-    verdicts = pd.DataFrame(
-        {
-            network: {name: CLAIMS[name].decide(one, CLAIMS[name]).verdict for name in claim.again}
-            for network, one in {"own": study, **others}.items()
+    again = [CLAIMS[name] for name in claim.again]
+    own = [one.decide(study, one).verdict for one in again]
+    told, opposed, reasons = [], 0, []
+    for network, other in others.items():
+        pairs = {
+            one.id: {mine, one.decide(other, one).verdict}
+            for one, mine in zip(again, own, strict=True)
         }
-    )
-    own, one_sided = verdicts.pop("own"), [REPRODUCED, NOT_REPRODUCED]
-    able = verdicts.isin([*one_sided, PARTLY]).mul(own.isin([*one_sided, PARTLY]), axis=0)
-    opposed = verdicts.isin(one_sided).mul(own.isin(one_sided), axis=0) & verdicts.ne(own, axis=0)
-    verdict = REPRODUCED if able.any().all() else CANNOT_TELL
-    if any(c13(one, claim).verdict != REPRODUCED for one in others.values()):
+        told.append(sum(not pair & {CANNOT_TELL, NOT_TESTED} for pair in pairs.values()))
+        against = [name for name, pair in pairs.items() if pair == {REPRODUCED, NOT_REPRODUCED}]
+        opposed += len(against)
+        said = ", ".join(against) or "none"
+        reasons.append(f"{network}: {told[-1]} can tell, {said} contradicts")
+    verdict = PARTLY if opposed else REPRODUCED if all(told) else CANNOT_TELL
+    if any(c13(other, claim).verdict != REPRODUCED for other in others.values()):
         verdict = NOT_REPRODUCED
-    elif opposed.any(axis=None):
-        verdict = PARTLY
-    reason = "; ".join(
-        f"{name}: {able[name].sum()} can tell, {', '.join(rows.index[rows]) or 'none'} contradicts"
-        for name, rows in opposed.items()
-    )
-    numbers = {"effect": float(opposed.sum(axis=None)), "n": int(able.sum(axis=None))}
-    runs = [run for one in others.values() for run in one.runs(["Conure"])]
-    return Finding(verdict, reason, **numbers, **_of(runs))
+    runs = [run for other in others.values() for run in other.runs(["Conure"])]
+    numbers = {"effect": float(opposed), "n": sum(told)}
+    return Finding(verdict, "; ".join(reasons), **numbers, **_of(runs))
