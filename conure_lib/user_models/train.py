@@ -175,7 +175,7 @@ def _check_disk(study: Study, chosen: Run, out: Path) -> None:
     missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages.values())
     for target, files in ((paths.artifacts("stages"), missing + 1), (out, 1)):
         needed = (5 * weights + 2**20) * files >> 20  # four bytes and an owner per weight
-        folder = next(path for path in target.parents if path.exists())
+        folder = next(path for path in (target, *target.parents) if path.exists())
         if (free := shutil.disk_usage(folder).free >> 20) < needed:
             expected = f"expected {needed} MiB for {missing} stages and the model; make room"
             raise StorageError(f"{folder}: found {free} MiB free, {expected} or write elsewhere")

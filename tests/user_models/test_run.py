@@ -217,10 +217,10 @@ def test_what_can_be_checked_is_checked_before_the_first_stage(service, tmp_path
         patch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=10**6))
         said = "found 0 MiB free, expected ", " MiB for 9 stages and the model; make room"
         check(StorageError, *said)
-        full = {out.parent: 0}  # the model's disk alone, which may be another one
-        free = lambda path: SimpleNamespace(free=full.get(path, 10**12))  # noqa: E731
+        (other := tmp_path / "other disk").mkdir()  # where the model alone goes
+        free = lambda path: SimpleNamespace(free=0 if path == other else 10**12)  # noqa: E731
         patch.setattr(shutil, "disk_usage", free)
-        check(StorageError, f"{out.parent}: found 0 MiB free", folder=out)
+        check(StorageError, f"{other}: found 0 MiB free", folder=other / "model")
     (mine / "likes.csv").write_text("user,likes\nu01,s1\n")
     check(DataError, "likes.csv: found columns ['user', 'likes'], expected 'label' once")
 
