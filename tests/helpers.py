@@ -12,6 +12,8 @@ import torch
 from conure_lib.config import DataConfig, ModelConfig, StudyConfig, TrainConfig
 from conure_lib.data.sources import synthetic
 from conure_lib.data.stream import Task, TaskStream
+from conure_lib.methods import ACTIONS
+from conure_lib.methods.actions import Context, Outcome
 from conure_lib.models import new_model
 from conure_lib.models.backbone import UserModel
 from conure_lib.models.ownership import ContinualModel
@@ -134,6 +136,12 @@ def model_for(kind: str, stream: TaskStream, network: str = "nextitnet"):
     names = [n for n, _ in model.named_parameters()]
     names = [n for n in names if kind != "output-only" or n.startswith("outputs.")]
     return model, dict.fromkeys(names), joint
+
+
+def done(action: str, task: str, stream: TaskStream, study=None, parent=None, seed=1) -> Outcome:
+    """The outcome of an action on a task of a stream, with the small study's settings or others."""
+    study = study or small_study()
+    return ACTIONS[action](Context(study, stream, stream[task], seed, parent, action))
 
 
 def begin(learner: ContinualModel, task: str) -> None:

@@ -119,14 +119,19 @@ def mean_cross_entropy(scores_for: Scores, task: Task, part: int) -> float:
     return -float(scores_for(task.users[rows])[np.arange(len(rows)), task.labels[rows]].mean())
 
 
+def last_scores(model: UserModel, task: Task, sequences: np.ndarray) -> Tensor:
+    """Return a task's scores [n, n_labels] for item ids [n, L], T1's of the last item."""
+    items = torch.from_numpy(sequences).to(model.embedding.device).long()
+    is_first = task.kind == "sequence"
+    vectors = model.last_hidden(items[:, :-1]) if is_first else model.user_vectors(items)
+    return model.outputs[task.name](vectors)
+
+
 @torch.no_grad()
 def logits_digest(model: UserModel, stream: TaskStream, task: str) -> str:
     """Return the SHA-256 of a task's logits for the first PROBE_USERS users."""
-    sequences = torch.from_numpy(stream.sequences[stream.input_rows[:PROBE_USERS]])
-    sequences = sequences.to(model.embedding.device).long()
-    is_first = stream[task].kind == "sequence"
-    vectors = model.last_hidden(sequences[:, :-1]) if is_first else model.user_vectors(sequences)
-    return _sha256(model.outputs[task](vectors))
+    sequences = stream.sequences[stream.input_rows[:PROBE_USERS]]
+    return _sha256(last_scores(model, stream[task], sequences))
 
 
 def weights_digest(model: UserModel) -> str:

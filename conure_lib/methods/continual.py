@@ -13,7 +13,7 @@ from torch import Tensor
 
 from conure_lib.data.stream import TEST, VALIDATION, Task, TaskStream
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import Order, Step
+from conure_lib.methods.method import Method, Order, Step
 from conure_lib.models.backbone import UserModel
 from conure_lib.models.convolution import to_device
 from conure_lib.training.batches import Batches
@@ -23,16 +23,17 @@ Serve = Callable[[str], object]  # makes the network serve a task, where tasks u
 MIN_REFERENCE = 1e-3  # a smaller value before training is no measure of change
 
 
-def chain(action: str) -> Callable[[Order], dict[str, Step]]:
-    """Return a recipe: the shared training of T1, then an action on each task after the last."""
+def learner(name: str, action: str, run: Callable, *look: object, **others) -> Method:
+    """Return a learner's record: T1's shared training, then an action on each task after it."""
 
     def steps(order: Order) -> dict[str, Step]:
-        found = {order[0]: Step("train", order[0])}
+        last = Step("train", order[0])
+        found = {order[0]: last}
         for task in order[1:]:
-            found[task] = Step(action, task, list(found.values())[-1])
+            last = found[task] = Step(action, task, last)
         return found
 
-    return steps
+    return Method(name, steps, *look, {action: run}, backbone="shared", compared=False, **others)
 
 
 def old_tasks(c: Context) -> list[Task]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from conure_lib.data.stream import TRAIN, Task
-from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import chain, go_on, old_tasks
-from conure_lib.methods.method import LogRange, Method
+from conure_lib.methods.actions import Context, Outcome, last_scores
+from conure_lib.methods.continual import go_on, learner, old_tasks
+from conure_lib.methods.method import LogRange
 from conure_lib.training.determinism import seeded
 
 FISHER_INSTANCES = 512  # of a task's training part, at most, for its Fisher information
@@ -44,17 +44,10 @@ def penalty(held: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 
 def answers(c: Context, task: Task, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield the scores of all labels for random training instances, T1's for last items."""
-    model, rows = c.parent.model, task.rows(TRAIN)
+    rows = task.rows(TRAIN)
     for row in rows[torch.randperm(len(rows), generator=generator)[:FISHER_INSTANCES]]:
-        is_first = task.kind == "sequence"
-        items = (
-            c.stream.sequences[row, :-1]
-            if is_first
-            else c.stream.sequences[c.stream.input_rows[task.users[row]]]
-        )
-        items = torch.from_numpy(items[None]).to(model.embedding.device).long()
-        vector = model.last_hidden(items) if is_first else model.user_vectors(items)
-        yield model.outputs[task.name](vector)[0]
+        at = row if task.kind == "sequence" else c.stream.input_rows[task.users[row]]
+        yield last_scores(c.parent.model, task, c.stream.sequences[at][None])[0]
 
 
 def fisher(
@@ -69,15 +62,12 @@ def fisher(
     for scores in answers:
         log_chances = scores.log_softmax(0)
         label = torch.multinomial(log_chances.detach().exp().cpu(), 1, generator=generator)
-        for one, slope in zip(
-            total, torch.autograd.grad(log_chances[label.item()], weights), strict=True
-        ):
+        slopes = torch.autograd.grad(log_chances[label.item()], weights)
+        for one, slope in zip(total, slopes, strict=True):
             one += slope.square()
         number += 1
     return [one / number for one in total]
 
 
-_PARTS = {"actions": {"ewc": ewc}, "search": {"retention": LogRange(1.0, 1e6)}}
-EWC = Method(
-    "EWC", chain("ewc"), "#C9A227", "2", (3, 3), **_PARTS, backbone="shared", compared=False
-)
+_SEARCH = {"retention": LogRange(1.0, 1e6)}
+EWC = learner("EWC", "ewc", ewc, "#C9A227", "2", (3, 3), search=_SEARCH)

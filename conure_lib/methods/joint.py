@@ -12,8 +12,7 @@ from torch import Tensor
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import AllTasks, chain, evaluate_old, old_tasks
-from conure_lib.methods.method import Method
+from conure_lib.methods.continual import AllTasks, evaluate_old, learner, old_tasks
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Batches, kind_of
 from conure_lib.training.determinism import seeded
@@ -70,5 +69,4 @@ def all_tasks(c: Context) -> Outcome:
     return outcome
 
 
-_PARTS = {"actions": {"all-tasks": all_tasks}, "settings_of": "STL", "backbone": "shared"}
-JOINT = Method("Joint", chain("all-tasks"), "#222222", "d", (8, 2), **_PARTS, compared=False)
+JOINT = learner("Joint", "all-tasks", all_tasks, "#222222", "d", (8, 2), settings_of="STL")

@@ -5,7 +5,8 @@ they shrink is chosen on the validation part. Shrunk to nothing both are popular
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from conure_lib.data.stream import PAD, TRAIN, VALIDATION, Task, TaskStream
 from conure_lib.methods.actions import Context, Outcome, Scores, mean_cross_entropy
-from conure_lib.methods.method import Method, Order, Step, recipe
+from conure_lib.methods.method import Order, Step, floor
 from conure_lib.training.evaluation import metric_of, ranks_of_scores
 
 RIDGE = (1.0, 3.0, 10.0, 30.0, 100.0)  # strengths of the penalty
@@ -24,10 +25,10 @@ MAX_FEATURES = 4096  # users and features: if there are more of both, rare featu
 MAX_WEIGHTS = 1 << 28  # of features and labels, 1 GiB: with more labels still fewer features
 
 
-def linear(c: Context, features: Callable[[TaskStream], csr_array]) -> Outcome:
+def linear(c: Context) -> Outcome:
     """Fit models to the training part, choose one on the validation part, and test it."""
     task = c.thinned(c.task)
-    models = (ridge if task.kind == "ranking" else logistic)(features(c.stream), task)
+    models = (ridge if task.kind == "ranking" else logistic)(FEATURES[c.action](c.stream), task)
     tried = [(validation(scores, c.stream, task), strength, scores) for strength, scores in models]
     value, strength, best = max(tried, key=lambda one: one[0])
     outcome = c.test_scores(best)
@@ -135,15 +136,8 @@ def _after_t2(order: Order) -> dict[str, Step]:
     return {task: Step("linear-t2", task) for task in later}
 
 
-def _floor(name: str, action: str, features: Callable, color: str, marker: str, **others) -> Method:
-    parts = {"recipe": recipe(action, t1=None, from_t1=False)} | others
-    parts |= {"actions": {action: partial(linear, features=features)}, "backbone": "none"}
-    return Method(name, color=color, marker=marker, floor=True, **parts)
-
-
-LINEAR = _floor("Linear", "linear", history, "#664400", "<", dashes=(4, 2, 1, 2))
-LINEAR_WINDOW = _floor("Linear (window)", "linear-window", window, "#A67C3D", ">", dashes=(2, 3))
-_LATER = {"recipe": _after_t2, "compared": False}
-LINEAR_T2 = _floor(
-    "Linear + T2", "linear-t2", history_and_t2, "#DDBB88", "h", dashes=(5, 3), **_LATER
-)
+FEATURES = {"linear": history, "linear-window": window, "linear-t2": history_and_t2}
+LINEAR = floor("Linear", "linear", linear, "#664400", "<", (4, 2, 1, 2), t1=False)
+LINEAR_WINDOW = floor("Linear (window)", "linear-window", linear, "#A67C3D", ">", (2, 3), t1=False)
+_LATER = floor("Linear + T2", "linear-t2", linear, "#DDBB88", "h", (5, 3), compared=False)
+LINEAR_T2 = replace(_LATER, recipe=_after_t2)

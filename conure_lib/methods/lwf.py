@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import chain, go_on, inputs_of, old_tasks
-from conure_lib.methods.method import LogRange, Method
+from conure_lib.methods.continual import go_on, inputs_of, learner, old_tasks
+from conure_lib.methods.method import LogRange
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.evaluation import user_vectors
 
@@ -38,6 +38,5 @@ def distillation(before: Tensor, now: Tensor, temperature: float) -> Tensor:
     return temperature**2 * F.kl_div(today, then, reduction="batchmean", log_target=True)
 
 
-_OWN = {"retention": LogRange(0.1, 10.0), "temperature": (1.0, 2.0, 4.0)}
-_PARTS = {"actions": {"lwf": lwf}, "search": _OWN, "backbone": "shared", "compared": False}
-LWF = Method("LwF", chain("lwf"), "#448866", "3", (1, 1, 4, 1), **_PARTS)
+_SEARCH = {"retention": LogRange(0.1, 10.0), "temperature": (1.0, 2.0, 4.0)}
+LWF = learner("LwF", "lwf", lwf, "#448866", "3", (1, 1, 4, 1), search=_SEARCH)

@@ -64,12 +64,15 @@ class Step:
     parent: "Step | None" = None
 
 
+Recipe = Callable[[Order], dict[str, Step]]
+
+
 @dataclass(frozen=True)
 class Method:
     """A compared method. One file makes the record, ``conure_lib.methods`` registers it."""
 
     name: str  # as in Table 2
-    recipe: Callable[[Order], dict[str, Step]]  # the steps whose test results are the method's
+    recipe: Recipe  # the steps whose test results are the method's
     color: str  # this and the next two: in figures; methods differ in all three
     marker: str
     dashes: tuple[float, ...] = ()  # lengths on and off; () is solid
@@ -84,9 +87,7 @@ class Method:
     groups: bool = False  # only for streams whose users belong to known groups
 
 
-def recipe(
-    action: str, t1: str | None = "train", from_t1: bool = True
-) -> Callable[[Order], dict[str, Step]]:
+def recipe(action: str, t1: str | None = "train", from_t1: bool = True) -> Recipe:
     """Return a recipe: an action on T1 (or none), then one on each later task, maybe from T1's."""
 
     def steps(order: Order) -> dict[str, Step]:
@@ -95,3 +96,9 @@ def recipe(
         return first | {task: Step(action, task, parent) for task in order[1:]}
 
     return steps
+
+
+def floor(name: str, action: str, run: Callable, *look: object, t1=True, **others) -> Method:
+    """Return a floor's record: one action, on each task by itself; ``t1``: on T1 as well."""
+    steps = recipe(action, action if t1 else None, from_t1=False)
+    return Method(name, steps, *look, {action: run}, backbone="none", floor=True, **others)

@@ -4,20 +4,16 @@ import numpy as np
 
 from conure_lib.data.stream import PAD, TRAIN
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.method import Method, recipe
+from conure_lib.methods.method import floor
 
 
 def popularity(c: Context) -> Outcome:
-    """Rank the labels by their frequency in the training part, the same for every user."""
-    return _by_frequency(c, np.zeros(c.stream.n_users, np.int32))
+    """Rank the labels by their frequency in the training part, the same for every user.
 
-
-def group_popularity(c: Context) -> Outcome:
-    """Rank the labels by their frequency within the user's group, ties by that among all users."""
-    return _by_frequency(c, c.stream.groups)
-
-
-def _by_frequency(c: Context, groups: np.ndarray) -> Outcome:
+    "group-popularity": within the user's group, ties by their frequency among all users.
+    """
+    all_together = c.action == "popularity"
+    groups = np.zeros(c.stream.n_users, np.int32) if all_together else c.stream.groups
     task = c.thinned(c.task)
     rows = task.rows(TRAIN)
     users, labels = task.users[rows], task.labels[rows]
@@ -32,21 +28,7 @@ def _by_frequency(c: Context, groups: np.ndarray) -> Outcome:
     return c.test_scores(lambda users: scores[groups[users]])
 
 
-def _floor(name: str, action: str, run: object, color: str, marker: str, **others) -> Method:
-    steps = recipe(action, t1=action, from_t1=False)
-    looks = {"color": color, "marker": marker}
-    return Method(
-        name, steps, **looks, actions={action: run}, backbone="none", floor=True, **others
-    )
-
-
-POPULARITY = _floor("Popularity", "popularity", popularity, "#B3B3B3", "x", dashes=(1, 1))
-GROUP_POPULARITY = _floor(
-    "Group popularity",
-    "group-popularity",
-    group_popularity,
-    "#595959",
-    "+",
-    dashes=(1, 3),
-    groups=True,
+POPULARITY = floor("Popularity", "popularity", popularity, "#B3B3B3", "x", (1, 1))
+GROUP_POPULARITY = floor(
+    "Group popularity", "group-popularity", popularity, "#595959", "+", (1, 3), groups=True
 )

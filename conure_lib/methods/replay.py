@@ -11,8 +11,8 @@ from torch import Tensor
 
 from conure_lib.data.stream import TRAIN, Task
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import chain, go_on, old_tasks
-from conure_lib.methods.method import LogRange, Method
+from conure_lib.methods.continual import go_on, learner, old_tasks
+from conure_lib.methods.method import LogRange
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.batches import kind_of
 from conure_lib.training.determinism import seeded
@@ -46,7 +46,5 @@ def memory(c: Context, task: Task) -> np.ndarray:
     return rows[torch.randperm(len(rows), generator=generator)[:size].numpy()]
 
 
-_PARTS = {"actions": {"replay": replay}, "search": {"retention": LogRange(0.01, 10.0)}}
-REPLAY = Method(
-    "Replay", chain("replay"), "#7FB3F0", "4", (4, 4), **_PARTS, backbone="shared", compared=False
-)
+_SEARCH = {"retention": LogRange(0.01, 10.0)}
+REPLAY = learner("Replay", "replay", replay, "#7FB3F0", "4", (4, 4), search=_SEARCH)

@@ -1,8 +1,7 @@
 """Sequential fine-tuning: the next task trains the network of the last; nothing is protected."""
 
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import chain, go_on
-from conure_lib.methods.method import Method
+from conure_lib.methods.continual import go_on, learner
 
 
 def sequential(c: Context) -> Outcome:
@@ -10,7 +9,4 @@ def sequential(c: Context) -> Outcome:
     return go_on(c, protects=False, outputs=False)
 
 
-_PARTS = {"actions": {"sequential": sequential}, "search": {}, "backbone": "shared"}
-SEQUENTIAL = Method(
-    "Sequential", chain("sequential"), "#B33A00", "1", (6, 1), **_PARTS, compared=False
-)
+SEQUENTIAL = learner("Sequential", "sequential", sequential, "#B33A00", "1", (6, 1), search={})

@@ -19,8 +19,8 @@ from torch.nn.utils import parametrize
 
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import AllTasks, chain, go_on, inputs_of, old_tasks
-from conure_lib.methods.method import LogRange, Method
+from conure_lib.methods.continual import AllTasks, go_on, inputs_of, learner, old_tasks
+from conure_lib.methods.method import LogRange
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.determinism import seeded
 
@@ -152,7 +152,5 @@ def sampled_share(before: Iterable[Mask], now: Iterable[Mask]) -> float:
     return 1 - float((6 * torch.stack(alike)).sigmoid().mean())
 
 
-_PARTS = {"actions": {"teracon": teracon}, "search": {"retention": LogRange(0.01, 10.0)}}
-TERACON = Method(
-    "TERACON", chain("teracon"), "#AA3377", "H", (2, 4), **_PARTS, backbone="shared", compared=False
-)
+_SEARCH = {"retention": LogRange(0.01, 10.0)}
+TERACON = learner("TERACON", "teracon", teracon, "#AA3377", "H", (2, 4), search=_SEARCH)

@@ -20,12 +20,9 @@ BACKBONES: dict[str, type[UserModel]] = {"nextitnet": NextItNet, "gru": GRU, "sa
 
 
 def new_model(config: ModelConfig, n_items: int, generator: torch.Generator) -> UserModel:
-    """Return a network with random weights; ConfigError for a backbone that there is not.
+    """Return a network for items 1 to ``n_items`` with random weights of the generator.
 
-    Parameters
-    ----------
-    config, n_items, generator
-        Its size; the number of items, whose ids are 1 to ``n_items``; of the initial weights.
+    ConfigError for a backbone that there is not.
     """
     if config.backbone not in BACKBONES:
         expected = " or ".join(BACKBONES)

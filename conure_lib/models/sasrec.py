@@ -60,10 +60,8 @@ class SASRec(UserModel):
         items = sequences[:, prefix:]
         back = torch.arange(items.shape[1] - 1, -1, -1, device=items.device)
         back = back.clamp(max=len(self.positions) - 1)
-        h, mask = (
-            self.embed(items) + self.positions.index_select(0, back),
-            attention_mask(begun(items)),
-        )
+        h = self.embed(items) + self.positions.index_select(0, back)
+        mask = attention_mask(begun(items))
         for block in self.blocks:
             h = block(h, mask)
         return self.norm(h).transpose(0, 1)

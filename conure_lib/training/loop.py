@@ -39,21 +39,18 @@ def fit(
 
     Parameters
     ----------
-    model, stream, task
-        The model, with an output layer for the task; the stream; the task.
-    config, seed
-        How to train; of the order of instances and of the negatives.
-    trainable
-        Which entries may change; everything else is the same afterwards, compared bit by bit.
+    model, trainable
+        With an output layer for the task; which entries may change: everything else is the same
+        afterwards, compared bit by bit.
+    seed
+        Of the order of instances and of the negatives.
     on_epoch, joint, extra
         Called with the model and the epoch's number, 0 included; T1's loss on the same users, to be
         added (MTL); any other loss, of which a step takes the gradient as well (a penalty on
         weights, distillation, replay). It needs dense updates of the tables that it reads.
-    kind
-        Of batches, if it is not the task's own: others stop by another value, or learn more.
-    progress
-        Where a long training is kept after an epoch, and goes on if it was killed: without hooks
-        that remember anything themselves.
+    kind, progress
+        Of batches, if it is not the task's own; where a long training is kept after an epoch, and
+        goes on if it was killed: without hooks that remember anything themselves.
     """
     task = task.thinned(config.share)
     batches = (kind or kind_of(task, trainable))(model, stream, task, config, seed, joint)

@@ -4,11 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import NETWORKS, small_stream, small_study
+from helpers import NETWORKS, done, small_stream, small_study
 
 from conure_lib.config import ModelConfig, TrainConfig
-from conure_lib.methods import ACTIONS
-from conure_lib.methods.actions import Context
 from conure_lib.training.evaluation import metric_of, scores_of
 
 pytestmark = pytest.mark.numerics
@@ -21,7 +19,7 @@ MANY = {"n_users": 1200, "length": 7}
 def ranks_of(task, stream, network="nextitnet"):
     action = "train" if task == "T1" else "scratch"
     study = replace(STUDY, model=replace(STUDY.model, layers=1, **NETWORKS[network]))
-    return ACTIONS[action](Context(study, stream, stream[task], 1, None, action)).ranks
+    return done(action, task, stream, study).ranks
 
 
 def above_chance(task, stream, network="nextitnet"):

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import a_task, small_stream, small_study
+from helpers import a_task, done, small_stream, small_study
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from conure_lib.data.stream import TEST, TRAIN, TaskStream
-from conure_lib.methods import ACTIONS, FLOORS, METHODS, linear
-from conure_lib.methods.actions import Context
+from conure_lib.methods import FLOORS, METHODS, linear
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import metric_of
 
@@ -27,28 +26,23 @@ def toy() -> TaskStream:
     return TaskStream("toy", sequences, np.arange(1, 5), 3, (t1, t2), groups=groups)
 
 
-def outcome_of(stream, task, action):
-    context = Context(small_study(), stream, stream[task], 1, None, action)
-    return ACTIONS[action](context)
-
-
-def listed(outcome):
-    return {measure: ranks.tolist() for measure, ranks in outcome.ranks.items()}
+def ranks_by(action, task, stream):
+    return {measure: ranks.tolist() for measure, ranks in done(action, task, stream).ranks.items()}
 
 
 def test_popularity_by_hand():
     """User 0 knows label 0, user 2 label 1; in group 0 labels occur 2, 1, 0, 0 times, in 1 0221."""
-    found = listed(outcome_of(toy(), "T2", "popularity"))
+    found = ranks_by("popularity", "T2", toy())
     assert found == {"T2": [1, 1], "T2-literal": [1, 2]}
-    found = listed(outcome_of(toy(), "T2", "group-popularity"))
+    found = ranks_by("group-popularity", "T2", toy())
     assert found == {"T2": [1, 2], "T2-literal": [2, 3]}
 
 
 def test_popularity_of_items_by_hand():
     """Items 1 to 3 occur 3, 3, 2 times; in group 0 (users 0, 1) 3, 3, 2, in group 1 never."""
-    assert listed(outcome_of(toy(), "T1", "popularity")) == {"T1": [3], "T1-all": [3]}
+    assert ranks_by("popularity", "T1", toy()) == {"T1": [3], "T1-all": [3]}
     own = replace(toy(), groups=np.array([0, 1, 1, 1], np.int32))  # group 1: 1, 0, 1
-    assert listed(outcome_of(own, "T1", "group-popularity")) == {"T1": [2], "T1-all": [2]}
+    assert ranks_by("group-popularity", "T1", own) == {"T1": [2], "T1-all": [2]}
 
 
 def test_group_popularity_is_for_streams_with_groups():
@@ -122,7 +116,7 @@ def test_logistic_regression_smooths_what_it_has_never_seen():
 def test_linear_models_find_what_is_planted_and_never_see_the_test_part(task):
     dials = {"taste": 0.9, "signal": 0.9, "profile_signal": 0.9}
     stream = small_stream(n_users=400, **dials)
-    found, floor = (outcome_of(stream, task, action) for action in ("linear", "popularity"))
+    found, floor = (done(action, task, stream) for action in ("linear", "popularity"))
     values = [metric_of(stream[task].kind, one.ranks[task]) for one in (found, floor)]
     assert values[0] > 1.2 * values[1]
     if task == "T4":
@@ -130,7 +124,7 @@ def test_linear_models_find_what_is_planted_and_never_see_the_test_part(task):
     rows, labels = stream[task].rows(TEST), stream[task].labels.copy()
     labels[rows] = labels[rows][::-1]
     other = replace(stream[task], labels=labels)
-    again = outcome_of(replace(stream, tasks=(stream.tasks[0], other)), task, "linear")
+    again = done("linear", task, replace(stream, tasks=(stream.tasks[0], other)))
     for name in ("strength", "validation"):
         assert again.notes[name] == found.notes[name]
 

@@ -8,17 +8,19 @@ import pytest
 import torch
 from helpers import (
     FAST,
+    done,
     lively,
     rng,
     small_model,
     small_stream,
     small_study,
     state_of,
+    with_outputs,
 )
 
 from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TRAIN
-from conure_lib.methods import ACTIONS, CONTINUAL, METHODS, ewc, replay
+from conure_lib.methods import CONTINUAL, METHODS, ewc, replay
 from conure_lib.methods.actions import Context
 from conure_lib.methods.continual import AllTasks, validation_score
 from conure_lib.methods.joint import Union
@@ -179,9 +181,7 @@ def test_the_validation_value_is_the_mean_change_without_old_tasks_gains(monkeyp
 
 
 def test_joint_training_takes_every_batch_of_every_task_with_its_own_penalty():
-    model = lively(small_model())
-    for task in (STREAM[name] for name in SHORT):
-        model.add_output(task.name, np.ones(task.n_labels), rng())
+    model = with_outputs(STREAM)
     configs = {name: replace(FAST, batch_size=9 + i) for i, name in enumerate(SHORT)}
     old, task = [STREAM["T1"], STREAM["T2"]], STREAM["T4"]
     make = lambda **configs: Union(model, STREAM, task, FAST, 1, old=old, configs=configs)  # noqa: E731
@@ -266,7 +266,7 @@ def planted():
     config = small_study(
         model=ModelConfig(width=16, dilations=(1, 2)), train={"T1": CONFIG, "*": CONFIG}
     )
-    return config, stream, ACTIONS["train"](Context(config, stream, stream["T1"], 1, None, "train"))
+    return config, stream, done("train", "T1", stream, config)
 
 
 @pytest.mark.parametrize(
@@ -285,14 +285,12 @@ def test_what_is_not_protected_is_forgotten(planted, name, retention, least, mos
     before = validation_score(parent.model, stream, stream["T1"])
     action = METHODS[name].recipe(SHORT)["T2"].action
     for task in ("T2", "T3"):
-        outcome = ACTIONS[action](Context(study, stream, stream[task], 1, parent, action))
-        parent = outcome.model
+        parent = done(action, task, stream, study, parent).model
     assert least <= validation_score(parent.model, stream, stream["T1"]) / before <= most
 
 
 def test_a_search_seed_tests_no_old_task():
     stream, parent = STREAM.fold(0), small_model()
     parent.add_output("T1", np.ones(64), rng())
-    context = Context(small_study(), stream, stream["T2"], 0, ContinualModel(parent, ()), "ewc")
-    outcome = ACTIONS["ewc"](context)
+    outcome = done("ewc", "T2", stream, parent=ContinualModel(parent, ()), seed=0)
     assert (outcome.ranks, outcome.notes["old_tasks"]) == ({}, {})

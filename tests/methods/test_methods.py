@@ -9,6 +9,7 @@ from helpers import (
     FAST,
     NETWORKS,
     bytes_of,
+    done,
     lively,
     logits,
     random_sequences,
@@ -17,12 +18,12 @@ from helpers import (
     small_stream,
     small_study,
     state_of,
+    with_outputs,
 )
 
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TEST
 from conure_lib.methods import ACTIONS, COMPARED, CONTINUAL, FLOORS, METHODS, actions
-from conure_lib.methods.actions import Context
 from conure_lib.methods.conure import conure_chain, largest_ratio
 from conure_lib.methods.stl import vector_change, weight_change
 from conure_lib.models.layers import PATCH_REDUCTION, Patch
@@ -55,11 +56,8 @@ def test_conure_stages_in_order():
 
 def test_every_method_has_an_action_of_its_own():
     assert [m for m in METHODS if m in COMPARED] == list(COMPARED)
-    assert set(METHODS) - set(COMPARED) == {
-        *CONTINUAL[:-1],
-        "Conure, not retrained",
-        "Linear + T2",
-    }
+    others = {*CONTINUAL[:-1], "Conure, not retrained", "Linear + T2"}
+    assert set(METHODS) - set(COMPARED) == others
     actions = [method.recipe(ORDER)["T5"].action for method in METHODS.values()]
     assert sorted(actions) == sorted(ACTIONS)
     for name, method in METHODS.items():
@@ -131,11 +129,14 @@ def test_what_each_method_trains(study):
                 else:
                     same = torch.equal(model["outputs.T1.weight"], t1["outputs.T1.weight"])
                     assert same == (method not in ("MTL", "Conure-"))
-    notes = {
-        m: study.run(m, 1).stages["T2"].record()["notes"]["trained_parameters"]
-        for m in METHODS
-        if m not in FLOORS
-    }
+                patches = {n for n in model.keys() - t1.keys() if not n.startswith("outputs")}
+                assert bool(patches) == ("PeterRec" in method)
+                assert all(".patch" in n and model[n].any() for n in patches)
+    records = {m: study.run(m, 1).stages["T2"].record() for m in METHODS if m not in FLOORS}
+    notes = {method: record["notes"]["trained_parameters"] for method, record in records.items()}
+    names = ("PeterRec", "PeterRec-parallel")
+    kinds = [study.run(name, 1).stages["T2"].model().model.patch_kind for name in names]
+    assert kinds == ["serial", "parallel"]
     layer, size = 16 * 9, 65 * 8 + 4 * 8 + 2 * 192
     assert notes["SinMo"] == notes["STL"] == layer + size
     assert notes["FineSmax"] == layer
@@ -181,24 +182,15 @@ def test_a_record_notes_cross_entropy_and_phases_that_the_cap_ended(study):
 
 def test_a_seed_of_the_search_tests_nothing():
     """Neither by the task's measures nor by what becomes of T1."""
-    search, study = STREAM.fold(0), small_study()
     for action, task in (("finetune", "T2"), ("finetune", "T4"), ("train", "T1")):
         parent = t1_model() if action == "finetune" else None
-        outcome = ACTIONS[action](Context(study, search, search[task], 0, parent, action))
+        outcome = done(action, task, STREAM.fold(0), parent=parent, seed=0)
         assert outcome.ranks == {}
         assert outcome.notes.keys() <= {"trained_parameters", "owned", "memory", "blocks"}
         assert np.isfinite([epoch.validation for epoch in outcome.curve]).all()
 
 
 # --- actions ---
-
-
-def context(task, action, study=None, parent=None, stream=STREAM):
-    return Context(study or small_study(), stream, stream[task], 1, parent, action)
-
-
-def done(action, task="T2", **changes):
-    return ACTIONS[action](context(task, action, **changes))
 
 
 def t1_model():
@@ -233,30 +225,10 @@ def test_a_patch_by_hand():
     torch.testing.assert_close(patch(z, None), z + narrow @ patch.up + patch.up_bias)
 
 
-@pytest.mark.parametrize("kind", ["serial", "parallel"])
-@pytest.mark.parametrize("task", ["T2", "T4"])
-def test_peterrec_trains_patches_and_output_and_nothing_else(kind, task):
-    parent = t1_model()
-    before = state_of(parent.model)
-    outcome = done(f"patched-{kind}", task, parent=parent)
-    model = outcome.model.model
-    after = state_of(model)
-    assert model.patch_kind == kind
-    assert all(after[name] == before[name] for name in before)
-    new = after.keys() - before.keys()
-    assert new == {n for n in after if ".patch" in n or n.startswith(f"outputs.{task}.")}
-    assert any(p.any() for n, p in model.named_parameters() if n.endswith(".up"))
-    sizes = {n: p.numel() for n, p in model.named_parameters()}
-    assert outcome.notes["trained_parameters"] == sum(sizes[n] for n in new)
-
-
 @pytest.mark.parametrize("task", ["T2", "T4"])
 def test_the_joint_loss_is_the_sum_of_its_parts(task):
     config = replace(FAST, batch_size=1000, labels_per_user=1)
-    model = small_model()
-    for t in STREAM.tasks:
-        model.add_output(t.name, np.ones(t.n_labels), rng())
-    lively(model).double()
+    model = with_outputs(STREAM).double()
     users = np.unique(STREAM[task].users[STREAM[task].rows(0)])
     sequences = torch.from_numpy(STREAM.sequences[STREAM.input_rows[users]]).long()
     known = (sequences[:, :-1] != 0).t()
@@ -277,7 +249,7 @@ def test_mtl_trains_both_tasks_with_its_own_settings():
     study = small_study()
 
     def trained(**train):
-        outcome = done("joint", study=replace(study, train={**study.train, **train}))
+        outcome = done("joint", "T2", STREAM, study=replace(study, train={**study.train, **train}))
         assert list(outcome.ranks) == ["T2", "T2-literal"]
         return state_of(outcome.model.model)
 
@@ -292,11 +264,11 @@ def test_mtl_trains_both_tasks_with_its_own_settings():
 
 def test_recording_what_becomes_of_t1_changes_no_training():
     """It is recorded at the second task; in another stream the same task is the third."""
-    watched = done("finetune", parent=t1_model())
+    watched = done("finetune", "T2", STREAM, parent=t1_model())
     assert list(watched.ranks) == ["T2", "T2-literal", "T1-after", "T1-all-after"]
     assert len(watched.notes["forgetting"]["metric_by_epoch"]) == len(watched.curve)
     third = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", "T3", "T2")))
-    plain = done("finetune", parent=t1_model(), stream=third)
+    plain = done("finetune", "T2", third, parent=t1_model())
     assert set(plain.notes) == {"trained_parameters"}
     assert list(plain.ranks) == ["T2", "T2-literal"]
     assert state_of(plain.model.model) == state_of(watched.model.model)
@@ -313,7 +285,7 @@ def test_an_action_trains_with_its_own_settings(action):
     others = {f"T2.{other}": replace(longer, epochs=1) for other in ACTIONS if other != action}
     study = replace(study, train={**study.train, **others, f"T2.{action}": longer})
     parent = None if action == "scratch" else t1_model()
-    assert len(done(action, study=study, parent=parent).curve) == 5
+    assert len(done(action, "T2", STREAM, study, parent=parent).curve) == 5
 
 
 @pytest.mark.parametrize(("margin", "expected"), [(0.0, 0.4), (0.1, 0.55), (0.5, 0.95)])
@@ -335,13 +307,13 @@ def test_the_largest_ratio_by_hand(margin, expected):
 def test_a_searched_ratio_is_judged_by_retraining(margin):
     """The stage that retrains afterwards finds the value that was probed, to the last bit."""
     study = small_study(prune_margin={"T1": margin}, prune={"*": 0.123})
-    pruned = done("prune", "T1", study=study, parent=done("train", "T1").model)
+    pruned = done("prune", "T1", STREAM, study=study, parent=done("train", "T1", STREAM).model)
     ratio, probes = pruned.notes["ratio"], dict(pruned.notes["probes"])
     assert ratio == max(r for r, value in probes.items() if value >= (1 - margin) * probes[0.0])
     size = len(pruned.model.owners) * 192
     owned = sum(int(owner.sum()) for owner in pruned.model.owners.values())
     assert owned == size - len(pruned.model.owners) * round(ratio * 192)
-    again = done("retrain", "T1", study=study, parent=pruned.model)
+    again = done("retrain", "T1", STREAM, study=study, parent=pruned.model)
     assert max(epoch.validation for epoch in again.curve[1:]) == probes[ratio]
 
 
@@ -364,9 +336,9 @@ def test_a_network_grows_before_a_task_if_little_of_it_is_free(root):
 @pytest.mark.parametrize(("margin", "blocks"), [(0.0, 1), (0.05, 2), (0.2, 1)])
 def test_a_network_grows_where_a_block_helps_by_more_than_a_margin(monkeypatch, margin, blocks):
     """Values are negative, as cross-entropies are: -2.0 as it is, -1.8 with a block, 10% better."""
-    fit, learner = actions.fit, done("train", "T1").model
+    fit, learner = actions.fit, done("train", "T1", STREAM).model
     for action in ("prune", "retrain"):
-        learner = done(action, "T1", parent=learner).model
+        learner = done(action, "T1", STREAM, parent=learner).model
 
     def fit_of_known_value(model, *given, **more):
         history = fit(model, *given, **more)
@@ -375,12 +347,12 @@ def test_a_network_grows_where_a_block_helps_by_more_than_a_margin(monkeypatch, 
 
     monkeypatch.setattr(actions, "fit", fit_of_known_value)
     study, before = small_study(grow_margin=margin), state_of(learner.for_task("T1"))
-    found = done("train", "T4", study=study, parent=learner)
+    found = done("train", "T4", STREAM, study=study, parent=learner)
     assert (len(found.model.model.blocks), found.notes["blocks"]) == (blocks, blocks)
     assert {epoch.validation for epoch in found.curve} == {-2.0 if blocks == 1 else -1.8}
     assert state_of(found.model.for_task("T1")) == before
     assert found.model.tasks == ["T1", "T4"]
-    first = done("train", "T1", study=study)  # which has all weights to itself
+    first = done("train", "T1", STREAM, study=study)  # which has all weights to itself
     assert len(first.model.model.blocks) == 1
 
 
@@ -417,7 +389,7 @@ def test_the_user_vector_shown_is_the_median_one():
 
 
 def test_a_pruning_notes_who_owns_a_slice_of_the_last_kernel():
-    learner = done("prune", "T1", parent=done("train", "T1").model)
+    learner = done("prune", "T1", STREAM, parent=done("train", "T1", STREAM).model)
     kernel, noted = "blocks.0.kernel2", learner.notes["owners_sample"]
     expected = learner.model.owners[kernel][:, :6, :12]
     assert noted == {"kernel": kernel, "shape": [3, 6, 8], "owners": expected.flatten().tolist()}

@@ -14,14 +14,14 @@ from conure_lib.models import new_model
 pytestmark = pytest.mark.numerics
 ITEMS, WIDTH = 12, 4
 EVERY = pytest.mark.parametrize("network", NETWORKS)
-OTHERS = [name for name in NETWORKS if name != "nextitnet"]  # NextItNet: test_reference
+OTHERS = [name for name in NETWORKS if name != "nextitnet"]  # NextItNet: test_nextitnet
 
 
 def network_of(name, **options):
     return lively(small_model(ITEMS, WIDTH, (1, 4), **NETWORKS[name], **options)).double()
 
 
-@pytest.mark.parametrize("network", OTHERS)
+@EVERY
 def test_a_later_item_changes_no_earlier_position(network):
     model, before = network_of(network), random_sequences(5, 9, ITEMS)
     for at in (0, 4, 8):
@@ -143,10 +143,8 @@ def test_new_blocks_belong_to_the_tasks_that_come_after(network):
     learner = learner_of(("T1",), 4, **NETWORKS[network])
     blocks, full = learner.model.config.blocks, learner.free_share()
     learner.grow(rng(), 2)
-    new = {n: p for n, p in learner.model.named_parameters() if not n.startswith("outputs")}
-    new = {
-        n: p for n, p in new.items() if n.partition(".")[2][:1] in (f"{blocks}", f"{blocks + 1}")
-    }
+    prefixes = tuple(f"blocks.{number}." for number in (blocks, blocks + 1))
+    new = {n: p for n, p in learner.model.named_parameters() if n.startswith(prefixes)}
     kernels = new.keys() & learner.model.kernels().keys()
     norms = new.keys() - kernels
     assert len(norms) >= 4

@@ -14,7 +14,7 @@ from conure_lib.errors import ConfigError
 from conure_lib.methods import METHODS
 from conure_lib.study.study import Study
 from conure_lib.training import loop
-from conure_lib.training.batches import Batches, kind_of
+from conure_lib.training.batches import kind_of
 from conure_lib.training.determinism import WORKSPACE, WORKSPACES, repeatable
 
 STREAM = small_stream(half_full=0.8, length=9)
@@ -104,15 +104,6 @@ def test_no_step_asks_for_what_a_gpu_has_not_computed_yet(kind, network, monkeyp
     learning = training(kind, network=network)
     assert [next(learning) > 0 for _ in range(2)] == [True, True]
     assert check.call_count == 2
-
-
-def test_a_step_that_waits_is_found(monkeypatch):
-    losses = Batches.losses
-    waiting = lambda *given: ((x + x.item() * 0, n) for x, n in losses(*given))  # noqa: E731
-    monkeypatch.setattr(Batches, "losses", waiting)
-    during_steps(monkeypatch, NoWaiting)
-    with pytest.raises(HostWaitsError, match="item"):
-        next(training("ranking"))
 
 
 @CUDA

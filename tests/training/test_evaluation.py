@@ -5,13 +5,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from helpers import a_task, lively, rng, small_model, small_stream, small_study, with_outputs
+from helpers import a_task, lively, rng, small_model, small_stream, with_outputs
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.data.stream import TEST, TRAIN, VALIDATION, TaskStream
-from conure_lib.methods.actions import Context
-from conure_lib.methods.popularity import popularity
 from conure_lib.models import padding
 from conure_lib.models.layers import OutputLayer
 from conure_lib.training import evaluation as module
@@ -72,16 +70,6 @@ def test_ranks_are_counted_with_ties(case, vectors, max_rank, each_once, monkeyp
     pairs = set(zip(rows.tolist(), labels.tolist(), strict=True))
     assert filtered.tolist() == brute(scores, index, targets, max_rank, pairs)
     assert beside.tolist() == literal.tolist()
-
-
-@pytest.mark.parametrize("times", [1, 2])  # how often a vector is asked for
-def test_filtered_ranks_by_hand(times):
-    """Label 3 of user 0 is behind 0, 1, 2, and level with 4; the user is known to have 1 and 4."""
-    scores = torch.tensor([[9.0, 8, 7, 6, 6], [1, 2, 3, 4, 5]])
-    known = np.array([0, 0, 1]), np.array([1, 4, 0])
-    found = exact_ranks(saying(5), scores, np.array([0, 1] * times), [3, 1] * times, known=known)
-    filtered = [3, 4]  # behind 0 and 2; what user 1 knows is worse anyway
-    assert found.tolist() == [filtered * times, [5, 4] * times]
 
 
 def test_ranks_up_to_255_are_kept():
@@ -245,22 +233,3 @@ def test_scores_of_floors_are_ranked_like_a_networks(name, monkeypatch):
             ranks["T2-literal"] = brute(table, [user], [label])
         expected = {measure: expected.get(measure, []) + ranks[measure] for measure in ranks}
     assert {measure: ranks.tolist() for measure, ranks in found.items()} == expected
-
-
-@pytest.mark.parametrize("name", ["T1", "T2", "T4"])
-def test_popularity_and_a_new_output_layer_rank_by_the_counts_in_training(name):
-    """The new layer's bias alone does: its weight is small and random, here nought."""
-    model, stream = small_model(), small_stream()
-    task = stream[name]
-    labels = task.labels if name != "T1" else stream.sequences - 1
-    seen = labels[task.split == TRAIN].ravel()
-    counts = np.array([(seen == label).sum() for label in range(task.n_labels)])
-    model.add_output(name, stream.label_counts(task), rng())
-    with torch.no_grad():
-        model.outputs[name].weight.zero_()
-    found = evaluate(model, stream, task, TEST)
-    floor = popularity(Context(small_study(), stream, task, 1, None, "popularity")).ranks
-    targets = task.labels[task.rows(TEST)]
-    expected = brute(counts[None], [0] * len(targets), targets)
-    assert floor.get("T2-literal", floor[name]).tolist() == expected
-    assert all(found[measure].tolist() == floor[measure].tolist() for measure in found)

@@ -59,17 +59,6 @@ def test_large_scores_stay_finite(loss):
     assert all(value.isfinite().all() for value in values)
 
 
-def test_sampled_softmax_by_hand():
-    vectors = torch.tensor([[1.0], [1.0]])
-    weight = torch.tensor([1.0, 2.0, 3.0, 4.0]).log()[:, None]  # odds 1 : 2 : 3 : 4
-    bias = torch.tensor([2.0, 1.0, 1.0, 1.0]).log()  # now 2 : 2 : 3 : 4
-    expected = torch.tensor([0.5, 1.0, 0.25, 0.125]).log()  # divided by these: 4 : 2 : 12 : 32
-    targets, negatives = torch.tensor([0, 3]), torch.tensor([1, 3])
-    found = sampled_softmax_loss(vectors, weight, bias, targets, negatives, expected)
-    # target 0 against 1 and 3; target 3 against 1 alone, for it cannot be its own negative
-    assert found.item() == pytest.approx((-math.log(4 / 38) - math.log(32 / 34)) / 2)
-
-
 @pytest.mark.parametrize("chunk", [1, 8, 1 << 20])
 def test_sampled_softmax_is_cross_entropy_over_what_was_drawn(chunk, monkeypatch):
     in_chunks(monkeypatch, chunk)
