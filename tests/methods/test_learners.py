@@ -33,7 +33,6 @@ from conure_lib.methods.teracon import (
     remove_masks,
     sampled_share,
 )
-from conure_lib.models.ownership import ContinualModel
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import evaluate, metric_of
 
@@ -287,10 +286,3 @@ def test_what_is_not_protected_is_forgotten(planted, name, retention, least, mos
     for task in ("T2", "T3"):
         parent = done(action, task, stream, study, parent).model
     assert least <= validation_score(parent.model, stream, stream["T1"]) / before <= most
-
-
-def test_a_search_seed_tests_no_old_task():
-    stream, parent = STREAM.fold(0), small_model()
-    parent.add_output("T1", np.ones(64), rng())
-    outcome = done("ewc", "T2", stream, parent=ContinualModel(parent, ()), seed=0)
-    assert (outcome.ranks, outcome.notes["old_tasks"]) == ({}, {})

@@ -181,12 +181,12 @@ def test_a_record_notes_cross_entropy_and_phases_that_the_cap_ended(study):
 
 
 def test_a_seed_of_the_search_tests_nothing():
-    """Neither by the task's measures nor by what becomes of T1."""
-    for action, task in (("finetune", "T2"), ("finetune", "T4"), ("train", "T1")):
-        parent = t1_model() if action == "finetune" else None
+    """Neither by the task's measures nor by what becomes of old tasks."""
+    for action, task in (("finetune", "T2"), ("finetune", "T4"), ("ewc", "T2"), ("train", "T1")):
+        parent = None if action == "train" else t1_model()
         outcome = done(action, task, STREAM.fold(0), parent=parent, seed=0)
-        assert outcome.ranks == {}
-        assert outcome.notes.keys() <= {"trained_parameters", "owned", "memory", "blocks"}
+        assert outcome.ranks == outcome.notes.pop("old_tasks", {}) == {}
+        assert outcome.notes.keys() <= {"trained_parameters", "owned", "memory", "blocks", "kept"}
         assert np.isfinite([epoch.validation for epoch in outcome.curve]).all()
 
 
