@@ -1,6 +1,7 @@
 """A study: a stream with settings, its runs of methods, and where their results are."""
 
 import copy
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -129,12 +130,18 @@ class Study:
         return estimate((s for run in runs for s in run.stages.values()), self.stream)
 
     def require(self, runs: Iterable[Run]) -> None:
-        """Raise MissingResultError unless all results are there, of one kind of processor."""
+        """Raise MissingResultError unless all are there, a seed's of one kind of processor.
+
+        Comparisons are made within a seed, so that seeds may be of different kinds.
+        """
         stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
-        kinds = sorted({provenance.kind(stage.environment()) for stage in stages.values()})
-        if kinds[1:] and not self.by_task:
-            said = "make study computes all on one"
-            raise MissingResultError(f"found results of {' and '.join(kinds)}; {said}")
+        kinds: dict[int, set[str]] = defaultdict(set)
+        for stage in stages.values():
+            kinds[stage.seed].add(provenance.kind(stage.environment()))
+        for seed, own in kinds.items():
+            if len(own) > 1 and not self.by_task:
+                found = f"seed {seed}: found results of {' and '.join(sorted(own))}"
+                raise MissingResultError(f"{found}; make study computes all on one")
 
     def ready(self, runs: Iterable[Run]) -> None:
         """Compute one's own results if the profile is small; else check that they are there."""

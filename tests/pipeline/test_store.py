@@ -187,6 +187,15 @@ def test_two_kinds_of_processors_are_no_result_and_computed_again(study, capsys)
     assert capsys.readouterr().err == ""
 
 
+def test_seeds_may_be_of_two_kinds_of_processors(root):
+    """What is compared is of one seed."""
+    study = Study(small_study(seeds=(1, 2)), small_stream())
+    here, elsewhere = study.runs(["Popularity"])
+    study.compute([here])
+    compute_elsewhere(study, [elsewhere])
+    study.require([here, elsewhere])
+
+
 def test_a_growing_chain_continues_on_another_kind(root):
     """A task that is appended: what was learned elsewhere stays, and its record says where."""
     study = Study(small_study(), small_stream(), growing=True)
