@@ -16,6 +16,7 @@ from conure_lib.models.backbone import UserModel
 from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
 from conure_lib.training.progress import Epoch, Progress
 
+LONG = 2  # seconds after which an epoch has a bar
 Extra = Callable[[UserModel, np.ndarray], Tensor]
 """A further loss, once a step: of the model and the numbers of the batch's instances."""
 
@@ -128,13 +129,11 @@ def epochs(
     progress.resume(optimizers)
     model.sparse_embedding = any(table is model.embedding for table in tables)
     weight = model.outputs[task.name].weight
-    quiet = True if multiprocessing.parent_process() else None  # workers would share one line
-    bar = {"leave": False, "mininterval": 2, "delay": 2, "disable": quiet}
     try:
         for number in range(max(first, len(progress.history)), first + config.epochs):
             means, sizes = [], []
             label = f"{task.name} phase {phase} epoch {number}"
-            for batch in tqdm(batches.epoch(number), desc=label, **bar):
+            for batch in shown(batches.epoch(number), label):
                 for parameter in trained:
                     parameter.grad = None
                 total, size = torch.zeros((), device=weight.device), 0
@@ -162,6 +161,24 @@ def epochs(
     finally:
         model.sparse_embedding = False
         model.requires_grad_(False)
+
+
+def shown(batches: list[np.ndarray], label: str) -> Iterator[np.ndarray]:
+    """Yield the batches of an epoch, below a bar as soon as the epoch takes long.
+
+    In a notebook even a bar that is not drawn sends a dozen messages.
+    """
+    quiet = True if multiprocessing.parent_process() else None  # workers would share one line
+    bar = {"total": len(batches), "leave": False, "mininterval": 2, "disable": quiet}
+    drawn, started = None, time.perf_counter()
+    for number, batch in enumerate(batches, 1):
+        yield batch
+        if drawn is None and time.perf_counter() - started > LONG:
+            drawn = tqdm(desc=label, initial=number - 1, **bar)
+        if drawn is not None:
+            drawn.update()
+    if drawn is not None:
+        drawn.close()
 
 
 def fresh_optimizers(

@@ -73,11 +73,11 @@ def test_the_check_sees_every_way_to_wait(wait):
 def during_steps(monkeypatch, context):
     """Put the context around all steps of an epoch, but not around its end."""
 
-    def watched(batches, **_):
+    def watched(batches, _):
         with context():
             yield from batches
 
-    monkeypatch.setattr(loop, "tqdm", watched)
+    monkeypatch.setattr(loop, "shown", watched)
 
 
 def training(kind, device="cpu", network="nextitnet"):
