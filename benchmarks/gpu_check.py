@@ -214,15 +214,15 @@ def waits_of_steps(device: str) -> Iterator[list[warnings.WarningMessage]]:
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    original = loop.tqdm
+    original = loop.shown
     if device == "cuda":
-        loop.tqdm = watched
+        loop.shown = watched
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             yield said
     finally:
-        loop.tqdm = original
+        loop.shown = original
 
 
 @contextlib.contextmanager
@@ -272,7 +272,7 @@ def measure_epoch(scale: Scale, device: str) -> dict:
     config = replace(study_config("ml-25m", "paper").training("T1"), batch_size=scale.first_batch)
     everything = dict.fromkeys(dict(model.named_parameters()))
     call = trainer(model, stream, stream["T1"], config, everything)
-    done, spent, original = [], [], loop.tqdm
+    done, spent, original = [], [], loop.shown
 
     def some(batches: list, *_: object, **__: object) -> Iterator:
         started = time.perf_counter()
@@ -285,12 +285,12 @@ def measure_epoch(scale: Scale, device: str) -> dict:
                 break
         spent.append(time.perf_counter() - started)
 
-    loop.tqdm = some
+    loop.shown = some
     try:
         with repeatable(device):
             call()
     finally:
-        loop.tqdm = original
+        loop.shown = original
     steps = -(-scale.epoch // scale.first_batch)
     epoch = spent[0] / len(done) * steps
     found = {"steps": steps, "measured_steps": len(done), "measured_s": spent[0]}
