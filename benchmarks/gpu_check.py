@@ -214,15 +214,15 @@ def waits_of_steps(device: str) -> Iterator[list[warnings.WarningMessage]]:
         finally:
             torch.cuda.set_sync_debug_mode("default")
 
-    original = loop.shown
+    original = loop.with_bar
     if device == "cuda":
-        loop.shown = watched
+        loop.with_bar = watched
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             yield said
     finally:
-        loop.shown = original
+        loop.with_bar = original
 
 
 @contextlib.contextmanager
@@ -272,7 +272,7 @@ def measure_epoch(scale: Scale, device: str) -> dict:
     config = replace(study_config("ml-25m", "paper").training("T1"), batch_size=scale.first_batch)
     everything = dict.fromkeys(dict(model.named_parameters()))
     call = trainer(model, stream, stream["T1"], config, everything)
-    done, spent, original = [], [], loop.shown
+    done, spent, original = [], [], loop.with_bar
 
     def some(batches: list, *_: object, **__: object) -> Iterator:
         started = time.perf_counter()
@@ -285,12 +285,12 @@ def measure_epoch(scale: Scale, device: str) -> dict:
                 break
         spent.append(time.perf_counter() - started)
 
-    loop.shown = some
+    loop.with_bar = some
     try:
         with repeatable(device):
             call()
     finally:
-        loop.shown = original
+        loop.with_bar = original
     steps = -(-scale.epoch // scale.first_batch)
     epoch = spent[0] / len(done) * steps
     found = {"steps": steps, "measured_steps": len(done), "measured_s": spent[0]}

@@ -187,9 +187,8 @@ class StudyConfig:
     retrain: Mapping[str, Any]  #: fields of TrainConfig that differ when retraining
     prune: Mapping[str, Ratio]  #: the share of its weights that each task gives back: Q
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]  #: of initialisation, order, negatives
-    prune_embedding: Mapping[str, Ratio] = field(
-        default_factory=dict
-    )  #: Table 5; empty: left alone
+    #: The same for the embedding, which is left alone if empty (Table 5).
+    prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
     #: In place of ``prune``: search the largest share of the kernels whose retrained validation
     #: value is no more than this share of the unpruned one's below it.
     prune_margin: Mapping[str, Ratio] = field(default_factory=dict)

@@ -16,7 +16,7 @@ from conure_lib.models.backbone import UserModel
 from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
 from conure_lib.training.progress import Epoch, Progress
 
-LONG = 2  # seconds after which an epoch has a bar
+LONG_EPOCH = 2  # seconds after which an epoch has a bar
 Extra = Callable[[UserModel, np.ndarray], Tensor]
 """A further loss, once a step: of the model and the numbers of the batch's instances."""
 
@@ -133,7 +133,7 @@ def epochs(
         for number in range(max(first, len(progress.history)), first + config.epochs):
             means, sizes = [], []
             label = f"{task.name} phase {phase} epoch {number}"
-            for batch in shown(batches.epoch(number), label):
+            for batch in with_bar(batches.epoch(number), label):
                 for parameter in trained:
                     parameter.grad = None
                 total, size = torch.zeros((), device=weight.device), 0
@@ -163,7 +163,7 @@ def epochs(
         model.requires_grad_(False)
 
 
-def shown(batches: list[np.ndarray], label: str) -> Iterator[np.ndarray]:
+def with_bar(batches: list[np.ndarray], label: str) -> Iterator[np.ndarray]:
     """Yield the batches of an epoch, below a bar as soon as the epoch takes long.
 
     In a notebook even a bar that is not drawn sends a dozen messages.
@@ -173,7 +173,7 @@ def shown(batches: list[np.ndarray], label: str) -> Iterator[np.ndarray]:
     drawn, started = None, time.perf_counter()
     for number, batch in enumerate(batches, 1):
         yield batch
-        if drawn is None and time.perf_counter() - started > LONG:
+        if drawn is None and time.perf_counter() - started > LONG_EPOCH:
             drawn = tqdm(desc=label, initial=number - 1, **bar)
         if drawn is not None:
             drawn.update()

@@ -77,7 +77,7 @@ def during_steps(monkeypatch, context):
         with context():
             yield from batches
 
-    monkeypatch.setattr(loop, "shown", watched)
+    monkeypatch.setattr(loop, "with_bar", watched)
 
 
 def training(kind, device="cpu", network="nextitnet"):

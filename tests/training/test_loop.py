@@ -416,9 +416,9 @@ def test_micro_batches_and_buckets_change_nothing(kind, separator, monkeypatch):
 @pytest.mark.parametrize(("long", "bars"), [(100, 0), (-1, 1)])
 def test_an_epoch_has_a_bar_only_if_it_takes_long(long, bars, monkeypatch):
     """A thousand bars that are not drawn would fill the queue of a notebook's messages."""
-    monkeypatch.setattr(loop, "LONG", long)
+    monkeypatch.setattr(loop, "LONG_EPOCH", long)
     monkeypatch.setattr(loop, "tqdm", made := Mock())
-    assert list(loop.shown(["a", "b", "c"], "T1")) == ["a", "b", "c"]
+    assert list(loop.with_bar(["a", "b", "c"], "T1")) == ["a", "b", "c"]
     assert made.call_count == bars
     assert made.return_value.update.call_count == 3 * bars
     assert made.return_value.close.call_count == bars
