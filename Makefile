@@ -88,11 +88,14 @@ RUNNABLE = $(wildcard notebooks/9*.ipynb) \
 	$(if $(wildcard results/standard/synthetic),$(wildcard notebooks/09_*.ipynb notebooks/12_*.ipynb)) \
 	$(if $(wildcard results/standard/complete-journey),$(filter-out notebooks/09_% notebooks/12_% notebooks/9%,$(wildcard notebooks/*.ipynb)))
 
+# Files in order: by their numbers of tests, the few that kill and restart studies would come last.
+SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
+
 test: lint ## check style, run the tests (numbers also on a lowered instruction set), then every notebook
-	"$(BIN)/python" -m pytest tests -n 2 --dist loadfile
-	$(LOWERED) "$(BIN)/python" -m pytest tests -m numerics -n 2 --dist loadfile
+	"$(BIN)/python" -m pytest tests $(SIDE_BY_SIDE)
+	$(LOWERED) "$(BIN)/python" -m pytest tests -m numerics $(SIDE_BY_SIDE)
 	"$(BIN)/conure" study --dataset synthetic --profile smoke --workers "$(WORKERS)"
-	"$(BIN)/python" -m pytest --nbval-lax $(RUNNABLE) -n 2 --dist loadfile
+	"$(BIN)/python" -m pytest --nbval-lax $(RUNNABLE) $(SIDE_BY_SIDE)
 
 lint: setup ## check style and layers only (ruff, its format, import-linter; notebooks too)
 	"$(BIN)/python" -m ruff check .

@@ -46,8 +46,8 @@ def run_all(parameters: dict[str, Any], folder: Path, workers: int = 1) -> list[
     chosen = [one for one in all_notebooks() if ONLY_FOR.get(one.stem, dataset) == dataset]
     chosen = [one for one in chosen if dataset not in NOT_FOR.get(one.stem, ())]
     for notebook in chosen:
+        known = papermill.inspect_notebook(str(notebook))
         for name in parameters:
-            known = papermill.inspect_notebook(str(notebook))
             demand_known(f"{notebook.name}, parameter", name, known)
     folder.mkdir(parents=True, exist_ok=True)
 

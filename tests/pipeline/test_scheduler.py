@@ -235,11 +235,10 @@ def test_no_scheduler_is_one_line(root, monkeypatch, content):
 
 
 STUDY = """
-from conure_lib.methods import METHODS
 from conure_lib.study.study import load_study
 if __name__ == "__main__":
     study = load_study("synthetic", "smoke", results="local")
-    study.compute(study.runs(METHODS), workers=2)
+    study.compute(study.runs(["Conure", "STL"], ("T1", "T2")), workers=2)
 """
 
 
