@@ -13,7 +13,7 @@ WORKERS ?= 2
 # A Dask cluster in their place: the scheduler's address or scheduler file (docs/clusters.md).
 CLUSTER ?=
 # cpu or cuda: where the study is trained.
-DEVICE ?= cpu
+DEVICE ?= $(or $(CONURE_DEVICE),cpu)
 
 # Installed first and by itself, so that its build suits the machine; the rest follows the lock.
 TORCH := torch==2.13.0
@@ -151,11 +151,11 @@ lock: ## resolve pyproject.toml afresh into requirements.lock (then bring enviro
 	cat "$$fresh/lock" > requirements.lock; \
 	echo "requirements.lock is new; tests/test_project.py names each pin of environment.yml that must follow"
 
-clean: ## remove caches and all that was computed under artifacts/; keep downloads, VENV, results/, figures/
+clean: ## remove caches and what was computed under artifacts/; keep downloads, models, VENV, results/, figures/
 	@if [ -d artifacts ]; then \
-		find artifacts/ -mindepth 1 -maxdepth 1 ! -name downloads -exec rm -rf {} +; \
+		find artifacts/ -mindepth 1 -maxdepth 1 ! -name downloads ! -name models -exec rm -rf {} +; \
 	fi
 	rm -rf .pytest_cache .ruff_cache .hypothesis build dist docs/api conure_study.egg-info
 	@find . \( -name .git -o -name .venv -o -path ./artifacts \) -prune -o -type d \
 		\( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
-	@echo "kept: artifacts/downloads, the environment, results/ and figures/ (local ones too)"
+	@echo "kept: artifacts/downloads, artifacts/models, the environment, results/ and figures/ (local ones too)"

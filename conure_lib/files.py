@@ -85,9 +85,12 @@ def file_lock(target: Path) -> Iterator[None]:
         yield
 
 
-def atomic_folder(target: Path) -> AbstractContextManager[Path]:
-    """Give a temporary folder that becomes ``target``, unless another process was quicker."""
-    return _atomic(target, "")
+def atomic_folder(target: Path, replace: bool = False) -> AbstractContextManager[Path]:
+    """Give a temporary folder that becomes ``target`` when the block ends well.
+
+    What is there is replaced if asked; else another process was quicker with the same content.
+    """
+    return _atomic(target, "", replace)
 
 
 def atomic_file(target: Path) -> AbstractContextManager[Path]:
@@ -96,9 +99,10 @@ def atomic_file(target: Path) -> AbstractContextManager[Path]:
 
 
 @contextmanager
-def _atomic(target: Path, name: str) -> Iterator[Path]:
+def _atomic(target: Path, name: str, replace: bool = False) -> Iterator[Path]:
     remove_leftovers(target.parent)
     folder = temporary_folder(target.name, target.parent)
+    old = folder.with_name(f"{folder.name}-old")
     try:
         with _storing(target):
             yield folder / name
@@ -106,13 +110,16 @@ def _atomic(target: Path, name: str) -> Iterator[Path]:
             folder.chmod(0o777 & ~mask)  # mkdtemp and safetensors make files for the owner alone
             for file in folder.iterdir():
                 file.chmod(0o666 & ~mask)
+            if replace and target.is_dir():
+                os.replace(target, old)
             try:
                 os.replace(folder / name, target)
             except OSError:
-                if name or not target.is_dir():
+                if name or replace or not target.is_dir():
                     raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def temporary_folder(name: str, parent: Path) -> Path:
@@ -120,16 +127,23 @@ def temporary_folder(name: str, parent: Path) -> Path:
     with _storing(parent):
         parent.mkdir(parents=True, exist_ok=True)
         short = name.encode()[:80].decode(errors="ignore")  # a file name has 255 bytes at most
-        prefix = f".{short}.of-{platform.node()}@{os.getpid()}-"
+        prefix = f".{short}.of-{_machine()}@{os.getpid()}-"
         return Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
 
 
 def remove_leftovers(parent: Path) -> None:
     """Remove temporary folders that killed processes of this machine left."""
-    for folder in parent.glob(f".*.of-{platform.node()}@*"):
+    for folder in parent.glob(f".*.of-{_machine()}@*"):
         number = folder.name.rpartition("@")[2].partition("-")[0]
         if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _machine() -> str:
+    """Name this machine and, where there are any, the namespace of its process numbers."""
+    with suppress(OSError):
+        return f"{platform.node()}.{os.stat('/proc/self/ns/pid').st_ino}"
+    return platform.node()
 
 
 @contextmanager

@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims, tables
 from conure_lib.data import registry
 from conure_lib.errors import ConureError
-from conure_lib.study.profiles import REPORTED
+from conure_lib.study.profiles import REPORTED, study_config
 
 PROFILE = "standard"
 NOT_YET = (
@@ -48,7 +49,7 @@ FINDINGS = {
     ),
     "C22": (
         "Do other continual learners forget?",
-        "old tasks by EWC and LwF after the last one, against when they were learned",
+        "old tasks by EWC after the last one, against when they were learned (LwF is part two)",
     ),
 }
 """Claim -> the question that it answers, and what its effect compares."""
@@ -68,6 +69,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
     ledger = ledger[ledger["profile"] == PROFILE]
     found = {path.parent.name: path for path in sorted(_results("").glob("*/overall.csv"))}
     read = partial(pd.read_csv, dtype={"variant": str})
+    by_metric = {n: pd.read_csv(p.with_name("by_metric.csv")) for n, p in found.items()}
     table_2 = {n: (read(p), read(p.with_name("floors.csv"))) for n, p in found.items()}
     short = {n: (t[t["method"].isin(["Popularity", "Conure"])], f) for n, (t, f) in table_2.items()}
     ledgers = dict(list(ledger.groupby("dataset"))) if len(ledger) else {}
@@ -85,6 +87,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
         "docs/results.md": {
             "verdicts": verdicts(ledger) if len(ledger) else LATER,
             "ledger": by_dataset(effects, ledgers),
+            "by metric": by_dataset(markdown, by_metric),
             "table 2": by_dataset(side_by_side, table_2),
             "dials": transfer_by_dial(pd.read_csv(dials)) if dials.is_file() else LATER,
             "cost": cost(found),
@@ -146,10 +149,24 @@ def findings(ledger: pd.DataFrame) -> str:
         ]
         papers = rows["paper"].dropna()
         paper = f"; the paper: {papers.iloc[0]:+.0%}" if len(papers) else ""
+        if claim == "C01":
+            lost = [f"{at_all_positions(name):+.0%} on `{name}`" for name in rows["dataset"]]
+            paper += f"; at all positions, not the last alone: {', '.join(lost)}"
         lines.append(f"- **{question}** {compared}: {', '.join(found)}{paper} ({claim}).")
     seeds = ledger.groupby("dataset")["seeds"].max()
     counts = ", ".join(f"{n} of six on `{name}`" for name, n in seeds.items())
-    return "\n".join([*lines, "", f"In brackets 95% intervals over users. Seeds so far: {counts}."])
+    said = "In brackets 95% intervals, the outer ends of those over users and over seeds."
+    said += " The effect is that of a claim's first part, the verdict that of all its parts."
+    return "\n".join([*lines, "", f"{said} Seeds so far: {counts}."])
+
+
+def at_all_positions(dataset: str) -> float:
+    """Return how far T1 falls at all positions when T2 is learned with nothing protected."""
+    table = pd.read_csv(_results(dataset) / "metrics.csv", dtype={"variant": str})
+    table = table[(table["method"] == "STL") & table["variant"].isna()].set_index("measure")
+    measured = (table.loc[name] for name in ("T1-all-after", "T1-all"))
+    after, before = (np.average(some["value"], weights=some["n"]) for some in measured)
+    return after / before - 1
 
 
 def notebooks(ledger: pd.DataFrame) -> str:
@@ -199,11 +216,12 @@ def effects(ledger: pd.DataFrame) -> str:
     asked = ["claim", "verdict", "paper", "effect", "ci_low", "ci_high", "unit", "smallest"]
     asked += ["detectable", "p_ledger", "p_seeds", "seeds", "reason"]
     table = ledger.assign(claim=titles)[asked].reset_index(drop=True)
-    return tables.show(table).to_markdown(disable_numparse=True)
+    shown = tables.show(table, {"effect": "effect [95% interval]"})
+    return shown.to_markdown(disable_numparse=True)
 
 
 def side_by_side(table: pd.DataFrame, floors: pd.DataFrame) -> str:
-    """Return a dataset's Table 2: methods by tasks, and the best network against each floor."""
+    """Return a dataset's Table 2: methods by tasks, and the best of the paper's against floors."""
     return markdown(tables.side_by_side(table, floors).rename_axis("method").reset_index())
 
 
@@ -238,11 +256,11 @@ def cost(datasets: Iterable[str]) -> str:
 
 
 def counts(dataset: str) -> str | None:
-    """Return the counts of a stream's tasks for its data card, None if the data are not at hand."""
-    configs = {config.dataset: config for config in registry.at_hand()}
-    if dataset not in configs:
+    """Return the counts of the study's stream for its data card, None if it is not at hand."""
+    data = study_config(dataset, PROFILE).data
+    if not registry.is_at_hand(data):
         return None
-    described = pd.DataFrame(registry.load(configs[dataset]).describe()).drop(columns="dataset")
+    described = pd.DataFrame(registry.load(data).describe()).drop(columns="dataset")
     return markdown(described.map(lambda x: f"{x:,}" if isinstance(x, int) else x))
 
 

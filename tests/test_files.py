@@ -40,6 +40,12 @@ def test_a_folder_takes_its_name_at_the_end(tmp_path):
     with atomic_folder(tmp_path / "b") as folder:  # somebody else was quicker: theirs stays
         (folder / "file").write_text("late")
     assert files_below(tmp_path) == {"b/file": b"mine"}
+    with contextlib.suppress(KeyError), atomic_folder(tmp_path / "b", replace=True) as folder:
+        raise KeyError
+    assert files_below(tmp_path) == {"b/file": b"mine"}
+    with atomic_folder(tmp_path / "b", replace=True) as folder:
+        (folder / "other").write_text("new")
+    assert files_below(tmp_path) == {"b/other": b"new"}
     (tmp_path / "c").write_text("a file")
     with pytest.raises(OSError, match="c"), atomic_folder(tmp_path / "c"):
         pass

@@ -12,22 +12,24 @@ from conure_lib.study.study import Run, Study
 POPULARITY = ("Group popularity", "Popularity")  # the first that a stream has is the gate
 SHOWN = {"task": "task", "ours": "best network", "value": "its score", "theirs": "floor"}
 SHOWN |= {"reference": "the floor's", "relative": "difference [95% interval]"}
-SHOWN |= {"p_holm": "p (users)", "p_seeds": "p (seeds)", "clear": "clear"}
+SHOWN |= {"p_holm": "p (users, times networks)", "p_seeds": "p (seeds)", "clear": "clear"}
 SHOWN |= {"relative_low": "", "relative_high": ""}
 """Columns of ``floors`` for a reader, by the names that they then have."""
 
 
 def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
-    """Return how the best network of each measure (the tasks unless given) stands to each floor.
+    """Return how the best network of each measure stands to each floor.
 
-    Rows as of ``tables.compare``: ``ours`` is the network with the best score, ``theirs`` the
-    floor; ``p_holm`` is corrected for the choice among networks, ``strongest`` the best floor.
+    measures: the tasks unless given, a sequence task also at all positions. Rows as of
+    ``tables.compare``: ``ours`` is the network of the paper's methods with the best score,
+    ``theirs`` the floor; ``p_holm`` is corrected for the choice among networks, ``strongest`` the
+    best floor.
     """
     names = study.config.methods or COMPARED
     by_name = {name: runs for name in names if (runs := study.runs([name]))}
     study.ready([run for runs in by_name.values() for run in runs])
     found = []
-    for measure in measures or study.order:
+    for measure in measures or _measured(study):
         task = tables.task_of(measure)
         have = [name for name, runs in by_name.items() if task in runs[0].stages]
         value = {name: tables.scores(study, by_name[name], measure).mean() for name in have}
@@ -41,15 +43,22 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+def _measured(study: Study) -> list[str]:
+    alls = {
+        task.name: [f"{task.name}-all"] for task in study.stream.tasks if task.kind == "sequence"
+    }
+    return [measure for task in study.order for measure in (task, *alls.get(task, []))]
+
+
 @lru_cache(maxsize=16)
 def learned(study: Study) -> dict[str, bool]:
     """Return of each task whether its best network clearly beats popularity (of the user's group).
 
     A sequence task at all positions, as its training stops, for its last items are few.
     """
-    kinds = {task.name: task.kind for task in study.stream.tasks}
-    table = floors(study, [f"{t}-all" if kinds[t] == "sequence" else t for t in study.order])
-    table["task"] = table["task"].map(tables.task_of)
+    table = floors(study)
+    last = [task.name for task in study.stream.tasks if task.kind == "sequence"]
+    table = table[~table["task"].isin(last)].assign(task=table["task"].map(tables.task_of))
     gate = next(name for name in POPULARITY if name in set(table["theirs"]))
     rows = table[table["theirs"] == gate]
     return dict(zip(rows["task"], rows["clear"] & (rows["effect"] > 0), strict=True))

@@ -7,7 +7,7 @@ import pandas as pd
 from conure_lib import paths
 from conure_lib.analysis import claims
 from conure_lib.analysis.floors import capped, floors
-from conure_lib.analysis.tables import no_forgetting, overall
+from conure_lib.analysis.tables import by_metric, no_forgetting, overall
 from conure_lib.files import atomic_file
 from conure_lib.study.experiments import APART, all_runs
 from conure_lib.study.study import Study
@@ -28,6 +28,7 @@ def render(study: Study) -> list[Path]:
         "overall": overall(study, plain),
         "other_metrics": pd.concat(others),
         "floors": floors(study),
+        "by_metric": by_metric(study),
         "capped": capped(runs),
     }
     for name, (points, runs_of) in APART.items():

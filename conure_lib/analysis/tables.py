@@ -6,6 +6,7 @@ tasks have left of it: of STL after T2, of one network for all tasks after the l
 """
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pandas as pd
 from conure_lib import paths
 from conure_lib.analysis import stats
 from conure_lib.data.stream import FOLD_SEEDS, PAD, TEST
+from conure_lib.methods import METHODS
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Run, Study
 from conure_lib.training.evaluation import METRICS, scores_of
@@ -104,7 +106,7 @@ def overall(
 def side_by_side(table: pd.DataFrame, against: pd.DataFrame | None = None) -> pd.DataFrame:
     """Return ``overall`` as text: one row per method, one column per task, with intervals.
 
-    against: ``floors`` of the same study: the best network's distance to each floor, below.
+    against: ``floors`` of the same study: how far the best of the paper's methods is from each.
     """
     cells, heads = {}, {}
     for r in table.fillna({"variant": ""}).itertuples():
@@ -114,26 +116,31 @@ def side_by_side(table: pd.DataFrame, against: pd.DataFrame | None = None) -> pd
     for r in against.itertuples() if against is not None else ():
         cell = stats.with_interval(r.relative, r.relative_low, r.relative_high, "relative")
         if r.task in heads:
-            cells.setdefault(f"best network against {r.theirs}", {})[heads[r.task]] = cell
+            row = f"best of the paper's methods against {r.theirs}"
+            cells.setdefault(row, {})[heads[r.task]] = cell
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("method").fillna("")
 
 
 def compare(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.DataFrame:
     """Return paired differences ours - theirs over the same test instances.
 
-    One row per pair (the runs of two methods, with the same seeds) and measure. ``effect``, its 95%
-    interval and ``p`` are clustered by user over the pooled instances of all seeds; ``p_holm`` is
-    corrected over all rows, ``p_plain`` the paper's test over instances, ``p_seeds`` that over the
-    means of seeds; ``relative`` is to the mean of theirs, the ``reference``; ``value`` is of ours.
+    One row per pair (the runs of two methods, with the same seeds) and measure. ``effect`` and its
+    95% interval are clustered by user over the pooled instances of all seeds, as is ``relative``,
+    to the mean of theirs (``reference``), whose ``p`` it is; ``p_holm`` is corrected over all rows,
+    ``p_plain`` the paper's test over instances, ``p_seeds`` that over the means of seeds; ``value``
+    is of ours.
     """
     rows = []
     for ours, theirs in pairs:
         for measure in measures:
             mine, other, users, of_seeds = _paired(study, ours, theirs, measure)
-            effect, scale = stats.estimate(mine - other, users), other.mean() or np.nan
+            effect, ratio = stats.estimate(mine - other, users), stats.Estimate(np.nan)
             row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
-            row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": effect.mean / scale}
-            row |= {"relative_low": effect.low / scale, "relative_high": effect.high / scale}
+            if other.any():
+                ratio = stats.mean_relative_effect([(mine, other, users)])
+                row["p"] = ratio.p
+            row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": ratio.mean}
+            row |= {"relative_low": ratio.low, "relative_high": ratio.high}
             rows.append(row | {"value": mine.mean(), "reference": other.mean()})
     return family(rows)
 
@@ -144,6 +151,30 @@ def mean_effect(study: Study, ours: list[Run], theirs: list[Run], tasks: list[st
     effect = stats.mean_relative_effect(part[:3] for part in parts)
     of_seeds = np.mean([seeds / other.mean() for _, other, _, seeds in parts], axis=0)
     return _row(ours, theirs, " ".join(tasks), "relative", effect, of_seeds)
+
+
+BY_METRIC = (("SinMo", "STL"), ("STL", "FineSmax"), ("Conure", "STL"), ("Conure-", "STL"))
+BY_METRIC += (("PeterRec", "STL"), ("MTL", "SinMo"))
+
+
+def by_metric(study: Study) -> pd.DataFrame:
+    """Return ``BY_METRIC`` on the ranking tasks by both readings of MRR@5, one row per pair.
+
+    "without known labels" is what verdicts rest on; "all labels compete" the paper's own; effects
+    are relative, with their 95% intervals over users; none where a method has a score of 0.
+    """
+    ranking = [task.name for task in study.stream.tasks if task.kind == "ranking"]
+    readings = {"without known labels": "", "all labels compete": "-literal"}
+    names, rows = {*(study.config.methods or METHODS)}, []
+    for ours, theirs in (pair for pair in BY_METRIC if {*pair} <= names):
+        row = {"compared": f"{ours} against {theirs}"}
+        both = study.runs([ours]), study.runs([theirs])
+        for reading, suffix in readings.items():
+            with suppress(ZeroDivisionError):
+                e = mean_effect(study, *both, [task + suffix for task in ranking])
+                row[reading] = stats.with_interval(e["effect"], e["low"], e["high"], "relative")
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def family(rows: list[dict]) -> pd.DataFrame:
@@ -184,7 +215,7 @@ def is_clear(p_holm: float | pd.Series, p_seeds: float | pd.Series) -> bool | pd
 
 
 def no_forgetting(run: Run) -> pd.DataFrame:
-    """Return one row per stage of a run of Conure (``after``) and task that is finished by then.
+    """Return one row per stage of a run of Conure (``after``) and task that was finished before.
 
     It ``changed`` if its visible weights are not bit by bit those that it was finished with, or if
     its logits before and after the stage differ within one process.
@@ -192,12 +223,15 @@ def no_forgetting(run: Run) -> pd.DataFrame:
     rows, finished = [], {}
     for stage in lineage(run):
         for task, memory in stage.record()["notes"].get("memory", {}).items():
-            weights, logits = memory["weights_sha256"], memory["logits_sha256"]
-            changed = weights != finished.setdefault(task, weights)
-            changed |= logits != memory.get("logits_before_sha256", logits)
+            if task not in finished:
+                finished[task] = memory["weights_sha256"]
+                continue
+            changed = memory["weights_sha256"] != finished[task]
+            changed |= memory["logits_sha256"] != memory["logits_before_sha256"]
             head = {"after": f"{stage.step.task} {stage.step.action}", "task": task, **memory}
             rows.append(head | {"changed": changed, "stage_id": stage.id})
-    return pd.DataFrame(rows)
+    columns = ["after", "task", "weights_sha256", "logits_sha256", "logits_before_sha256"]
+    return pd.DataFrame(rows, columns=[*columns, "changed", "stage_id"])
 
 
 def capacity(run: Run) -> pd.DataFrame:

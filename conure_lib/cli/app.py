@@ -12,9 +12,9 @@ from conure_lib.errors import ConureError
 
 HELP = f"""Continual user representations: a reproducible study, and models of your own tables.
 
-Commands write only to ROOT/artifacts, ROOT/results/local and ROOT/figures/local; publish alone
-changes committed results. ROOT is CONURE_ROOT, else the checkout that the package lies in, else the
-current folder: now {paths.ROOT}."""
+Commands write only to ROOT/artifacts, ROOT/results/local, ROOT/figures/local and where --out says;
+publish alone changes committed results, notebooks the notebooks. ROOT is CONURE_ROOT, else the
+checkout that the package lies in, else the current folder: now {paths.ROOT}."""
 EXAMPLES = """\b
 examples:
   conure run --tasks my_stream.yaml

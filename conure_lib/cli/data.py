@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from typer import Option, Typer
 
 from conure_lib.cli.common import AsJson, Count, Options, data_config, report
+from conure_lib.config import DataConfig
 from conure_lib.errors import ConfigError
 
 PLAN = """Train one user model on the tasks of your own tables, one after the other.
@@ -20,8 +21,8 @@ The plan says which table is which task (YAML or JSON; the files are Parquet or 
   columns: {user: customer, time: ts}  # all from here on may be left out
   options: {length: 100, min_events: 5}
   model: {width: 64}                   # or {backbone: gru}, {backbone: sasrec}
-  train: {T1: {epochs: 20}, "*": {learning_rate: 0.001}}  # "*": any task not named
-  prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks
+  train: {T1: {epochs: 20}, "*": {patience: 8}}  # "*": every task; a task's own come first
+  prune: {T1: 0.7, "*": 0.8}           # shares given back to later tasks; "*": those not named
   grow_below: 0.05                     # with less of the network free, a later task adds a block
 
 Append a task and run again: what is learned already is not trained again, and stays as it was to
@@ -36,11 +37,11 @@ Length = Annotated[int | None, Option(min=1, max=2**16, help="Items per sequence
 @data.command("list")
 def list_datasets(as_json: AsJson = False) -> None:
     """List the datasets: what they are, whose terms they have, and whether they are here."""
-    from conure_lib.data.registry import DATASETS, at_hand
+    from conure_lib.data.registry import DATASETS, is_at_hand
 
-    here = {config.dataset for config in at_hand()}
     rows = [
-        {"name": name, "what": d.what, "from": d.origin, "terms": d.terms, "at_hand": name in here}
+        {"name": name, "what": d.what, "from": d.origin, "terms": d.terms}
+        | {"at_hand": is_at_hand(DataConfig(name))}
         for name, d in DATASETS.items()
     ]
     lines = "{name}: {what}\n  from: {from}\n  terms: {terms}\n  at hand: {at_hand}"
@@ -64,7 +65,9 @@ def describe(name_or_plan: str, option: Options = None, as_json: AsJson = False)
     from conure_lib.data.registry import load
     from conure_lib.user_models.plan import SUFFIXES, read_plan
 
-    if Path(name_or_plan).suffix in SUFFIXES:
+    if Path(name_or_plan).suffix in SUFFIXES or Path(name_or_plan).is_dir():
+        if option:
+            raise ConfigError("--option: found it with a plan, expected the name of a dataset")
         stream = read_plan(name_or_plan).stream()
     else:
         stream = load(data_config(name_or_plan, option))

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -47,8 +48,11 @@ def study(
     from conure_lib.study import experiments, notebooks, profiles, study
 
     notebooks.all_notebooks()  # where there are none, nothing is trained in vain
+    os.environ["CONURE_ROOT"] = str(paths.ROOT)  # of the notebooks' kernels, which run elsewhere
     if option:
-        os.environ[profiles.OPTIONS] = json.dumps(dict(data_config(dataset, option).options))
+        options = dict(data_config(dataset, option).options)
+        options |= {n: os.path.abspath(options[n]) for n in ("path",) if n in options}
+        os.environ[profiles.OPTIONS] = json.dumps(options)
     if device:
         os.environ[profiles.DEVICE] = device
     asked = study.load_study(dataset, profile, seed or None, "local" if dry_run else results)
@@ -76,6 +80,10 @@ def verdicts(
 
     columns = ["claim", "dataset", "verdict", "reason", "effect", "ci_low", "ci_high"]
     for name in dataset or profiles.REPORTED:
+        folder = paths.results(profile, name, local=False)
+        if not dataset and results == "committed" and not any(folder.glob("seed-*.parquet")):
+            print(f"conure: left out {name}: no committed results in {folder}", file=sys.stderr)
+            continue
         table = claims.ledger(study.load_study(name, profile, None, results))
         claims.save(table, paths.claims(local=True))
         report(table[columns], [paths.claims(local=True)])

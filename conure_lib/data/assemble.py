@@ -153,7 +153,7 @@ def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> 
     strange, rows = rows["user"][~known].tolist(), rows[known]
     if strange and info["unknown_users"] == "error":
         found = f"found user {strange[0]!r}, who has no T1 sequence ({len(strange)} such rows)"
-        raise DataError(f"{where}: {found}; drop them, or pass unknown_users='drop'")
+        raise DataError(f"{where}: {found}; drop them, or set the option unknown_users to 'drop'")
     dropped[f"labels of {table.name}, of users without T1"] = len(strange)
     once = ["user"] if table.kind == "classification" else ["user", "label"]
     if (repeated := rows.duplicated(once)).any():

@@ -3,6 +3,7 @@
 import shutil
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,13 +80,16 @@ def load(config: DataConfig) -> TaskStream:
     config: its name, and its builder's options. Other content of ``path`` is another stream.
     """
     folder = stored_at(config)
-    if folder.is_dir():
-        try:
+    with suppress(DataError):  # damaged: said below, where nobody else repairs it as well
+        if folder.is_dir():
             return load_stream(folder)
-        except DataError as error:
-            print(f"conure: {error}; preparing it anew", file=sys.stderr)
-            shutil.rmtree(folder, ignore_errors=True)
     with file_lock(folder):
+        if folder.is_dir():
+            try:
+                return load_stream(folder)
+            except DataError as error:
+                print(f"conure: {error}; preparing it anew", file=sys.stderr)
+                shutil.rmtree(folder, ignore_errors=True)
         if not folder.is_dir():
             stream = DATASETS[config.dataset].build(**config.options)
             folder = stored_at(config)  # which has another name once the files are here
@@ -104,10 +108,9 @@ def stored_at(config: DataConfig) -> Path:
     return paths.artifacts("streams") / name
 
 
-def at_hand() -> list[DataConfig]:
-    """Return the datasets that need no download: generated, in a package, or prepared before."""
-    configs, always = map(DataConfig, DATASETS), ("synthetic", complete_journey.NAME)
-    return [one for one in configs if one.dataset in always or stored_at(one).is_dir()]
+def is_at_hand(config: DataConfig) -> bool:
+    """Return whether a dataset needs no download: generated, in a package, or prepared before."""
+    return config.dataset in ("synthetic", complete_journey.NAME) or stored_at(config).is_dir()
 
 
 def _files(config: DataConfig) -> list[Path]:

@@ -27,6 +27,7 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
 
 CONNECT_SECONDS = 10.0  # seconds to wait for the scheduler's answer
+WORKER_SECONDS = 60.0  # seconds to wait for a first worker
 VISIBLE_SECONDS = 60.0  # seconds after which a network file system shows a new file by its defaults
 FILES = sorted(Path(__file__).parent.parent.rglob("*.py"))
 SOURCE = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
@@ -184,7 +185,8 @@ def _connected(where: str) -> dask.Client:
 
 def _local_cluster(workers: int) -> dask.LocalCluster:
     """Start workers of one thread each on this machine; Dask replaces one that dies."""
-    options = {"threads_per_worker": 1, "memory_limit": 0, "dashboard_address": ":0"}
+    options = {"threads_per_worker": 1, "memory_limit": 0}
+    options |= {"dashboard_address": "127.0.0.1:0"}
     options |= {"env": {"CONURE_ROOT": str(paths.ROOT)}, "silence_logs": "CRITICAL"}
     try:
         return dask.LocalCluster(n_workers=workers, **options)
@@ -196,10 +198,14 @@ def _local_cluster(workers: int) -> dask.LocalCluster:
 def _kind_of_workers(client: dask.Client, device: str) -> str:
     """Return the first worker's kind of processor; each stage then refuses another one."""
     try:
+        client.wait_for_workers(1, timeout=WORKER_SECONDS)
         kinds = client.run(provenance.kind_here, device)
+    except dask.TimeoutError as error:
+        said = f"no worker has come within {WORKER_SECONDS:.0f} s; start one and try again"
+        raise ClusterError(said) from error
     except Exception as error:
         raise ClusterError(f"workers cannot be used ({error}); check their packages") from error
-    return next(iter(kinds.values()), provenance.kind_here(device))
+    return next(iter(kinds.values()))
 
 
 def _appears(path: Path) -> bool:

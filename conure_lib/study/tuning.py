@@ -4,7 +4,9 @@ First the length of the input, then T1's network and rate, the rate of retrainin
 task. Every method tries as many joint settings of the same space (``methods.method.SEARCH``, and
 what is its own), cut short alike by successive halving: ``TRIES`` for few epochs, the best ``KEPT``
 for three times as many, after which the best is chosen. Where it lies at the edge of a range,
-some more go beyond it. Every try is a stage, so that a search that was interrupted goes on.
+some more go beyond it. Every try is a stage, so that a search that was interrupted goes on. The
+paper's loss for ranking tasks, BPR, has a row of its own in the study: its best tries go through
+the second round as well where another loss is better.
 """
 
 import sys
@@ -22,7 +24,7 @@ from conure_lib import paths
 from conure_lib.config import dilations_for, spec
 from conure_lib.data.stream import Task
 from conure_lib.errors import ConfigError, MissingResultError
-from conure_lib.files import write_json
+from conure_lib.files import atomic_file, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import SEARCH, LogRange, SearchSpace, Step
@@ -185,6 +187,7 @@ class Search:
                 source = steps[METHODS[name].settings_of]
                 train[f"{task}.{action}"] = train[f"{task}.{source.action}"]
         with_bpr = [t for t in tries if (t.step.action, t.settings.get("loss")) == ("train", "bpr")]
+        self.measure([one for one in best(with_bpr, KEPT) if one.rung == 0], 1)
         for one in best(with_bpr):
             own = self.study.with_settings(one.step, **one.settings)
             bpr[task] = own.config.training(task)
@@ -250,14 +253,15 @@ def write(found: Search) -> list[Path]:
         searched = set(table[KEY].itertuples(index=False, name=None))
         kept = [key not in searched for key in old[KEY].itertuples(index=False, name=None)]
         table = pd.concat([old[kept], table], ignore_index=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    table.to_csv(files[0], index=False, float_format="%.6g")
+    with atomic_file(files[0]) as part:
+        table.to_csv(part, index=False, float_format="%.6g")
     chosen = {"data": {"dataset": name, "options": dict(config.data.options)}}
     chosen |= {"model": spec(config.model), "retrain_rate": config.retrain_rate}
     chosen["train"] = {key: spec(one) for key, one in config.train.items() if "." in key}
     chosen["bpr"] = {task: spec(one) for task, one in config.bpr.items()}
     chosen |= {"backbones": {**config.backbones}} if config.backbones else {}
-    write_json(files[1], read_settings(name, config.profile) | {"chosen": chosen})
+    with atomic_file(files[1]) as part:
+        write_json(part, read_settings(name, config.profile) | {"chosen": chosen})
     return files
 
 

@@ -20,10 +20,18 @@ from conure_lib.data.options import Length
 from conure_lib.data.sources.tables import latest_windows
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import ConfigError, DataError, VerificationError
-from conure_lib.files import atomic_file, atomic_folder, path_problem, read_json, regular
+from conure_lib.files import (
+    atomic_file,
+    atomic_folder,
+    file_digest,
+    path_problem,
+    read_json,
+    regular,
+)
 from conure_lib.models.backbone import UserModel
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.ownership import ContinualModel
+from conure_lib.pipeline.store import ENVIRONMENT, LocalStore
 from conure_lib.training.determinism import seeded, torch_threads
 from conure_lib.training.evaluation import last_vectors
 
@@ -66,7 +74,7 @@ class TaskModel(nn.Module):
 def open_saved(folder: str | Path, task: str) -> TaskModel:
     """Open one task of a trained model (what ``conure run`` wrote, or the folder of a stage)."""
     folder, facts = Path(folder), None
-    learner = ContinualModel.load(folder)
+    learner = _verified(folder)
     if task not in learner.tasks:
         known = ", ".join(learner.tasks) or "none"
         raise ConfigError(f"{folder}: found no task {task!r}, expected one of {known} (--task)")
@@ -82,6 +90,19 @@ def open_saved(folder: str | Path, task: str) -> TaskModel:
                 found = explain(error, str(folder / STREAM))
             raise DataError(f"{found}; run conure run again") from error
     return TaskModel(learner.for_task(task), task, task == learner.tasks[0], folder, facts)
+
+
+def _verified(folder: Path) -> ContinualModel:
+    """Load a model whose files are as they were written, as far as there are digests of them."""
+    if (folder / ENVIRONMENT).is_file():  # of a stage
+        return LocalStore(folder.parent).model(folder.name) or ContinualModel.load(folder)
+    digests = {}
+    with contextlib.suppress(*UNREADABLE):
+        digests = read_json(folder / METRICS)["digests"]
+    for name, digest in digests.items():
+        if file_digest(folder / name) != digest:
+            raise DataError(f"{folder / name}: found other bytes than were written; run it again")
+    return ContinualModel.load(folder)
 
 
 @torch_threads(1)
@@ -112,7 +133,7 @@ def export(
         raise ConfigError(f"{saved.folder}: found no length of sequences, expected --length N")
     out = replaceable(out, lambda old: "exported" in read_json(old / "model.json"), "conure export")
     facts = {"task": saved.task, "is_first": saved.is_first, "length": length or 2}
-    with atomic_folder(out) as part:
+    with atomic_folder(out, replace=True) as part:
         save_model(saved.model, part, about={"exported": facts})
         for name in (NAMES.format("items"), NAMES.format(saved.task)):
             if (saved.folder / name).is_file():
@@ -132,7 +153,6 @@ def export(
                 expected = f"expected outputs that differ by at most {MAX_DIFFERENCE[name]}"
                 raise VerificationError(f"{out / name}: found {found}, {expected}")
         files = sorted(file.name for file in part.iterdir())
-        shutil.rmtree(out, ignore_errors=True)
     facts |= {"folder": str(out), "from": str(saved.folder.absolute()), "files": files}
     return facts | {"largest_difference": differences}
 

@@ -15,7 +15,7 @@ import torch
 from conure_lib import paths
 from conure_lib.data.stream import TEST, TaskStream
 from conure_lib.errors import ConfigError, StorageError, VerificationError
-from conure_lib.files import atomic_folder, read_json, write_json
+from conure_lib.files import atomic_folder, file_digest, read_json, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.actions import logits_digest, weights_digest
 from conure_lib.pipeline.provenance import kind, processor
@@ -64,6 +64,8 @@ def run(
     folder = folder or paths.artifacts("models") / name
     maker = f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
+    old = read_json(folder / METRICS)["tasks"] if (folder / METRICS).is_file() else []
+    before = {row["task"]: row["stage"] for row in old}
     processor(device)  # raises if there is none
     study = Study(config, stream=plan.stream().fold(seed), growing=True)
     stream, chosen = study.stream, study.run(method, seed)
@@ -83,19 +85,22 @@ def run(
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
     notes += warnings(rows, plan.grow_below)
+    if anew := ", ".join(t for t, s in chosen.stages.items() if before.get(t, s.id) != s.id):
+        why = "tables, settings, seed, device or version are not those of the model that was there"
+        notes += [f"warning: {anew} learned anew: {why}"]
     results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
     results |= {"tasks": rows, "notes": notes, "environment": last.environment()}
     facts = {name: stream.info[name] for name in ("length", "min_events", "seed")}
     facts |= {"columns": plan.columns, "digests": study.by_task, "tasks": stream.describe()}
     facts |= {"n_users": stream.n_users, "n_items": stream.n_items, "info": stream.info}
-    with atomic_folder(folder) as part:
+    with atomic_folder(folder, replace=True) as part:
         if is_conure:
             last.model().save(part)
+            results["digests"] = {f.name: file_digest(f) for f in sorted(part.iterdir())}
         for what, ids in {"items": stream.names.items, **stream.names.labels}.items():
             pq.write_table(pa.table({"id": pa.array(ids)}), part / NAMES.format(what))
         write_json(part / METRICS, results)
         write_json(part / STREAM, facts)
-        shutil.rmtree(folder, ignore_errors=True)
     return results | {"folder": str(folder)}
 
 

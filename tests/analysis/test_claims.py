@@ -263,7 +263,11 @@ def ledger(monkeypatch):
     for name in FOUND:
         found = replace(CLAIMS[name], decide=lambda study, claim: FOUND[claim.id])
         monkeypatch.setitem(CLAIMS, name, found)
-    return claims.ledger(STUDY, [*FOUND][::-1])
+    with monkeypatch.context() as patch:
+        patch.setattr(claims, "CLAIMS", {name: CLAIMS[name] for name in [*FOUND][::-1]})
+        table = claims.ledger(STUDY)
+    assert claims.ledger(STUDY, [*FOUND]).equals(table.drop(columns="p_ledger"))
+    return table
 
 
 def test_a_row_has_all_that_was_found_and_a_notebook_its_rows(ledger):

@@ -7,7 +7,7 @@ import pytest
 from conure_lib.analysis import floors
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.analysis.claims.judging import beyond, compared, judge, together
-from conure_lib.analysis.stats import NAN, VERDICTS
+from conure_lib.analysis.stats import NAN, VERDICTS, detectable
 from tests.analysis.conftest import made_up
 
 R, P, N, C, NOT_TESTED = VERDICTS
@@ -36,7 +36,7 @@ def row(low, high, clear=False, **more):
         (row(-0.02, 0.05), ABOVE, C, "could have shown 5.0%, of interest 4.0%"),
         (row(-0.002, 0.05), ABOVE, C, "not clear, +4.0% not excluded"),
         (row(0.01, 0.09, p_holm=0.01), ABOVE, C, "not clear over seeds (p = 0.30)"),
-        (row(-0.03, 0.03, seeds_high=0.05), ABOVE, C, "could have shown 4.3%, of interest 4.0%"),
+        (row(-0.03, 0.03, seeds_high=0.05), ABOVE, C, "could have shown 5.7%, of interest 4.0%"),
         (row(-0.03, 0.03, **SINGLE), ABOVE, C, "a single training"),
         (row(-0.09, -0.01, True), BELOW, R, "clear"),
         (row(-0.03, -0.01, True), BELOW, P, "clear, but below 4.0%"),
@@ -140,6 +140,12 @@ def test_a_finding_holds_the_numbers_of_its_first_part(study):
     assert (found.p, found.detectable) == (0, 0)
 
 
+def test_the_wider_interval_counts_and_what_would_show_is_on_the_claimed_side():
+    found = judge(row(-0.03, 0.01, seeds_low=-0.02, seeds_high=0.05), BELOW)
+    assert (found.ci_low, found.ci_high) == (-0.03, 0.05)
+    assert found.detectable == -detectable(-0.03, 0.05)
+
+
 def test_effects_are_one_family_and_margins_no_part_of_it(study):
     effect = {"ours": "FineSmax", "theirs": "STL", "tasks": ["T2"], "smallest": -0.01}
     margin = {"name": "m", "ours": "STL", "theirs": "SinMo", "tasks": ["T4"], "margin": 0.1}
@@ -158,5 +164,5 @@ def test_quickly_is_within_five_epochs_for_every_seed(study, first, verdict):
 
     quick = {"ours": "SinMo", "theirs": "STL", "task": "T2"}
     found = decide(made_up(curve), BETTER | {"tasks": ["T2"], "name": "better"}, quick=quick)
-    seen = f"reached after at most {first}" if first < 9 else "not reached"
+    seen = f"{6 * (first <= 5)} of 6 seeds within 5"
     assert (found.verdict, found.reason) == (verdict, f"better: clear; epochs: {seen}")

@@ -100,14 +100,14 @@ def test_what_ends_a_command_is_one_line_and_an_exit_code(raised, code, said, re
     def fail(*_):
         raise raised
 
-    monkeypatch.setattr("conure_lib.data.registry.at_hand", fail)
+    monkeypatch.setattr("conure_lib.data.registry.is_at_hand", fail)
     assert refusal("data list", code).startswith(f"conure: {said}")
 
 
 def test_a_read_only_shared_memory_is_no_matter_where_it_is_not_used(monkeypatch, recwarn):
     said = "[Errno 30] Read-only file system.  joblib will operate in serial mode"
-    warn = lambda: warnings.warn(said, stacklevel=1) or []  # noqa: E731
-    monkeypatch.setattr("conure_lib.data.registry.at_hand", warn)
+    warn = lambda _: warnings.warn(said, stacklevel=1) or False  # noqa: E731
+    monkeypatch.setattr("conure_lib.data.registry.is_at_hand", warn)
     assert main(["data", "list"]) == 0
     assert recwarn.list == []
 

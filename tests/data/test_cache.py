@@ -12,7 +12,7 @@ from helpers import SMALL, files_below, flipped, small_stream
 from conure_lib import paths
 from conure_lib.config import DataConfig
 from conure_lib.data import registry
-from conure_lib.data.registry import DATASETS, at_hand, load, stored_at
+from conure_lib.data.registry import DATASETS, is_at_hand, load, stored_at
 from conure_lib.data.sources import synthetic
 from conure_lib.data.stream import MANIFEST, STORED, load_stream, save_stream
 from conure_lib.errors import DataError
@@ -132,7 +132,7 @@ def test_unknown_datasets_and_wrong_options(root, dataset, options, message):
 
 def test_what_needs_no_download(root):
     load(DataConfig("synthetic", SMALL))
-    assert [config.dataset for config in at_hand()] == ["synthetic", "complete-journey"]
+    assert [n for n in DATASETS if is_at_hand(DataConfig(n))] == ["synthetic", "complete-journey"]
     stored_at(DataConfig("ml-1m")).mkdir()
-    assert [config.dataset for config in at_hand()][-1] == "ml-1m"
+    assert is_at_hand(DataConfig("ml-1m"))
     assert all(record.what and record.origin and record.terms for record in DATASETS.values())

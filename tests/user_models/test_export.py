@@ -1,6 +1,7 @@
 """A task taken out of a model, and vectors of users: the same bits as inside, and checked."""
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,14 @@ def output_of(capsys, *arguments):
     capsys.readouterr()
     assert main([*map(str, arguments), "--json"]) == 0
     return json.loads(capsys.readouterr().out)
+
+
+def test_a_model_with_a_changed_bit_is_refused(model, tmp_path):
+    shutil.copytree(model, folder := tmp_path / "model")
+    content = (file := folder / "model.safetensors").read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with refused(DataError, f"{file}: found other bytes than were written"):
+        open_saved(folder, "T2")
 
 
 @pytest.mark.parametrize("task", ["T1", "T2", "T3"])

@@ -75,6 +75,18 @@ def test_what_was_computed_is_found_again_and_the_folder_replaced(service, model
     assert files_below(model) == files_below(tmp_path / "new" / "one") == files
 
 
+def test_what_is_learned_anew_in_place_of_an_earlier_model_is_told(service, model, tmp_path):
+    plan, folder = read_plan(service / "mine" / "plan.yaml"), tmp_path / "mine"
+    shutil.copytree(model, folder)
+    changed = read_plan(write_plan(service / "mine" / "other.yaml", plan_of(retrain_rate=0.2)))
+    assert not any("learned anew" in note for note in run(plan, folder)["notes"])
+    before = trained_at(service)
+    (note,) = (note for note in run(changed, folder)["notes"] if "learned anew" in note)
+    assert note.startswith("warning: T1, T2, T3 learned anew: tables, settings, seed")
+    for name in trained_at(service).keys() - before.keys():
+        shutil.rmtree(service / "artifacts" / "stages" / name)
+
+
 def test_only_an_appended_task_is_trained_also_elsewhere(
     service, model, later, tmp_path, monkeypatch
 ):

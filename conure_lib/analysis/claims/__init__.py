@@ -12,9 +12,10 @@ import pandas as pd
 import yaml
 from scipy.stats import false_discovery_control
 
+from conure_lib import paths
 from conure_lib.analysis.claims import judging
 from conure_lib.analysis.claims.judging import VERDICTS, Claim, Finding
-from conure_lib.files import atomic_file
+from conure_lib.files import atomic_file, file_lock
 from conure_lib.study.study import Study
 
 __all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "for_notebook", "ledger", "rules"]
@@ -44,26 +45,27 @@ def rules(notebook: str) -> str:
 def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
     """Return one row per claim (all unless named), ordered by id.
 
-    ``p_ledger`` is Benjamini and Hochberg's over the rows that rest on a test.
+    Of all claims also ``p_ledger``: Benjamini and Hochberg's, over the rows that rest on a test.
     """
     rows, about = [], {"dataset": study.stream.name, "profile": study.config.profile}
     for one in map(CLAIMS.get, sorted(names or CLAIMS)):
         texts = {"unit": one.unit, "by_construction": one.by_construction, "rule": one.rule}
         rows.append({"claim": one.id, **about, **vars(one.decide(study, one)), **texts})
     table = pd.DataFrame(rows)
-    tested = table["p"].dropna()
-    corrected = pd.Series(false_discovery_control(tested), tested.index)
-    table.insert(table.columns.get_loc("p_seeds"), "p_ledger", corrected)
+    if names is None:
+        tested = table["p"].dropna()
+        corrected = pd.Series(false_discovery_control(tested), tested.index)
+        table.insert(table.columns.get_loc("p_seeds"), "p_ledger", corrected)
     return table
 
 
 def save(table: pd.DataFrame, path: Path) -> None:
     """Put verdicts into a ledger file, in place of those of the same profile and datasets."""
     keys = ["profile", "dataset"]
-    if path.is_file():
-        known = pd.read_csv(path)
-        replaced = known.set_index(keys).index.isin(table.set_index(keys).index)
-        table = pd.concat([known[~replaced], table])[table.columns]
     path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_file(path) as part:
+    with file_lock(paths.artifacts() / path.name), atomic_file(path) as part:
+        if path.is_file():
+            known = pd.read_csv(path)
+            replaced = known.set_index(keys).index.isin(table.set_index(keys).index)
+            table = pd.concat([known[~replaced], table])[table.columns]
         table.sort_values([*keys, "claim"]).to_csv(part, index=False, float_format="%.6g")

@@ -16,6 +16,7 @@ from conure_lib.study.experiments import EXPERIMENTS, backbones, convergence
 from conure_lib.study.study import Run, Study
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, CANNOT_TELL, NOT_TESTED = VERDICTS
+ENDS = ("low", "high", "seeds_low", "seeds_high")  # of the intervals over users and over seeds
 RECOVERED_SHARE, QUICK_EPOCHS = 0.95, 5  # of a validation value; epochs
 
 
@@ -27,11 +28,11 @@ class Finding:
     reason: str = ""  # one phrase
     paper: float = NAN  # the paper's effect
     effect: float = NAN  # what the rule calls so
-    ci_low: float = NAN
+    ci_low: float = NAN  # the outer ends of the 95% intervals over users and over seeds
     ci_high: float = NAN
     smallest: float = NAN  # effect of interest, or the margin
-    detectable: float = NAN  # the smallest effect that this data would have shown
-    p: float = NAN  # of what is claimed: an effect, or staying within the margin
+    detectable: float = NAN  # the smallest effect that this data would have shown, on that side
+    p: float = NAN  # of what is claimed, over users: an effect, or staying within the margin
     p_corrected: float = NAN  # by Holm, over the tests of the rule
     p_seeds: float = NAN
     n: int = 0
@@ -75,7 +76,7 @@ def judge_effect(row: Mapping, smallest: float, by_far: bool = False) -> tuple[s
         return NOT_REPRODUCED, f"{smallest:+.1%} is excluded"
     if row["p_holm"] < tables.ALPHA:
         return CANNOT_TELL, f"not clear over seeds (p = {row['p_seeds']:.2f})"
-    if (could := detectable(row["low"], row["high"])) > bar:
+    if (could := detectable(*_bounds(row))) > bar:
         return CANNOT_TELL, f"could have shown {could:.1%}, of interest {bar:.1%}"
     return CANNOT_TELL, f"not clear, {smallest:+.1%} not excluded"
 
@@ -92,7 +93,7 @@ def judge_margin(row: Mapping, margin: float, two_sided: bool = False) -> tuple[
 
 def _bounds(row: Mapping, side: int = 1) -> tuple[float, float]:
     """Return the outer ends of the intervals over users and over seeds, the claimed side up."""
-    ends = side * np.array([row[name] for name in ("low", "high", "seeds_low", "seeds_high")])
+    ends = side * np.array([row[name] for name in ENDS])
     return float(ends.min()), float(ends.max())
 
 
@@ -110,7 +111,10 @@ def judge(row: Mapping, one: Mapping) -> Finding:
     if row["seeds"] < 2 and verdict == CANNOT_TELL:
         reason = "a single training"
     numbers = {name: row[name] for name in ("effect", "p_seeds", "n", "seeds", "run_ids")}
-    numbers |= {"ci_low": low, "ci_high": high, "detectable": detectable(low, high)}
+    ends = [row[name] for name in ENDS]
+    outer = float(np.nanmin(ends)), float(np.nanmax(ends))  # a single seed has no interval
+    numbers |= {"ci_low": outer[0], "ci_high": outer[1]}
+    numbers |= {"detectable": float(np.copysign(detectable(*outer), bar))}
     numbers |= {"smallest": bar, "p": p, "p_corrected": p_corrected}
     return Finding(verdict, reason, **numbers)
 
@@ -178,7 +182,7 @@ def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> dict[st
         found = Finding(CANNOT_TELL, not_learned(study, missing), smallest=bar)
         if row:
             found = judge(row, one)
-            without = f" (without {missing})" if missing else ""
+            without = f" (without {missing.replace('-after', '')})" if missing else ""
             found = replace(found, reason=found.reason + without)
         if asked:
             parts[one.get("name", "")] = replace(found, paper=one.get("paper", NAN))
@@ -217,8 +221,7 @@ def _quick(study: Study, runs: list[Run], one: Mapping) -> Finding:
     epochs = [tables.epochs_until(run.stages[task], level) for run, level in pairs]
     few = [number <= QUICK_EPOCHS for number in epochs]
     verdict = REPRODUCED if all(few) else CANNOT_TELL if any(few) else NOT_REPRODUCED
-    seen = f"reached after at most {max(epochs):.0f}" if max(epochs) < np.inf else "not reached"
-    return Finding(verdict, seen)
+    return Finding(verdict, f"{sum(few)} of {len(few)} seeds within {QUICK_EPOCHS}")
 
 
 def epochs_to_best(run: Run, task: str) -> float:

@@ -26,7 +26,7 @@ from conure_lib.files import file_digest
 Table, Columns = pd.DataFrame | str | Path, Mapping[str, str]
 EVENTS, LABELS = ("user", "item", "time"), ("user", "label")
 LIKELY_TIME = re.compile(r"time|date|^ts$|^day$", re.IGNORECASE)
-DEFAULTS: AssemblyOptions = {"length": 100, "split": "80/5/15"}
+DEFAULTS: AssemblyOptions = {"length": 100, "split": "80/5/15", "unknown_users": "drop"}
 BLOCK_ROWS, BLOCK_BYTES = 1 << 20, 1 << 24
 
 
