@@ -42,13 +42,17 @@ def draw_estimates(table: pd.DataFrame, label: str = "", hollow: str = "") -> Fi
 
 
 def draw_effects(
-    table: pd.DataFrame, label: str, points: pd.DataFrame | None = None, margin: float = 0.0
+    table: pd.DataFrame,
+    label: str,
+    points: pd.DataFrame | None = None,
+    margin: float = 0.0,
+    note: str = NOTE,
 ) -> Figure:
     """Draw relative differences as a forest plot, in percent.
 
     table: row, method, relative, low, high (shares), and panel where there are several. points:
     row, kind (a key of `POINTS`), relative, panel, and method where a point belongs to one.
-    margin: differences up to this share are shaded.
+    margin: differences up to this share are shaded. note: what the bars are.
     """
     points = pd.DataFrame(columns=["row", "kind", "relative"]) if points is None else points
     table, points = (t if "panel" in t else t.assign(panel="") for t in (table, points))
@@ -72,7 +76,7 @@ def draw_effects(
             y += one["aside"].fillna(0) if "aside" in one else 0
             look = {"color": "black", "markerfacecolor": face, "markersize": size}
             axis.plot(100 * one["relative"], y, marker, label=kind, **look)
-    note = f"{NOTE}; shaded: up to ±{margin:.0%}" if margin else NOTE
+    note += f"; shaded: up to ±{margin:.0%}" if margin else ""
     if len(axes) == 1:
         axis.set_xlabel(label)
         return finish(figure, note, legend=True)

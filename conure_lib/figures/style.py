@@ -18,6 +18,7 @@ from conure_lib.study.study import Study
 COLUMN, PAGE = 3.4, 7.0  # inches, one column and two columns of a paper: the widths of figures
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 GREY = "#6E6E6E"
+OUTER = "bars: 95% intervals, outer ends of users' and seeds'"  # what a verdict uses
 CELLS = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}  # of a heatmap
 
 

@@ -15,7 +15,10 @@ from conure_lib.training.evaluation import user_vectors
 
 
 def lwf(c: Context) -> Outcome:
-    """Train the whole network; the network before the task teaches each old task's output."""
+    """Train the whole network; the network before the task teaches each old task's output.
+
+    All weights from the first step on: the paper first trains the new output layer alone.
+    """
     config, old = c.study.training(c.task.name, c.action), old_tasks(c)
     teacher = copy.deepcopy(c.parent.model).requires_grad_(False)
     taught = user_vectors(teacher, c.stream.sequences[c.stream.input_rows])
