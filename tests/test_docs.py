@@ -117,13 +117,15 @@ def test_blocks_are_replaced_and_markers_must_fit():
             readme_tables.filled(page, bad)
 
 
-def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran():
+def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
+    monkeypatch.setattr(readme_tables, "at_all_positions", {"a": -0.4, "b": 0.1}.get)
     rows = [("C01", "a", "REPRODUCED", -0.95, -0.97, -0.93, -0.979, 6, False)]
     rows += [("C01", "b", "CANNOT TELL", NAN, NAN, NAN, -0.979, 2, False)]
     names = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "paper", "seeds"]
     ledger = pd.DataFrame(rows, columns=[*names, "by_construction"])
     first, *_, last = readme_tables.findings(ledger).splitlines()
     assert "-95% [-97%, -93%] on `a` (reproduced), cannot tell on `b`; the paper: -98%" in first
+    assert "not the last alone: -40% on `a`, +10% on `b` (C01)" in first
     assert last.endswith("Seeds so far: 6 of six on `a`, 2 of six on `b`.")
     table = readme_tables.notebooks(ledger)
     assert "C01 reproduced 1 of 2, cannot tell 1 of 2" in table
@@ -148,7 +150,7 @@ def test_every_dataset_has_a_card_and_what_they_say_of_classes_and_users():
     largest = [np.bincount(labels).max() / len(labels) for labels in tasks]
     assert "{:.0%} (T4), {:.0%} (T5) and {:.0%} (T6) of the households".format(*largest) in text
     users = study_config("synthetic", "standard").data.options["n_users"]
-    assert f"`standard` takes {users:,} users" in text
+    assert f"**Counts** of the study's stream ({users:,} users):" in text
     cards = re.findall(r"(?m)^## ([a-z][\w-]+)$", text)
     assert sorted(cards) == sorted(DATASETS)
 
