@@ -187,7 +187,9 @@ class Search:
                 source = steps[METHODS[name].settings_of]
                 train[f"{task}.{action}"] = train[f"{task}.{source.action}"]
         with_bpr = [t for t in tries if (t.step.action, t.settings.get("loss")) == ("train", "bpr")]
-        self.measure([one for one in best(with_bpr, KEPT) if one.rung == 0], 1)
+        self.measure(again := [one for one in best(with_bpr, KEPT) if one.rung == 0], 1)
+        for one in again:
+            one.row["rung"] = "BPR"  # of as many epochs as the second
         for one in best(with_bpr):
             own = self.study.with_settings(one.step, **one.settings)
             bpr[task] = own.config.training(task)
