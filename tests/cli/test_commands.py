@@ -19,6 +19,7 @@ from conure_lib import paths
 from conure_lib.cli import app, main
 from conure_lib.data.registry import DATASETS
 from conure_lib.errors import ConfigError, VerificationError
+from conure_lib.study.profiles import REPORTED
 from conure_lib.study.study import Study
 
 
@@ -74,6 +75,7 @@ def test_there_are_the_commands_that_are_documented_and_each_says_what_it_does(c
         ("run --tasks nowhere.yaml", "nowhere.yaml: found No such file or directory, exp"),
         ("data describe nope", "dataset: found 'nope', expected one of"),
         ("data describe synthetic --option a", "--option: found 'a', expected NAME="),
+        ("data describe my.yaml --option length=9", "--option: found it with a plan, expected"),
         ("study --profile papers", "profile"),
         ("clean --what results", "'results' is not one of 'stages', 'streams', 'dow"),
         ("study --dataset synthetic --profile smoke", "found no notebooks, expected those of a"),
@@ -110,6 +112,13 @@ def test_a_read_only_shared_memory_is_no_matter_where_it_is_not_used(monkeypatch
     monkeypatch.setattr("conure_lib.data.registry.is_at_hand", warn)
     assert main(["data", "list"]) == 0
     assert recwarn.list == []
+
+
+def test_verdicts_leave_out_datasets_without_results(root, capsys):
+    assert main(["verdicts"]) == 0
+    said = capsys.readouterr().err
+    assert all(f"left out {name}: no committed results in {root}" in said for name in REPORTED)
+    assert said.count("left out") == len(REPORTED)
 
 
 def test_datasets_are_listed_with_their_terms_fetched_and_described(root, capsys):
