@@ -76,7 +76,7 @@ def draw_effects(
             y += one["aside"].fillna(0) if "aside" in one else 0
             look = {"color": "black", "markerfacecolor": face, "markersize": size}
             axis.plot(100 * one["relative"], y, marker, label=kind, **look)
-    note += f"; shaded: up to ±{margin:.0%}" if margin else ""
+    note += f"\nshaded: up to ±{margin:.0%}" if margin else ""
     if len(axes) == 1:
         axis.set_xlabel(label)
         return finish(figure, note, legend=True)

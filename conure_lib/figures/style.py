@@ -17,6 +17,7 @@ from conure_lib.study.study import Study
 
 COLUMN, PAGE = 3.4, 7.0  # inches, one column and two columns of a paper: the widths of figures
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+LINE = 0.14  # inches, of a line of a title
 GREY = "#6E6E6E"
 OUTER = "bars: 95% intervals, outer ends of users' and seeds'"  # what a verdict uses
 CELLS = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}  # of a heatmap
@@ -40,10 +41,14 @@ def set_style() -> None:
 def panels(
     titles: Iterable[str], height: float, columns: int = 2, **shared: bool
 ) -> tuple[Figure, dict[str, Axes]]:
-    """Return a figure and its axes by title; `height` is that of one row of panels, in inches."""
+    """Return a figure and its axes by title.
+
+    height: of one row of panels, in inches, with a title of one line.
+    """
     set_style()
     titles = list(titles)
     columns, rows = min(columns, len(titles)), -(-len(titles) // columns)
+    height += LINE * max(title.count("\n") for title in titles)
     size = (COLUMN, height * rows + 0.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
     for axis in axes.flat[len(titles) :]:

@@ -86,7 +86,7 @@ def test_effects_are_in_percent_with_seeds_and_the_papers_values():
     assert texts(figure.legends[0].get_texts()) == legend
     (band,) = axis.patches
     assert (band.get_x(), band.get_width()) == pytest.approx((-5, 10))
-    assert figure.get_suptitle().endswith("; shaded: up to ±5%")
+    assert figure.get_suptitle().endswith("\nshaded: up to ±5%")
 
 
 def test_effects_by_panel_without_points():
