@@ -16,7 +16,7 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
     figure, axes = panels(titles, 1.5)
     lengths, popularity, active, shared = axes.values()
     counts = np.bincount((stream.sequences != PAD).sum(1))
-    lengths.bar(range(len(counts)), counts, color=TASK_COLORS[0], width=0.9)
+    lengths.bar(range(len(counts)), counts, color=TASK_COLORS[0], width=1, linewidth=0)
     lengths.set(xlabel="items in a T1 sequence", ylabel="sequences", yscale="log", ylim=(0.8, None))
     frames = [pd.DataFrame({"what": "sequence length", "x": range(len(counts)), "y": counts})]
     long = [task for task in stream.tasks if task.kind != "classification"]
