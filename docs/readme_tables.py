@@ -98,6 +98,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
             "growth": growth(scaling["exponents"], points),
         },
         "docs/model-card.md": {"metrics": by_dataset(side_by_side, short), "cost": cost(found)},
+        "docs/your-own-data.md": {"defaults": defaults() or LATER},
         "docs/data-cards.md": {f"counts {name}": counts(name) for name in REPORTED},
     }
 
@@ -281,6 +282,19 @@ def against_references(rows: list[dict]) -> str:
         for row in rows
     ]
     return markdown(pd.DataFrame(shown))
+
+
+def defaults() -> str:
+    """Return how far the defaults of ``conure run`` come on the study's datasets."""
+    files = sorted(paths.benchmarks().glob("defaults-*.json"))
+    found = (row for file in files for row in json.loads(file.read_text(encoding="utf-8"))["rows"])
+    rows = [
+        {"dataset": row["dataset"], "task": row["task"], "seeds": str(row["seeds"])}
+        | {name: f"{row[name]:.3g}" for name in ("default", "searched", "popularity")}
+        | {"of the searched": f"{row['share']:.0%}"}
+        for row in found
+    ]
+    return markdown(pd.DataFrame(rows)) if rows else ""
 
 
 def speed_facts(speed: dict, inference: dict) -> str:
