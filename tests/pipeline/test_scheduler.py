@@ -209,6 +209,13 @@ def test_a_worker_that_does_not_fit_is_named(root):
         study.compute(runs_of(study), cluster=misfit.scheduler_address)
 
 
+def test_a_cluster_without_workers_is_named(root, monkeypatch):
+    monkeypatch.setattr(scheduler, "WORKER_SECONDS", 0.5)
+    study, empty = Study(small_study(), STREAM), {"n_workers": 0, "dashboard_address": ":0"}
+    with LocalCluster(**empty) as cluster, refused(ClusterError, "no worker has come within"):
+        study.compute(runs_of(study), cluster=cluster.scheduler_address)
+
+
 def test_a_scheduler_that_ends_is_named(root):
     """While the study waits for it."""
     study = Study(small_study(), STREAM)
