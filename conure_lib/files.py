@@ -115,11 +115,13 @@ def _atomic(target: Path, name: str, replace: bool = False) -> Iterator[Path]:
             try:
                 os.replace(folder / name, target)
             except OSError:
+                if old.is_dir():
+                    os.replace(old, target)
                 if name or replace or not target.is_dir():
                     raise
+            shutil.rmtree(old, ignore_errors=True)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def temporary_folder(name: str, parent: Path) -> Path:
@@ -135,7 +137,8 @@ def remove_leftovers(parent: Path) -> None:
     """Remove temporary folders that killed processes of this machine left."""
     for folder in parent.glob(f".*.of-{_machine()}@*"):
         number = folder.name.rpartition("@")[2].partition("-")[0]
-        if number.isdigit() and not psutil.pid_exists(int(number)):
+        replaced = folder.name.endswith("-old")  # by one that may not have come: kept
+        if number.isdigit() and not replaced and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)
 
 

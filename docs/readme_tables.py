@@ -49,7 +49,7 @@ FINDINGS = {
     ),
     "C22": (
         "Do other continual learners forget?",
-        "old tasks by EWC after the last one, against when they were learned (LwF is part two)",
+        "old tasks by EWC after the last one, against when they were learned (LwF is asked too)",
     ),
 }
 """Claim -> the question that it answers, and what its effect compares."""
@@ -156,7 +156,7 @@ def findings(ledger: pd.DataFrame) -> str:
         lines.append(f"- **{question}** {compared}: {', '.join(found)}{paper} ({claim}).")
     seeds = ledger.groupby("dataset")["seeds"].max()
     counts = ", ".join(f"{n} of six on `{name}`" for name, n in seeds.items())
-    said = "In brackets 95% intervals, the outer ends of those over users and over seeds."
+    said = "In brackets what the 95% intervals over users and over seeds cover together."
     said += " The effect is that of a claim's first part, the verdict that of all its parts."
     return "\n".join([*lines, "", f"{said} Seeds so far: {counts}."])
 

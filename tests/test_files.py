@@ -52,6 +52,22 @@ def test_a_folder_takes_its_name_at_the_end(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["b", "c"]
 
 
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "file").write_text("mine")
+    calls, rename = iter((True, False, True)), os.replace
+
+    def second_fails(*where):
+        if not next(calls):
+            raise OSError(5, "Input/output error")
+        rename(*where)
+
+    with refused(StorageError, "cannot be written"), atomic_folder(tmp_path / "b", True) as folder:
+        (folder / "file").write_text("new")
+        monkeypatch.setattr(os, "replace", second_fails)
+    assert files_below(tmp_path) == {"b/file": b"mine"}
+
+
 def test_a_file_takes_its_name_at_the_end(tmp_path):
     target = tmp_path / "t.csv"
     target.write_text("old")

@@ -19,7 +19,7 @@ COLUMN, PAGE = 3.4, 7.0  # inches, one column and two columns of a paper: the wi
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 LINE = 0.14  # inches, of a line of a title
 GREY = "#6E6E6E"
-OUTER = "bars: 95% intervals, outer ends of users' and seeds'"  # what a verdict uses
+BOTH = "bars: cover the 95% intervals over users and over seeds"  # as verdicts do
 CELLS = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}  # of a heatmap
 
 

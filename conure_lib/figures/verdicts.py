@@ -8,7 +8,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 
 from conure_lib.analysis.stats import VERDICTS
-from conure_lib.figures.style import CELLS, COLUMN, GREY, OUTER, TASK_COLORS, finish, set_style
+from conure_lib.figures.style import BOTH, CELLS, COLUMN, GREY, TASK_COLORS, finish, set_style
 
 SIGNS = ("✓", "◐", "✗", "?", "–")  # of the verdicts, in their order
 MARKERS = "osD^v<>p"  # of the datasets, in their order
@@ -68,4 +68,4 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     axis.annotate("n", (1, 1), (3, 3), "axes fraction", "offset points")
     for one in (axis, right):
         one.tick_params(axis="y", length=0)
-    return finish(figure, f"{OUTER}\nn: test instances", legend=True)
+    return finish(figure, f"{BOTH}\nn: test instances", legend=True)

@@ -98,7 +98,7 @@ def _verified(folder: Path) -> ContinualModel:
         return LocalStore(folder.parent).model(folder.name) or ContinualModel.load(folder)
     digests = {}
     with contextlib.suppress(*UNREADABLE):
-        digests = read_json(folder / METRICS)["digests"]
+        digests = dict(read_json(folder / METRICS)["digests"])
     for name, digest in digests.items():
         if file_digest(folder / name) != digest:
             raise DataError(f"{folder / name}: found other bytes than were written; run it again")

@@ -9,7 +9,7 @@ from helpers import small_stream, small_study
 from matplotlib.colors import to_rgb
 
 from conure_lib import figures, paths
-from conure_lib.figures.style import OUTER, TASK_COLORS, finish, panels
+from conure_lib.figures.style import BOTH, TASK_COLORS, finish, panels
 from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.study.study import Study
 
@@ -99,7 +99,7 @@ def test_a_figure_that_names_several_datasets_is_not_said_to_be_of_one(root, str
     study = Study(small_study(), stream)
     figure = figures.draw_claims(effects := claims_of("a", "b"))
     figures.save_figure(figure, study, "claims", effects)
-    assert figure.get_suptitle().startswith(f"{OUTER}\nn: ")
+    assert figure.get_suptitle().startswith(f"{BOTH}\nn: ")
     figures.save_figure(figure, study, "claims", claims_of("a"))
     assert figure.get_suptitle().startswith("synthetic, 1 seed\n")
 
