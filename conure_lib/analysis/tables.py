@@ -158,7 +158,7 @@ BY_METRIC += (("PeterRec", "STL"), ("MTL", "SinMo"))
 
 
 def by_metric(study: Study) -> pd.DataFrame:
-    """Return ``BY_METRIC`` on the ranking tasks by both readings of MRR@5, one row per pair.
+    """Return ``BY_METRIC`` on the ranking tasks by both readings of MRR@5, a row each.
 
     "without known labels" is what verdicts rest on; "all labels compete" the paper's own; effects
     are relative, with their 95% intervals over users; none where a method has a score of 0.
@@ -167,14 +167,22 @@ def by_metric(study: Study) -> pd.DataFrame:
     readings = {"without known labels": "", "all labels compete": "-literal"}
     names, rows = {*(study.config.methods or METHODS)}, []
     for ours, theirs in (pair for pair in BY_METRIC if {*pair} <= names):
-        row = {"compared": f"{ours} against {theirs}"}
         both = study.runs([ours]), study.runs([theirs])
         for reading, suffix in readings.items():
             with suppress(ZeroDivisionError):
                 e = mean_effect(study, *both, [task + suffix for task in ranking])
-                row[reading] = stats.with_interval(e["effect"], e["low"], e["high"], "relative")
-        rows.append(row)
-    return pd.DataFrame(rows)
+                numbers = {name: e[name] for name in ("effect", "low", "high", "n")}
+                rows.append({"ours": ours, "theirs": theirs, "reading": reading} | numbers)
+    return pd.DataFrame(rows, columns=["ours", "theirs", "reading", "effect", "low", "high", "n"])
+
+
+def both_readings(table: pd.DataFrame) -> pd.DataFrame:
+    """Return ``by_metric`` as text: one row per pair, one column per reading."""
+    cells = {}
+    for r in table.itertuples():
+        cell = stats.with_interval(r.effect, r.low, r.high, "relative")
+        cells.setdefault(f"{r.ours} against {r.theirs}", {})[r.reading] = cell
+    return pd.DataFrame.from_dict(cells, orient="index").rename_axis("compared").fillna("")
 
 
 def family(rows: list[dict]) -> pd.DataFrame:
