@@ -158,7 +158,7 @@ class TrainConfig:
     joint_weight: Share = 0.1  #: weight of T1's loss in MTL (lambda in the paper)
     retention: Weight = 1.0  #: of continual learners: the weight of what keeps old tasks
     temperature: Factor = 2.0  #: the softness of old answers that LwF hands on
-    memory: Count = 1000  #: instances of each old task that replay keeps
+    memory: Count = 1000  #: instances of each old task that replay keeps, at most
     dropout: Ratio = 0.0  #: share of a user vector's entries set to zero, anew for every instance
     optimizer: Literal["adam", "sgd"] = "adam"
     #: "dense" is plain Adam. "rows" (large catalogues) touches only the rows of the embedding and
@@ -228,7 +228,9 @@ class StudyConfig:
         return self
 
     def training(self, task: str, action: str = "train") -> TrainConfig:
-        """Return an action's settings on a task; those of "retrain" follow from "train"."""
+        """Return an action's settings on a task; "start" and "retrain" follow from "train"."""
+        if action == "start":
+            return self.training(task)
         if action == "retrain":
             trained = self.training(task)
             rate = trained.learning_rate * self.retrain_rate

@@ -7,6 +7,7 @@ import pandas as pd
 from conure_lib.analysis import tables
 from conure_lib.methods import CONTINUAL
 from conure_lib.study.study import Run, Study
+from conure_lib.training.evaluation import deciding
 
 ALONE = "SinMo"  # a network per task, which transfer is relative to
 
@@ -20,11 +21,18 @@ def matrix(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
     for name in methods:
         for number, after in enumerate(study.order, start=1):
             runs = study.runs([name], study.order[:number])
-            table = tables.overall(study, runs, in_the_end(runs[0], runs[0].stages))
+            table = tables.overall(study, runs, in_the_end(study, runs[0], runs[0].stages))
             found.append(table.assign(after=after))
     table = pd.concat(found, ignore_index=True)
     table["task"] = table["task"].map(tables.task_of)
     return table[["method", "after", "task", "value", "low", "high", "n", "seeds"]]
+
+
+def levels(study: Study, tasks: Iterable[str]) -> pd.DataFrame:
+    """Return popularity's scores of tasks, as ``tables.overall`` does, beside those of a matrix."""
+    measures = [deciding(study.stream[task]) for task in tasks]
+    table = tables.overall(study, study.runs(["Popularity"]), measures)
+    return table.assign(task=table["task"].map(tables.task_of))
 
 
 def transfers(
@@ -41,8 +49,8 @@ def transfers(
     counted = [task for task in study.order if tasks is None or task in tasks]
     for runs in (study.runs([name]) for name in methods):
         asked = {
-            "average": (alone, in_the_end(runs[0], counted)),
-            "backward": (runs, in_the_end(runs[0], [t for t in counted if t != last])),
+            "average": (alone, in_the_end(study, runs[0], counted)),
+            "backward": (runs, in_the_end(study, runs[0], [t for t in counted if t != last])),
             "forward": (alone, [task for task in counted if task != first]),
         }
         for transfer, (theirs, measures) in asked.items():
@@ -52,8 +60,9 @@ def transfers(
     return tables.family(rows)
 
 
-def in_the_end(run: Run, tasks: Iterable[str]) -> list[str]:
+def in_the_end(study: Study, run: Run, tasks: Iterable[str]) -> list[str]:
     """Return tasks' measures after the last stage: their own if they never change (C13)."""
     *_, last = run.stages.values()
     changes = "old_tasks" in last.record()["notes"]
-    return [f"{t}-after" if changes and run.stages[t] is not last else t for t in tasks]
+    after = {t: "-after" if changes and run.stages[t] is not last else "" for t in tasks}
+    return [f"{deciding(study.stream[t])}{suffix}" for t, suffix in after.items()]

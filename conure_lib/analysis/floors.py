@@ -8,6 +8,7 @@ import pandas as pd
 from conure_lib.analysis import tables
 from conure_lib.methods import COMPARED, METHODS
 from conure_lib.study.study import Run, Study
+from conure_lib.training.evaluation import deciding
 
 POPULARITY = ("Group popularity", "Popularity")  # the first that a stream has is the gate
 SHOWN = {"task": "task", "ours": "best network", "value": "its score", "theirs": "floor"}
@@ -44,10 +45,8 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
 
 
 def _measured(study: Study) -> list[str]:
-    alls = {
-        task.name: [f"{task.name}-all"] for task in study.stream.tasks if task.kind == "sequence"
-    }
-    return [measure for task in study.order for measure in (task, *alls.get(task, []))]
+    tasks = [study.stream[name] for name in study.order]
+    return [measure for task in tasks for measure in dict.fromkeys((task.name, deciding(task)))]
 
 
 @lru_cache(maxsize=16)
@@ -57,8 +56,8 @@ def learned(study: Study) -> dict[str, bool]:
     A sequence task at all positions, as its training stops, for its last items are few.
     """
     table = floors(study)
-    last = [task.name for task in study.stream.tasks if task.kind == "sequence"]
-    table = table[~table["task"].isin(last)].assign(task=table["task"].map(tables.task_of))
+    measures = [deciding(task) for task in study.stream.tasks]
+    table = table[table["task"].isin(measures)].assign(task=table["task"].map(tables.task_of))
     gate = next(name for name in POPULARITY if name in set(table["theirs"]))
     rows = table[table["theirs"] == gate]
     return dict(zip(rows["task"], rows["clear"] & (rows["effect"] > 0), strict=True))

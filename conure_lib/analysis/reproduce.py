@@ -26,7 +26,7 @@ def reproduce(dataset: str, profile: str, seed: int, workers: int = 1) -> pd.Dat
     committed = load_study(dataset, profile)
     old = load_study(dataset, profile, [seed])
     new = load_study(dataset, profile, [seed], "local")
-    found, kinds = [], set()
+    found = []
     everything = (all_runs(study) for study in (committed, old, new))
     for (several, known), (_, before), (study, after) in zip(*everything, strict=True):
         study.compute(after, workers)
@@ -36,12 +36,12 @@ def reproduce(dataset: str, profile: str, seed: int, workers: int = 1) -> pd.Dat
             (old.store.read(a), new.store.read(b), measure)
             for a, b, measure in table[["stage_id_x", "stage_id_y", "measure"]].to_numpy()
         ]
-        kinds |= {provenance.kind(one.environment) for *two, _ in stages for one in two}
         equal = [np.array_equal(a.ranks[measure], b.ranks[measure]) for a, b, measure in stages]
-        found.append(table.assign(equal=equal))
+        kinds = [{provenance.kind(one.environment) for one in two} for *two, _ in stages]
+        found.append(table.assign(equal=equal, same=[len(two) == 1 for two in kinds]))
     table = pd.concat(found).rename(columns={"value_x": "committed", "value_y": "recomputed"})
     within = table["recomputed"].between(table["low"], table["high"])
-    cases = [table["equal"], np.full(len(table), len(kinds) == 1), within]
+    cases = [table["equal"], table["same"], within]
     table["outcome"] = np.select(cases, [IDENTICAL, DIFFERENT, WITHIN], OUTSIDE)
     return table[[*KEYS, "committed", "recomputed", "low", "high", "outcome"]]
 

@@ -51,7 +51,7 @@ def demo(users: Annotated[int, Option(min=500, max=10**6, help="Of the generated
     runs = study.runs([*LINES, "Popularity"])
     study.compute(runs)
 
-    levels = tables.overall(study, tables.pick(runs, "Popularity")).assign(line="popularity")
+    levels = continual.levels(study, study.order).assign(line="popularity")
     matrix = continual.matrix(study, LINES).assign(line=lambda table: table["method"].map(LINES))
     matrix["tasks learned"] = matrix["after"].map(study.order.index) + 1
     titles = {t.name: f"{t.name} {t.title}" for t in study.stream.tasks}

@@ -16,8 +16,10 @@ from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Trainable
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import (
+    MAX_RANK,
     Ranks,
     cross_entropy,
+    deciding,
     evaluate,
     evaluate_all_positions,
     ranks_of_scores,
@@ -94,13 +96,14 @@ class Context:
             notes["cross_entropy"] = cross_entropy(model, self.stream, self.task, TEST)
         return Outcome(learner, self.test_ranks(model, self.task), curve, notes)
 
-    def test_ranks(self, model: UserModel, task: Task) -> Ranks:
+    def test_ranks(self, model: UserModel, task: Task, max_rank: int = MAX_RANK) -> Ranks:
         """Return a task's test ranks by measure, T1's at all positions too; a search has none."""
         if not len(task.rows(TEST)):
             return {}
-        ranks = evaluate(model, self.stream, task, TEST)
+        asked = model, self.stream, task, TEST, max_rank
+        ranks = evaluate(*asked)
         if task.kind == "sequence":
-            ranks[f"{task.name}-all"] = evaluate_all_positions(model, self.stream, task, TEST)
+            ranks[deciding(task)] = evaluate_all_positions(*asked)
         return ranks
 
     def test_scores(self, scores_for: Scores) -> Outcome:

@@ -1,9 +1,11 @@
 """What continual learners share that go on with one network: the chain of tasks, old tasks' tests.
 
+They train T1 themselves, to the same bytes as other methods do, so that what they learn is computed
+by itself, where and when it may be (see ``provenance.mixed``).
 What each of them keeps beside the network is in ``ContinualModel.state``, and counted in the notes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from math import exp
@@ -11,34 +13,47 @@ from math import exp
 import numpy as np
 from torch import Tensor
 
-from conure_lib.data.stream import TEST, VALIDATION, Task, TaskStream
+from conure_lib.config import TrainConfig
+from conure_lib.data.stream import TEST, Task, TaskStream
 from conure_lib.methods.actions import Context, Outcome
+from conure_lib.methods.conure import train
 from conure_lib.methods.method import Method, Order, Step
 from conure_lib.models.backbone import UserModel
 from conure_lib.models.convolution import to_device
 from conure_lib.training.batches import Batches
-from conure_lib.training.evaluation import CUTOFF, cross_entropy, evaluate, metric_of
+from conure_lib.training.evaluation import MAX_CUTOFF, deciding, metric_of, validation_value
 
 Serve = Callable[[str], object]  # makes the network serve a task, where tasks use it differently
 MIN_REFERENCE = 1e-3  # a smaller value before training is no measure of change
 
 
 def learner(name: str, action: str, run: Callable, *look: object, **others) -> Method:
-    """Return a learner's record: T1's shared training, then an action on each task after it."""
+    """Return a learner's record: T1's training, then an action on each task after it."""
 
     def steps(order: Order) -> dict[str, Step]:
-        last = Step("train", order[0])
+        last = Step("start", order[0])
         found = {order[0]: last}
         for task in order[1:]:
             last = found[task] = Step(action, task, last)
         return found
 
-    return Method(name, steps, *look, {action: run}, backbone="shared", compared=False, **others)
+    actions = {"start": train, action: run}
+    return Method(name, steps, *look, actions, backbone="shared", compared=False, **others)
 
 
 def old_tasks(c: Context) -> list[Task]:
     """Return the tasks that the network has learned before, in the order of the stream."""
     return [t for t in c.stream.tasks if t.name in c.parent.model.outputs and t is not c.task]
+
+
+def settings_of(c: Context, task: Task) -> TrainConfig:
+    """Return the settings of a task so far; T1's are those that it was trained with."""
+    return c.study.training(task.name, "start" if task.kind == "sequence" else c.action)
+
+
+def numbers_of(c: Context, instances: Iterable[np.ndarray]) -> int:
+    """Count what instances of tasks take that are kept: a sequence and a label each."""
+    return sum(map(len, instances)) * (c.stream.sequences.shape[1] + 1)
 
 
 def go_on(
@@ -71,12 +86,16 @@ def go_on(
 def evaluate_old(
     c: Context, outcome: Outcome, old: list[Task], serve: Serve = lambda _: None
 ) -> None:
-    """Add the old tasks' test results: ranks as measures "T1-after", metrics in the notes."""
+    """Add the old tasks' test results: ranks as "T1-all-after" and so on, metrics in the notes.
+
+    Ranks up to MAX_CUTOFF, which every metric can do with.
+    """
     found = outcome.notes["old_tasks"] = {}
     for task in old if len(c.task.rows(TEST)) else ():
         serve(task.name)
-        ranks = evaluate(outcome.model.model, c.stream, task, TEST)[task.name]
-        outcome.ranks[f"{task.name}-after"] = ranks
+        measure = deciding(task)
+        ranks = c.test_ranks(outcome.model.model, task, MAX_CUTOFF)[measure]
+        outcome.ranks[f"{measure}-after"] = ranks
         found[task.name] = {"metric": metric_of(task.kind, ranks), "n": len(ranks)}
 
 
@@ -108,10 +127,9 @@ class AllTasks(Batches):
 
 
 def validation_score(model: UserModel, stream: TaskStream, task: Task) -> float:
-    """Return a task's MRR@5 (T1: of last items), or the mean chance (geometric) of the class."""
-    if task.kind == "classification":
-        return exp(-cross_entropy(model, stream, task, VALIDATION))
-    return metric_of(task.kind, evaluate(model, stream, task, VALIDATION, CUTOFF)[task.name])
+    """Return a task's validation value; of classes the mean chance (geometric) of the right one."""
+    value = validation_value(model, stream, task)
+    return exp(value) if task.kind == "classification" else value
 
 
 def inputs_of(c: Context, batch: np.ndarray) -> tuple[np.ndarray, Tensor]:

@@ -12,7 +12,14 @@ from torch import Tensor
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import AllTasks, evaluate_old, learner, old_tasks
+from conure_lib.methods.continual import (
+    AllTasks,
+    evaluate_old,
+    learner,
+    numbers_of,
+    old_tasks,
+    settings_of,
+)
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Batches, kind_of
 from conure_lib.training.determinism import seeded
@@ -52,21 +59,22 @@ class Union(AllTasks):
 def all_tasks(c: Context) -> Outcome:
     """Train a new network on this task and on all that the last one knew.
 
-    With STL's settings of each task: a search of its own would cost more than all others together.
+    With SinMo's settings of each task, whose networks start from random weights, too: a search of
+    its own would cost more than all others together.
     """
     model, old, configs = c.new_model().model, old_tasks(c), {}
     for task in (*old, c.task):
         model.add_output(task.name, c.label_counts(task), seeded(c.seed, task.name, "output"))
-        configs[task.name] = replace(c.study.training(task.name, c.action), table_updates="dense")
+        configs[task.name] = replace(settings_of(c, task), table_updates="dense")
     kind = partial(Union, old=[c.thinned(task) for task in old], max_change=inf, configs=configs)
     settings = replace(configs[c.task.name], l2=0.0)  # it is among the losses
     trained = {name: parameter.numel() for name, parameter in model.named_parameters()}
     curve = fit(model, c.stream, c.task, settings, dict.fromkeys(trained), c.seed, kind=kind)
-    numbers = sum(len(task.rows(TRAIN)) for task in old) * (c.stream.sequences.shape[1] + 1)
-    notes = {"trained_parameters": sum(trained.values()), "kept": {"instances": numbers}}
+    kept = {"instances": numbers_of(c, (task.rows(TRAIN) for task in (*old, c.task)))}
+    notes = {"trained_parameters": sum(trained.values()), "kept": kept}
     outcome = c.outcome(ContinualModel(model, ()), model, curve, **notes)
     evaluate_old(c, outcome, old)
     return outcome
 
 
-JOINT = learner("Joint", "all-tasks", all_tasks, "#222222", "d", (8, 2), settings_of="STL")
+JOINT = learner("Joint", "all-tasks", all_tasks, "#222222", "d", (8, 2), settings_of="SinMo")

@@ -42,4 +42,5 @@ def distillation(before: Tensor, now: Tensor, temperature: float) -> Tensor:
 
 
 _SEARCH = {"retention": LogRange(0.1, 10.0), "temperature": (1.0, 2.0, 4.0)}
+_SEARCH |= {"loss": ("softmax",)}  # distillation is of chances, which BPR does not train
 LWF = learner("LwF", "lwf", lwf, "#448866", "3", (1, 1, 4, 1), search=_SEARCH)

@@ -86,6 +86,12 @@ class Method:
     floor: bool = False  # no network: what every network has to beat
     groups: bool = False  # only for streams whose users belong to known groups
 
+    def space(self, kind: Kind) -> SearchSpace:
+        """Return what is searched on tasks of a kind; of the common fields only those it has."""
+        common = SEARCH[kind]
+        elsewhere = {name for one in SEARCH.values() for name in one} - common.keys()
+        return common | {name: of for name, of in self.search.items() if name not in elsewhere}
+
 
 def recipe(action: str, t1: str | None = "train", from_t1: bool = True) -> Recipe:
     """Return a recipe: an action on T1 (or none), then one on each later task, maybe from T1's."""

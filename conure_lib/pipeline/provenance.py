@@ -4,6 +4,8 @@ import datetime
 import os
 import platform
 import subprocess
+from collections import defaultdict
+from collections.abc import Iterable
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -54,6 +56,17 @@ def processor(device: str = "cpu") -> dict[str, Any]:
             raise ConfigError("device: found 'cuda', expected 'cpu': PyTorch sees no CUDA device")
         about["gpu"] = torch.cuda.get_device_name()
     return about | {"limits": {name: os.environ[name] for name in LIMITS if name in os.environ}}
+
+
+def mixed(stages: Iterable[tuple[Any, dict[str, Any]]]) -> dict[str, str]:
+    """Return kinds of processors with a stage's id each, if stages of one beginning have several.
+
+    stages: with their environments. What has no ancestor in common may be of different kinds.
+    """
+    found = defaultdict[str, dict[str, str]](dict)
+    for stage, about in stages:
+        found[stage.lineage()[0].id][kind(about)] = stage.id
+    return next((kinds for kinds in found.values() if len(kinds) > 1), {})
 
 
 def kind(environment: dict[str, Any]) -> str:

@@ -136,27 +136,35 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
 def publish(stages: Iterable[Any]) -> list[Path]:
     """Turn one's own results, with their ancestors, into committed evidence; return its files.
 
-    Refuses beforehand what is not computed, code that is not committed (now or then), and several
-    kinds of processors.
+    What is not computed here stays as it is published. Refuses beforehand what is neither, code
+    that is not committed (now or then), and several kinds of processors in what begins alike.
     """
     every = {one.id: one for stage in stages for one in stage.lineage()}
-    environments = {name: one.environment() for name, one in every.items()}
+    files: dict[tuple, dict[str, Stored]] = defaultdict(dict)
+    for name, one in every.items():
+        key = one.config.profile, one.config.data.dataset, one.seed
+        if not (found := one.store.read(name)):
+            with suppress(MissingResultError):
+                found = CommittedStore(*key[:2]).read(name)
+        files[key][name] = found or Stored({}, one.environment(), {})  # which says what is missing
+    environments = {n: s.environment for stored in files.values() for n, s in stored.items()}
     for name, about in {"this checkout": provenance.environment(), **environments}.items():
         if about["dirty"] is not False:
             raise ConfigError(f"{name}: found code that is not committed; commit and compute again")
-    kinds = {provenance.kind(about): name for name, about in environments.items()}
-    if len(kinds) > 1:
+    if kinds := provenance.mixed((every[name], about) for name, about in environments.items()):
         found = "; ".join(f"{kind} ({example})" for kind, example in kinds.items())
         raise ConfigError(f"found several kinds of processors: {found}; compute all on one")
-    files: dict[tuple, dict[str, Stored]] = defaultdict(dict)
-    for name, one in every.items():
-        files[one.config.profile, one.config.data.dataset, one.seed][name] = one.store.read(name)
     return [write_evidence(*key, stored) for key, stored in sorted(files.items())]
 
 
 def publish_model(stage: Any) -> list[Path]:
-    """Commit one checkpoint of a dataset beside its evidence: it holds all tasks up to its own."""
+    """Commit one checkpoint of a dataset beside its evidence: it holds all tasks up to its own.
+
+    One that is not here stays as it is published.
+    """
     source, config = LocalStore().folder(stage.id), stage.config
+    if not source.is_dir():
+        return []
     _verified(source)
     folder = paths.results(config.profile, config.data.dataset, local=False) / MODEL
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,6 @@
 """A study: a stream with settings, its runs of methods, and where their results are."""
 
 import copy
-from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -130,18 +129,12 @@ class Study:
         return estimate((s for run in runs for s in run.stages.values()), self.stream)
 
     def require(self, runs: Iterable[Run]) -> None:
-        """Raise MissingResultError unless all are there, a seed's of one kind of processor.
-
-        Comparisons are made within a seed, so that seeds may be of different kinds.
-        """
+        """Raise MissingResultError unless all are there, of one kind where they begin alike."""
         stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
-        kinds: dict[int, set[str]] = defaultdict(set)
-        for stage in stages.values():
-            kinds[stage.seed].add(provenance.kind(stage.environment()))
-        for seed, own in kinds.items():
-            if len(own) > 1 and not self.by_task:
-                found = f"seed {seed}: found results of {' and '.join(sorted(own))}"
-                raise MissingResultError(f"{found}; make study computes all on one")
+        kinds = provenance.mixed((one, one.environment()) for one in stages.values())
+        if kinds and not self.by_task:
+            found = "found results of " + " and ".join(f"{k} ({e})" for k, e in kinds.items())
+            raise MissingResultError(f"{found}; make study computes all on one")
 
     def ready(self, runs: Iterable[Run]) -> None:
         """Compute one's own results if the profile is small; else check that they are there."""

@@ -177,9 +177,9 @@ class Search:
 
     def later_task(self, task: str) -> None:
         """Search for every method on one task; methods do not depend on each other's settings."""
-        space = SEARCH[self.study.stream[task].kind]
+        kind = self.study.stream[task].kind
         steps = {name: m.recipe(self.study.order).get(task) for name, m in METHODS.items()}
-        tries = self.halve({steps[name]: space | METHODS[name].search for name in self.names})
+        tries = self.halve({steps[name]: METHODS[name].space(kind) for name in self.names})
         self.choose(best(tries))
         train, bpr = dict(self.study.config.train), dict(self.study.config.bpr)
         for name in (n for n, method in METHODS.items() if method.settings_of in self.names):

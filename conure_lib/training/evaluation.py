@@ -28,6 +28,7 @@ Known = tuple[np.ndarray, np.ndarray]
 """Pairs in order of the first: number of a user (vector), a label that does not compete."""
 CUTOFF = 5  # MRR@5
 METRICS = ("MRR@5", "HR@10", "NDCG@10")  # of sequence and ranking tasks; the first is primary
+MAX_CUTOFF = 10  # of METRICS
 MAX_RANK = 255  # of stored ranks, one byte each; 0 is any rank beyond
 SCORED_VECTORS = 128  # at a time: the scores of more leave the cache before they are read
 MAX_COUNTED = 1 << 24  # ones that float32 can add up; they are counted in place of the scores
@@ -127,6 +128,11 @@ def metric_of(kind: Kind, ranks: np.ndarray, metric: str = METRICS[0]) -> float:
 def metric_name(kind: Kind) -> str:
     """Return the name of what ``metric_of`` measures if not told otherwise."""
     return "accuracy" if kind == "classification" else METRICS[0]
+
+
+def deciding(task: Task) -> str:
+    """Return the measure that decides: a task's own, T1's at all positions."""
+    return f"{task.name}-all" if task.kind == "sequence" else task.name
 
 
 def user_vectors(model: UserModel, sequences: np.ndarray) -> Tensor:

@@ -13,7 +13,7 @@ from conure_lib.analysis import claims, costs, floors, tables
 from conure_lib.analysis.claims import CLAIMS, GENERAL, VERDICTS, Finding, judging
 from conure_lib.study.experiments import EXPERIMENTS
 from conure_lib.study.study import Study
-from tests.analysis.conftest import made_up
+from tests.analysis.conftest import made_up, positions
 
 R, P, N, C, NOT_TESTED = VERDICTS
 NAMES = [f"C{number:02}" for number in range(1, 25)]
@@ -67,7 +67,7 @@ def test_the_papers_effect_and_the_smallest_of_interest_follow_from_its_tables(c
         return np.mean([scores.get((dataset, n, task), np.nan) for n in names])
 
     for one in claim.comparisons:
-        tasks = [task.removesuffix("-all") for task in one["tasks"]]
+        tasks = [task.replace("-all", "") for task in one["tasks"]]
         after = [(task, task.removesuffix("-after")) for task in tasks]
         of_datasets = [
             np.mean([mean(d, one["ours"], a) / mean(d, one["theirs"], b) - 1 for a, b in after])
@@ -196,9 +196,12 @@ def test_c22_what_is_left_of_old_tasks(monkeypatch, ewc, lwf, kept, verdict):
     monkeypatch.setattr(judging, "c13", lambda study, claim: Finding(kept))
 
     def rule(task, action, seed):
-        left = {"ewc": [ewc] * 3, "lwf": [lwf] * 3}.get(action)
-        after = {"T2": {"T1-after": [1] * 3}, "T4": {"T1-after": left, "T2-after": left}}
-        return {task: [2] * 3} | (after[task] if left else {})
+        left = {"ewc": ewc, "lwf": lwf}.get(action)
+        n = positions(seed)
+        if task == "T1":
+            return {"T1": [9] * 3, "T1-all": [2] * n}
+        t1 = {"T1-all-after": [1 if task == "T2" else left] * n}
+        return {task: [2] * 3} | (t1 | {"T2-after": [left] * 3} if left else {})
 
     found, got = decide("C22", made_up(rule))
     assert got == (verdict, 2 / ewc - 1)

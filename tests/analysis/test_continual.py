@@ -3,14 +3,14 @@
 import pytest
 
 from conure_lib.analysis import continual
-from tests.analysis.conftest import made_up
+from tests.analysis.conftest import made_up, positions
 
 PLACES = {"T1": 1, "T2": 2, "T4": 1}  # of a network per task; T1's training is shared
 OF_CONURE = {"T1": 2, "T2": 1, "T4": 1}
 OF_EWC = {
     "T1": {"T1": 1},
-    "T2": {"T1-after": 2, "T2": 2},
-    "T4": {"T1-after": 4, "T2-after": 4, "T4": 1},
+    "T2": {"T1-all-after": 2, "T2": 2},
+    "T4": {"T1-all-after": 4, "T2-after": 4, "T4": 1},
 }
 
 
@@ -19,7 +19,9 @@ def rule(task, action, seed):
     found = {task: (OF_CONURE if action == "retrain" else PLACES)[task]}
     found = OF_EWC[task] if action == "ewc" else found
     notes = {"old_tasks": {}} if action == "ewc" else {}
-    return {measure: [rank] * 3 for measure, rank in found.items()} | {"notes": notes}
+    found |= {"T1-all": found["T1"], "T1": 5} if task == "T1" else {}  # its last items do not count
+    n = {measure: positions(seed) if "-all" in measure else 3 for measure in found}
+    return {measure: [rank] * n[measure] for measure, rank in found.items()} | {"notes": notes}
 
 
 def test_the_matrix_by_hand():
@@ -29,7 +31,8 @@ def test_the_matrix_by_hand():
     expected = {("EWC", *key): 1 / rank for key, rank in places.items()}
     expected |= {("Conure", *key): 1 / OF_CONURE[key[1]] for key in places}
     assert cells == expected
-    assert set(table["n"]) == {18}
+    of_t1 = sum(positions(seed) for seed in range(1, 7))
+    assert table.groupby("task")["n"].unique().to_dict() == {"T1": [of_t1], "T2": [18], "T4": [18]}
 
 
 def test_transfers_by_hand():

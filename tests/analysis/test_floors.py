@@ -5,7 +5,7 @@ import pytest
 
 from conure_lib.analysis import floors
 from conure_lib.methods import METHODS
-from tests.analysis.conftest import made_up
+from tests.analysis.conftest import made_up, positions
 
 SURE, FLOOR = [1, 2, 2], [2, 5, 0]  # of each fold's three instances
 
@@ -26,7 +26,7 @@ def at_all_positions(rule):
 
     def with_all(task, action, seed):
         found = rule(task, action, seed)
-        every = [found[task][0]] * (5, 6, 3, 4)[(seed - 1) % 4]
+        every = [found[task][0]] * positions(seed)
         return found | ({"T1-all": every} if task == "T1" else {})
 
     return with_all
@@ -60,7 +60,7 @@ def test_a_task_is_learned_where_the_best_network_clearly_beats_popularity(ranks
 def test_t1_is_learned_at_all_positions():
     def rule(task, action, seed):
         if task == "T1" and action == "popularity":
-            return {"T1": [1, 1, 1], "T1-all": [2] * (5, 6, 3, 4)[(seed - 1) % 4]}
+            return {"T1": [1, 1, 1], "T1-all": [2] * positions(seed)}
         return at_all_positions(lambda *_: {task: [1, 1, 1]})(task, action, seed)
 
     assert floors.learned(made_up(rule)) == {"T1": True, "T2": False, "T4": False}

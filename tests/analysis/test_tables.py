@@ -8,14 +8,14 @@ from scipy import stats as scipy_stats
 from conure_lib.analysis import tables
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.analysis.stats import NAN, estimate
-from tests.analysis.conftest import SEEDS, made_up
+from tests.analysis.conftest import SEEDS, made_up, positions
 
 PLACES = {"finetune": [1, 2, 5], "scratch": [2, 2, 0], "output-only": [6, 9, 11]}
 
 
 def by_action(task, action, seed):
     """STL is best with every seed but the third, where SinMo is."""
-    first = {"T1": [1, 1, 1], "T1-all": [1] * (5, 6, 3, 4)[(seed - 1) % 4]}
+    first = {"T1": [1, 1, 1], "T1-all": [1] * positions(seed)}
     ranks = PLACES.get("scratch" if action == "finetune" and seed == 3 else action, [0, 0, 0])
     after = {"T1-after": [2, 0, 0]} if (task, action) == ("T2", "finetune") else {}
     return first if task == "T1" else {task: ranks, f"{task}-literal": [0, 0, 0], **after}

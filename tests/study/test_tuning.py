@@ -22,7 +22,7 @@ from conure_lib.study.tuning import SEEDS
 
 LATER, NAMES = ["T2", "T3", "T4"], ("SinMo", "MTL", "STL", "PeterRec", "Conure-")
 ACTIONS = ["scratch", "joint", "finetune", "patched-serial", "train"]
-FOLLOW = {"all-tasks": "finetune", "patched-parallel": "patched-serial"}  # others' settings
+FOLLOW = {"all-tasks": "scratch", "patched-parallel": "patched-serial"}  # others' settings
 STREAM = small_stream()
 STREAM = replace(STREAM, tasks=tuple(STREAM[name] for name in ("T1", *LATER)))
 BASE = small_study(train={"T1": TrainConfig(epochs=50), "*": TrainConfig(epochs=60)})

@@ -177,12 +177,13 @@ def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> dict[st
     parts = {}
     for one, row in zip(comparisons, rows, strict=True):
         asked = [task for task in one["tasks"] if tables.task_of(task) in study.order]
-        missing = ", ".join(task for task in asked if task not in row.get("task", "").split())
+        missing = [task for task in asked if task not in row.get("task", "").split()]
+        missing = ", ".join(map(tables.task_of, missing))
         bar = one.get("smallest", one.get("margin"))
         found = Finding(CANNOT_TELL, not_learned(study, missing), smallest=bar)
         if row:
             found = judge(row, one)
-            without = f" (without {missing.replace('-after', '')})" if missing else ""
+            without = f" (without {missing})" if missing else ""
             found = replace(found, reason=found.reason + without)
         if asked:
             parts[one.get("name", "")] = replace(found, paper=one.get("paper", NAN))
