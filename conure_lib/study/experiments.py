@@ -48,7 +48,7 @@ def baselines(study: Study) -> list[Run]:
 
 def continual_learners(study: Study) -> list[Run]:
     """Return the runs that go on with one network: what becomes of each task as others follow."""
-    return study.runs(CONTINUAL)
+    return study.runs(points_of(study, "continual-learners", CONTINUAL))
 
 
 def unpruned(study: Study, tasks: Iterable[str] = (), variant: str = "unpruned") -> list[Run]:

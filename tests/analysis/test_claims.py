@@ -220,6 +220,14 @@ def test_c23_growth_of_what_is_stored(monkeypatch, ewc, conure, verdict):
     assert decide("C23", STUDY)[1] == (verdict, ewc / 1000)
 
 
+@pytest.mark.parametrize(("learners", "left_out"), [(("Conure",), "EWC"), (("EWC",), "LwF")])
+def test_learners_that_the_settings_leave_out_are_not_judged(learners, left_out):
+    config = replace(STUDY.config, points={"continual-learners": learners})
+    found, _ = decide("C22", Study(config, STUDY.stream, STUDY.store))
+    assert found.verdict == NOT_TESTED
+    assert found.reason.startswith(f"no results of {left_out}")
+
+
 LETTERS = {"R": R, "P": P, "N": N, "C": C, "-": NOT_TESTED}
 
 

@@ -206,13 +206,31 @@ def test_two_kinds_of_processors_are_no_result_and_computed_again(study, capsys)
     assert capsys.readouterr().err == ""
 
 
-def test_seeds_may_be_of_two_kinds_of_processors(root):
-    """What is compared is of one seed."""
+def test_what_begins_apart_may_be_of_two_kinds_of_processors(root):
+    """Seeds, and networks that share no T1: nothing is learned on both."""
     study = Study(small_study(seeds=(1, 2)), small_stream())
-    here, elsewhere = study.runs(["Popularity"])
+    (here, other_seed), (apart, *_) = (study.runs([name], SHORT) for name in ("STL", "EWC"))
     study.compute([here])
-    compute_elsewhere(study, [elsewhere])
-    study.require([here, elsewhere])
+    compute_elsewhere(study, [other_seed, apart])
+    study.require([here, other_seed, apart])
+
+
+def test_what_is_published_need_not_be_computed_again(study):
+    """Of another method, on another processor; all of it as before and one file."""
+    before = study.results(runs_of(study))
+    publish(stages_of(study))
+    shutil.rmtree(paths.artifacts())
+    added = study.run("EWC", 1, SHORT)
+    with pytest.raises(MissingResultError, match=r"no result of synthetic\.T1\.start"):
+        publish([*stages_of(study), *added.stages.values()])
+    compute_elsewhere(study, [added])
+    publish([*stages_of(study), *added.stages.values()])
+    assert store.publish_model(runs_of(study)[0].stages["T2"]) == []
+    shutil.rmtree(paths.artifacts())
+    other, runs = committed()
+    other.require([*runs, other.run("EWC", 1, SHORT)])
+    pd.testing.assert_frame_equal(other.results(runs), before)
+    assert len(pq.read_table(evidence())) == 9 + 2
 
 
 def test_a_growing_chain_continues_on_another_kind(root):

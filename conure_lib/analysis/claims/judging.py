@@ -12,7 +12,7 @@ from conure_lib import paths
 from conure_lib.analysis import costs, floors, tables
 from conure_lib.analysis.stats import NAN, VERDICTS, beyond, detectable, holm, over_seeds
 from conure_lib.files import read_json
-from conure_lib.study.experiments import EXPERIMENTS, backbones, convergence
+from conure_lib.study.experiments import EXPERIMENTS, backbones, continual_learners, convergence
 from conure_lib.study.study import Run, Study
 
 REPRODUCED, PARTLY, NOT_REPRODUCED, CANNOT_TELL, NOT_TESTED = VERDICTS
@@ -316,8 +316,17 @@ def c21(study: Study, claim: Claim) -> Finding:
     return combine({name: judge(row, vars(claim)) for name, row in rows.items()})
 
 
+def _left_out(study: Study, learners: Sequence[str]) -> Finding | None:
+    """Return the finding where the study's settings leave some of these learners out."""
+    computed = {run.method for run in continual_learners(study)}
+    missing = [name for name in learners if name not in computed]
+    return Finding(NOT_TESTED, f"no results of {' and '.join(missing)}") if missing else None
+
+
 def c22(study: Study, claim: Claim) -> Finding:
     """Compare old tasks after the last one with when they were learned (section 2.3)."""
+    if missing := _left_out(study, ["EWC", "LwF"]):
+        return missing
     found, kept = compared(study, claim), c13(study, claim).verdict
     verdict = found.verdict if kept == REPRODUCED else together([found.verdict, kept])
     return replace(found, verdict=verdict, reason=f"{found.reason}; Conure: {kept.lower()}")
@@ -325,6 +334,8 @@ def c22(study: Study, claim: Claim) -> Finding:
 
 def c23(study: Study, claim: Claim) -> Finding:
     """Count what serving and learning on take after two tasks and after all (section 2.3)."""
+    if missing := _left_out(study, ["EWC"]):
+        return missing
     seed, order, grown = study.config.seeds[0], study.order, {}
     for name in ("EWC", "Conure"):
         two, every = (study.run(name, seed, order[:n]) for n in (2, len(order)))
