@@ -26,7 +26,8 @@ The plan says which table is which task (YAML or JSON; the files are Parquet or 
   grow_below: 0.05                     # with less of the network free, a later task adds a block
 
 Append a task and run again: what is learned already is not trained again, and stays as it was to
-the last bit. --out: unless given, ROOT/artifacts/models/NAME. Another --method is only measured."""
+the last bit. --out: unless given, ROOT/artifacts/models/NAME; with --anew even if a model is there
+whose tasks would not answer as before. Another --method is only measured."""
 app, data = Typer(), Typer(help="List, fetch and describe datasets.")
 app.add_typer(data, name="data")
 File = Annotated[Path, Option(metavar="PATH")]
@@ -84,6 +85,7 @@ def run(
     workers: Count = 1,
     method: str = "Conure",
     device: str = "cpu",
+    anew: bool = False,
     as_json: AsJson = False,
 ) -> None:
     """Train what is new in a plan, and show each task's result beside those of two floors."""
@@ -92,7 +94,7 @@ def run(
     from conure_lib.user_models.plan import read_plan
     from conure_lib.user_models.train import run as train
 
-    results = train(read_plan(tasks), out, seed, workers, method, device)
+    results = train(read_plan(tasks), out, seed, workers, method, device, anew)
     table = pd.DataFrame(results["tasks"]).drop(columns="stage").dropna(axis="columns", how="all")
     table["epochs"] = [
         ", ".join(f"{action} {at['best']} of {at['of']}" for action, at in epochs.items())

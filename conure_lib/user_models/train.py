@@ -36,6 +36,7 @@ def run(
     workers: int = 1,
     method: str = "Conure",
     device: str = "cpu",
+    anew: bool = False,
 ) -> dict:
     """Train what is not trained yet and write the model's folder.
 
@@ -51,6 +52,8 @@ def run(
     seed, workers, method, device
         Seed of all that is random; stages computed side by side; another key of ``METHODS`` is
         measured only and leaves no model; "cpu" or "cuda".
+    anew
+        Whether a model in the folder may be replaced by one that answers otherwise for its tasks.
 
     Returns
     -------
@@ -64,9 +67,7 @@ def run(
     folder = folder or paths.artifacts("models") / name
     maker = f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
-    old = read_json(folder / METRICS)["tasks"] if (folder / METRICS).is_file() else []
-    before = {row["task"]: row["stage"] for row in old}
-    processor(device)  # raises if there is none
+    here = kind({"processor": processor(device)})  # raises if there is no such device
     study = Study(config, stream=plan.stream().fold(seed), growing=True)
     stream, chosen = study.stream, study.run(method, seed)
     if not chosen.stages:
@@ -75,6 +76,10 @@ def run(
         raise ConfigError(f"--seed: found {seed}, expected that of a fold with a test part, 1 to 6")
     floors = {column: study.run(floor, seed) for column, floor in FLOORS.items()}
     _check_disk(study, chosen, folder)
+    if is_conure and not anew and (lost := ", ".join(_lost(folder, chosen, here))):
+        why = "tables, settings, seed, device or version are others, or artifacts/stages is empty"
+        said = f"found a model whose {lost} would not stay as learned ({why})"
+        raise ConfigError(f"{folder}: {said}; name another --out to keep it, or say --anew")
     study.compute([chosen, *floors.values()], workers)
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
     last = [*chosen.stages.values()][-1]
@@ -85,9 +90,6 @@ def run(
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
     notes += warnings(rows, plan.grow_below)
-    if anew := ", ".join(t for t, s in chosen.stages.items() if before.get(t, s.id) != s.id):
-        why = "tables, settings, seed, device or version are not those of the model that was there"
-        notes += [f"warning: {anew} learned anew: {why}"]
     results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
     results |= {"tasks": rows, "notes": notes, "environment": last.environment()}
     facts = {name: stream.info[name] for name in ("length", "min_events", "seed")}
@@ -102,6 +104,17 @@ def run(
         write_json(part / METRICS, results)
         write_json(part / STREAM, facts)
     return results | {"folder": str(folder)}
+
+
+def _lost(folder: Path, chosen: Run, here: str) -> list[str]:
+    """Return the tasks of the model in a folder that would be gone, or learned anew otherwise."""
+    if not (folder / METRICS).is_file():
+        return []
+    old, stages = read_json(folder / METRICS), {s.id: s for s in chosen.stages.values()}
+    elsewhere, kept = kind(old["environment"]) != here, stages.keys()
+    if elsewhere:  # equal ids are equal bytes on one kind of processor
+        kept = {name for name, stage in stages.items() if stage.store.folder(name).is_dir()}
+    return [row["task"] for row in old["tasks"] if row["stage"] not in kept]
 
 
 def _row(stream: TaskStream, task: str, chosen: Run, floors: dict[str, Run]) -> dict:

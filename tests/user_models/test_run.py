@@ -18,9 +18,12 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import evaluate, metric_of
+from conure_lib.user_models import train
 from conure_lib.user_models.export import embed, export, open_saved
 from conure_lib.user_models.plan import read_plan
 from conure_lib.user_models.train import run, warnings
+
+ELSEWHERE = {"vendor": "Other", "family": 1, "model": 2, "capability": "AVX9", "limits": {}}
 
 
 @pytest.fixture
@@ -75,14 +78,28 @@ def test_what_was_computed_is_found_again_and_the_folder_replaced(service, model
     assert files_below(model) == files_below(tmp_path / "new" / "one") == files
 
 
-def test_what_is_learned_anew_in_place_of_an_earlier_model_is_told(service, model, tmp_path):
-    plan, folder = read_plan(service / "mine" / "plan.yaml"), tmp_path / "mine"
+def test_a_model_is_replaced_by_one_that_answers_otherwise_only_if_told_so(
+    service, model, tmp_path, capsys, monkeypatch
+):
+    """Before anything is learned: other settings, and a plan that has lost a task."""
+    folder, plan = tmp_path / "mine", plan_of(retrain_rate=0.2)
     shutil.copytree(model, folder)
-    changed = read_plan(write_plan(service / "mine" / "other.yaml", plan_of(retrain_rate=0.2)))
-    assert not any("learned anew" in note for note in run(plan, folder)["notes"])
-    before = trained_at(service)
-    (note,) = (note for note in run(changed, folder)["notes"] if "learned anew" in note)
-    assert note.startswith("warning: T1, T2, T3 learned anew: tables, settings, seed")
+    before, files = trained_at(service), files_below(folder)
+    fewer = plan_of(tasks=plan_of()["tasks"][:-1])
+    for changed, lost in ((plan, "T1, T2, T3"), (fewer, "T3")):
+        file = write_plan(service / "mine" / "other.yaml", changed)
+        with refused(ConfigError, f"{folder}: found a model whose {lost} would not stay", "--anew"):
+            run(read_plan(file), folder)
+    with monkeypatch.context() as patch:  # nothing to go on with, on another processor
+        patch.setattr("conure_lib.paths.ROOT", tmp_path / "empty")
+        patch.setattr(train, "processor", lambda device: ELSEWHERE)
+        with refused(ConfigError, f"{folder}: found a model whose T1, T2, T3 would not stay"):
+            run(read_plan(service / "mine" / "plan.yaml"), folder)
+    assert (trained_at(service), files_below(folder)) == (before, files)
+    file = write_plan(service / "mine" / "other.yaml", plan)
+    assert main(["run", "--tasks", str(file), "--out", str(folder), "--anew"]) == 0
+    assert "answer as when learned" in capsys.readouterr().out
+    assert files_below(folder) != files
     for name in trained_at(service).keys() - before.keys():
         shutil.rmtree(service / "artifacts" / "stages" / name)
 
@@ -91,9 +108,8 @@ def test_only_an_appended_task_is_trained_also_elsewhere(
     service, model, later, tmp_path, monkeypatch
 ):
     before = trained_at(service)
-    elsewhere = {"vendor": "Other", "family": 1, "model": 2, "capability": "AVX9", "limits": {}}
     with monkeypatch.context() as patch:
-        patch.setattr(provenance, "processor", lambda device="cpu": elsewhere)
+        patch.setattr(provenance, "processor", lambda device="cpu": ELSEWHERE)
         results = run(later, tmp_path / "later")
     after = trained_at(service)
     assert {name: after[name] for name in before} == before
