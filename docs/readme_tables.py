@@ -153,6 +153,9 @@ def findings(ledger: pd.DataFrame) -> str:
         if claim == "C01":
             lost = [f"{at_all_positions(name):+.0%} on `{name}`" for name in rows["dataset"]]
             paper += f"; at all positions, not the last alone: {', '.join(lost)}"
+        if claim == "C22":
+            paid = [f"{after_the_last_task(name)} on `{name}`" for name in rows["dataset"]]
+            paper += f"; what is there after the last task, against Conure: {', '.join(paid)}"
         lines.append(f"- **{question}** {compared}: {', '.join(found)}{paper} ({claim}).")
     seeds = ledger.groupby("dataset")["seeds"].max()
     counts = ", ".join(f"{n} of six on `{name}`" for name, n in seeds.items())
@@ -168,6 +171,13 @@ def at_all_positions(dataset: str) -> float:
     measured = (table.loc[name] for name in ("T1-all-after", "T1-all"))
     after, before = (np.average(some["value"], weights=some["n"]) for some in measured)
     return after / before - 1
+
+
+def after_the_last_task(dataset: str) -> str:
+    """Return how continual learners stand against Conure after the last task."""
+    file = _results(dataset) / "continual.csv"
+    rows = pd.read_csv(file).sort_values("effect") if file.is_file() else pd.DataFrame()
+    return ", ".join(f"{r.ours} {r.effect:+.0%}" for r in rows.itertuples()) or "not computed"
 
 
 def notebooks(ledger: pd.DataFrame) -> str:

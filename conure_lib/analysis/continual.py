@@ -60,6 +60,15 @@ def transfers(
     return tables.family(rows)
 
 
+def against_conure(study: Study, methods: Iterable[str], tasks: Iterable[str]) -> pd.DataFrame:
+    """Return each learner after the last task against Conure: means over tasks, one family."""
+    conure, rows = study.runs(["Conure"]), []
+    for runs in (study.runs([name]) for name in methods if name != "Conure"):
+        measures = in_the_end(study, runs[0], tasks)
+        rows.append(tables.mean_effect(study, runs, conure, measures))
+    return tables.family(rows)
+
+
 def in_the_end(study: Study, run: Run, tasks: Iterable[str]) -> list[str]:
     """Return tasks' measures after the last stage: their own if they never change (C13)."""
     *_, last = run.stages.values()

@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 from conure_lib import paths
-from conure_lib.analysis import claims
-from conure_lib.analysis.floors import capped, floors
+from conure_lib.analysis import claims, continual
+from conure_lib.analysis.floors import capped, floors, learned
 from conure_lib.analysis.tables import by_metric, no_forgetting, overall
 from conure_lib.files import atomic_file
-from conure_lib.study.experiments import APART, all_runs
+from conure_lib.study.experiments import APART, all_runs, continual_learners
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import METRICS
 
@@ -31,6 +31,9 @@ def render(study: Study) -> list[Path]:
         "by_metric": by_metric(study),
         "capped": capped(runs),
     }
+    if len(learners := dict.fromkeys(run.method for run in continual_learners(study))) > 1:
+        counted = [task for task, is_learned in learned(study).items() if is_learned] or study.order
+        tables["continual"] = continual.against_conure(study, learners, counted)
     for name, (points, runs_of) in APART.items():
         if apart := [p.results(runs_of(p)).assign(point=n) for n, p in points(study).items()]:
             tables[name] = pd.concat(apart)

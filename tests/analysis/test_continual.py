@@ -50,6 +50,12 @@ def test_transfers_by_hand():
     )
 
 
+def test_against_conure_by_hand():
+    table = continual.against_conure(made_up(rule), ("EWC", "Conure"), ("T1", "T2", "T4"))
+    assert table["ours"].tolist() == ["EWC"]
+    assert table["effect"].tolist() == pytest.approx([(-0.5 - 0.75 + 0) / 3])
+
+
 def test_transfers_count_the_tasks_that_are_asked_for_and_leave_out_what_none_has():
     found = {
         task: continual.transfers(made_up(rule), ["EWC"], [task]).set_index("transfer")["effect"]
