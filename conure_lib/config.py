@@ -190,7 +190,7 @@ class StudyConfig:
     #: The same for the embedding, which is left alone if empty (Table 5).
     prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
     #: In place of ``prune``: search the largest share of the kernels whose retrained validation
-    #: value is no more than this share of the unpruned one's below it.
+    #: value is no more than this share of the unpruned one's below it, 5% if there is none.
     prune_margin: Mapping[str, Ratio] = field(default_factory=dict)
     #: Add a block before a later task if less than this share of the kernels is free (0 leaves
     #: nothing to later tasks); train it with another new block as well, and keep that if the best

@@ -88,8 +88,9 @@ def largest_ratio(
 ) -> tuple[float, dict[float, float]]:
     """Return the largest pruning ratio whose value is within a margin, and every value probed.
 
-    By bisection over multiples of 5%, as if no value rose with the ratio. ``margin``: how far a
-    value may be below that of ratio 0, as a share of it.
+    By bisection over multiples of 5%, as if no value rose with the ratio; 5% where even that is
+    too much, for with 0 later tasks would find no free weights. ``margin``: how far a value may be
+    below that of ratio 0, as a share of it.
     """
     values, low, high = {0.0: value_at(0.0)}, 0, RATIO_STEPS
     least = values[0.0] - margin * abs(values[0.0])
@@ -97,7 +98,7 @@ def largest_ratio(
         middle = (low + high) // 2
         value = values[middle / RATIO_STEPS] = value_at(middle / RATIO_STEPS)
         low, high = (middle, high) if value >= least else (low, middle)
-    return low / RATIO_STEPS, values
+    return max(low, 1) / RATIO_STEPS, values
 
 
 def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:
