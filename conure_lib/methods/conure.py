@@ -15,6 +15,7 @@ from conure_lib.training.evaluation import CUTOFF, evaluate, metric_of
 from conure_lib.training.progress import Epoch, Progress
 
 RATIO_STEPS = 20  # of a pruning ratio that is searched
+LEAST_RATIO = 1 / RATIO_STEPS  # with 0 later tasks would find no free weights
 
 
 def train(c: Context) -> Outcome:
@@ -88,9 +89,8 @@ def largest_ratio(
 ) -> tuple[float, dict[float, float]]:
     """Return the largest pruning ratio whose value is within a margin, and every value probed.
 
-    By bisection over multiples of 5%, as if no value rose with the ratio; 5% where even that is
-    too much, for with 0 later tasks would find no free weights. ``margin``: how far a value may be
-    below that of ratio 0, as a share of it.
+    By bisection over multiples of 5%, as if no value rose with the ratio; LEAST_RATIO where even
+    that is too much. ``margin``: how far a value may be below that of ratio 0, as a share of it.
     """
     values, low, high = {0.0: value_at(0.0)}, 0, RATIO_STEPS
     least = values[0.0] - margin * abs(values[0.0])
@@ -98,7 +98,7 @@ def largest_ratio(
         middle = (low + high) // 2
         value = values[middle / RATIO_STEPS] = value_at(middle / RATIO_STEPS)
         low, high = (middle, high) if value >= least else (low, middle)
-    return max(low, 1) / RATIO_STEPS, values
+    return max(low / RATIO_STEPS, LEAST_RATIO), values
 
 
 def task_logits(c: Context, learner: ContinualModel) -> dict[str, str]:

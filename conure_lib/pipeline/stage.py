@@ -15,6 +15,7 @@ from conure_lib.errors import DamagedResultError, MissingResultError
 from conure_lib.files import file_lock
 from conure_lib.methods import ACTIONS, FLOOR_ACTIONS
 from conure_lib.methods.actions import Context, Outcome
+from conure_lib.methods.conure import LEAST_RATIO
 from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
@@ -58,7 +59,8 @@ class Stage:
         if action == "prune":
             found["settings"] = config.pruned(task)
             if (margin := config.margin(task)) is not None:
-                probed = {"margin": margin, "retrain": spec(config.training(task, "retrain"))}
+                probed = {"margin": margin, "least": LEAST_RATIO}
+                probed |= {"retrain": spec(config.training(task, "retrain"))}
                 found["settings"]["kernels"] = probed
         if self.parent:
             found["parent"] = self.parent.id
