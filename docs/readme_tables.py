@@ -142,7 +142,7 @@ def findings(ledger: pd.DataFrame) -> str:
     for claim, (question, compared) in FINDINGS.items():
         rows = ledger[ledger["claim"] == claim]
         found = [
-            f"{r.effect:+.0%} [{r.ci_low:+.0%}, {r.ci_high:+.0%}] on `{r.dataset}`"
+            f"{round(r.effect, 2) + 0:+.0%} [{r.ci_low:+.0%}, {r.ci_high:+.0%}] on `{r.dataset}`"
             f" ({r.verdict.lower()})"
             if r.effect == r.effect
             else f"{r.verdict.lower()} on `{r.dataset}`"
