@@ -14,6 +14,7 @@ from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import VerificationError
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
+from conure_lib.training.memory import reuse_memory
 from conure_lib.training.progress import Epoch, Progress
 
 LONG_EPOCH = 2  # seconds after which an epoch has a bar
@@ -53,6 +54,7 @@ def fit(
         Of batches, if it is not the task's own; where a long training is kept after an epoch, and
         goes on if it was killed: without hooks that remember anything themselves.
     """
+    reuse_memory()
     task = task.thinned(config.share)
     batches = (kind or kind_of(task, trainable))(model, stream, task, config, seed, joint)
     parameters = dict(model.named_parameters())
