@@ -8,7 +8,7 @@ from scipy import stats
 
 from conure_lib.analysis.claims import ledger
 from conure_lib.pipeline import provenance
-from conure_lib.pipeline.store import LocalStore, Stored
+from conure_lib.pipeline.store import LocalStore, Stored, evidence_ranks
 from conure_lib.study.experiments import all_runs
 from conure_lib.study.study import load_study
 
@@ -36,7 +36,10 @@ def reproduce(dataset: str, profile: str, seed: int, workers: int = 1) -> pd.Dat
             (old.store.read(a), new.store.read(b), measure)
             for a, b, measure in table[["stage_id_x", "stage_id_y", "measure"]].to_numpy()
         ]
-        equal = [np.array_equal(a.ranks[measure], b.ranks[measure]) for a, b, measure in stages]
+        ranks = [
+            (evidence_ranks(m, a.ranks[m]), evidence_ranks(m, b.ranks[m])) for a, b, m in stages
+        ]
+        equal = [np.array_equal(*two) for two in ranks]
         kinds = [{provenance.kind(one.environment) for one in two} for *two, _ in stages]
         found.append(table.assign(equal=equal, same=[len(two) == 1 for two in kinds]))
     table = pd.concat(found).rename(columns={"value_x": "committed", "value_y": "recomputed"})

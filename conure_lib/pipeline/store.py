@@ -21,7 +21,7 @@ from conure_lib.files import atomic_file, atomic_folder, file_digest, read_json,
 from conure_lib.methods.actions import Outcome
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
-from conure_lib.training.evaluation import metric_name, metric_of
+from conure_lib.training.evaluation import MAX_CUTOFF, metric_name, metric_of
 
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
@@ -29,6 +29,7 @@ MODEL = "model"  # the folder of a committed checkpoint
 EVIDENCE = dict.fromkeys(("id", "record", "environment", "digest"), pa.string())
 EVIDENCE["ranks"] = pa.map_(pa.string(), pa.binary())
 """Columns of committed evidence: JSON, a digest over the row, and ranks of one byte by measure."""
+EVIDENCE_RANK = 20  # of committed ranks, so that a file stays small; those beyond are 0 there
 _KINDS = {metric_name(kind): kind for kind in ("ranking", "classification")}
 
 
@@ -118,12 +119,21 @@ class CommittedStore:
         return ContinualModel.load(folder) if same else None
 
 
+def evidence_ranks(measure: str, ranks: np.ndarray) -> np.ndarray:
+    """Return what evidence keeps of a measure's ranks: any cutoff up to ``EVIDENCE_RANK`` follows.
+
+    Of T1 at all positions, by far the longest, every metric of the study does.
+    """
+    most = MAX_CUTOFF if "-all" in measure else EVIDENCE_RANK
+    return np.where(ranks > most, 0, ranks).astype(np.uint8)
+
+
 def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, Stored]) -> Path:
     """Write a seed's stages as committed evidence, in place of what is there; return the file."""
     rows = []
     for stage_id, (record, environment, ranks) in sorted(stages.items()):
         row = {"id": stage_id, "record": canonical(record), "environment": canonical(environment)}
-        row["ranks"] = [(name, ranks[name].tobytes()) for name in sorted(ranks)]
+        row["ranks"] = [(n, evidence_ranks(n, ranks[n]).tobytes()) for n in sorted(ranks)]
         rows.append(row | {"digest": _row_digest(row)})
     about = {"protocol": str(record["spec"]["protocol"]), "profile": profile, "dataset": dataset}
     table = pa.Table.from_pylist(rows, pa.schema(EVIDENCE, metadata=about | {"seed": str(seed)}))

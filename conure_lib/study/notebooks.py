@@ -82,7 +82,8 @@ def refresh(notebook: Path) -> None:
 
 def _executed(notebook: Path, parameters: dict[str, Any]) -> nbformat.NotebookNode:
     """Execute a notebook; return it without times, progress, and papermill's marks."""
-    content = papermill.execute_notebook(str(notebook), None, parameters, progress_bar=False)
+    quiet = {"progress_bar": False, "extra_arguments": ["--IPKernelApp.log_level=50"]}
+    content = papermill.execute_notebook(str(notebook), None, parameters, **quiet)
     for part in (content, *content.cells):
         for key in ("papermill", "widgets", "execution"):
             part.metadata.pop(key, None)

@@ -92,6 +92,15 @@ def test_published_results_are_read_as_they_were(study):
         other.run("STL", 2, SHORT).stages["T1"].record()
 
 
+@pytest.mark.parametrize(
+    ("measure", "most"), [("T1", 20), ("T2-literal", 20), ("T1-all", 10), ("T1-all-after", 10)]
+)
+def test_published_ranks_are_those_that_a_metric_may_need(measure, most):
+    kept = store.evidence_ranks(measure, np.arange(256, dtype=np.uint8))
+    assert kept.dtype == np.uint8
+    assert kept.tolist() == [*range(most + 1), *[0] * (255 - most)]
+
+
 def test_a_published_model_is_loaded_for_its_own_stage_alone(study):
     publish(stages_of(study))
     first, last = runs_of(study)[0].stages.values()
