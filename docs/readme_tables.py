@@ -15,6 +15,7 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims, tables
+from conure_lib.analysis.stats import with_interval
 from conure_lib.data import registry
 from conure_lib.errors import ConureError
 from conure_lib.study.profiles import REPORTED, study_config
@@ -142,7 +143,7 @@ def findings(ledger: pd.DataFrame) -> str:
     for claim, (question, compared) in FINDINGS.items():
         rows = ledger[ledger["claim"] == claim]
         found = [
-            f"{round(r.effect, 2) + 0:+.0%} [{r.ci_low:+.0%}, {r.ci_high:+.0%}] on `{r.dataset}`"
+            f"{with_interval(r.effect, r.ci_low, r.ci_high, 'relative')} on `{r.dataset}`"
             f" ({r.verdict.lower()})"
             if r.effect == r.effect
             else f"{r.verdict.lower()} on `{r.dataset}`"

@@ -30,14 +30,17 @@ class Estimate:
 
 
 def with_interval(mean: float, low: float = NAN, high: float = NAN, unit: str = "") -> str:
-    """Return a mean and its interval as text with three digits; "relative" is in per cent."""
+    """Return a mean, with three digits, and its interval as text; "relative" is in per cent.
+
+    Where the mean is next to nothing beside its interval, the interval has three digits.
+    """
     known = [x for x in (mean, low, high) if not np.isnan(x)]
     if not known:
         return ""
-    largest = max(map(abs, known)) or 100.0  # 0 is written without decimals
-    form = (
-        "+.1%" if unit == "relative" else f".{np.clip(2 - np.floor(np.log10(largest)), 0, 6):.0f}f"
-    )
+    largest = max(map(abs, known))
+    size = abs(mean) if abs(mean) > largest / 10 else largest
+    decimals = np.clip(2 - np.floor(np.log10(size or 100.0)), 0, 6)  # 0 is written without any
+    form = "+z.1%" if unit == "relative" else f"z.{decimals:.0f}f"
     first, *bounds = (f"{x:{form}}" for x in known)
     text = f"{first} [{', '.join(bounds)}]" if bounds else first
     return text if unit in ("", "relative") else f"{text} {unit}"

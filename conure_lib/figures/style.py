@@ -18,6 +18,7 @@ from conure_lib.study.study import Study
 COLUMN, PAGE = 3.4, 7.0  # inches, one column and two columns of a paper: the widths of figures
 TASK_COLORS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 LINE = 0.14  # inches, of a line of a title
+TITLE = 16  # characters that fit above one of two panels; longer ones have n on a line of its own
 GREY = "#6E6E6E"
 BOTH = "bars: cover the 95% intervals over users and over seeds"  # as verdicts do
 CELLS = {"cbar": False, "linewidths": 1, "annot_kws": {"size": 7}, "fmt": ""}  # of a heatmap
@@ -48,12 +49,14 @@ def panels(
     set_style()
     titles = list(titles)
     columns, rows = min(columns, len(titles)), -(-len(titles) // columns)
-    height += LINE * max(title.count("\n") for title in titles)
+    long = columns > 1 and max(map(len, titles)) > TITLE
+    shown = [title.replace(", n = ", "\nn = ") if long else title for title in titles]
+    height += LINE * max(title.count("\n") for title in shown)
     size = (COLUMN, height * rows + 0.4)
     figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False, **shared)
     for axis in axes.flat[len(titles) :]:
         axis.remove()
-    for axis, title in zip(axes.flat, titles, strict=False):
+    for axis, title in zip(axes.flat, shown, strict=False):
         axis.set_title(title)
     return figure, dict(zip(titles, axes.flat, strict=False))
 
