@@ -96,5 +96,5 @@ def _draw(table: pd.DataFrame, height: float) -> tuple[Figure, dict[str, Axes]]:
         axis.grid(axis="y", color="#EEEEEE", linewidth=0.6)
         axis.set(yticks=range(len(rows)), yticklabels=rows, ylim=(len(rows) - 0.5, -0.5))
         axis.tick_params(axis="y", length=0)
-        axis.xaxis.set_major_locator(MaxNLocator(4))
+        axis.xaxis.set_major_locator(MaxNLocator(3))  # four labels of five digits would touch
     return figure, axes
