@@ -9,7 +9,7 @@ from benchmarks.cases import FULL, TOY, Call, Size, new_model, random_stream, si
 from benchmarks.common import arguments, interleaved, write
 from conure_lib.models.backbone import UserModel
 from conure_lib.pipeline.provenance import environment
-from conure_lib.training.determinism import torch_threads
+from conure_lib.training.determinism import limited_threads
 
 TASK = "T2"
 REQUESTS = 8  # one after the other in a timed call
@@ -26,7 +26,7 @@ def measure(threads: int, quick: bool = False) -> dict:
     """
     torch.manual_seed(0)
     size = (TOY if quick else FULL).a
-    with torch_threads(threads), torch.no_grad():
+    with limited_threads(threads), torch.no_grad():
         calls, equal = requests(size)
         rounds = interleaved(calls, MIN_ROUNDS, MAX_ROUNDS, SECONDS, "inference")
     ms = {name: 1000 * statistics.median(r[name] for r in rounds) / REQUESTS for name in calls}

@@ -19,7 +19,7 @@ from benchmarks.common import arguments, interleaved, write
 from benchmarks.scaling import Point, in_own_process
 from conure_lib.models.checkpoint import save_model
 from conure_lib.pipeline.provenance import environment
-from conure_lib.training.determinism import torch_threads
+from conure_lib.training.determinism import limited_threads
 
 MAX_ROUNDS, SECONDS = 25, 10.0  # of a row, unless fewer than the least number of rounds fit
 
@@ -45,7 +45,7 @@ def measure(threads: int, rounds: int, quick: bool = False) -> dict:
     """Measure every row, a step over the paper's catalogue, and what owner maps take."""
     torch.manual_seed(0)
     sizes = TOY if quick else FULL
-    with torch_threads(threads):
+    with limited_threads(threads):
         rows = [measure_case(case, rounds) for case in cases(sizes)]
     b, batch, steps = sizes.b, 32, 3
     users, blocks = batch * steps, len(b.dilations)

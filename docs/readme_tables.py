@@ -88,8 +88,8 @@ def blocks() -> dict[str, dict[str, str | None]]:
         "docs/results.md": {
             "verdicts": verdicts(ledger) if len(ledger) else LATER,
             "ledger": by_dataset(effects, ledgers),
-            "by metric": by_dataset(by_reading, by_metric),
-            "table 2": by_dataset(side_by_side, table_2),
+            "by metric": by_dataset(tables.both_readings, by_metric),
+            "table 2": by_dataset(tables.side_by_side, table_2),
             "dials": transfer_by_dial(pd.read_csv(dials)) if dials.is_file() else LATER,
             "cost": cost(found),
         },
@@ -98,7 +98,10 @@ def blocks() -> dict[str, dict[str, str | None]]:
             "speed facts": speed_facts(speed, inference),
             "growth": growth(scaling["exponents"], points),
         },
-        "docs/model-card.md": {"metrics": by_dataset(side_by_side, short), "cost": cost(found)},
+        "docs/model-card.md": {
+            "metrics": by_dataset(tables.side_by_side, short),
+            "cost": cost(found),
+        },
         "docs/your-own-data.md": {"defaults": defaults() or LATER},
         "docs/data-cards.md": {f"counts {name}": counts(name) for name in REPORTED},
     }
@@ -222,30 +225,20 @@ def verdicts(ledger: pd.DataFrame) -> str:
     return f"{markdown(wide)}\n\nWithout {besides}, true by construction: {'; '.join(counts)}."
 
 
-def effects(ledger: pd.DataFrame) -> str:
+def effects(ledger: pd.DataFrame) -> pd.DataFrame:
     """Return a dataset's verdicts with their effects: one row per claim."""
     titles = [f"{name} {claims.CLAIMS[name].title}" for name in ledger["claim"]]
     asked = ["claim", "verdict", "paper", "effect", "ci_low", "ci_high", "unit", "smallest"]
     asked += ["detectable", "p_ledger", "p_seeds", "seeds", "reason"]
     table = ledger.assign(claim=titles)[asked].reset_index(drop=True)
-    shown = tables.show(table, {"effect": "effect [95% interval]"})
-    return shown.to_markdown(disable_numparse=True)
+    return tables.show(table, {"effect": "effect [95% interval]"})
 
 
-def side_by_side(table: pd.DataFrame, floors: pd.DataFrame) -> str:
-    """Return a dataset's Table 2: methods by tasks, and the best of the paper's against floors."""
-    return markdown(tables.side_by_side(table, floors).rename_axis("method").reset_index())
-
-
-def by_reading(table: pd.DataFrame) -> str:
-    """Return a dataset's comparisons by both readings of MRR@5."""
-    return markdown(tables.both_readings(table).reset_index())
-
-
-def by_dataset(make: Callable[..., str], of: Mapping[str, pd.DataFrame | tuple]) -> str:
+def by_dataset(make: Callable[..., pd.DataFrame], of: Mapping[str, pd.DataFrame | tuple]) -> str:
     """Return a table per dataset under its name, made of one frame or of several."""
     frames = {name: one if isinstance(one, tuple) else (one,) for name, one in of.items()}
-    texts = [f"**`{name}`**\n\n{make(*some)}" for name, some in frames.items()]
+    made = {name: markdown(make(*some).reset_index()) for name, some in frames.items()}
+    texts = [f"**`{name}`**\n\n{text}" for name, text in made.items()]
     return "\n\n".join(texts) or LATER
 
 

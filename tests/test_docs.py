@@ -124,7 +124,9 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
     names = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "paper", "seeds"]
     ledger = pd.DataFrame(rows, columns=[*names, "by_construction"])
     first, *_, last = readme_tables.findings(ledger).splitlines()
-    assert "-95.0% [-97.0%, -93.0%] on `a` (reproduced), cannot tell on `b`; the paper: -98%" in first
+    assert (
+        "-95.0% [-97.0%, -93.0%] on `a` (reproduced), cannot tell on `b`; the paper: -98%" in first
+    )
     assert "not the last alone: -40% on `a`, +10% on `b` (C01)" in first
     assert last.endswith("Seeds so far: 6 of six on `a`, 2 of six on `b`.")
     table = readme_tables.notebooks(ledger)

@@ -1,7 +1,7 @@
 """Means, effects and intervals over test instances that share users, and over seeds."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy import stats
@@ -59,20 +59,26 @@ def estimate(scores: np.ndarray, users: np.ndarray) -> Estimate:
 def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> Estimate:
     """Return the mean over tasks of (mean of ours / mean of theirs - 1) of (ours, theirs, users).
 
-    The standard error is that of a ratio of means, linearised; a user has the same number in every
-    task, and the residuals of all tasks belong together.
+    The interval is that of a ratio of means, linearised, p that of the differences: who is compared
+    with whom decides its sign alone. A user has the same number in every task, and the residuals of
+    all tasks belong together.
     """
     tasks = list(tasks)
     if not all(np.any(theirs) for _, theirs, _ in tasks):
         raise ZeroDivisionError("a relative effect needs a reference above 0")
-    effects, influence = [], []
+    effects, influence, of_differences = [], [], []
     for ours, theirs, _ in tasks:
         effects.append(np.mean(ours - theirs) / np.mean(theirs))
-        residuals = ours - theirs * (1 + effects[-1])
-        residuals[np.abs(residuals) < 1e-12] = 0.0  # what only rounding leaves
-        influence.append(residuals / np.sum(theirs) / len(tasks))
-    users = np.concatenate([users for *_, users in tasks])
-    return _clustered(float(np.mean(effects)), np.concatenate(influence), users)
+        differences = ours - theirs - np.mean(ours - theirs)
+        for residuals, where in (
+            (ours - theirs * (1 + effects[-1]), influence),
+            (differences, of_differences),
+        ):
+            residuals[np.abs(residuals) < 1e-12] = 0.0  # what only rounding leaves
+            where.append(residuals / np.sum(theirs) / len(tasks))
+    mean, users = float(np.mean(effects)), np.concatenate([users for *_, users in tasks])
+    p = _clustered(mean, np.concatenate(of_differences), users).p
+    return replace(_clustered(mean, np.concatenate(influence), users), p=p)
 
 
 def over_seeds(values: np.ndarray) -> Estimate:
@@ -80,6 +86,20 @@ def over_seeds(values: np.ndarray) -> Estimate:
     n, mean = len(values), float(np.mean(values))
     error = float(np.std(values, ddof=1) / np.sqrt(n)) if n > 1 else NAN
     return _interval(mean, error, n, n)
+
+
+def relative_over_seeds(tasks: Iterable[tuple[np.ndarray, np.ndarray]]) -> Estimate:
+    """Return the mean over tasks of (mean difference / mean of theirs) of these, one per seed.
+
+    The interval is that of a ratio of means, linearised, p that of the differences.
+    """
+    shares, influence = [], []
+    for differences, theirs in tasks:
+        share = differences / np.mean(theirs)
+        shares.append(share)
+        influence.append(share - np.mean(share) * (theirs / np.mean(theirs) - 1))
+    ends = over_seeds(np.mean(influence, axis=0))
+    return replace(over_seeds(np.mean(shares, axis=0)), low=ends.low, high=ends.high)
 
 
 def holm(p_values: np.ndarray) -> np.ndarray:

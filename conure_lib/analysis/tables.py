@@ -115,6 +115,7 @@ def side_by_side(table: pd.DataFrame, against: pd.DataFrame | None = None) -> pd
         cells.setdefault(_name(r), {})[heads[r.task]] = cell
     for r in against.itertuples() if against is not None else ():
         cell = stats.with_interval(r.relative, r.relative_low, r.relative_high, "relative")
+        cell += "" if r.clear else " (not clear)"
         if r.task in heads:
             row = f"best of the paper's methods against {r.theirs}"
             cells.setdefault(row, {})[heads[r.task]] = cell
@@ -125,20 +126,20 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.DataFrame
     """Return paired differences ours - theirs over the same test instances.
 
     One row per pair (the runs of two methods, with the same seeds) and measure. ``effect`` and its
-    95% interval are clustered by user over the pooled instances of all seeds, as is ``relative``,
-    to the mean of theirs (``reference``), whose ``p`` it is; ``p_holm`` is corrected over all rows,
+    95% interval are clustered by user over the pooled instances of all seeds, as are ``p`` and
+    ``relative``, to the mean of theirs (``reference``); ``p_holm`` is corrected over all rows,
     ``p_plain`` the paper's test over instances, ``p_seeds`` that over the means of seeds; ``value``
     is of ours.
     """
     rows = []
     for ours, theirs in pairs:
         for measure in measures:
-            mine, other, users, of_seeds = _paired(study, ours, theirs, measure)
+            mine, other, users, differences, _ = _paired(study, ours, theirs, measure)
             effect, ratio = stats.estimate(mine - other, users), stats.Estimate(np.nan)
+            of_seeds = stats.over_seeds(differences)
             row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
             if other.any():
                 ratio = stats.mean_relative_effect([(mine, other, users)])
-                row["p"] = ratio.p
             row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": ratio.mean}
             row |= {"relative_low": ratio.low, "relative_high": ratio.high}
             rows.append(row | {"value": mine.mean(), "reference": other.mean()})
@@ -149,7 +150,7 @@ def mean_effect(study: Study, ours: list[Run], theirs: list[Run], tasks: list[st
     """Return the mean over tasks of relative differences: a row of ``compare`` for ``family``."""
     parts = [_paired(study, ours, theirs, task) for task in tasks]
     effect = stats.mean_relative_effect(part[:3] for part in parts)
-    of_seeds = np.mean([seeds / other.mean() for _, other, _, seeds in parts], axis=0)
+    of_seeds = stats.relative_over_seeds(part[3:] for part in parts)
     return _row(ours, theirs, " ".join(tasks), "relative", effect, of_seeds)
 
 
@@ -210,7 +211,7 @@ def seed_effects(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.Data
     rows = []
     for ours, theirs in pairs:
         for measure in measures:
-            _, other, _, of_seeds = _paired(study, ours, theirs, measure)
+            _, other, _, of_seeds, _ = _paired(study, ours, theirs, measure)
             head = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": measure}
             relative = of_seeds / (other.mean() or np.nan)
             rows += [head | {"seed": seed, "relative": x} for seed, x in relative.items()]
@@ -363,19 +364,19 @@ def _stage_of(run: Run, measure: str) -> Stage:
 
 
 def _paired(study: Study, ours: list[Run], theirs: list[Run], measure: str) -> tuple:
-    """Return scores of both over the same instances, their users, and the differences by seed."""
+    """Return scores of both over the same instances, their users; by seed ours - theirs, theirs."""
     mine = instances(study, ours, measure)
     other = instances(study, theirs, measure.removesuffix("-after"))
     if not mine[["seed", "user"]].equals(other[["seed", "user"]]):
         raise ValueError(f"{_name(ours[0])} and {_name(theirs[0])}: expected the same seeds")
-    of_seeds = (mine["score"] - other["score"]).groupby(mine["seed"]).mean()
-    return *(x.to_numpy() for x in (mine["score"], other["score"], mine["user"])), of_seeds
+    by_seed = other.assign(mine=mine["score"] - other["score"]).groupby("seed")
+    by_seed = by_seed["mine"].mean(), by_seed["score"].mean()
+    return *(x.to_numpy() for x in (mine["score"], other["score"], mine["user"])), *by_seed
 
 
-def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, of_seeds) -> dict:
-    seeds = stats.over_seeds(of_seeds)
+def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, seeds) -> dict:
     row = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
     row |= {"effect": effect.mean, "low": effect.low, "high": effect.high, "p": effect.p}
-    row |= {"p_plain": np.nan, "p_seeds": seeds.p, "n": effect.n, "seeds": len(of_seeds)}
+    row |= {"p_plain": np.nan, "p_seeds": seeds.p, "n": effect.n, "seeds": seeds.n}
     ids = " ".join(dict.fromkeys(run.id for run in (*ours, *theirs)))
     return row | {"seeds_low": seeds.low, "seeds_high": seeds.high, "run_ids": ids}

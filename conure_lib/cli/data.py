@@ -138,7 +138,7 @@ def embed(
     --data is a table of events, a plan, or the name of a dataset, whose users are 0, 1, ...
     """
     from conure_lib.data.registry import DATASETS, load
-    from conure_lib.training.determinism import torch_threads
+    from conure_lib.training.determinism import limited_threads
     from conure_lib.user_models import export as exporting
     from conure_lib.user_models.plan import SUFFIXES, read_plan
 
@@ -149,7 +149,7 @@ def embed(
         raise ConfigError(f"--option: found it with {data!r}, expected the name of a dataset")
     elif source.suffix in SUFFIXES or source.is_dir():
         source = read_plan(source).tables()[0]
-    with torch_threads(threads):
+    with limited_threads(threads):
         done = exporting.embed(saved, source, out)
     left_out = f"{done['left_out']} users with too few events, {done['unknown_events']} events"
     notes = [f"{done['users']} users; left out: {left_out} of unknown items", *done["notes"]]

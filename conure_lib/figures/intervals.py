@@ -50,11 +50,14 @@ def draw_effects(
 ) -> Figure:
     """Draw relative differences as a forest plot, in percent.
 
-    table: row, method, relative, low, high (shares), and panel where there are several. points:
+    table: row, method, relative, its ends (relative_low, relative_high; without them low, high),
+    all shares, and panel where there are several. points:
     row, kind (a key of `POINTS`), relative, panel, and method where a point belongs to one.
     margin: differences up to this share are shaded. note: what the bars are.
     """
     points = pd.DataFrame(columns=["row", "kind", "relative"]) if points is None else points
+    if "relative_low" in table:  # low and high are of an effect in the metric's unit
+        table = table.assign(low=table["relative_low"], high=table["relative_high"])
     table, points = (t if "panel" in t else t.assign(panel="") for t in (table, points))
     methods, rows = list(table["method"].unique()), list(table["row"].unique())
     row = table.groupby(["panel", "row"])

@@ -30,6 +30,8 @@ COMPARED = tuple(method.name for method in _RECORDS if method.compared)
 """The rows of Table 2; pruned and not retrained is a state of Conure, not a method."""
 ACTIONS = {name: action for method in _RECORDS for name, action in method.actions.items()}
 """Every action by name: from a ``Context`` to an ``Outcome``."""
+REVISIONS = {name: number for method in _RECORDS for name, number in method.revisions.items()}
+"""Actions whose results a correction changed: in the ids of their stages, and in no others."""
 FLOORS = tuple(method.name for method in _RECORDS if method.floor)
 """Methods without a network, which every network has to beat."""
 FLOOR_ACTIONS = tuple(action for name in FLOORS for action in METHODS[name].actions)

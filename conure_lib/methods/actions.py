@@ -74,6 +74,7 @@ class Context:
     def train(self, model: UserModel, trainable: Trainable, **hooks) -> list[Epoch]:
         """Train the task with the study's settings for this action; ``hooks`` as in ``fit``."""
         config = self.study.training(self.task.name, self.action)
+        hooks = {name: hook for name, hook in hooks.items() if hook is not None}
         if not self.progress.history and hooks.keys() <= {"joint"}:  # others may remember things
             hooks["progress"] = self.progress
         return fit(model, self.stream, self.task, config, trainable, self.seed, **hooks)

@@ -51,6 +51,11 @@ def settings_of(c: Context, task: Task) -> TrainConfig:
     return c.study.training(task.name, "start" if task.kind == "sequence" else c.action)
 
 
+def training_part(c: Context, task: Task) -> Task:
+    """Return a task with the share of its training part that its settings leave."""
+    return task.thinned(settings_of(c, task).share)
+
+
 def numbers_of(c: Context, instances: Iterable[np.ndarray]) -> int:
     """Count what instances of tasks take that are kept: a sequence and a label each."""
     return sum(map(len, instances)) * (c.stream.sequences.shape[1] + 1)
@@ -105,6 +110,7 @@ class AllTasks(Batches):
 
     The value is the mean change of each task's validation value, relative to that before training;
     what an old task gains does not count. By the new task alone no protection would be the best.
+    before: values that the network to be trained does not show any more.
     """
 
     old: list[Task] = field(default_factory=list)
@@ -118,7 +124,7 @@ class AllTasks(Batches):
         for task in (*self.old, self.task):  # the new one last: it goes on being served
             self.serve(task.name)
             values[task.name] = validation_score(self.model, self.stream, task)
-        self.before = self.before or values
+        self.before = values | self.before
         changes = {
             n: (v - self.before[n]) / max(self.before[n], MIN_REFERENCE) for n, v in values.items()
         }

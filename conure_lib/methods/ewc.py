@@ -10,7 +10,7 @@ from torch import Tensor
 
 from conure_lib.data.stream import TRAIN, Task
 from conure_lib.methods.actions import Context, Outcome, last_scores
-from conure_lib.methods.continual import go_on, learner, old_tasks
+from conure_lib.methods.continual import go_on, learner, old_tasks, training_part
 from conure_lib.methods.method import LogRange
 from conure_lib.training.determinism import seeded
 
@@ -45,7 +45,7 @@ def penalty(held: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
 
 def answers(c: Context, task: Task, generator: torch.Generator) -> Iterator[Tensor]:
     """Yield the scores of all labels for random training instances, T1's for last items."""
-    rows = task.rows(TRAIN)
+    rows = training_part(c, task).rows(TRAIN)
     for row in rows[torch.randperm(len(rows), generator=generator)[:FISHER_INSTANCES]]:
         at = row if task.kind == "sequence" else c.stream.input_rows[task.users[row]]
         yield last_scores(c.parent.model, task, c.stream.sequences[at][None])[0]

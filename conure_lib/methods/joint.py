@@ -19,6 +19,7 @@ from conure_lib.methods.continual import (
     numbers_of,
     old_tasks,
     settings_of,
+    training_part,
 )
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.training.batches import Batches, kind_of
@@ -66,11 +67,12 @@ def all_tasks(c: Context) -> Outcome:
     for task in (*old, c.task):
         model.add_output(task.name, c.label_counts(task), seeded(c.seed, task.name, "output"))
         configs[task.name] = replace(settings_of(c, task), table_updates="dense")
-    kind = partial(Union, old=[c.thinned(task) for task in old], max_change=inf, configs=configs)
+    parts = [training_part(c, task) for task in (*old, c.task)]
+    kind = partial(Union, old=parts[:-1], max_change=inf, configs=configs)
     settings = replace(configs[c.task.name], l2=0.0)  # it is among the losses
     trained = {name: parameter.numel() for name, parameter in model.named_parameters()}
     curve = fit(model, c.stream, c.task, settings, dict.fromkeys(trained), c.seed, kind=kind)
-    kept = {"instances": numbers_of(c, (task.rows(TRAIN) for task in (*old, c.task)))}
+    kept = {"instances": numbers_of(c, (task.rows(TRAIN) for task in parts))}
     notes = {"trained_parameters": sum(trained.values()), "kept": kept}
     outcome = c.outcome(ContinualModel(model, ()), model, curve, **notes)
     evaluate_old(c, outcome, old)

@@ -85,6 +85,7 @@ class Method:
     compared: bool = True  # a row of Table 2
     floor: bool = False  # no network: what every network has to beat
     groups: bool = False  # only for streams whose users belong to known groups
+    revisions: Mapping[str, int] = field(default_factory=dict)  # of actions, see ``REVISIONS``
 
     def space(self, kind: Kind) -> SearchSpace:
         """Return what is searched on tasks of a kind; of the common fields only those it has."""

@@ -12,7 +12,14 @@ from torch import Tensor
 
 from conure_lib.data.stream import TRAIN, Task
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import go_on, learner, numbers_of, old_tasks, settings_of
+from conure_lib.methods.continual import (
+    go_on,
+    learner,
+    numbers_of,
+    old_tasks,
+    settings_of,
+    training_part,
+)
 from conure_lib.methods.method import LogRange
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.batches import kind_of
@@ -28,7 +35,8 @@ def replay(c: Context) -> Outcome:
     instances = {task.name: memory(c, task) for task in (*old, c.task)}
     every, turns = dict.fromkeys(model.backbone()), []
     for task in old:
-        batches = kind_of(task, every)(model, c.stream, task, settings_of(c, task), c.seed)
+        given = c.stream, training_part(c, task), settings_of(c, task), c.seed
+        batches = kind_of(task, every)(model, *given)
         targets = length - 1 if task.kind == "sequence" else 1  # of an instance
         size = max(1, config.batch_size // targets)
         turns.append((batches, instances[task.name], size))
@@ -44,7 +52,7 @@ def replay(c: Context) -> Outcome:
 
 def memory(c: Context, task: Task) -> np.ndarray:
     """Return the numbers of the training instances that are kept of a task, the same ever after."""
-    rows, most = task.rows(TRAIN), c.study.training(c.task.name, c.action).memory
+    most, rows = c.study.training(c.task.name, c.action).memory, training_part(c, task).rows(TRAIN)
     size = min(most, max(1, round(MAX_SHARE * len(rows))))
     generator = seeded(c.seed, task.name, "memory")
     return rows[torch.randperm(len(rows), generator=generator)[:size].numpy()]

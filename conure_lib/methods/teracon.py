@@ -21,7 +21,14 @@ from torch.nn.utils import parametrize
 
 from conure_lib.data.stream import TRAIN
 from conure_lib.methods.actions import Context, Outcome
-from conure_lib.methods.continual import AllTasks, go_on, inputs_of, learner, old_tasks
+from conure_lib.methods.continual import (
+    AllTasks,
+    go_on,
+    inputs_of,
+    learner,
+    old_tasks,
+    validation_score,
+)
 from conure_lib.methods.method import LogRange
 from conure_lib.models.backbone import UserModel
 from conure_lib.training.determinism import seeded
@@ -140,7 +147,11 @@ def teracon(c: Context) -> Outcome:
 
     numbers = {"masks": sum(p.numel() for mask in masks.values() for p in mask.parameters())}
     numbers["teacher"] = sum(p.numel() for p in teacher.parameters())
-    kind = partial(Annealed, serving=serving)
+    known = {}  # with the masks that old tasks learned: the new ones lose some of it already
+    for task in old_tasks(c):
+        before.task = task.name
+        known[task.name] = validation_score(teacher, c.stream, task)
+    kind = partial(Annealed, serving=serving, before=known)
     outcome = go_on(c, extra=extra, kind=kind, serve=serve, **numbers)
     outcome.model.state = remove_masks(model, masks)
     return outcome
@@ -155,4 +166,5 @@ def sampled_share(before: Iterable[Mask], now: Iterable[Mask]) -> float:
 
 
 _SEARCH = {"retention": LogRange(0.01, 10.0)}
-TERACON = learner("TERACON", "teracon", teracon, "#AA3377", "H", (2, 4), search=_SEARCH)
+_LOOK = "#AA3377", "H", (2, 4)
+TERACON = learner("TERACON", "teracon", teracon, *_LOOK, search=_SEARCH, revisions={"teracon": 2})

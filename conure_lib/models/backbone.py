@@ -79,7 +79,7 @@ class UserModel(nn.Module):
         return None if self.blocks[0].patch1 is None else self.blocks[0].patch1.kind
 
     def kernels(self) -> dict[str, nn.Parameter]:
-        """Return the prunable weights by parameter name, in order of depth."""
+        """Return the prunable weights by parameter name; those of blocks in order of depth."""
         named = self.named_parameters()
         return {n: p for n, p in named if n.rpartition(".")[2].startswith("kernel")}
 

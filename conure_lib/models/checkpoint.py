@@ -71,6 +71,8 @@ def _empty_model(config: ModelConfig, patches: str | None, tensors: dict) -> Use
         model = new_model(config, len(tensors["embedding"]) - 1, unused)
         for name, weight in tensors.items():
             if output := re.fullmatch(r"outputs\.([^.]+)\.weight", name):
+                if weight.shape[1:] != (config.width,):  # rows without width would cost no bytes
+                    raise ValueError(f"{name} of {_shape(weight)}")
                 model.add_output(output[1], np.ones(len(weight)), unused)
         if patches:
             model.add_patches(patches, unused)

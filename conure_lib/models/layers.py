@@ -15,10 +15,11 @@ PatchKind = Literal["serial", "parallel"]
 
 
 class Patch(nn.Module):
-    """PeterRec's model patch: a residual bottleneck of two 1x1 convolutions, z + up(relu(down(z))).
+    """PeterRec's model patch: a bottleneck of two 1x1 convolutions, y + up(relu(down(z))).
 
-    Serial: z is what a convolution returns; parallel: what it reads. ``up`` starts at zero, so
-    that a patched network starts as the network that it patches.
+    y: what a convolution returns. Serial: z is y; parallel: what the convolution reads. ``up``
+    starts at zero, so that a patched network starts as the network that it patches; the authors'
+    code, whose parallel patches add z itself as well, does not.
     """
 
     def __init__(self, width: int, kind: PatchKind, generator: torch.Generator) -> None:

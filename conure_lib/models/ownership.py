@@ -36,8 +36,7 @@ class ContinualModel:
 
     The stored weights include the free ones, whose values the next task starts from. ``prunable``:
     names of the tensors with an owner map, the kernels by default; the first ``prune`` can add the
-    embedding (Table 5). ``state``: what other continual learners keep beside the model. Any module
-    with ``kernels``, ``outputs`` and ``add_output`` will do.
+    embedding (Table 5). ``state``: what other continual learners keep beside the model.
     """
 
     def __init__(self, model: UserModel, prunable: tuple[str, ...] | None = None) -> None:
@@ -215,6 +214,8 @@ class ContinualModel:
             n = len(learner.tasks)
             if n > MAX_TASKS or n > len(set(learner.tasks) & set(model.outputs)):
                 raise ValueError(f"tasks {learner.tasks} with outputs {list(model.outputs)}")
+            if not n and learner.phase is not Phase.READY:
+                raise ValueError(f"phase {learner.phase.value!r} without a task")
             if n and not model.kernels().keys() <= learner.owners.keys():
                 raise ValueError(f"owner maps of {sorted(learner.owners)} only")
             for name, owner in learner.owners.items():

@@ -25,8 +25,9 @@ STEPS = 3  # batches that are trained
 MEASURED_INSTANCES = 64  # that are validated and tested
 SIZES = ("batch_size", "labels_per_user", "share", "loss", "negatives", "table_updates")
 ADDED = ("stages", "fewest_h", "most_h", "disk_gib")  # in the last row
-NOTE = """On this machine, one stage at a time. Hours: fewest if no epoch improves, most if all do.
-Not counted: floors, searches of pruning ratios, the evaluation of pruned and of earlier tasks."""
+NOTE = """On this machine, one stage at a time. Hours: fewest if only the first epoch improves,
+most if all do. Not counted: floors, searches of pruning ratios, the evaluation of pruned and of
+earlier tasks."""
 
 
 def estimate(stages: Iterable[Stage], stream: TaskStream) -> pd.DataFrame:
@@ -90,8 +91,9 @@ def measured(trial: Stage, stage: Stage, stream: TaskStream) -> dict[str, object
     each = max(epoch - first, 0.0) * train + min(epoch, first) * validation
     once = took["wall_s"] - first - epoch + first * evaluation * (1 + n[TEST] / n[VALIDATION])
     training = config.training(step.task, step.action)
-    phases = 2 if training.final_rate else 1
-    fewest, most = min(training.patience, training.epochs), training.epochs
+    phases, most = 2 if training.final_rate else 1, training.epochs
+    fewest = min(training.patience, most) * phases
+    fewest += training.patience < most  # the first epoch of all counts as better
     arrays = stream.sequences.nbytes + 4 * stream.n_users * config.model.width  # users' vectors
     return {
         "task": step.task,
@@ -99,7 +101,7 @@ def measured(trial: Stage, stage: Stage, stream: TaskStream) -> dict[str, object
         "network": f"{config.model.width} x {config.model.blocks}",
         "stages": 1,
         "epoch_s": each,
-        "fewest_h": (once + phases * fewest * each) / 3600,
+        "fewest_h": (once + fewest * each) / 3600,
         "most_h": (once + phases * most * each) / 3600,
         "memory_gib": memory + arrays / 2**30,
         "disk_gib": (sum(written.values()) + test * written[RANKS]) / 2**30,

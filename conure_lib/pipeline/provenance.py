@@ -1,6 +1,7 @@
 """Where a result comes from: the code's commit, versions, the processor and its kind."""
 
 import datetime
+import hashlib
 import os
 import platform
 import subprocess
@@ -22,12 +23,24 @@ CPUINFO = {"vendor_id": "vendor", "cpu family": "family", "model": "model", "mod
 CPUINFO |= {"CPU implementer": "vendor", "CPU architecture": "family", "CPU part": "model"}  # Arm
 
 
+def source() -> str:
+    """Return the digest of the library's code as it lies here now."""
+    files = sorted(Path(__file__).parent.parent.rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+SOURCE = source()
+"""That of the code that was imported: a process may have started before a change."""
+
+
 def environment(device: str = "cpu") -> dict[str, Any]:
     """Describe where something is computed. ``dirty`` is None, never False, without a commit."""
     commit = _git("rev-parse", "HEAD")
+    changed = source() != SOURCE or _git("status", "--porcelain", "--", "conure_lib") != ""
     return {
         "commit": commit or "unknown",
-        "dirty": _git("status", "--porcelain", "--", "conure_lib") != "" if commit else None,
+        "dirty": changed if commit else None,
+        "source": SOURCE,
         "python": platform.python_version(),
         "packages": versions(),
         "processor": processor(device),
@@ -70,16 +83,22 @@ def mixed(stages: Iterable[tuple[Any, dict[str, Any]]]) -> dict[str, str]:
 
 
 def kind(environment: dict[str, Any]) -> str:
-    """Name an environment's kind of processor: equal bits are expected within one kind only."""
+    """Name an environment's kind of processor and versions: equal bits are expected within one."""
     about = environment["processor"]
     words = [about["vendor"], f"{about['family']}/{about['model']}", about["capability"]]
     words += [about["gpu"]] if "gpu" in about else []
+    words += [f"{name} {environment['packages'][name]}" for name in ("torch", "numpy", "scipy")]
     return " ".join([*words, *(f"{name}={value}" for name, value in about["limits"].items())])
 
 
 def kind_here(device: str = "cpu") -> str:
-    """Name the kind of processor of this process."""
-    return kind({"processor": processor(device)})
+    """Name the kind of processor and versions of this process."""
+    return kind({"processor": processor(device), "packages": versions()})
+
+
+def is_known(commit: str) -> bool:
+    """Return whether the branch that is checked out holds a commit."""
+    return _git("merge-base", "--is-ancestor", commit, "HEAD") is not None
 
 
 def _git(*arguments: str) -> str | None:

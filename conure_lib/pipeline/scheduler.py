@@ -3,7 +3,6 @@
 Streams and results go through files of one CONURE_ROOT, not through Dask, whose messages run code.
 """
 
-import hashlib
 import platform
 import re
 import shutil
@@ -22,16 +21,13 @@ from tqdm.auto import tqdm
 
 from conure_lib import files, paths
 from conure_lib.data.stream import TaskStream, load_stream, save_stream
-from conure_lib.errors import ClusterError, ConfigError, DamagedResultError
+from conure_lib.errors import ClusterError, ConfigError, DamagedResultError, StorageError
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
 
 CONNECT_SECONDS = 10.0  # seconds to wait for the scheduler's answer
 WORKER_SECONDS = 60.0  # seconds to wait for a first worker
 VISIBLE_SECONDS = 60.0  # seconds after which a network file system shows a new file by its defaults
-FILES = sorted(Path(__file__).parent.parent.rglob("*.py"))
-SOURCE = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
-"""Digest of the library's code when it was imported: workers may have started before a change."""
 
 Finished = Iterator[tuple[Stage, BaseException | None]]
 Streams = Mapping[str, TaskStream]  # by the ids of the stages that learn them
@@ -99,7 +95,7 @@ def missing(stages: Iterable[Stage], kind: str) -> list[Stage]:
             print(f"conure: {damage}: done", file=sys.stderr)
         todo.append(one)
     if other:
-        found = f"{other} stage(s) of another kind of processor than {kind}"
+        found = f"{other} stage(s) of another kind of processor or version than {kind}"
         print(f"conure: {found} are computed again", file=sys.stderr)
     return todo
 
@@ -143,6 +139,8 @@ def _by_dask(client: dask.Client, todo: list[Stage], streams: Streams, kind: str
                 elif error is None and not _appears(stage.store.folder(stage.id)):
                     raise ClusterError(f"{paths.ROOT} does not show {stage.id} of a worker")
                 yield stage, error
+    except StorageError:  # an OSError, too
+        raise
     except (dask.CancelledError, OSError) as error:
         raise ClusterError("lost the Dask scheduler; the same command continues") from error
     finally:
@@ -167,7 +165,7 @@ def _compute_there(stage: Stage, folder: str, expected: dict[str, Any], _parent:
 
 def _setup(kind: str) -> dict[str, Any]:
     """Return what must be the same in every process for the same bytes."""
-    code = {"conure_lib": SOURCE, "Python": platform.python_version(), "processor": kind}
+    code = {"conure_lib": provenance.SOURCE, "Python": platform.python_version(), "processor": kind}
     return code | provenance.versions() | {"threads": 1, "sees the stream": True}
 
 

@@ -13,14 +13,14 @@ from conure_lib.config import PROTOCOL, StudyConfig, content_id, spec
 from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
 from conure_lib.files import file_lock
-from conure_lib.methods import ACTIONS, FLOOR_ACTIONS
+from conure_lib.methods import ACTIONS, FLOOR_ACTIONS, REVISIONS
 from conure_lib.methods.actions import Context, Outcome
 from conure_lib.methods.conure import LEAST_RATIO
 from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.store import CommittedStore, LocalStore
-from conure_lib.training.determinism import repeatable, torch_threads
+from conure_lib.training.determinism import limited_threads, repeatable
 from conure_lib.training.evaluation import metric_name, metric_of
 from conure_lib.training.loop import capped
 from conure_lib.training.progress import Progress
@@ -53,6 +53,7 @@ class Stage:
         config, action, task = self.config, self.step.action, self.step.task
         found = {"protocol": PROTOCOL, "action": action, "task": task, "seed": self.seed}
         found |= {"stream": self.stream_digest}
+        found |= {"revision": REVISIONS[action]} if action in REVISIONS else {}
         if action in FLOOR_ACTIONS:
             return found | {"share": config.training(task, action).share, "threads": config.threads}
         found |= {"settings": spec(config.training(task, action)), "model": spec(config.model)}
@@ -116,10 +117,10 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
             if stage.store.is_usable(stage.id, kind):
                 return
         started, cpu = time.time(), time.process_time()
-        with torch_threads(config.threads), repeatable(config.device):
+        with limited_threads(config.threads), repeatable(config.device):
             parent = stage.parent.model().to(config.device) if stage.parent else None
-            made_by = content_id([kind_here, provenance.versions()])  # others have other bytes
-            progress = Progress(folder.with_name(f".{folder.name}.{made_by}.partial"))
+            made_by = [kind_here, provenance.versions(), provenance.SOURCE]  # others: other bytes
+            progress = Progress(folder.with_name(f".{folder.name}.{content_id(made_by)}.partial"))
             task = stream[step.task]
             context = Context(config, stream, task, stage.seed, parent, step.action, progress)
             outcome = ACTIONS[step.action](context)

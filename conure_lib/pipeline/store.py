@@ -150,17 +150,21 @@ def publish(stages: Iterable[Any]) -> list[Path]:
     that is not committed (now or then), and several kinds of processors in what begins alike.
     """
     every = {one.id: one for stage in stages for one in stage.lineage()}
+    published = lru_cache(CommittedStore)
     files: dict[tuple, dict[str, Stored]] = defaultdict(dict)
     for name, one in every.items():
         key = one.config.profile, one.config.data.dataset, one.seed
         if not (found := one.store.read(name)):
             with suppress(MissingResultError):
-                found = CommittedStore(*key[:2]).read(name)
+                found = published(*key[:2]).read(name)
         files[key][name] = found or Stored({}, one.environment(), {})  # which says what is missing
     environments = {n: s.environment for stored in files.values() for n, s in stored.items()}
     for name, about in {"this checkout": provenance.environment(), **environments}.items():
         if about["dirty"] is not False:
             raise ConfigError(f"{name}: found code that is not committed; commit and compute again")
+    for commit in {about["commit"] for about in environments.values()}:
+        if not provenance.is_known(commit):
+            raise ConfigError(f"found results of commit {commit}, which this branch does not hold")
     if kinds := provenance.mixed((every[name], about) for name, about in environments.items()):
         found = "; ".join(f"{kind} ({example})" for kind, example in kinds.items())
         raise ConfigError(f"found several kinds of processors: {found}; compute all on one")

@@ -4,13 +4,13 @@ First the length of the input, then T1's network and rate, the rate of retrainin
 task. Every method tries as many joint settings of the same space (``methods.method.SEARCH``, and
 what is its own), cut short alike by successive halving: ``TRIES`` for few epochs, the best ``KEPT``
 for three times as many, after which the best is chosen. Where it lies at the edge of a range,
-some more go beyond it. Every try is a stage, so that a search that was interrupted goes on. The
-paper's loss for ranking tasks, BPR, has a row of its own in the study: its best tries go through
-the second round as well where another loss is better.
+some more go beyond it. Every try is a stage, so that a search that was interrupted goes on (those
+that diverge are tried again). The paper's loss for ranking tasks, BPR, has a row of its own in the
+study: its best tries go through the second round as well where another loss is better.
 """
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from conure_lib.study.study import Study
 SEEDS = (0, 7, 8, 9, 10)
 """Of a search: tasks of few users take all after the first rung, others the first alone.
 
-They have the same validation blocks, and all go on from what the first seed has learned before.
+They have the same validation blocks, which no seed of a report tests, and all go on from what the
+first seed has learned before. What they train on are blocks that other seeds test.
 """
 FEW_USERS = 2000
 TRIES, KEPT = 16, 4
@@ -252,8 +253,8 @@ def write(found: Search) -> list[Path]:
     if found.goes_on and (before := paths.tuning() / f"{name}.csv").is_file():
         old = pd.read_csv(before)
         old["backbone"] = old.get("backbone", config.model.backbone)  # once it was not said
-        searched = set(table[KEY].itertuples(index=False, name=None))
-        kept = [key not in searched for key in old[KEY].itertuples(index=False, name=None)]
+        searched = set(_keys(table))
+        kept = [key not in searched for key in _keys(old)]
         table = pd.concat([old[kept], table], ignore_index=True)
     with atomic_file(files[0]) as part:
         table.to_csv(part, index=False, float_format="%.6g")
@@ -265,6 +266,12 @@ def write(found: Search) -> list[Path]:
     with atomic_file(files[1]) as part:
         write_json(part, read_settings(name, config.profile) | {"chosen": chosen})
     return files
+
+
+def _keys(table: pd.DataFrame) -> Iterator[tuple]:
+    """Return what each try is of: those that choose the length are no part of STL's search."""
+    of_length = table["rung"] == "length"
+    return table[KEY].assign(length=of_length).itertuples(index=False, name=None)
 
 
 def seeds_of(task: Task, rung: int) -> tuple[int, ...]:

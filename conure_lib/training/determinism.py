@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from conure_lib.errors import ConfigError
 
@@ -20,12 +21,13 @@ def seeded(seed: int, *purpose: str | int, device: torch.device | str = "cpu") -
 
 
 @contextlib.contextmanager
-def torch_threads(number: int) -> Iterator[None]:
-    """Set PyTorch's thread count for a while: bits are the same only at the same count."""
+def limited_threads(number: int) -> Iterator[None]:
+    """Set the thread count of PyTorch and NumPy for a while: others may give other last bits."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:
-        yield
+        with threadpool_limits(number):
+            yield
     finally:
         torch.set_num_threads(before)
 

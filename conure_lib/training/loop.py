@@ -3,6 +3,7 @@
 import multiprocessing
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -49,12 +50,14 @@ def fit(
     on_epoch, joint, extra
         Called with the model and the epoch's number, 0 included; T1's loss on the same users, to be
         added (MTL); any other loss, of which a step takes the gradient as well (a penalty on
-        weights, distillation, replay). It needs dense updates of the tables that it reads.
+        weights, distillation, replay).
     kind, progress
         Of batches, if it is not the task's own; where a long training is kept after an epoch, and
         goes on if it was killed: without hooks that remember anything themselves.
     """
     reuse_memory()
+    if extra is not None:  # its gradient of tables may be dense
+        config = replace(config, table_updates="dense")
     task = task.thinned(config.share)
     batches = (kind or kind_of(task, trainable))(model, stream, task, config, seed, joint)
     parameters = dict(model.named_parameters())

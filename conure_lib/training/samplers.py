@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import torch
+from scipy.optimize import brentq
 from torch import Tensor
 
 
@@ -33,15 +34,8 @@ class LogUniformSampler:
 
 def _tries(p: np.ndarray, n_draws: int) -> float:
     """Return how many draws with replacement are expected to show ``n_draws`` different labels."""
-    low, high = float(n_draws), float(n_draws)
     log_miss = np.log1p(-p)
-    while -np.expm1(high * log_miss).sum() < n_draws and high < 1e15:
-        high *= 2
-    for _ in range(100):  # bisection
-        middle = (low + high) / 2
-        too_few = -np.expm1(middle * log_miss).sum() < n_draws
-        low, high = (middle, high) if too_few else (low, middle)
-    return high
+    return brentq(lambda tries: -np.expm1(tries * log_miss).sum() - n_draws, 0, 1e15)
 
 
 class PopularitySampler:

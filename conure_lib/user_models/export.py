@@ -32,7 +32,7 @@ from conure_lib.models.backbone import UserModel
 from conure_lib.models.checkpoint import load_model, save_model
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline.store import ENVIRONMENT, LocalStore
-from conure_lib.training.determinism import seeded, torch_threads
+from conure_lib.training.determinism import limited_threads, seeded
 from conure_lib.training.evaluation import last_vectors
 
 STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
@@ -105,7 +105,7 @@ def _verified(folder: Path) -> ContinualModel:
     return ContinualModel.load(folder)
 
 
-@torch_threads(1)
+@limited_threads(1)
 @torch.no_grad()
 def export(
     saved: TaskModel, out: str | Path, program: bool = False, length: int | None = None

@@ -18,10 +18,10 @@ from conure_lib.errors import ConfigError, StorageError, VerificationError
 from conure_lib.files import atomic_folder, file_digest, read_json, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.actions import logits_digest, weights_digest
-from conure_lib.pipeline.provenance import kind, processor
+from conure_lib.pipeline.provenance import kind, kind_here
 from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
-from conure_lib.training.determinism import torch_threads
+from conure_lib.training.determinism import limited_threads
 from conure_lib.user_models.export import METRICS, NAMES, STREAM, replaceable
 from conure_lib.user_models.plan import Plan
 
@@ -67,7 +67,7 @@ def run(
     folder = folder or paths.artifacts("models") / name
     maker = f"conure run with {method}"
     folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
-    here = kind({"processor": processor(device)})  # raises if there is no such device
+    here = kind_here(device)  # raises if there is no such device
     study = Study(config, stream=plan.stream().fold(seed), growing=True)
     stream, chosen = study.stream, study.run(method, seed)
     if not chosen.stages:
@@ -161,7 +161,7 @@ def warnings(rows: list[dict], grow_below: float) -> list[str]:
     return notes
 
 
-@torch_threads(1)
+@limited_threads(1)
 def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
     """Return the run's tasks; raise VerificationError if the last model is another one for a task.
 

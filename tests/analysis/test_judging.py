@@ -73,10 +73,10 @@ def test_the_p_value_is_of_the_effect_or_of_staying_within_the_margin():
     ("parts", "all_of_them", "two", "worst"),
     [
         ("RRR", R, R, R),
-        ("RRC", P, R, C),
+        ("RRC", P, R, P),
         ("RRN", P, P, N),
-        ("RCC", P, P, C),
-        ("PCC", P, P, C),
+        ("RCC", P, P, P),
+        ("PCC", P, P, P),
         ("PN", P, P, N),
         ("NC", N, N, N),
         ("CC", C, C, C),

@@ -21,6 +21,7 @@ ELSEWHERE = {**CLEAN, "processor": {**CLEAN["processor"], "vendor": "Somebody"}}
 def published(root, monkeypatch):
     """The smoke profile's STL as evidence, and no results of one's own."""
     monkeypatch.setattr(provenance, "environment", lambda device="cpu": CLEAN)
+    monkeypatch.setattr(provenance, "is_known", lambda commit: True)
     monkeypatch.setattr(again, "all_runs", lambda study: [(study, study.runs(["STL"]))])
     study = load_study("synthetic", "smoke", results="local")
     runs = study.runs(["STL"])

@@ -169,12 +169,14 @@ BEST = "best of the paper's methods against Popularity"
 def test_side_by_side_has_a_row_per_method_and_variant_and_the_floors_below(made):
     runs = [*made.runs(["STL", "MTL"]), *made.changed("again").runs(["STL"])]
     against = {"task": "T2", "theirs": "Popularity", "relative": 0.5}
-    against = pd.DataFrame([against | {"relative_low": 0.25, "relative_high": 0.75}])
+    against |= {"relative_low": 0.25, "relative_high": 0.75, "clear": True}
+    against = pd.DataFrame([against, against | {"theirs": "Linear", "clear": False}])
     wide = tables.side_by_side(tables.overall(made, runs), against)
-    assert list(wide.index) == ["STL", "MTL", "STL (again)", BEST]
+    assert list(wide.index)[:4] == ["STL", "MTL", "STL (again)", BEST]
     assert list(wide)[1:] == ["T2 (MRR@5, n = 18)", "T4 (accuracy, n = 18)"]
     assert wide.loc["MTL"].iloc[0] == ""  # it has no T1
-    assert wide.iloc[-1].tolist() == ["", "+50.0% [+25.0%, +75.0%]", ""]
+    assert wide.loc[BEST].tolist() == ["", "+50.0% [+25.0%, +75.0%]", ""]
+    assert wide.iloc[-1, 1] == "+50.0% [+25.0%, +75.0%] (not clear)"
     with pytest.raises(KeyError, match="no run of 'SinMo', variant ''"):
         tables.pick(runs, "SinMo", "")
 

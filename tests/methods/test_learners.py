@@ -8,6 +8,7 @@ import pytest
 import torch
 from helpers import (
     FAST,
+    ROWS,
     done,
     lively,
     rng,
@@ -20,9 +21,9 @@ from helpers import (
 
 from conure_lib.config import ModelConfig, TrainConfig
 from conure_lib.data.stream import TEST, TRAIN
-from conure_lib.methods import CONTINUAL, METHODS, ewc, replay
+from conure_lib.methods import CONTINUAL, METHODS, ewc, replay, teracon
 from conure_lib.methods.actions import Context
-from conure_lib.methods.continual import AllTasks, validation_score
+from conure_lib.methods.continual import AllTasks, training_part, validation_score
 from conure_lib.methods.joint import Union
 from conure_lib.methods.lwf import distillation
 from conure_lib.methods.method import Step
@@ -208,6 +209,57 @@ def test_joint_training_takes_every_batch_of_every_task_with_its_own_penalty():
     assert float(more - plain) == pytest.approx(float(weight.square().sum() / 4), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", LEARNERS)
+def test_a_learner_trains_where_tables_are_updated_by_rows(name):
+    by_rows = replace(FAST, **ROWS)
+    config = small_study(train={"T1": FAST, "*": by_rows})
+    steps, parent = METHODS[name].recipe(("T1", "T2", "T3")), None
+    for task in ("T1", "T2", "T3"):
+        parent = done(steps[task].action, task, STREAM, config, parent).model
+    assert {"T1", "T2", "T3"} <= {*parent.model.outputs}
+
+
+@pytest.mark.parametrize("task", ["T1", "T2"])
+def test_of_a_thinned_task_only_what_was_trained_on_is_kept(task):
+    share = {f"{task}.{'train' if task == 'T1' else 'replay'}": replace(FAST, share=0.3)}
+    study = small_study(train={"T1": FAST, "*": FAST} | share)
+    c = Context(study, STREAM, STREAM["T4"], 1, None, "replay")
+    trained = STREAM[task].thinned(0.3).rows(TRAIN)
+    assert 0 < len(trained) < len(STREAM[task].rows(TRAIN))
+    assert training_part(c, STREAM[task]).rows(TRAIN).tolist() == trained.tolist()
+    assert {*replay.memory(c, STREAM[task])} <= {*trained}
+
+
+def test_old_tasks_are_measured_against_what_they_were_with_the_masks_they_learned(monkeypatch):
+    """TERACON's masks are new for each task, and cost old tasks something already."""
+    references = []
+
+    class Seen(teracon.Annealed):
+        def __post_init__(self):
+            super().__post_init__()
+            references.append(dict(self.before))
+
+    monkeypatch.setattr(teracon, "Annealed", Seen)
+    first = done("start", "T1", STREAM).model
+    second = done("teracon", "T2", STREAM, parent=first).model
+    done("teracon", "T3", STREAM, parent=copy.deepcopy(second))
+    serving = put_on(second, ["T1", "T2"])
+    for task, before in references[-1].items():
+        serving.task = task
+        assert validation_score(second.model, STREAM, STREAM[task]) == before
+    assert {*references[-1]} == {"T1", "T2"}
+
+
+def put_on(learner, tasks):
+    """Put the masks on again that a learner keeps."""
+    serving, masks = add_masks(learner.model, tasks, rng())
+    with torch.no_grad():
+        for kernel, mask in masks.items():
+            for part, parameter in mask.named_parameters():
+                parameter.copy_(learner.state[f"{kernel}.{part}"])
+    return serving
+
+
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
@@ -226,13 +278,7 @@ def test_what_is_stored_is_the_network_that_was_tested(study, name):
         learner, notes = stage.model(), stage.record()["notes"]
         model = learner.model
         assert list(notes["old_tasks"]) == old
-        serving = None
-        if name == "TERACON":
-            serving, masks = add_masks(model, [*old, task], rng())
-            with torch.no_grad():
-                for kernel, mask in masks.items():
-                    for part, parameter in mask.named_parameters():
-                        parameter.copy_(learner.state[f"{kernel}.{part}"])
+        serving = put_on(learner, [*old, task]) if name == "TERACON" else None
         for other in (*old, task):
             if serving:
                 serving.task = other

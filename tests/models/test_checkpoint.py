@@ -93,13 +93,17 @@ DAMAGE = {
         "embedding: found torch.float16",
     ),
     "nan": (change_tensors(lambda t: t.update({KERNEL: NAN})), f"{KERNEL}: found nan or inf"),
+    "no columns": (
+        change_tensors(lambda t: t.update({"outputs.T1.weight": torch.zeros(10**15, 0)})),
+        r"outputs.T1.weight of torch.float32 \(1000000000000000, 0\)",
+    ),
     "bad task": (change_tensors(lambda t: t.update({"outputs.pop.weight": NAN})), "pop"),
     "format": (change_description(lambda a: a.update(format=2)), "format 2 instead of 3"),
     "no patches": (change_description(lambda a: a.pop("patches")), "'patches'"),
     "no width": (change_description(lambda a: a["model"].update(width=0)), "width: found 0"),
     "field": (change_description(lambda a: a["model"].update(colour=1)), "colour"),
     "blocks": (change_description(lambda a: a["model"].update(dilations=[1] * 999)), "999 blocks"),
-    "wider": (change_description(lambda a: a["model"].update(width=65536)), "embedding: found"),
+    "wider": (change_description(lambda a: a["model"].update(width=65536)), "T1.weight of"),
 }
 
 
@@ -188,6 +192,9 @@ LEARNER_DAMAGE = {
     "stray": change_tensors(lambda t: t.update(stray=t[OWNER].clone())),
     "state": change_description(lambda a: a.pop("continual")),
     "phase": change_description(lambda a: a["continual"].update(phase="asleep")),
+    "phase without tasks": change_description(
+        lambda a: a["continual"].update(phase="train", tasks=[])
+    ),
     "tasks": change_description(lambda a: a["continual"].update(tasks=["T1", "T7"])),
     "twice": change_description(lambda a: a["continual"].update(tasks=["T1", "T1"])),
 }

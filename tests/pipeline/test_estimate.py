@@ -77,7 +77,7 @@ def test_hours_by_hand(epochs, root, monkeypatch):
     epoch = {4.0: 6 * 3 + 4 * 2, 10.0: 4 * 2}[epochs[0]] if epochs else 0.0
     first = {4.0: 4 * 2, 10.0: 10 * 3}[epochs[0]] if epochs else 0.0
     assert row["epoch_s"] == epoch
-    assert row["fewest_h"] == pytest.approx((60 + first * 2.5 + 2 * 4 * epoch) / 3600)
+    assert row["fewest_h"] == pytest.approx((60 + first * 2.5 + (1 + 2 * 4) * epoch) / 3600)
     assert row["most_h"] == pytest.approx((60 + first * 2.5 + 2 * 9 * epoch) / 3600)
     assert row["disk_gib"] == pytest.approx(4 * 2**10 / 2**30)
     assert row["memory_gib"] == pytest.approx(1 + (300 * 6 * 4 + 300 * 8 * 4) / 2**30)

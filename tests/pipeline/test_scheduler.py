@@ -18,7 +18,7 @@ from distributed import LocalCluster
 from helpers import files_below, refused, small_stream, small_study
 
 from conure_lib import paths
-from conure_lib.errors import ClusterError, ConfigError
+from conure_lib.errors import ClusterError, ConfigError, StorageError
 from conure_lib.methods import METHODS
 from conure_lib.pipeline import scheduler
 from conure_lib.pipeline import stage as stages
@@ -229,6 +229,16 @@ def test_a_scheduler_that_ends_is_named(root):
         pool.submit(end)
         with refused(ClusterError, "lost the Dask scheduler; the same command"):
             study.compute(runs_of(study), cluster=ends.scheduler_address)
+
+
+def test_a_full_disk_is_no_lost_scheduler(root, monkeypatch):
+    def full(stream, folder):
+        raise StorageError(f"{folder}: no space left")
+
+    monkeypatch.setattr(scheduler, "save_stream", full)
+    study = Study(small_study(), STREAM)
+    with pytest.raises(StorageError, match="no space left"):
+        study.compute(runs_of(study), workers=2)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"address": "tcp://127.0.0.1:9"}'])

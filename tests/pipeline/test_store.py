@@ -187,6 +187,13 @@ def test_publishing_refuses_what_is_no_evidence(study, monkeypatch, said):
     assert not evidence().exists()
 
 
+def test_publishing_refuses_commits_that_are_lost(study, monkeypatch):
+    monkeypatch.setattr(provenance, "is_known", lambda commit: False)
+    with refused(ConfigError, f"found results of commit {'c' * 40}, which this branch does not"):
+        publish(stages_of(study))
+    assert not evidence().exists()
+
+
 def compute_elsewhere(study, runs):
     """Compute on another kind of processor."""
     with pytest.MonkeyPatch.context() as patch:
@@ -204,7 +211,9 @@ def test_two_kinds_of_processors_are_no_result_and_computed_again(study, capsys)
     compute_elsewhere(study, runs)
     with pytest.raises(MissingResultError, match=r"found results of .* and Somebody .* make study"):
         study.require(runs)
-    with pytest.raises(ConfigError, match=r"several kinds of processors: .*Somebody \S+ AVX2 \(sy"):
+    with pytest.raises(
+        ConfigError, match=r"several kinds of processors: .*Somebody \S+ AVX2 torch .* \(sy"
+    ):
         publish(stages_of(study))
     assert not evidence().exists()
     capsys.readouterr()
@@ -262,6 +271,19 @@ def test_the_processor_and_its_code_path_are_named(monkeypatch):
     here = provenance.kind_here()
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     assert provenance.kind_here() == f"{here} MKL_CBWR=COMPATIBLE".replace("  ", " ")
+    newer = provenance.versions() | {"torch": "9.0"}
+    monkeypatch.setattr(provenance, "versions", lambda: newer)
+    assert " torch 9.0 numpy " in provenance.kind_here()
+    assert provenance.kind_here() != f"{here} MKL_CBWR=COMPATIBLE"
+
+
+def test_code_that_changed_since_it_was_imported_is_not_clean(monkeypatch):
+    """Even if it is committed by now."""
+    monkeypatch.setattr(provenance, "_git", lambda command, *_: "" if command == "status" else "c")
+    assert provenance.environment()["dirty"] is False
+    monkeypatch.setattr(provenance, "source", lambda: "other")
+    about = provenance.environment()
+    assert (about["dirty"], about["source"]) == (True, provenance.SOURCE)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

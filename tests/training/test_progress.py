@@ -7,6 +7,7 @@ from helpers import FAST, WAYS, files_below, small_stream, small_study
 
 from conure_lib import paths
 from conure_lib.methods.method import Step
+from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage, compute_stage
 from conure_lib.training import progress
 from conure_lib.training.batches import Batches
@@ -67,7 +68,7 @@ def test_a_killed_training_goes_on_to_the_same_bytes(way, kill_at, root, monkeyp
     assert partial() == []
 
 
-@pytest.mark.parametrize("damage", ["bytes", "cut", "version"])
+@pytest.mark.parametrize("damage", ["bytes", "cut", "version", "code"])
 def test_what_is_damaged_or_of_other_versions_is_not_used(damage, root, monkeypatch, capsys):
     monkeypatch.setattr(progress, "CHECKPOINT_SECONDS", 0.0)
     compute("T2", kill_at=4)
@@ -75,11 +76,14 @@ def test_what_is_damaged_or_of_other_versions_is_not_used(damage, root, monkeypa
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     if damage == "version":
-        monkeypatch.setattr("conure_lib.pipeline.provenance.versions", lambda: {"torch": "0"})
+        newer = provenance.versions() | {"torch": "9"}
+        monkeypatch.setattr(provenance, "versions", lambda: newer)
+    elif damage == "code":
+        monkeypatch.setattr(provenance, "SOURCE", "other")
     else:
         file.write_bytes(content if damage == "bytes" else content[:100])
     assert compute("T2")[1] == 7
-    assert (f"{file}: " in capsys.readouterr().err) == (damage != "version")
+    assert (f"{file}: " in capsys.readouterr().err) == (damage in ("bytes", "cut"))
 
 
 def test_a_short_training_leaves_nothing(root):

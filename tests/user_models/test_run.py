@@ -18,7 +18,6 @@ from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import evaluate, metric_of
-from conure_lib.user_models import train
 from conure_lib.user_models.export import embed, export, open_saved
 from conure_lib.user_models.plan import read_plan
 from conure_lib.user_models.train import run, warnings
@@ -92,7 +91,7 @@ def test_a_model_is_replaced_by_one_that_answers_otherwise_only_if_told_so(
             run(read_plan(file), folder)
     with monkeypatch.context() as patch:  # nothing to go on with, on another processor
         patch.setattr("conure_lib.paths.ROOT", tmp_path / "empty")
-        patch.setattr(train, "processor", lambda device: ELSEWHERE)
+        patch.setattr(provenance, "processor", lambda device="cpu": ELSEWHERE)
         with refused(ConfigError, f"{folder}: found a model whose T1, T2, T3 would not stay"):
             run(read_plan(service / "mine" / "plan.yaml"), folder)
     assert (trained_at(service), files_below(folder)) == (before, files)
@@ -117,7 +116,7 @@ def test_only_an_appended_task_is_trained_also_elsewhere(
     assert results["unchanged"] == ["T1", "T2", "T3", "T4"]
     (note,) = (note for note in results["notes"] if "several kinds of processors" in note)
     assert ": T1, T2, T3 on " in note
-    assert note.endswith("T4 on Other 1/2 AVX9")
+    assert "; T4 on Other 1/2 AVX9 torch " in note
     assert (
         "after the last task, T1, T2, T3, T4 answer as when learned, bit by bit" in results["notes"]
     )

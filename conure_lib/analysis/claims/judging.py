@@ -10,7 +10,15 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import costs, floors, tables
-from conure_lib.analysis.stats import NAN, VERDICTS, beyond, detectable, holm, over_seeds
+from conure_lib.analysis.stats import (
+    NAN,
+    VERDICTS,
+    beyond,
+    detectable,
+    holm,
+    over_seeds,
+    relative_over_seeds,
+)
 from conure_lib.files import read_json
 from conure_lib.study.experiments import EXPERIMENTS, backbones, continual_learners, convergence
 from conure_lib.study.study import Run, Study
@@ -127,7 +135,7 @@ def together(verdicts: Sequence[str], needs: int | None = None, worst: bool = Fa
     """
     if NOT_REPRODUCED not in verdicts and verdicts.count(REPRODUCED) >= (needs or len(verdicts)):
         return REPRODUCED
-    if not worst and {REPRODUCED, PARTLY} & {*verdicts}:
+    if {REPRODUCED, PARTLY} & {*verdicts} and not (worst and NOT_REPRODUCED in verdicts):
         return PARTLY
     return NOT_REPRODUCED if NOT_REPRODUCED in verdicts else CANNOT_TELL
 
@@ -148,10 +156,10 @@ def combine(parts: Mapping[str, Finding], verdict: str | None = None) -> Finding
 def compared(study: Study, claim: Claim) -> Finding:
     """Decide a claim by the comparisons that its entry lists."""
     runs = EXPERIMENTS[claim.experiment](study) if claim.experiment else []
-    own, others = [], []
-    for one in claim.comparisons:
-        (others if one.get("apart") else own).append(one)
-    main, apart = _parts(study, runs, own), _parts(study, runs, others)
+    parts = _parts(study, runs, claim.comparisons)
+    profiles = {one["name"] for one in claim.comparisons if one.get("apart")}
+    main = {name: part for name, part in parts.items() if name not in profiles}
+    apart = {name: part for name, part in parts.items() if name in profiles}
     if not main:
         return Finding(NOT_TESTED, "there is no such task")
     if claim.quick and next(iter(main.values())).n:
@@ -168,7 +176,7 @@ def not_learned(study: Study, tasks: str) -> str:
     return f"{tasks} not learned" if len(study.config.seeds) > 1 else f"{tasks}: a single training"
 
 
-def _parts(study: Study, runs: list[Run], comparisons: list[Mapping]) -> dict[str, Finding]:
+def _parts(study: Study, runs: list[Run], comparisons: Sequence[Mapping]) -> dict[str, Finding]:
     """Judge comparisons; those of effects are one family of tests. Without a task: left out."""
     rows = [_row(study, runs, one) for one in comparisons]
     tests = [row for one, row in zip(comparisons, rows, strict=True) if row and "smallest" in one]
@@ -199,7 +207,8 @@ def _row(study: Study, runs: list[Run], one: Mapping) -> dict[str, Any]:
             ours, theirs = (_named(study, runs, one[side], tasks) for side in ("ours", "theirs"))
             times = max(len(ours), len(theirs))  # one method against the mean of several
             both = (some * (times // len(some)) for some in (ours, theirs))
-            return tables.mean_effect(study, *both, tasks)
+            row = tables.mean_effect(study, *both, tasks)
+            return row | {"n": row["n"] * min(len(ours), len(theirs)) // times}  # each once
     return {}
 
 
@@ -307,7 +316,7 @@ def c21(study: Study, claim: Claim) -> Finding:
     for name, some in used.items():
         epochs[name] = np.mean([[epochs_to_best(run, t) for run in some] for t in tasks], axis=0)
     for name in FASTER:
-        e = over_seeds((epochs[name] - epochs["SinMo"]) / epochs["SinMo"].mean())
+        e = relative_over_seeds([(epochs[name] - epochs["SinMo"], epochs["SinMo"])])
         row = {"effect": e.mean, "low": e.low, "high": e.high, "p": e.p, "n": e.n}
         row |= {"seeds_low": e.low, "seeds_high": e.high}
         rows[name] = row | _of([*used["SinMo"], *used[name]])
