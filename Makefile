@@ -43,11 +43,12 @@ help: ## list the targets (the default)
 	@echo "Variables (make study PROFILE=... SEEDS=...), now:"
 	@echo "  DATASET=$(DATASET) PROFILE=$(PROFILE) SEEDS=$(SEEDS) WORKERS=$(WORKERS) VENV=$(VENV) PYTHON=$(PYTHON)"
 
-# $(VENV)/.ready is written last and holds what was installed: the checkout's folder, the lock, pyproject.toml.
+# $(VENV)/.ready is written last and holds what was installed: the checkout's folder, the lock, pyproject.toml
+# up to the settings of tools.
 # $(VENV)/.building stands in an environment that was begun here and never finished: it is built again.
 setup: ## build the environment in VENV from requirements.lock; nothing to do if it is up to date
 	@set -eu; venv="$(VENV)"; python="$(BIN)/python"; \
-	wanted() { pwd; cat requirements.lock pyproject.toml; }; \
+	wanted() { pwd; cat requirements.lock; sed '/^\[tool\.\(pytest\|ruff\)/,$$d' pyproject.toml; }; \
 	if wanted | cmp -s - "$$venv/.ready" 2>/dev/null && "$$python" -c ""; then exit 0; fi; \
 	if [ -e "$$venv/.building" ]; then \
 		if kill -0 "$$(cat "$$venv/.building")" 2>/dev/null; then \
@@ -100,7 +101,7 @@ test: lint ## check style, run the tests (numbers also on a lowered instruction 
 lint: setup ## check style and layers only (ruff, its format, import-linter; notebooks too)
 	"$(BIN)/python" -m ruff check .
 	"$(BIN)/python" -m ruff format --check .
-	"$(BIN)/lint-imports" --no-cache
+	"$(BIN)/python" "$(BIN)/lint-imports" --no-cache
 
 format: setup ## put the code into the project's format
 	"$(BIN)/python" -m ruff check --fix .
@@ -131,7 +132,7 @@ readme: setup ## bring the tables of README.md and docs/ up to date
 	"$(BIN)/python" docs/readme_tables.py
 
 docs: setup ## build the site: artifacts/site/index.html, readable without network
-	"$(BIN)/sphinx-build" -W --keep-going -q -c docs . artifacts/site
+	"$(BIN)/python" -m sphinx -W --keep-going -q -c docs . artifacts/site
 	@echo "built: $(CURDIR)/artifacts/site/index.html"
 
 robustness: setup ## try bad inputs at length; kill studies, fill their disk, damage their files

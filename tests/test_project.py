@@ -132,7 +132,7 @@ def test_the_published_site_and_the_devcontainer_use_what_there_is():
         assert re.search(rf"(?m)^{command.removeprefix('make ')}:.*## ", makefile), command
     used = {step["uses"].partition("@")[0]: step.get("with") for step in steps if "uses" in step}
     site = used["actions/upload-pages-artifact"]["path"]
-    assert re.search(rf"(?m)^docs:.*\n.*sphinx-build.* {site}$", makefile)
+    assert re.search(rf"(?m)^docs:.*\n.*-m sphinx .* {site}$", makefile)
     versions = used["actions/setup-python"]["python-version"], container["image"].partition(":")[2]
     environment = (ROOT / "environment.yml").read_text(encoding="utf-8")
     assert all(f"python={version}\n" in environment for version in versions)

@@ -23,7 +23,7 @@ def data_config(dataset: str, pairs: list[str] | None) -> DataConfig:
             raise ConfigError(f"--option: found {name!r}, expected NAME=VALUE")
         options[name] = value
         with contextlib.suppress(ValueError, RecursionError):
-            options[name] = json.loads(value)
+            options |= {name: json.loads(value)} if name != "path" else {}  # a folder may be "2024"
     return DataConfig(dataset, options)
 
 

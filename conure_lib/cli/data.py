@@ -63,15 +63,16 @@ def fetch(dataset: str, option: Options = None) -> None:
 @data.command()
 def describe(name_or_plan: str, option: Options = None, as_json: AsJson = False) -> None:
     """Describe the tasks of a dataset (fetched where needed) or of a plan of your own tables."""
-    from conure_lib.data.registry import load
+    from conure_lib.data.registry import DATASETS, load
     from conure_lib.user_models.plan import SUFFIXES, read_plan
 
-    if Path(name_or_plan).suffix in SUFFIXES or Path(name_or_plan).is_dir():
-        if option:
-            raise ConfigError("--option: found it with a plan, expected the name of a dataset")
-        stream = read_plan(name_or_plan).stream()
-    else:
+    plan = Path(name_or_plan)
+    if name_or_plan in DATASETS or not (plan.suffix in SUFFIXES or plan.is_dir()):
         stream = load(data_config(name_or_plan, option))
+    elif option:
+        raise ConfigError("--option: found it with a plan, expected the name of a dataset")
+    else:
+        stream = read_plan(plan).stream()
     about = {name: getattr(stream, name) for name in ("name", "n_users", "n_items", "info")}
     about |= {"tasks": stream.describe(), "digest": stream.digest()}
     report(about["tasks"], (), [*stream.notes(), f"digest {about['digest']}"], about, as_json)
@@ -81,10 +82,10 @@ def describe(name_or_plan: str, option: Options = None, as_json: AsJson = False)
 def run(
     tasks: File,
     out: Path | None = None,
-    seed: int = 1,
+    seed: Annotated[int, Option(min=0)] = 1,
     workers: Count = 1,
     method: str = "Conure",
-    device: str = "cpu",
+    device: Literal["cpu", "cuda"] = "cpu",
     anew: bool = False,
     as_json: AsJson = False,
 ) -> None:

@@ -154,6 +154,9 @@ def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> 
     if strange and info["unknown_users"] == "error":
         found = f"found user {strange[0]!r}, who has no T1 sequence ({len(strange)} such rows)"
         raise DataError(f"{where}: {found}; drop them, or set the option unknown_users to 'drop'")
+    if rows.empty:
+        found = f"found users such as {strange[0]!r}, none of T1's such as {users[0]!r}"
+        raise DataError(f"{where}: {found}; write ids alike in all tables")
     dropped[f"labels of {table.name}, of users without T1"] = len(strange)
     once = ["user"] if table.kind == "classification" else ["user", "label"]
     if (repeated := rows.duplicated(once)).any():

@@ -11,7 +11,7 @@ import pooch
 from requests import RequestException
 
 from conure_lib.data.text_tables import read_member
-from conure_lib.errors import DataError, TransferError
+from conure_lib.errors import DataError, StorageError, TransferError
 from conure_lib.files import atomic_file, file_digest
 
 TIMEOUT = 20.0  # seconds without an answer or a byte
@@ -33,6 +33,8 @@ def download(url: str, target: Path, checksum: str | None, licence: str) -> Path
         pooch.retrieve(url, checksum, target.name, target.parent, downloader=fetch)
     except RequestException as error:
         raise TransferError(f"{where}: found {error}, expected the file; {by_hand}") from error
+    except OSError as error:  # a full disk, a folder that cannot be written to
+        raise StorageError(f"{target}: found {error.strerror}, expected room to write") from error
     except ValueError as error:
         raise DataError(f"{where}: {error} Expected the official release; {by_hand}") from error
     return target

@@ -30,7 +30,7 @@ class Dataset:
 
 
 RATINGS = "MovieLens: ratings below 4 stars (T1), liked (T2), 5 stars (T3)"
-SITE = "the official site (downloaded and verified), or --option path=ZIP_OR_FOLDER"
+SITE = "the official site (downloaded; fixed releases are verified), or --option path=ZIP_OR_FOLDER"
 DATASETS = {
     "synthetic": Dataset(
         synthetic.build,
@@ -109,8 +109,9 @@ def stored_at(config: DataConfig) -> Path:
 
 
 def is_at_hand(config: DataConfig) -> bool:
-    """Return whether a dataset needs no download: generated, in a package, or prepared before."""
-    return config.dataset in ("synthetic", complete_journey.NAME) or stored_at(config).is_dir()
+    """Return whether a dataset needs no download: generated, in a package, or here already."""
+    needs_none = config.dataset in ("synthetic", complete_journey.NAME)
+    return needs_none or bool(_files(config)) or stored_at(config).is_dir()
 
 
 def _files(config: DataConfig) -> list[Path]:

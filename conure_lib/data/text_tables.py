@@ -13,6 +13,8 @@ from conure_lib.config import shown
 from conure_lib.errors import DataError
 
 MAX_BYTES = 2 << 30  # the largest file read here (ratings.csv of MovieLens 32M) has 0.9e9
+UNSOUND = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError)
+UNSOUND += (UnicodeDecodeError,)  # of a member's name
 MAX_RATIO = 100  # a zip member that grows more is no table: those read here shrink to a quarter
 FIX = "correct the line, or get the file again"
 
@@ -29,7 +31,7 @@ def read_member(archive: Path, member: str) -> bytes:
             if size > min(MAX_BYTES, max(1 << 20, MAX_RATIO * packed)):
                 raise DataError(f"{name}: found {size} bytes out of {packed}, expected a text file")
             return pack.read(member)  # zipfile gives no more bytes than the entry declares
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError) as error:
+    except UNSOUND as error:
         raise DataError(f"{name}: found {error!r}, expected a sound zip; get it again") from error
 
 

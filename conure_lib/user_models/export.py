@@ -36,7 +36,7 @@ from conure_lib.training.determinism import limited_threads, seeded
 from conure_lib.training.evaluation import last_vectors
 
 STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
-OURS = re.compile(r"(model|stream|metrics)\.json|.*\.safetensors|.*\.pt2|names\.\w+\.parquet")
+OURS = r"(model|stream|metrics)\.json|model\.safetensors|program\.pt2|names\.\w+\.parquet"
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, pa.ArrowException)
 BATCH = 4096  # users whose vectors are in memory at a time
 MAX_DIFFERENCE = {"model.safetensors": 0.0, "program.pt2": 1e-5}  # from the model's outputs
@@ -229,11 +229,11 @@ def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) ->
     found, path = path_problem(out), Path(out)
     if not found:
         path = path.resolve()
-        above = next(parent for parent in path.parents if parent.exists())
+        above = next((parent for parent in path.parents if parent.exists()), path)
         names = sorted(os.listdir(path)) if path.is_dir() else []
         if not os.access(above, os.W_OK | os.X_OK):
             found = f"no folder to write to in {above}"
-        elif foreign := [name for name in names if not OURS.fullmatch(name)]:
+        elif foreign := [name for name in names if not re.fullmatch(OURS, name)]:
             found = repr(foreign[0])
         elif names or path.is_file():
             found = "something else"

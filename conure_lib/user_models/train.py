@@ -66,7 +66,7 @@ def run(
     name = plan.name if is_conure else f"{plan.name}-{method}"
     folder = folder or paths.artifacts("models") / name
     maker = f"conure run with {method}"
-    folder = replaceable(folder, lambda old: read_json(old / METRICS)["method"] == method, maker)
+    folder = replaceable(folder, lambda old: _made_by(old) == method, maker)
     here = kind_here(device)  # raises if there is no such device
     study = Study(config, stream=plan.stream().fold(seed), growing=True)
     stream, chosen = study.stream, study.run(method, seed)
@@ -104,6 +104,12 @@ def run(
         write_json(part / METRICS, results)
         write_json(part / STREAM, facts)
     return results | {"folder": str(folder)}
+
+
+def _made_by(folder: Path) -> str:
+    """Return the method of the run that wrote a folder; KeyError for what no run wrote."""
+    found = read_json(folder / METRICS)
+    return [found[name] for name in ("environment", "tasks", "method")][-1]
 
 
 def _lost(folder: Path, chosen: Run, here: str) -> list[str]:

@@ -17,6 +17,7 @@ from small_service import TASKS, plan_of, write_plan, write_service
 
 from conure_lib import paths
 from conure_lib.cli import app, main
+from conure_lib.cli.common import data_config
 from conure_lib.data.registry import DATASETS
 from conure_lib.errors import ConfigError, VerificationError
 from conure_lib.study.profiles import REPORTED
@@ -138,6 +139,10 @@ def test_datasets_are_listed_with_their_terms_fetched_and_described(root, capsys
     about = json.loads(capsys.readouterr().out)
     assert (about["n_users"], about["n_items"], len(about["tasks"])) == (60, 64, 6)
     assert about["digest"] in shown
+    (root / "synthetic").mkdir()  # hides no dataset
+    assert main(["data", "describe", *small]) == 0
+    given = data_config("ml-100k", ["path=2024", "length=7"])
+    assert given.options == {"path": "2024", "length": 7}
 
 
 def test_an_installed_package_works_anywhere_in_any_locale_and_with_a_relative_root(root):

@@ -145,7 +145,10 @@ WRONG = [  # tables or options
     ({"T2": labelled([], [])}, r"task T2 \(liked\): found no row"),
     ({"T3": labelled(["u1", "u2"], [*"xy"])}, "T3: found 2 instances, expected at least 7"),
     ({"T3": labelled([f"u{n}" for n in range(10)], "x")}, "T3: found 1 distinct label"),
-    ({"T2": labelled(["new"], ["x"]), "unknown_users": "drop"}, "T2: found 0 instances"),
+    (
+        {"T2": labelled(["new"], ["x"]), "unknown_users": "drop"},
+        "'new', none of T1's such as 'u0'",
+    ),
     ({"min_events": 9}, "T1 is empty: found no user with 9 events"),
     ({"min_item_count": 2, "min_events": 4}, "T1 is empty"),  # u9 has four, one of a rare item
     ({"length": 1}, "toy, length: found 1, expected"),

@@ -1,5 +1,6 @@
 """Downloads arrive complete and verified or not at all; zips are read by exact name."""
 
+import errno
 import hashlib
 import io
 import threading
@@ -11,7 +12,7 @@ from helpers import refused
 
 from conure_lib.data import download as fetch
 from conure_lib.data import text_tables as texts
-from conure_lib.errors import DataError, TransferError
+from conure_lib.errors import DataError, StorageError, TransferError
 
 CONTENT = b"ratings" * 50_000
 SHA256, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdigest()
@@ -70,6 +71,15 @@ def test_a_bad_download_names_all_and_leaves_nothing(site, tmp_path, page, check
     with refused(kind, f"{site}/{page}", target, *message):
         fetch.download(f"{site}/{page}", target, checksum, "terms")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line(site, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(fetch.pooch, "retrieve", full)
+    with refused(StorageError, f"{tmp_path / 'ratings.zip'}: found No space left"):
+        fetch.download(f"{site}/good", tmp_path / "ratings.zip", None, "")
 
 
 def test_an_altered_file_is_replaced_by_a_good_one_only(site, tmp_path):

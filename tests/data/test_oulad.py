@@ -125,6 +125,9 @@ WRONG = [
     ("vle", lambda t: t.assign(code_presentation="2013X"), "csv", "'2013X', expected .* as 2013J"),
     ("studentVle", lambda t: t.assign(date="soon"), "csv", r"studentVle\.csv: found .*soon"),
     ("studentVle", lambda t: t.assign(date=None), "parquet", "column 'date': found no value"),
+    ("vle", lambda t: t.iloc[[0, *range(9)]], "csv", "vle: found id_site 10 again"),
+    ("vle", lambda t: t[:0], "csv", r"vle\.csv: found no row"),
+    ("studentInfo", lambda t: t[t["id_student"] != 7], "csv", "studentInfo: found no id_student 7"),
 ]
 
 

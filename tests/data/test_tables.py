@@ -48,6 +48,15 @@ def test_by_hand():
     assert stream.notes() == []
 
 
+def test_times_with_offsets_that_summer_time_changes_are_one_clock():
+    """03:30 of the summer comes before 02:45 of the winter; without an offset it is UTC."""
+    times = ["2024-10-27T03:30:00+02:00", "2024-10-27T02:45:00+01:00", "2024-10-27T02:00:00"]
+    times += ["2024-10-27T02:30:00Z"]
+    found = read(events().iloc[:4].assign(time=times))["time"]
+    assert found.is_monotonic_increasing
+    assert str(found.iloc[0]) == "2024-10-27 01:30:00"
+
+
 def test_without_times_the_rows_are_in_order_and_repeated_events_stay():
     again = pd.concat([events(), events().iloc[:1]])[["user", "item"]]
     assert build(again).sequences[:2].tolist() == [[2, 1, 3], [3, 2, 1]]

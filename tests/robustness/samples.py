@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import yaml
-from data import test_movielens, test_ttl
+from data import test_movielens, test_oulad, test_ttl
 from helpers import small_stream
 from robustness.judge import Attempt, sandbox
 from small_service import plan_of, write_service
@@ -24,13 +24,15 @@ from conure_lib.user_models.plan import read_plan
 from conure_lib.user_models.train import run
 
 SMALL = {"length": 3, "min_events": 2}
+OULAD = ("studentVle.parquet", "vle.parquet", "studentInfo.parquet")
 TEXTS = {
     "ml-100k": (test_movielens.ml_100k, ("u.data", "u.user")),
     "ml-1m": (test_movielens.ml_1m, ("ratings.dat", "users.dat")),
     "ml-25m": (test_movielens.ml_csv, ("ratings.csv",)),
+    "oulad": (partial(test_oulad.write, form="parquet"), OULAD),
     "ttl": (test_ttl.write, tuple(test_ttl.NAMES[task] for task in ("T1", "T2", "T4"))),
 }
-"""Official text formats: dataset -> what writes a small one, and the files that are damaged."""
+"""Official formats: dataset -> what writes a small one, and the files that are damaged."""
 EMBED = "embed --model run --task T2 --data mine/plays.csv --out v.parquet"
 EXPORT = "export --model run --task T2 --out t2"
 

@@ -60,6 +60,8 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_one_line(folder):
         ({"tasks": [{**TASKS[0], "name": "2nd"}]}, "tasks[0].name: found '2nd', expected"),
         ({"tasks": [{**TASKS[0], "name": "pop"}]}, "tasks: found name 'pop', which PyTorch uses"),
         ({"tasks": [{**TASKS[0], "name": "free"}]}, "tasks: found name 'free', which stands for"),
+        ({"tasks": [{**TASKS[0], "name": "t1"}]}, "tasks: found names that differ by case alone"),
+        ({"tasks": [{**TASKS[0], "name": "Items"}]}, "tasks: found names that differ by case"),
         ({"tasks": [{"name": "T2"}]}, "tasks[0].kind: found nothing, expected"),
         ({"tasks": "T"}, "tasks[0]: found 'T', expected"),
         ({"events": 3}, "events: found 3, expected"),

@@ -184,6 +184,10 @@ def test_another_method_is_measured_and_leaves_no_model(service, model):
     with refused(ConfigError, "something else, expected ", "conure run with Popularity"):
         run(plan, model, method="Popularity")
     assert files_below(model) == files
+    (folder / "mine.safetensors").write_text("somebody's own")
+    with refused(ConfigError, f"{folder}: found 'mine.safetensors', expected"):
+        run(plan, method="Popularity")
+    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("backbone", ["nextitnet", "gru", "sasrec"])

@@ -71,6 +71,9 @@ def build(
     where = path or _downloaded()
     found = {name: _read(where, name) for name in TABLES}
     views, pages, people = (table for table, _ in found.values())
+    if (again := pages["id_site"].duplicated()).any():
+        found = f"found id_site {pages['id_site'][again].iloc[0]} again"
+        raise DataError(f"{NAME}, vle: {found}, expected each page once")
     views = views.set_axis(VIEW, axis=1)
     page = pd.Index(pages["id_site"]).get_indexer(views["item"])
     kinds = (pages["activity_type"].isin(kind).to_numpy() for kind in (CONTENT, FILES))
@@ -85,6 +88,9 @@ def build(
     people = registrations.drop_duplicates("id_student", keep="last")
     dropped |= {"earlier registrations of a student": len(registrations) - len(people)}
     people = people.rename(columns={"id_student": "user"})
+    if (strange := ~events["user"].isin(people["user"])).any():
+        found = f"found no id_student {events['user'][strange].iloc[0]}, who has views"
+        raise DataError(f"{NAME}, studentInfo: {found}; expected every student")
     options = {"unknown_users": "drop"} | options
     if students:
         counts = events.groupby("user").size()
@@ -146,9 +152,11 @@ def _read(where: Path, name: str) -> tuple[pd.DataFrame, str]:
             text, file, digest = read_source(where, f"{name}.csv")
             taken = csv.ConvertOptions(column_types=schema, include_columns=schema.names)
             table = csv.read_csv(pa.BufferReader(text), convert_options=taken)
-    except (pa.ArrowException, KeyError) as error:
+    except (pa.ArrowException, KeyError, OSError) as error:
         found = " ".join(str(error).split())[:200]
         raise DataError(f"{file}: found {found}, expected the table of OULAD") from error
+    if not len(table):
+        raise DataError(f"{file}: found no row, expected some")
     for column in schema.names:
         if table[column].null_count:
             raise DataError(f"{file}, column {column!r}: found no value, expected one in each row")

@@ -184,7 +184,9 @@ def _as_time(values: pd.Series, where: str) -> pd.Series:
     if types.infer_dtype(values) == "string":
         times = pd.to_numeric(values, errors="coerce")
         if times.isna().any():
-            times = pd.to_datetime(values, format="ISO8601", errors="coerce")
+            # with offsets from UTC, which summer time changes, or without: then it is UTC
+            times = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+            times = times.dt.tz_localize(None)
     if types.is_datetime64_any_dtype(times):
         wrong = times.isna()
     elif types.is_numeric_dtype(times) and not types.is_bool_dtype(times):
