@@ -363,7 +363,8 @@ def test_the_committed_settings_are_those_that_the_committed_search_chose(datase
     rows = table.query("chosen and rung == 'second'").to_dict("records")
     searched = table.query("rung == 'first'").groupby("task", sort=False)["action"].agg(set)
     every = {"finetune", "scratch", "output-only", "joint", "patched-serial", "sequential", "train"}
-    assert len(learners := {"ewc", "lwf", "replay", "teracon"}) + len(every) == len(tuning.TUNED)
+    learners = {"ewc", "lwf", "replay", "teracon"}
+    assert len(learners) + len(every) == len(tuning.TUNED)
     for task, actions in searched.items():
         assert actions - learners == ({"train"} if task == "T1" else every)
     later = [actions & learners for task, actions in searched.items() if task != "T1"]
