@@ -21,7 +21,7 @@ from conure_lib.files import atomic_file, atomic_folder, file_digest, read_json,
 from conure_lib.methods.actions import Outcome
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
-from conure_lib.training.evaluation import MAX_CUTOFF, metric_name, metric_of
+from conure_lib.training.evaluation import CUTOFF, MAX_CUTOFF, metric_name, metric_of
 
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
 CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
@@ -122,9 +122,11 @@ class CommittedStore:
 def evidence_ranks(measure: str, ranks: np.ndarray) -> np.ndarray:
     """Return what evidence keeps of a measure's ranks: any cutoff up to ``EVIDENCE_RANK`` follows.
 
-    Of T1 at all positions, by far the longest, every metric of the study does.
+    Of T1 at all positions, by far the longest, every metric of the study does; of what later tasks
+    left of a task the primary one, by which it is compared.
     """
     most = MAX_CUTOFF if "-all" in measure else EVIDENCE_RANK
+    most = CUTOFF if measure.endswith("-after") else most
     return np.where(ranks > most, 0, ranks).astype(np.uint8)
 
 
@@ -139,7 +141,8 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
     table = pa.Table.from_pylist(rows, pa.schema(EVIDENCE, metadata=about | {"seed": str(seed)}))
     file = paths.results(profile, dataset, local=False) / f"seed-{seed}.parquet"
     with atomic_file(file) as part:
-        pq.write_table(table, part, compression="zstd", compression_level=19, use_dictionary=False)
+        small = {"compression": "brotli", "compression_level": 11, "use_dictionary": False}
+        pq.write_table(table, part, **small)
     return file
 
 
