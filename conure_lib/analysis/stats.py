@@ -69,16 +69,17 @@ def mean_relative_effect(tasks: Iterable[tuple[np.ndarray, np.ndarray, np.ndarra
     effects, influence, of_differences = [], [], []
     for ours, theirs, _ in tasks:
         effects.append(np.mean(ours - theirs) / np.mean(theirs))
-        differences = ours - theirs - np.mean(ours - theirs)
-        for residuals, where in (
-            (ours - theirs * (1 + effects[-1]), influence),
-            (differences, of_differences),
-        ):
-            residuals[np.abs(residuals) < 1e-12] = 0.0  # what only rounding leaves
-            where.append(residuals / np.sum(theirs) / len(tasks))
+        ratio, difference = theirs * (1 + effects[-1]), theirs + np.mean(ours - theirs)
+        influence.append(_residuals(ours, ratio) / np.sum(theirs) / len(tasks))
+        of_differences.append(_residuals(ours, difference) / np.sum(theirs) / len(tasks))
     mean, users = float(np.mean(effects)), np.concatenate([users for *_, users in tasks])
     p = _clustered(mean, np.concatenate(of_differences), users).p
     return replace(_clustered(mean, np.concatenate(influence), users), p=p)
+
+
+def _residuals(values: np.ndarray, expected: np.ndarray) -> np.ndarray:
+    residuals = values - expected
+    return np.where(np.abs(residuals) < 1e-12, 0.0, residuals)  # which only rounding leaves
 
 
 def over_seeds(values: np.ndarray) -> Estimate:

@@ -110,7 +110,7 @@ class AllTasks(Batches):
 
     The value is the mean change of each task's validation value, relative to that before training;
     what an old task gains does not count. By the new task alone no protection would be the best.
-    before: values that the network to be trained does not show any more.
+    before: values to compare with, where the network as it begins has other ones (TERACON).
     """
 
     old: list[Task] = field(default_factory=list)

@@ -89,7 +89,7 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
                 raise ConfigError(f"tasks: found name {taken[0]!r}, which PyTorch uses itself")
             if len({name.casefold() for name in (*kinds, "items")}) <= len(kinds):
                 found = "names that differ by case alone, or 'items'"
-                raise ConfigError(f"tasks: found {found}, expected others: files are named so")
+                raise ConfigError(f"tasks: found {found}, expected other names of files")
             if "free" in kinds:
                 raise ConfigError("tasks: found name 'free', which stands for weights of no task")
             for name, given in {"train": self.train, "prune": self.prune}.items():
