@@ -30,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # The lowest instruction set that the libraries can be limited to: numbers must hold there too.
 LOWERED := ATEN_CPU_CAPABILITY=avx2 MKL_CBWR=COMPATIBLE ONEDNN_MAX_CPU_ISA=AVX2
-# What publish and verdicts mean unless a profile is given on the command line.
+# The profile of figures, verdicts, publish and reproduce unless the command line gives one.
 REPORTED = $(if $(filter command line,$(origin PROFILE)),$(PROFILE),standard)
 
 .DEFAULT_GOAL := help

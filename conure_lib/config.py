@@ -15,7 +15,9 @@ from pydantic.dataclasses import dataclass
 
 from conure_lib.errors import ConfigError
 
-PROTOCOL = 4  # in every stage id; raise it with any change of the code that changes numbers
+PROTOCOL = (
+    4  # in every stage id; raised if numbers change, unless one method's own (its ``revisions``)
+)
 MAX_INT = 2**31 - 1  # of anything that is counted, and of seeds
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Size = Annotated[int, Field(ge=1, le=2**16)]

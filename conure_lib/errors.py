@@ -25,7 +25,7 @@ class DataError(ConureError, ValueError):
     """Input data that cannot be used."""
 
 
-class TransferError(DataError):
+class TransferError(FailureError, DataError):
     """A file that could not be downloaded: no answer, a refusal, a transfer that ended early."""
 
 

@@ -28,7 +28,7 @@ def regular(path: Path) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """Read a small UTF-8 text file. Raises OSError, or ValueError if it is neither."""
+    """Read a small UTF-8 text file. Raises OSError, or ValueError if it is larger or not UTF-8."""
     if (size := regular(path).stat().st_size) > MAX_TEXT_BYTES:
         raise ValueError(f"{size} bytes, more than {MAX_TEXT_BYTES}")
     try:

@@ -50,7 +50,7 @@ FINDINGS = {
     ),
     "C22": (
         "Do other continual learners forget?",
-        "old tasks by EWC after the last one, against when they were learned (LwF is asked too)",
+        "old tasks by EWC after the last one, against when they were learned (claimed of LwF too)",
     ),
 }
 """Claim -> the question that it answers, and what its effect compares."""
@@ -159,13 +159,13 @@ def findings(ledger: pd.DataFrame) -> str:
             paper += f"; at all positions, not the last alone: {', '.join(lost)}"
         if claim == "C22":
             paid = [f"{after_the_last_task(name)} on `{name}`" for name in rows["dataset"]]
-            paper += f"; what is there after the last task, against Conure: {', '.join(paid)}"
+            paper += f"; scores after the last task, relative to Conure's: {', '.join(paid)}"
         lines.append(f"- **{question}** {compared}: {', '.join(found)}{paper} ({claim}).")
     seeds = ledger.groupby("dataset")["seeds"].max()
-    counts = ", ".join(f"{n} of six on `{name}`" for name, n in seeds.items())
+    counts = ", ".join(f"{n} of 6 on `{name}`" for name, n in seeds.items())
     said = "In brackets what the 95% intervals over users and over seeds cover together."
     said += " The effect is that of a claim's first part, the verdict that of all its parts."
-    return "\n".join([*lines, "", f"{said} Seeds so far: {counts}."])
+    return "\n".join([*lines, "", f"{said} Seeds: {counts}."])
 
 
 def at_all_positions(dataset: str) -> float:

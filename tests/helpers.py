@@ -19,7 +19,7 @@ from conure_lib.models.backbone import UserModel
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.models.reference import PlainNextItNet
 from conure_lib.pipeline.store import ENVIRONMENT
-from conure_lib.training.batches import Joint
+from conure_lib.training.batches import WithT1
 
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
 RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
@@ -130,7 +130,7 @@ def model_for(kind: str, stream: TaskStream, network: str = "nextitnet"):
     """A fresh model for a kind of step, the parameters that it trains, and the joint loss."""
     name, config = STEPS[kind]
     model = small_model(stream.n_items, **NETWORKS[network])
-    joint = Joint(stream["T1"], config, 0.5) if kind == "joint" else None
+    joint = WithT1(stream["T1"], config, 0.5) if kind == "joint" else None
     for task in (stream[name], *([joint.task] if joint else [])):
         model.add_output(task.name, np.ones(task.n_labels), rng(5))
     names = [n for n, _ in model.named_parameters()]

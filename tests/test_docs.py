@@ -4,6 +4,7 @@ import pydoc
 import re
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,13 +12,16 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from conure_lib import paths
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.analysis.stats import NAN
+from conure_lib.cli.data import PLAN
 from conure_lib.config import DataConfig
 from conure_lib.data.registry import DATASETS, load
 from conure_lib.study.profiles import REPORTED, study_config
+from conure_lib.user_models.plan import Plan
 from docs import readme_tables
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,3 +185,14 @@ def test_the_site_builds_without_a_warning(tmp_path):
     outside = re.compile(r"<(?:script|link|img)[^>]+(?:src|href)=\"https?://")
     for page in (tmp_path / "site").rglob("*.html"):
         assert outside.search(page.read_text(encoding="utf-8")) is None, page
+
+
+def test_the_plan_is_the_same_in_readme_document_and_help():
+    documents = (text_of(name) for name in ("README.md", "docs/your-own-data.md"))
+    short, whole = (
+        yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.S)[1]) for text in documents
+    )
+    indented = PLAN[PLAN.index("  events:") : PLAN.index("\n\nAppend")]
+    assert whole == yaml.safe_load(textwrap.dedent(indented))
+    assert short.items() <= whole.items()
+    assert whole.keys() <= Plan.model_fields.keys()

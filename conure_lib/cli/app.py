@@ -23,8 +23,8 @@ examples:
   conure study  # complete-journey, one seed: a quarter of an hour
   conure study --profile standard --results committed  # draws the reported results
 
-exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a mistake in what was
-asked for, said in one line; 130 stopped, and the same command continues where it was"""
+exit codes: 0 done; 1 a notebook, a check, a download, a training, a worker or the disk failed; 2 a
+mistake in what was asked for, said in one line; 130 stopped, and the same command continues"""
 
 PLAIN = {"rich_markup_mode": None, "pretty_exceptions_enable": False}
 NAMES = {"help_option_names": ["-h", "--help"]}

@@ -26,8 +26,8 @@ The plan says which table is which task (YAML or JSON; the files are Parquet or 
   grow_below: 0.05                     # with less of the network free, a later task adds a block
 
 Append a task and run again: what is learned already is not trained again, and stays as it was to
-the last bit. --out: unless given, ROOT/artifacts/models/NAME; with --anew even if a model is there
-whose tasks would not answer as before. Another --method is only measured."""
+the last bit. --out: the model's folder, ROOT/artifacts/models/NAME unless given. --anew: replace a
+model there even if its tasks would answer differently. --method: only measure another one."""
 app, data = Typer(), Typer(help="List, fetch and describe datasets.")
 app.add_typer(data, name="data")
 File = Annotated[Path, Option(metavar="PATH")]

@@ -18,7 +18,8 @@ task trains the whole network further: {falls}.
 The same answer for everybody, the most popular one, has {floors}.
 With protection (Conure: train, prune, retrain, freeze) they stay. After {last}, what {same} use was
 compared with when each was learned: the same weights, owners and logits, to the last bit.
-The cost: {last} could train the {free:.0%} of the kernels' weights that were free; it has {values}.
+The cost: {last} could train only the {free:.0%} of the kernel weights that were free; it scores
+{values}.
 
 Read next: notebooks/91_how_it_works.ipynb (the method on twelve weights), 01_forgetting.ipynb
 (why networks forget), 90_your_own_data.ipynb (your own tasks). The files, all ignored by git:"""
@@ -73,7 +74,7 @@ def demo(users: Annotated[int, Option(min=500, max=10**6, help="Of the generated
         "same": " and ".join(unchanged(conure, study.stream)[:-1]),
         "last": last,
         "free": conure.stages[old[-1]].model().free_share(),
-        "values": f"{value[protected, last, last]} beside {value[without, last, last]}",
+        "values": f"{value[protected, last, last]}, unprotected {value[without, last, last]}",
     }
     shown = shown.loc[[without, protected, "popularity"]].reset_index(names=["", "after"])
     files = [file, file.with_suffix(".csv"), paths.artifacts("stages")]

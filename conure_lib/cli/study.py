@@ -127,7 +127,7 @@ def publish(
     seed: Seeds = None,
     render_only: bool = False,
 ) -> int:
-    """Make finished seeds of your own committed results; refuses a dirty checkout.
+    """Turn your own finished seeds into committed results; conure_lib/ must have no changes.
 
     --render-only: the stages are published already; write tables, notebooks and figures.
     """

@@ -25,9 +25,9 @@ _LEARNERS = (SEQUENTIAL, EWC, LWF, REPLAY, JOINT, TERACON)
 _CONURE = (conure.CONURE_MINUS, conure.NOT_RETRAINED, conure.CONURE)
 _RECORDS = (*_FLOORS, *_BASELINES, *_LEARNERS, *_CONURE)
 METHODS: dict[str, Method] = {method.name: method for method in _RECORDS}
-"""Every method by name, in the order of Table 2."""
+"""Every method by name: floors, baselines, other continual learners, Conure."""
 COMPARED = tuple(method.name for method in _RECORDS if method.compared)
-"""The rows of Table 2; pruned and not retrained is a state of Conure, not a method."""
+"""The paper's methods and the floors; pruned and not retrained is a state, not a method."""
 ACTIONS = {name: action for method in _RECORDS for name, action in method.actions.items()}
 """Every action by name: from a ``Context`` to an ``Outcome``."""
 REVISIONS = {name: number for method in _RECORDS for name, number in method.revisions.items()}
@@ -36,4 +36,4 @@ FLOORS = tuple(method.name for method in _RECORDS if method.floor)
 """Methods without a network, which every network has to beat."""
 FLOOR_ACTIONS = tuple(action for name in FLOORS for action in METHODS[name].actions)
 CONTINUAL = (*(method.name for method in _LEARNERS), conure.CONURE.name)
-"""Methods that go on with one network from task to task; Joint is what they would like to be."""
+"""Methods that go on with one network from task to task; Joint is their reference."""

@@ -108,7 +108,7 @@ class Context:
         return ranks
 
     def test_scores(self, scores_for: Scores) -> Outcome:
-        """Return a floor's outcome: the test results of scores, log chances for classification."""
+        """Return a floor's outcome: test results of scores, of classes of log-probabilities."""
         if not len(self.task.rows(TEST)):
             return Outcome(None, {})
         ranks, notes = ranks_of_scores(scores_for, self.stream, self.task, TEST), {}
@@ -118,7 +118,7 @@ class Context:
 
 
 def mean_cross_entropy(scores_for: Scores, task: Task, part: int) -> float:
-    """Return the mean cross-entropy of a part, from log chances."""
+    """Return the mean cross-entropy of a part, from log-probabilities."""
     rows = task.rows(part)
     return -float(scores_for(task.users[rows])[np.arange(len(rows)), task.labels[rows]].mean())
 

@@ -1,7 +1,7 @@
 """What continual learners share that go on with one network: the chain of tasks, old tasks' tests.
 
-They train T1 themselves, to the same bytes as other methods do, so that what they learn is computed
-by itself, where and when it may be (see ``provenance.mixed``).
+They train T1 themselves, as other methods do (to the same bytes on one kind of processor), so that
+what they learn can be computed separately (see ``provenance.mixed``).
 What each of them keeps beside the network is in ``ContinualModel.state``, and counted in the notes.
 """
 
@@ -70,7 +70,7 @@ def go_on(
     serve: Serve = lambda _: None,
     **kept: int,
 ) -> Outcome:
-    """Train the whole network on the next task, and test what became of the old ones.
+    """Train the backbone and the new output layer; test what became of the old tasks.
 
     protects, outputs, extra
         Whether old tasks count for the validation value, and whether their output layers change;
@@ -133,7 +133,7 @@ class AllTasks(Batches):
 
 
 def validation_score(model: UserModel, stream: TaskStream, task: Task) -> float:
-    """Return a task's validation value; of classes the mean chance (geometric) of the right one."""
+    """Return a task's validation value; of classes the right one's geometric mean probability."""
     value = validation_value(model, stream, task)
     return exp(value) if task.kind == "classification" else value
 

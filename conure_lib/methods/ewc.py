@@ -56,16 +56,16 @@ def fisher(
 ) -> list[Tensor]:
     """Return the diagonal Fisher information of weights, one tensor each.
 
-    The mean over answers (scores of all labels) of the squared slopes of the log chance of a label
-    that is drawn by the answer's chances.
+    The mean, over answers (scores of all labels), of the squared gradients of the log-probability
+    of a label drawn from the answer's distribution.
     """
     total, number = [torch.zeros_like(weight) for weight in weights], 0
     for scores in answers:
-        log_chances = scores.log_softmax(0)
-        label = torch.multinomial(log_chances.detach().exp().cpu(), 1, generator=generator)
-        slopes = torch.autograd.grad(log_chances[label.item()], weights)
-        for one, slope in zip(total, slopes, strict=True):
-            one += slope.square()
+        log_probabilities = scores.log_softmax(0)
+        label = torch.multinomial(log_probabilities.detach().exp().cpu(), 1, generator=generator)
+        gradients = torch.autograd.grad(log_probabilities[label.item()], weights)
+        for one, gradient in zip(total, gradients, strict=True):
+            one += gradient.square()
         number += 1
     return [one / number for one in total]
 

@@ -1,4 +1,4 @@
-"""Joint training of all tasks so far, from T1's start: what continual learners would like to be."""
+"""Joint training of all tasks so far, from random weights: the reference of continual learning."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace

@@ -33,14 +33,14 @@ def lwf(c: Context) -> Outcome:
 
 
 def distillation(before: Tensor, now: Tensor, temperature: float) -> Tensor:
-    """Return the mean divergence of chances from what they were; scores are [N, n_labels].
+    """Return the mean KL divergence of predicted distributions from before; scores [N, n_labels].
 
-    Both at a temperature, whose square makes the slopes of all temperatures alike.
+    Both at a temperature, times its square, which keeps gradients comparable across temperatures.
     """
     then, today = ((scores / temperature).log_softmax(1) for scores in (before, now))
     return temperature**2 * F.kl_div(today, then, reduction="batchmean", log_target=True)
 
 
 _SEARCH = {"retention": LogRange(0.1, 10.0), "temperature": (1.0, 2.0, 4.0)}
-_SEARCH |= {"loss": ("softmax",)}  # distillation is of chances, which BPR does not train
+_SEARCH |= {"loss": ("softmax",)}  # distillation is of probabilities, which BPR does not train
 LWF = learner("LwF", "lwf", lwf, "#448866", "3", (1, 1, 4, 1), search=_SEARCH)

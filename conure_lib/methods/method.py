@@ -82,7 +82,7 @@ class Method:
     backbone: Literal["own", "shared", "none"] | None = "own"  # stored; None: a passing state
     patches: bool = False  # stored per later task
     owner_maps: bool = False  # stored for all tasks
-    compared: bool = True  # a row of Table 2
+    compared: bool = True  # one of ``COMPARED``
     floor: bool = False  # no network: what every network has to beat
     groups: bool = False  # only for streams whose users belong to known groups
     revisions: Mapping[str, int] = field(default_factory=dict)  # of actions, see ``REVISIONS``

@@ -29,7 +29,7 @@ MAX_SHARE = 0.1  # of a task's training instances: a small task is not kept as a
 
 
 def replay(c: Context) -> Outcome:
-    """Train the whole network; each step takes a batch of one old task as well, in turn."""
+    """Train backbone and new output layer; each step takes a batch of one old task as well."""
     model, config, old = c.parent.model, c.study.training(c.task.name, c.action), old_tasks(c)
     generator, length = seeded(c.seed, c.task.name, "replay"), c.stream.sequences.shape[1]
     instances = {task.name: memory(c, task) for task in (*old, c.task)}

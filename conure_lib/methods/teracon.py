@@ -2,8 +2,8 @@
 
 Every task has an embedding per kernel; through a small layer it and those of all other tasks make
 the mask of what the kernel reads. The network before the task gives the answers (scores) that old
-tasks shall keep for some of the new users. After the authors' code, but with the T1 that all
-methods share, trained without masks, from which new ones hardly differ; masks are of what a kernel
+tasks shall keep for some of the new users. After the authors' code, but T1 is trained without
+masks, as for all methods here, from which new ones hardly differ; masks are of what a kernel
 reads, theirs of what a layer gives; embeddings are not cut off at 6; and T1's old answers are those
 to the whole sequence, theirs to all but its last item.
 """

@@ -33,7 +33,7 @@ class UserModel(nn.Module):
         raise NotImplementedError
 
     def hidden(self, sequences: Tensor, prefix: int = 0, padding: Any = None) -> Tensor:
-        """Return the hidden vectors of item ids [B, L], time-major: [L - prefix, B, k] (E, 3.2).
+        """Return hidden vectors of item ids [B, L], time-major: [L - prefix, B, k] (section 3.2).
 
         ``prefix``: how many positions are padding in every sequence; nothing is computed for them.
         ``padding``: from ``padding_inputs`` of at least as many, if several calls share it.

@@ -42,12 +42,13 @@ def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
         about = read_json(folder / DESCRIPTION)
         tensors = load_file(regular(folder / WEIGHTS))
         if about["format"] != FORMAT:
-            raise ValueError(f"format {about['format']!r} instead of {FORMAT}")
+            raise ValueError(f"format {about['format']!r} of another version, not {FORMAT}")
         sizes = dict(about["model"], dilations=tuple(about["model"]["dilations"]))
         model = _empty_model(ModelConfig(**sizes), about["patches"], tensors)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
-        expected = f"{DESCRIPTION} and {WEIGHTS} as they were written"
-        raise ModelFileError(f"{folder}: found {error}, expected {expected}") from error
+        found = f"no {error}" if isinstance(error, KeyError) else error
+        expected = f"{DESCRIPTION} and {WEIGHTS} as this version writes them"
+        raise ModelFileError(f"{folder}: found {found}, expected {expected}") from error
     for name, parameter in model.named_parameters():
         found, expected = _shape(tensors.get(name)), _shape(parameter)
         if found == expected and not tensors[name].isfinite().all():

@@ -15,7 +15,7 @@ Padding = list[BlockInputs] | None
 
 
 class Block(nn.Module):
-    """h + conv_2d(relu(ln(conv_d(relu(ln(h)))))), NextItNet's second residual block (section 3.2).
+    """h + conv2(relu(ln(conv1(relu(ln(h)))))), with dilations d and 2d (section 3.2).
 
     The kernels are [3, k, k] (tap, in, out), without bias: the authors' code keeps it at 0.
     """

@@ -105,7 +105,9 @@ class ContinualModel:
         ratios |= {EMBEDDING: embedding} if EMBEDDING in owners else {}
         for name, ratio in ratios.items():  # all of them before anything changes
             if ratio is None or not 0 <= ratio < 1:
-                raise ValueError(f"pruning ratio of {name}: found {ratio!r}, expected 0 to 1")
+                raise ValueError(
+                    f"pruning ratio of {name}: found {ratio!r}, expected at least 0, below 1"
+                )
         self.owners = owners
         for name, owner in owners.items():
             free = (owner.flatten() == 0).nonzero().squeeze(1)
@@ -224,8 +226,9 @@ class ContinualModel:
                 if owner.numel() and owner.max() > n:
                     raise ValueError(f"owner {owner.max()} in {name}, with {n} tasks")
         except (KeyError, TypeError, ValueError) as error:
+            found = f"no {error}" if isinstance(error, KeyError) else error
             expected = "the tasks (model.json) and an owner map per kernel (model.safetensors)"
-            raise ModelFileError(f"{folder}: found {error}, expected {expected}") from error
+            raise ModelFileError(f"{folder}: found {found}, expected {expected}") from error
         return learner
 
     def _number(self, task: str) -> int:

@@ -23,7 +23,7 @@ Trainable = dict[str, Tensor | None]
 """Parameter name -> mask of the entries that may change (None: all of them)."""
 
 
-class Joint(NamedTuple):
+class WithT1(NamedTuple):
     """T1's loss on the same users, added to a later task's with a weight (MTL)."""
 
     task: Task
@@ -43,7 +43,7 @@ class Batches:
     task: Task
     config: TrainConfig
     seed: int
-    joint: Joint | None = None
+    joint: WithT1 | None = None
 
     def __post_init__(self) -> None:
         """Derive the loss, the negatives' generator and the padding."""

@@ -14,7 +14,7 @@ from conure_lib.config import TrainConfig
 from conure_lib.data.stream import Task, TaskStream
 from conure_lib.errors import VerificationError
 from conure_lib.models.backbone import UserModel
-from conure_lib.training.batches import Batches, Joint, Trainable, kind_of
+from conure_lib.training.batches import Batches, Trainable, WithT1, kind_of
 from conure_lib.training.memory import reuse_memory
 from conure_lib.training.progress import Epoch, Progress
 
@@ -31,7 +31,7 @@ def fit(
     trainable: Trainable,
     seed: int,
     on_epoch: Callable[[UserModel, int], object] = lambda *_: None,
-    joint: Joint | None = None,
+    joint: WithT1 | None = None,
     extra: Extra | None = None,
     kind: type[Batches] | None = None,
     progress: Progress | None = None,

@@ -62,11 +62,11 @@ class _Softmax(torch.autograd.Function):
         chance = torch.empty_like(vectors[:, 0])  # of each row's target
         for rows, logits, buffer in _chunks(vectors, len(weight)):
             scores_into(logits, vectors[rows], weight, bias)
-            chances = torch.softmax(logits, 1, out=buffer)
-            chance[rows] = chances.gather(1, targets[rows, None]).squeeze(1)
-            grad_bias += chances.sum(0)
-            torch.mm(chances, weight, out=grad_vectors[rows])
-            grad_weight.addmm_(chances.t(), vectors[rows])
+            probabilities = torch.softmax(logits, 1, out=buffer)
+            chance[rows] = probabilities.gather(1, targets[rows, None]).squeeze(1)
+            grad_bias += probabilities.sum(0)
+            torch.mm(probabilities, weight, out=grad_vectors[rows])
+            grad_weight.addmm_(probabilities.t(), vectors[rows])
         grad_vectors -= weight[targets]
         grad_weight.index_add_(0, targets, vectors, alpha=-1)
         grad_bias.index_add_(0, targets, torch.ones_like(chance), alpha=-1)
@@ -98,23 +98,25 @@ class _SampledSoftmax(torch.autograd.Function):
             lowest = torch.finfo(logits.dtype).min  # -inf gives nan where nothing else was drawn
             logits.scatter_(1, at, torch.where(hits[rows] < 0, logits.gather(1, at), lowest))
             top = logits.amax(1)
-            chances = torch.softmax(logits, 1, out=buffer)  # among the negatives only
-            margin = top - chances.amax(1).log() - target_logits[rows]
+            probabilities = torch.softmax(logits, 1, out=buffer)  # among the negatives only
+            margin = top - probabilities.amax(1).log() - target_logits[rows]
             losses[rows] = F.softplus(margin)
             missed[rows] = margin.sigmoid()  # the chance of all negatives together
-            grad_shift.addmv_(chances.t(), missed[rows])
-            torch.mm(chances, others, out=grad_vectors[rows])
-            grad_others.addmm_(chances.t(), vectors[rows] * missed[rows, None])
+            grad_shift.addmv_(probabilities.t(), missed[rows])
+            torch.mm(probabilities, others, out=grad_vectors[rows])
+            grad_others.addmm_(probabilities.t(), vectors[rows] * missed[rows, None])
         scale = missed / len(vectors)
         used = torch.cat([targets, negatives])
-        slopes = torch.cat([vectors * -scale[:, None], grad_others / len(vectors)])
+        gradients = torch.cat([vectors * -scale[:, None], grad_others / len(vectors)])
         grad_corrected = torch.zeros_like(corrected)
         grad_corrected.index_add_(0, used, torch.cat([-scale, grad_shift / len(vectors)]))
         if rows_only:
             shape = weight.shape
-            grad_weight = torch.sparse_coo_tensor(used[None], slopes, shape, check_invariants=False)
+            grad_weight = torch.sparse_coo_tensor(
+                used[None], gradients, shape, check_invariants=False
+            )
         else:
-            grad_weight = torch.zeros_like(weight).index_add_(0, used, slopes)
+            grad_weight = torch.zeros_like(weight).index_add_(0, used, gradients)
         ctx.grads = [(grad_vectors - weight[targets]) * scale[:, None], grad_weight, grad_corrected]
         return losses.mean()
 

@@ -101,7 +101,9 @@ def _verified(folder: Path) -> ContinualModel:
         digests = dict(read_json(folder / METRICS)["digests"])
     for name, digest in digests.items():
         if file_digest(folder / name) != digest:
-            raise DataError(f"{folder / name}: found other bytes than were written; run it again")
+            raise DataError(
+                f"{folder / name}: found a changed file, expected what conure run wrote"
+            )
     return ContinualModel.load(folder)
 
 

@@ -62,7 +62,7 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
     columns: dict[Literal["user", "item", "time", "label"], str] = {}  # what the tables call them
     options: AssemblyOptions = {}
     model: dict[str, Any] = {}  # of ModelConfig; dilations that cover the length unless given
-    train: dict[str, dict[str, Any]] = {}  # of TrainConfig, by task; "*": any not named
+    train: dict[str, dict[str, Any]] = {}  # of TrainConfig; "*": every task, whose own come first
     retrain: dict[str, Any] = {}
     retrain_rate: float = 0.1  # learning rate of retraining relative to that of training
     prune: dict[str, Ratio] = {}  # share of weights to give back by task; "*": any not named

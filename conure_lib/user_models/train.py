@@ -77,8 +77,8 @@ def run(
     floors = {column: study.run(floor, seed) for column, floor in FLOORS.items()}
     _check_disk(study, chosen, folder)
     if is_conure and not anew and (lost := ", ".join(_lost(folder, chosen, here))):
-        why = "tables, settings, seed, device or version are others, or artifacts/stages is empty"
-        said = f"found a model whose {lost} would not stay as learned ({why})"
+        why = "tables, settings, seed, device or version changed, or artifacts/stages is empty"
+        said = f"found a model whose {lost} would change ({why})"
         raise ConfigError(f"{folder}: {said}; name another --out to keep it, or say --anew")
     study.compute([chosen, *floors.values()], workers)
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]

@@ -29,7 +29,7 @@ from conure_lib.methods.stl import vector_change, weight_change
 from conure_lib.models.layers import PATCH_REDUCTION, Patch
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.study.study import Study
-from conure_lib.training.batches import Batches, Joint, SequenceBatches
+from conure_lib.training.batches import Batches, SequenceBatches, WithT1
 from conure_lib.training.determinism import seeded
 from conure_lib.training.evaluation import cross_entropy, evaluate, metric_of
 
@@ -237,7 +237,7 @@ def test_the_joint_loss_is_the_sum_of_its_parts(task):
     t1 = torch.nn.functional.cross_entropy(scores, sequences[:, 1:].t()[known] - 1)
 
     def loss(weight):
-        joint = None if weight is None else Joint(STREAM["T1"], FAST, weight)
+        joint = None if weight is None else WithT1(STREAM["T1"], FAST, weight)
         batches = Batches(model, STREAM, STREAM[task], config, 1, joint)
         (batch,) = batches.epoch(1)
         return sum(loss for loss, _ in batches.losses(batch))

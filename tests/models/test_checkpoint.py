@@ -98,7 +98,7 @@ DAMAGE = {
         r"outputs.T1.weight of torch.float32 \(1000000000000000, 0\)",
     ),
     "bad task": (change_tensors(lambda t: t.update({"outputs.pop.weight": NAN})), "pop"),
-    "format": (change_description(lambda a: a.update(format=2)), "format 2 instead of 3"),
+    "format": (change_description(lambda a: a.update(format=2)), "format 2 of another version"),
     "no patches": (change_description(lambda a: a.pop("patches")), "'patches'"),
     "no width": (change_description(lambda a: a["model"].update(width=0)), "width: found 0"),
     "field": (change_description(lambda a: a["model"].update(colour=1)), "colour"),

@@ -18,7 +18,7 @@ from conure_lib.data.stream import TRAIN, VALIDATION
 from conure_lib.errors import VerificationError
 from conure_lib.models import padding
 from conure_lib.training import loop, objectives
-from conure_lib.training.batches import Batches, Joint, SequenceBatches, kind_of, shuffled
+from conure_lib.training.batches import Batches, SequenceBatches, WithT1, kind_of, shuffled
 from conure_lib.training.determinism import seeded
 from conure_lib.training.loop import capped, fit
 
@@ -383,7 +383,7 @@ def test_micro_batches_and_buckets_change_nothing(kind, separator, monkeypatch):
     stream = small_stream(half_full=0.8, length=9)
     model = with_outputs(stream, separator=separator).double()
     model.sparse_embedding = config.table_updates == "rows"
-    joint = Joint(stream["T1"], config, 0.5) if kind.startswith("joint") else None
+    joint = WithT1(stream["T1"], config, 0.5) if kind.startswith("joint") else None
     trainable, seen = dict.fromkeys(n for n, _ in model.named_parameters()), []
 
     def steps():

@@ -111,12 +111,12 @@ def best_possible(stream: TaskStream) -> dict[str, float]:
             flavour = taste * np.eye(FLAVOURS)[0] + (1 - taste) / FLAVOURS
             cell = _popularity(stream.n_items // (COMMUNITIES * FLAVOURS))
             free = np.outer(np.outer(topic, flavour), cell) * (1 - dial["structure"])
-            chances = np.append(free, dial["structure"])
+            probabilities = np.append(free, dial["structure"])
         else:
             block = task.n_labels // FLAVOURS if task.kind == "ranking" else 1
-            chances = np.full(task.n_labels, (1 - signal) / task.n_labels)
-            chances[:block] += signal * _popularity(block)
-        best = np.sort(chances)[::-1][: 1 if task.kind == "classification" else 5]
+            probabilities = np.full(task.n_labels, (1 - signal) / task.n_labels)
+            probabilities[:block] += signal * _popularity(block)
+        best = np.sort(probabilities)[::-1][: 1 if task.kind == "classification" else 5]
         found[task.name] = float(best @ (1 / np.arange(1, len(best) + 1)))
     return found
 
