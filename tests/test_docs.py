@@ -50,6 +50,17 @@ def headings(path: Path) -> list[str]:
     return [anchor(title) for title in re.findall(r"(?m)^#+ (.+)$", text)]
 
 
+NOTEBOOKS = [*sorted((ROOT / "notebooks").glob("*.ipynb"))]
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_of_notebooks_lead_to_files(notebook):
+    cells = nbformat.read(notebook, 4).cells
+    texts = (cell.source for cell in cells if cell.cell_type == "markdown")
+    urls = [url for text in texts for url in LINK.findall(text) if not urlsplit(url).scheme]
+    assert [url for url in urls if not (notebook.parent / url.partition("#")[0]).is_file()] == []
+
+
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_links_of_documents_lead_to_files_and_headings(document):
     for url in LINK.findall(FENCED.sub("", document.read_text(encoding="utf-8"))):
@@ -132,7 +143,7 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
         "-95.0% [-97.0%, -93.0%] on `a` (reproduced), cannot tell on `b`; the paper: -98%" in first
     )
     assert "not the last alone: -40% on `a`, +10% on `b` (C01)" in first
-    assert last.endswith("Seeds so far: 6 of six on `a`, 2 of six on `b`.")
+    assert last.endswith("Seeds: 6 of 6 on `a`, 2 of 6 on `b`.")
     table = readme_tables.notebooks(ledger)
     assert "C01 reproduced 1 of 2, cannot tell 1 of 2" in table
     assert table.count("(notebooks/") == len(list(paths.NOTEBOOKS.glob("*.ipynb")))

@@ -40,7 +40,9 @@ def with_interval(mean: float, low: float = NAN, high: float = NAN, unit: str = 
     largest = max(map(abs, known))
     size = abs(mean) if abs(mean) > largest / 10 else largest
     decimals = np.clip(2 - np.floor(np.log10(size or 100.0)), 0, 6)  # 0 is written without any
-    form = "+z.1%" if unit == "relative" else f"z.{decimals:.0f}f"
+    form = f"z.{decimals:.0f}f"
+    if unit == "relative":
+        form = "+z.2%" if 0 < largest < 0.002 else "+z.1%"
     first, *bounds = (f"{x:{form}}" for x in known)
     text = f"{first} [{', '.join(bounds)}]" if bounds else first
     return text if unit in ("", "relative") else f"{text} {unit}"
@@ -112,15 +114,29 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return corrected
 
 
+def wider(users: Estimate, seeds: Estimate) -> dict[str, float]:
+    """Return the ends of two 95% intervals, and as "low" and "high" the outer ones.
+
+    A single seed has no interval: then the ends are those over users.
+    """
+    ends = {"users_low": users.low, "users_high": users.high}
+    ends |= {"seeds_low": seeds.low, "seeds_high": seeds.high}
+    low, high = (np.fmin(users.low, seeds.low), np.fmax(users.high, seeds.high))
+    return {"low": float(low), "high": float(high)} | ends
+
+
 def detectable(low: float, high: float) -> float:
     """Return the smallest effect that data with this 95% interval would find in 80% of cases."""
     return POWER * (high - low) / (2 * NORMAL)
 
 
-def beyond(effect: float, low: float, high: float, bound: float) -> float:
-    """Return the one-sided p value that an effect with this 95% interval is above a bound."""
-    error = (high - low) / (2 * NORMAL)
-    return float(stats.norm.sf((effect - bound) / error)) if error else float(effect <= bound)
+def beyond(effect: float, low: float, high: float, bound: float, n: float = np.inf) -> float:
+    """Return the one-sided p value that an effect with this 95% interval is above a bound.
+
+    n: how many values the interval is of, if few; Student's t has n - 1 degrees of freedom.
+    """
+    error = (high - low) / (2 * stats.t.ppf(0.975, n - 1))
+    return float(stats.t.sf((effect - bound) / error, n - 1)) if error else float(effect <= bound)
 
 
 def _clustered(mean: float, influence: np.ndarray, users: np.ndarray) -> Estimate:

@@ -125,23 +125,25 @@ def side_by_side(table: pd.DataFrame, against: pd.DataFrame | None = None) -> pd
 def compare(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.DataFrame:
     """Return paired differences ours - theirs over the same test instances.
 
-    One row per pair (the runs of two methods, with the same seeds) and measure. ``effect`` and its
-    95% interval are clustered by user over the pooled instances of all seeds, as are ``p`` and
-    ``relative``, to the mean of theirs (``reference``); ``p_holm`` is corrected over all rows,
-    ``p_plain`` the paper's test over instances, ``p_seeds`` that over the means of seeds; ``value``
-    is of ours.
+    One row per pair (the runs of two methods, with the same seeds) and measure: ``effect``, and
+    ``relative``, to the mean of theirs (``reference``), each with a 95% interval that covers that
+    over users, clustered over the pooled instances of all seeds, and that over seeds. ``p`` is over
+    users, ``p_holm`` corrected over all rows, ``p_plain`` the paper's test over instances,
+    ``p_seeds`` that over the means of seeds; ``value`` is of ours.
     """
     rows = []
     for ours, theirs in pairs:
         for measure in measures:
-            mine, other, users, differences, _ = _paired(study, ours, theirs, measure)
-            effect, ratio = stats.estimate(mine - other, users), stats.Estimate(np.nan)
-            of_seeds = stats.over_seeds(differences)
+            mine, other, users, *by_seed = _paired(study, ours, theirs, measure)
+            effect, of_seeds = stats.estimate(mine - other, users), stats.over_seeds(by_seed[0])
             row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
+            ratios = [stats.Estimate(np.nan)] * 2
             if other.any():
-                ratio = stats.mean_relative_effect([(mine, other, users)])
-            row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": ratio.mean}
-            row |= {"relative_low": ratio.low, "relative_high": ratio.high}
+                ratios = stats.mean_relative_effect([(mine, other, users)])
+                ratios = ratios, stats.relative_over_seeds([by_seed])
+            ends = stats.wider(*ratios)
+            row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": ratios[0].mean}
+            row |= {"relative_low": ends["low"], "relative_high": ends["high"]}
             rows.append(row | {"value": mine.mean(), "reference": other.mean()})
     return family(rows)
 
@@ -162,7 +164,7 @@ def by_metric(study: Study) -> pd.DataFrame:
     """Return ``BY_METRIC`` on the ranking tasks by both readings of MRR@5, a row each.
 
     "without known labels" is what verdicts rest on; "all labels compete" the paper's own; effects
-    are relative, with their 95% intervals over users; none where a method has a score of 0.
+    are relative, with intervals as in ``compare``; none where a method has a score of 0.
     """
     ranking = [task.name for task in study.stream.tasks if task.kind == "ranking"]
     readings = {"without known labels": "", "all labels compete": "-literal"}
@@ -184,6 +186,18 @@ def both_readings(table: pd.DataFrame) -> pd.DataFrame:
         cell = stats.with_interval(r.effect, r.low, r.high, "relative")
         cells.setdefault(f"{r.ours} against {r.theirs}", {})[r.reading] = cell
     return pd.DataFrame.from_dict(cells, orient="index").rename_axis("compared").fillna("")
+
+
+def turned(table: pd.DataFrame) -> str:
+    """Return which rows of ``by_metric`` have one sign by one reading and another by the other.
+
+    Clearly so: both intervals leave 0 out.
+    """
+    sides = table.assign(side=np.sign(table["low"]) + np.sign(table["high"]))
+    sides = sides.assign(pair=table["ours"] + " against " + table["theirs"])
+    of_pair = sides.groupby("pair", sort=False)["side"].agg(["min", "max"])
+    found = ", ".join(of_pair.index[(of_pair["min"] == -2) & (of_pair["max"] == 2)])
+    return f"the reading decides which is better: {found or 'of no pair'}"
 
 
 def family(rows: list[dict]) -> pd.DataFrame:
@@ -260,6 +274,15 @@ def epochs_until(stage: Stage, value: float) -> float:
     """Return after how many epochs a training first reached a validation value; inf if never."""
     curve = stage.record()["curve"]
     return min((p["epoch"] for p in curve if p["validation"] >= value), default=np.inf)
+
+
+def epochs_to_reach(ours: list[Run], theirs: list[Run], task: str, share: float) -> pd.Series:
+    """Return by seed after how many epochs ours reach a share of the best validation of theirs."""
+    pairs = [
+        (one.stages[task], other.stages[task]) for one, other in zip(ours, theirs, strict=True)
+    ]
+    found = [epochs_until(one, share * best_validation(other)) for one, other in pairs]
+    return pd.Series(found, [f"seed {run.seed}" for run in ours])
 
 
 def curves(runs: Iterable[Run]) -> pd.DataFrame:
@@ -341,6 +364,8 @@ def _cell(value: object, column: str, share: bool) -> str:
     if share:
         return f"{value:.1%}"
     if isinstance(value, int | np.integer):
+        if column in ("n", "seeds") and not value:
+            return ""  # of what is counted, not tested
         return str(value) if column in ("seed", "epoch") else f"{value:,}"
     if column == "p" or column.startswith("p_"):
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
@@ -376,7 +401,6 @@ def _paired(study: Study, ours: list[Run], theirs: list[Run], measure: str) -> t
 
 def _row(ours: list[Run], theirs: list[Run], task: str, unit: str, effect, seeds) -> dict:
     row = {"ours": _name(ours[0]), "theirs": _name(theirs[0]), "task": task, "unit": unit}
-    row |= {"effect": effect.mean, "low": effect.low, "high": effect.high, "p": effect.p}
-    row |= {"p_plain": np.nan, "p_seeds": seeds.p, "n": effect.n, "seeds": seeds.n}
-    ids = " ".join(dict.fromkeys(run.id for run in (*ours, *theirs)))
-    return row | {"seeds_low": seeds.low, "seeds_high": seeds.high, "run_ids": ids}
+    row |= {"effect": effect.mean, "p": effect.p, "p_plain": np.nan, "p_seeds": seeds.p}
+    row |= {"n": effect.n, "seeds": seeds.n} | stats.wider(effect, seeds)
+    return row | {"run_ids": " ".join(dict.fromkeys(run.id for run in (*ours, *theirs)))}

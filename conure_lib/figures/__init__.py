@@ -12,7 +12,6 @@ from conure_lib.figures.intervals import draw_estimates as draw_estimates
 from conure_lib.figures.pruning import draw_capacity as draw_capacity
 from conure_lib.figures.pruning import draw_owners as draw_owners
 from conure_lib.figures.pruning import draw_sweep as draw_sweep
-from conure_lib.figures.style import BOTH as BOTH
 from conure_lib.figures.style import data_link as data_link
 from conure_lib.figures.style import save_figure as save_figure
 from conure_lib.figures.verdicts import draw_claims as draw_claims

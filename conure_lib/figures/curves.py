@@ -24,7 +24,8 @@ def draw_curves(
 
     curves: panel, method, epoch, value, seed (or low and high, intervals over users), and line
     where a method has several. levels: panel, method, line (its name), value of horizontal lines.
-    kept: what a seed goes on with that stopped before the others, its "last" or its "best" value.
+    kept: "best" draws of each epoch the best value so far (that of epoch 0 apart, which no training
+    has reached). A seed that stopped before the others goes on with its last value.
     x: a column of whole numbers in place of epoch. bottom: where vertical axes begin.
     """
     curves = curves if "line" in curves else curves.assign(line=curves["method"])
@@ -46,8 +47,9 @@ def draw_curves(
                 axis.plot(at, one["value"], ms=4, markeredgewidth=edge, linewidth=1.2, **look)
                 if n_lines < 3 and len(one) > 1:
                     axis.fill_between(at, one["low"], one["high"], color=color, alpha=0.2, lw=0)
-                else:
-                    axis.vlines(at, one["low"], one["high"], color=color, lw=0.8)
+                else:  # at the end alone: more of them would hide each other's lines
+                    end = one.iloc[-1:]
+                    axis.vlines(at.iloc[-1:], end["low"], end["high"], color=color, lw=0.8)
                 drawn += 1
         for r in levels[levels["panel"] == panel].itertuples() if levels is not None else ():
             method = METHODS[r.method]
@@ -60,7 +62,8 @@ def draw_curves(
         axis.set_ylim(bottom=seen if bottom is None else bottom)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(5))
-    over_seeds = f"mean over seeds ± SD; stopped seeds keep their {kept} value"
+    drawn_is = "best value so far" if kept == "best" else "value"
+    over_seeds = f"{drawn_is}: mean over seeds ± SD; stopped seeds keep theirs"
     note = "bands or bars: 95% intervals over users" if "low" in curves else over_seeds
     return finish(figure, note, legend=True, breaks="y")
 
@@ -70,7 +73,9 @@ def _with_spread(rows: pd.DataFrame, x: str, kept: str) -> pd.DataFrame:
     if "low" in rows:
         return rows
     wide = rows.set_index([x, "seed"])["value"].unstack()
-    wide = wide.ffill() if kept == "last" else wide.fillna(wide.loc[1:].max())
+    wide = wide.ffill()
+    if kept == "best":
+        wide.loc[1:] = wide.loc[1:].cummax()
     mean, spread = wide.mean(axis=1), wide.std(axis=1).fillna(0)
     ends = {"value": mean, "low": mean - spread, "high": mean + spread}
     return pd.DataFrame(ends).reset_index()

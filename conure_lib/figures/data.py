@@ -31,7 +31,7 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
         what = f"instances per user, {task.name}"
         frames.append(pd.DataFrame({"what": what, "x": users, "y": share}))
     popularity.set(xlabel="rank", ylabel="training occurrences", ylim=(0.8, None))
-    active.set(xlabel="at least so many", ylabel="users, %", xscale="log")
+    active.set(xlabel="instances (at least)", ylabel="users, %", xscale="log")
     for axis in (lengths.yaxis, popularity.xaxis, popularity.yaxis, active.xaxis):
         axis.set_major_locator(LogLocator(numticks=6))
         axis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -46,4 +46,5 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
     pairs = common.stack().rename_axis(["a", "b"]).reset_index(name="y")
     frames.append(pairs.assign(what="users of " + pairs["a"] + " also in " + pairs["b"]))
     note = f"{len(stream.sequences):,} sequences of {len(users['T1']):,} users"
+    note += "\npopularity: in the training part of one fold"
     return finish(figure, note, legend=True), pd.concat(frames)[["what", "x", "y"]]

@@ -51,7 +51,9 @@ def draw_learners(matrix: pd.DataFrame, levels: pd.DataFrame) -> Figure:
         here = matrix[matrix["row"] == row]
         bottom, top = max(here["low"].min(), 0), here["high"].max()
         popularity = levels.loc[levels["row"] == row, "value"].iloc[0]
-        of_row[0].set_ylim(min(bottom, popularity), top + 0.05 * (top - bottom))
+        bottom, top = min(bottom, popularity), max(top, popularity)
+        pad = 0.05 * (top - bottom)
+        of_row[0].set_ylim(bottom - pad * (bottom > 0), top + pad)
         of_row[0].yaxis.set_major_locator(MaxNLocator(3))
         of_row[0].set_ylabel(row, rotation=0, ha="right", va="center")
         for axis, name in zip(of_row, methods, strict=True):

@@ -1,11 +1,13 @@
 """Dots with 95% intervals: test metrics and relative differences (Tables 2 to 5, notebook 09)."""
 
+from collections.abc import Mapping
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from conure_lib.figures.style import GREY, finish, panels
+from conure_lib.figures.style import BOTH, GREY, finish, panels
 from conure_lib.methods import METHODS
 
 NOTE = "bars: 95% intervals over users"
@@ -45,15 +47,15 @@ def draw_effects(
     table: pd.DataFrame,
     label: str,
     points: pd.DataFrame | None = None,
-    margin: float = 0.0,
-    note: str = NOTE,
+    margin: float | Mapping[str, float] = 0.0,
 ) -> Figure:
     """Draw relative differences as a forest plot, in percent.
 
     table: row, method, relative, its ends (relative_low, relative_high; without them low, high),
     all shares, and panel where there are several. points:
-    row, kind (a key of `POINTS`), relative, panel, and method where a point belongs to one.
-    margin: differences up to this share are shaded. note: what the bars are.
+    row, kind (a key of `POINTS`), relative, panel, and method where a point belongs to one; those
+    far outside the intervals stand at the edge, with their value.
+    margin: differences up to this share are shaded, in all panels or by panel.
     """
     points = pd.DataFrame(columns=["row", "kind", "relative"]) if points is None else points
     if "relative_low" in table:  # low and high are of an effect in the metric's unit
@@ -67,19 +69,28 @@ def draw_effects(
     if "method" in points:
         points = points.merge(shown[["panel", "row", "method", "aside"]], "left")
     figure, axes = _draw(shown, 0.14 + 0.12 * row.size().max())
+    margins = margin if isinstance(margin, Mapping) else dict.fromkeys(axes, margin)
     for panel, axis in axes.items():
-        axis.axvspan(-100 * margin, 100 * margin, color="#EEEEEE", linewidth=0, zorder=0)
+        shaded = 100 * margins.get(panel, 0.0)
+        axis.axvspan(-shaded, shaded, color="#EEEEEE", linewidth=0, zorder=0)
         axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
         for name in methods if len(methods) > 1 else ():
             marker, color = METHODS[name].marker, METHODS[name].color
             axis.plot([], [], marker, color=color, markersize=4, label=name)
+        ends = shown.loc[shown["panel"] == panel, ["low", "high"]]
+        low, high = min(ends.min(axis=None), 0), max(ends.max(axis=None), 0)
+        room = 0.6 * (high - low)
         for kind, one in points[points["panel"] == panel].groupby("kind", sort=False):
             marker, size, face, below = POINTS[kind]
             y = one["row"].map(rows.index) + below
             y += one["aside"].fillna(0) if "aside" in one else 0
             look = {"color": "black", "markerfacecolor": face, "markersize": size}
-            axis.plot(100 * one["relative"], y, marker, label=kind, **look)
-    note += f"\nshaded: up to ±{margin:.0%}" if margin else ""
+            x = 100 * one["relative"]
+            axis.plot(x.clip(low - room, high + room), y, marker, label=kind, **look)
+            for at, value in ((y[i], x[i]) for i in x.index[(x < low - room) | (x > high + room)]):
+                edge, side = (low - room, "left") if value < low else (high + room, "right")
+                axis.text(edge, at, f"  {value:+.0f}  ", ha=side, va="center")
+    note = BOTH + "".join(f"\nshaded: up to ±{m:.0%}" for m in {*margins.values()} - {0.0})
     if len(axes) == 1:
         axis.set_xlabel(label)
         return finish(figure, note, legend=True)

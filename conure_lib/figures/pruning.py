@@ -73,4 +73,4 @@ def draw_capacity(table: pd.DataFrame) -> Figure:
     look = {"color": [*TASK_COLORS[: wide.shape[1] - 1], "white"], "edgecolor": GREY}
     wide.plot.barh(stacked=True, ax=axes[""], legend=False, linewidth=0.5, **look)
     axes[""].set(xlabel="weights, %", ylabel="", xlim=(0, 100))
-    return finish(figure, "one seed; n: weights", legend=True)
+    return finish(figure, "the same in all seeds; n: weights", legend=True)

@@ -53,7 +53,7 @@ def draw_claims(table: pd.DataFrame) -> Figure:
         color, marker = TASK_COLORS[number], MARKERS[number]
         y = own["claim"].map(rows.index) + (number + 1) / (len(datasets) + 1) - 0.5
         axis.hlines(y, 100 * own["ci_low"], 100 * own["ci_high"], color=color, linewidth=1.4)
-        axis.plot(100 * own["effect"], y, marker, color=color, markersize=4, label=name)
+        axis.plot(100 * own["effect"], y, marker, color=color, markersize=2.5, label=name)
         sizes |= dict(zip(y, own["n"].map("{:,}".format), strict=True))
     paper, places = 100 * titles.loc[rows, "paper"], np.arange(len(rows))
     axis.vlines(paper, places - 0.42, places + 0.42, color="black", label="the paper")

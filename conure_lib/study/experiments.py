@@ -210,7 +210,7 @@ AGAINST_NOISE = ("Popularity", "STL", "Conure")
 AGAIN = (*FLOORS, "STL", "PeterRec", *CONURE)  # what C24 needs with other networks
 FULL, HELPS = 0.05, 0.01  # free share of the weights; share of the validation value
 ALWAYS, LITTLE_KEPT = 0.95, 0.95  # free share that none exceeds; pruning ratio
-REMEDIED = ("relatedness 0", "contradiction 1")
+REMEDIED = ("relatedness 0",)  # where T2 is of no use to T3
 PATIENT = 3  # times the usual patience: whether what T2 does to T3 depends on when training stops
 
 
@@ -231,8 +231,8 @@ def dial_runs(point: Study) -> list[Run]:
     """Return the runs of one of ``dials``: T3 after T2 and after T1 (variants "T2" and "noT2").
 
     Floors as in ``transfer``; in the variant "T2 patient" T3 is trained for longer. On the few
-    seeds other methods as well, and where T2 is of no use, or contradicts T3 wholly, what might
-    help: "T2 wide", "T2 grown", "T2 keeps less", and the same without T2.
+    seeds other methods as well, and where T2 is of no use what might help: "T2 wide", "T2 grown",
+    "T2 keeps less", and the same without T2.
     """
     if point.variant == "noise":
         return point.runs(AGAINST_NOISE)

@@ -22,9 +22,12 @@ KEPT = {CHECKED, "keep-output"}  # tags of cells whose outputs stay in the clean
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 ONLY_FOR = dict.fromkeys(("09_synthetic_truth", "12_growth"), "synthetic")
-ONLY_FOR |= dict.fromkeys(("90_your_own_data", "91_how_it_works"), "complete-journey")
-"""Notebooks that argue with one dataset, or that need none and run once."""
+OF_NONE = ("90_your_own_data", "91_how_it_works")
+ONLY_FOR |= dict.fromkeys(OF_NONE, "complete-journey")
+"""Notebooks that argue with one dataset, or that need none and run once, with their defaults."""
 NOT_FOR = {"05_task_orders": ("ml-25m", "ml-32m", "ml-latest-small")}  # whose last task is T3
+NOT_FOR["11_backbones"] = ("ml-100k",)  # whose settings have no other networks
+COPIES = re.compile(r"(?m)^\*As it ran on\* .*$")  # the line of a notebook that links its copies
 
 
 def all_notebooks() -> list[Path]:
@@ -57,7 +60,8 @@ def run_all(parameters: dict[str, Any], folder: Path, workers: int = 1) -> list[
         own = (paths.ROOT / "notebooks" / notebook.name).is_file()
         linked = paths.ROOT if own else notebook.parent.parent
         try:
-            _write(_executed(notebook, parameters), folder / notebook.name, linked)
+            given = {} if notebook.stem in OF_NONE else parameters
+            _write(_executed(notebook, given), folder / notebook.name, linked)
         except Exception as failure:  # whatever happened in a kernel is this notebook's result
             error = (str(failure).strip() or repr(failure)).splitlines()[-1]
         seconds = round(time.time() - started, 1)
@@ -69,9 +73,16 @@ def run_all(parameters: dict[str, Any], folder: Path, workers: int = 1) -> list[
 
 
 def refresh(notebook: Path) -> None:
-    """Execute a notebook with its defaults; keep what nbval compares, main table and figure."""
+    """Execute a notebook with its defaults; keep what nbval compares, main table and figure.
+
+    Its first cell then links the published copies that there are.
+    """
     with contextlib.chdir(notebook.parent.parent):
         content = _executed(notebook, {})
+        copies = sorted(Path("results/standard").glob(f"*/notebooks/{notebook.name}"))
+    links = ", ".join(f"[{copy.parent.parent.name}](../{copy.as_posix()})" for copy in copies)
+    first = content.cells[0]
+    first.source = COPIES.sub(f"*As it ran on* {links or 'no dataset yet'}.", first.source)
     for cell in content.cells:
         if cell.cell_type == "code" and not KEPT & {*cell.metadata.get("tags", ())}:
             cell.outputs, cell.execution_count = [], None

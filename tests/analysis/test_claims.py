@@ -235,7 +235,9 @@ LETTERS = {"R": R, "P": P, "N": N, "C": C, "-": NOT_TESTED}
     ("gru", "sasrec", "kept", "verdict", "effect", "n"),
     [
         ("RRNPC", "RRNPC", R, R, 0, 8),
-        ("RRNCR", "CCCRC", R, R, 0, 4),  # PARTLY can tell, and contradicts nothing
+        ("RRNCR", "CCNRC", R, C, 0, 5),
+        ("RRCRC", "RRRPR", R, P, 1, 7),
+        ("RRNCR", "RCNRC", R, R, 0, 6),  # PARTLY can tell, and contradicts nothing
         ("RRNRR", "CCCC-", R, C, 0, 4),
         ("RNNRR", "CCCCC", R, P, 1, 4),
         ("NNRNN", "RRNPR", R, P, 3, 8),

@@ -2,12 +2,13 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from conure_lib.analysis import floors
 from conure_lib.analysis.claims import CLAIMS
 from conure_lib.analysis.claims.judging import beyond, compared, judge, together
-from conure_lib.analysis.stats import NAN, VERDICTS, detectable
+from conure_lib.analysis.stats import NAN, VERDICTS, Estimate, detectable, wider
 from tests.analysis.conftest import made_up
 
 R, P, N, C, NOT_TESTED = VERDICTS
@@ -19,9 +20,10 @@ NOT_BEHIND, SIMILAR = {"margin": 0.05}, {"margin": 0.05, "two_sided": True}
 
 def row(low, high, clear=False, **more):
     """A comparison with this interval over users; that over seeds is the same unless given."""
-    found = {"low": low, "high": high, "seeds_low": low, "seeds_high": high, "clear": clear}
-    found |= {"effect": (low + high) / 2, "p": 0.1, "p_holm": 0.2, "p_seeds": 0.3}
-    return found | {"n": 9, "seeds": 6, "run_ids": ""} | more
+    found = {"effect": (low + high) / 2, "p": 0.1, "p_holm": 0.2, "p_seeds": 0.3, "clear": clear}
+    found |= {"n": 9, "seeds": 6, "run_ids": ""} | more
+    seeds = Estimate(0, more.get("seeds_low", low), more.get("seeds_high", high))
+    return found | wider(Estimate(0, low, high), seeds)
 
 
 @pytest.mark.parametrize(
@@ -33,16 +35,22 @@ def row(low, high, clear=False, **more):
         (row(0.01, 0.08, True), FAR, R, "clear"),
         (row(-0.03, 0.03), ABOVE, N, "+4.0% is excluded"),
         (row(-0.09, -0.01, True), ABOVE, N, "+4.0% is excluded"),  # clearly the other way
-        (row(-0.02, 0.05), ABOVE, C, "could have shown 5.0%, of interest 4.0%"),
+        (row(-0.02, 0.05), ABOVE, C, "only 5.0% or more would show, of interest 4.0%"),
         (row(-0.002, 0.05), ABOVE, C, "not clear, +4.0% not excluded"),
-        (row(0.01, 0.09, p_holm=0.01), ABOVE, C, "not clear over seeds (p = 0.30)"),
-        (row(-0.03, 0.03, seeds_high=0.05), ABOVE, C, "could have shown 5.7%, of interest 4.0%"),
+        (row(0.01, 0.09, p_holm=0.01), ABOVE, C, "not clear over seeds (p = 0.300)"),
+        (row(-0.06, 0.05, p_holm=0.01), ABOVE, C, "the other way, +4.0% not excluded"),
+        (
+            row(-0.03, 0.03, seeds_high=0.05),
+            ABOVE,
+            C,
+            "only 5.7% or more would show, of interest 4.0%",
+        ),
         (row(-0.03, 0.03, **SINGLE), ABOVE, C, "a single training"),
         (row(-0.09, -0.01, True), BELOW, R, "clear"),
         (row(-0.03, -0.01, True), BELOW, P, "clear, but below 4.0%"),
         (row(-0.03, 0.03), BELOW, N, "-4.0% is excluded"),
         (row(0.01, 0.09, True), BELOW, N, "-4.0% is excluded"),
-        (row(-0.05, 0.03), BELOW, C, "could have shown 5.7%, of interest 4.0%"),
+        (row(-0.05, 0.03), BELOW, C, "only 5.7% or more would show, of interest 4.0%"),
         (row(-0.04, 0.06), NOT_BEHIND, R, "within 5%"),
         (row(0.06, 0.08), NOT_BEHIND, R, "within 5%"),
         (row(-0.06, 0.04), NOT_BEHIND, C, "more than 5% is possible"),
@@ -62,11 +70,14 @@ def test_an_effect_and_a_margin_three_ways(given, rule, verdict, reason):
 
 
 def test_the_p_value_is_of_the_effect_or_of_staying_within_the_margin():
-    given = row(-0.03, 0.05)
+    given = row(-0.03, 0.05, seeds_low=-0.04, seeds_high=0.06)
     effect, one_side, both = (judge(given, rule) for rule in (ABOVE, NOT_BEHIND, SIMILAR))
-    assert (effect.p, effect.p_corrected) == (0.1, 0.2)
-    assert one_side.p == one_side.p_corrected == beyond(0.01, -0.03, 0.05, -0.05)
+    assert (effect.p, effect.p_corrected, effect.p_seeds, effect.smallest) == (0.1, 0.2, 0.3, 0.04)
+    assert one_side.p == beyond(0.01, -0.03, 0.05, -0.05)
+    assert one_side.p_seeds == beyond(0.01, -0.04, 0.06, -0.05, 6)
     assert both.p == beyond(-0.01, -0.05, 0.03, -0.05) > one_side.p
+    assert np.isnan([one_side.p_corrected, both.p_corrected]).all()
+    assert (one_side.smallest, both.smallest) == (-0.05, 0.05)
 
 
 @pytest.mark.parametrize(

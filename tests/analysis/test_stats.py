@@ -14,6 +14,7 @@ from conure_lib.analysis.stats import (
     mean_relative_effect,
     over_seeds,
     relative_over_seeds,
+    wider,
     with_interval,
 )
 
@@ -107,6 +108,17 @@ def test_what_an_interval_could_have_shown_and_how_far_it_is_from_a_bound():
     assert beyond(0.1, low, high, 0.0) == pytest.approx(scipy_stats.norm.sf(2), rel=1e-3)
     assert beyond(0.1, low, high, 0.2) == pytest.approx(scipy_stats.norm.cdf(2), rel=1e-3)
     assert [beyond(0.0, 0.0, 0.0, bound) for bound in (-0.05, 0.05)] == [0.0, 1.0]
+    six = np.array([0.1, 0.3, -0.1, 0.2, 0.0, 0.4])
+    e, reference = over_seeds(six), scipy_stats.ttest_1samp(six, -0.05, alternative="greater")
+    assert beyond(e.mean, e.low, e.high, -0.05, 6) == pytest.approx(reference.pvalue)
+
+
+def test_the_wider_of_two_intervals():
+    users, seeds, single = Estimate(0.1, -0.1, 0.3), Estimate(0.1, 0.0, 0.4), Estimate(0.1)
+    ends = {"users_low": -0.1, "users_high": 0.3, "seeds_low": 0.0, "seeds_high": 0.4}
+    assert wider(users, seeds) == {"low": -0.1, "high": 0.4} | ends
+    alone = wider(users, single)
+    assert (alone["low"], alone["high"], np.isnan(alone["seeds_low"])) == (-0.1, 0.3, True)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +127,8 @@ def test_what_an_interval_could_have_shown_and_how_far_it_is_from_a_bound():
         ((0.02861, 0.02514, 0.0321), "MRR@5", "0.0286 [0.0251, 0.0321] MRR@5"),
         ((0.0976, 0.0952, 0.1004), "", "0.0976 [0.0952, 0.1004]"),
         ((0.0001, -0.004, 0.005), "", "0.00010 [-0.00400, 0.00500]"),
-        ((-0.0004, -0.0012, 0.0001), "relative", "+0.0% [-0.1%, +0.0%]"),
+        ((-0.0004, -0.0012, 0.0001), "relative", "-0.04% [-0.12%, +0.01%]"),
+        ((0.0, 0.0, 0.0), "relative", "+0.0% [+0.0%, +0.0%]"),
         ((0.534, 0.48, 0.587), "accuracy", "0.534 [0.480, 0.587] accuracy"),
         ((-0.0335, -0.0811, 0.0142), "relative", "-3.4% [-8.1%, +1.4%]"),
         ((-0.2, NAN, NAN), "relative", "-20.0%"),

@@ -61,9 +61,11 @@ def test_a_paired_difference_by_hand(made):
     row = tables.compare(made, [pair], ["T2"]).iloc[0]
     difference = np.array([0.5, 0, 0.2] * 2 + [0, 0, 0] + [0.5, 0, 0.2] * 3)
     hand = vars(estimate(difference, np.arange(18)))
-    assert row[["effect", "low", "high", "n"]].tolist() == pytest.approx(
+    assert row[["effect", "users_low", "users_high", "n"]].tolist() == pytest.approx(
         [hand[name] for name in ("mean", "low", "high", "n")]
     )
+    assert row["low"] == min(row["users_low"], row["seeds_low"])
+    assert row["high"] == max(row["users_high"], row["seeds_high"])
     ledger = tables.mean_effect(made, *pair, ["T2"])
     asked = ["relative", "relative_low", "relative_high", "p"]
     assert row[asked].tolist() == [ledger[name] for name in ("effect", "low", "high", "p")]
@@ -192,6 +194,10 @@ def test_both_readings_of_the_metric_side_by_side():
         "without known labels": "-50.0% [-50.0%, -50.0%]",
         "all labels compete": "+100.0% [+100.0%, +100.0%]",
     }
+    opposed = "SinMo STL, STL FineSmax, Conure STL, Conure- STL, PeterRec STL"
+    opposed = opposed.replace(" ", " against ").replace(", against", ",")
+    assert tables.turned(table) == f"the reading decides which is better: {opposed}"
+    assert tables.turned(table[table["effect"] < 0]).endswith("better: of no pair")
 
 
 def test_a_table_as_a_reader_wants_to_see_it():

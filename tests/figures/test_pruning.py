@@ -129,7 +129,7 @@ def test_learners_have_a_column_each_and_tasks_a_row():
     assert values(labelled(ewc_t2, "popularity").get_ydata()) == [0.5, 0.5]
     (learned, _) = ewc_t1.collections
     assert learned.get_segments()[0].tolist() == [[1, 0.3], [2, 0.3]]
-    assert ewc_t1.get_ylim() == conure_t1.get_ylim() == pytest.approx((0.1, 0.415))
+    assert ewc_t1.get_ylim() == conure_t1.get_ylim() == pytest.approx((0.085, 0.415))
     assert texts(figure.legends[0].get_texts()) == [
         "the other learners",
         "popularity",

@@ -110,6 +110,20 @@ def test_links_stay_within_the_checkout_that_a_notebook_is_written_to(shelf, roo
     assert "[a](../../../README.md)" in (folder / "10_a.ipynb").read_text(encoding="utf-8")
 
 
+def test_refreshing_links_the_published_copies(shelf, tmp_path):
+    notebook = shelf("10_a", "A = 1", markdown="*As it ran on* [gone](../results/gone.ipynb).")
+    content = nbformat.read(notebook, 4)
+    content.cells.reverse()
+    nbformat.write(content, notebook)
+    notebooks.refresh(notebook)
+    assert nbformat.read(notebook, 4).cells[0].source == "*As it ran on* no dataset yet."
+    (copy := tmp_path / "results/standard/ml-100k/notebooks/10_a.ipynb").parent.mkdir(parents=True)
+    copy.touch()
+    notebooks.refresh(notebook)
+    linked = "*As it ran on* [ml-100k](../results/standard/ml-100k/notebooks/10_a.ipynb)."
+    assert nbformat.read(notebook, 4).cells[0].source == linked
+
+
 def test_refreshing_keeps_what_nbval_compares_and_what_is_to_be_seen(shelf):
     sources = ("A = 1", "print('free')", "print(A)", "print(2)")
     notebook = shelf("10_a", *sources, tags=["parameters", "", *notebooks.KEPT])

@@ -19,11 +19,22 @@ from conure_lib.files import atomic_file, file_lock
 from conure_lib.study.study import Study
 
 __all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "for_notebook", "ledger", "rules"]
-__all__ += ["save"]
+__all__ += ["READING", "REVISED", "save"]
 
 _TEXTS = yaml.safe_load((files(__package__) / "claims.yaml").read_text(encoding="utf-8"))
 GENERAL: str = _TEXTS.pop("general")
 """What all rules have in common."""
+REVISED: str = _TEXTS.pop("revised")
+"""What of it was made precise or corrected once there were results."""
+READING = """*How to read the table.* The effect is that of a claim's first part, the verdict that
+of all; effects are relative to the reference that the rule names, unless a unit stands beside them.
+A 95% interval covers that over users and that over seeds, and the wider end decides. *p*: of no
+effect, over users (Holm: corrected for the comparisons of the rule) and in a t-test over seeds; of
+a claim with a margin it is of lying beyond it, one-sided and not corrected. *Smallest of interest*:
+half of the paper's effect, our own bound where the paper has no number, or the margin (a
+negative one on that side alone). *Smallest that would show*: what these data would find in four of
+five cases. *n*: test instances, unless the rule counts something else."""
+"""What the columns of the ledger mean, as Markdown."""
 CLAIMS: dict[str, Claim] = {
     name: Claim(name, decide=getattr(judging, name.lower(), judging.compared), **text)
     for name, text in _TEXTS.items()
@@ -37,9 +48,16 @@ def for_notebook(notebook: str) -> list[str]:
 
 
 def rules(notebook: str) -> str:
-    """Return the rules of the claims that a notebook argues, as Markdown."""
-    some = (CLAIMS[name] for name in for_notebook(notebook))
-    return "\n".join(f"- **{one.id} · {one.title}.** {one.rule}" for one in some)
+    """Return how to read the ledger, and the rules of the claims that a notebook argues.
+
+    As Markdown; what was revised after results had been seen stands with its rule.
+    """
+    some = [CLAIMS[name] for name in for_notebook(notebook)]
+    rows = [f"- **{one.id} · {one.title}.** {one.rule}" for one in some]
+    rows = [
+        f"{row} *{one.revised}*".removesuffix(" **") for row, one in zip(rows, some, strict=True)
+    ]
+    return "\n".join([READING, "", *rows])
 
 
 def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
