@@ -79,7 +79,7 @@ def draw_effects(
             axis.plot([], [], marker, color=color, markersize=4, label=name)
         ends = shown.loc[shown["panel"] == panel, ["low", "high"]]
         low, high = min(ends.min(axis=None), 0), max(ends.max(axis=None), 0)
-        room = 0.6 * (high - low)
+        room, outside = 0.6 * (high - low), {}  # the latter: values by height and side
         for kind, one in points[points["panel"] == panel].groupby("kind", sort=False):
             marker, size, face, below = POINTS[kind]
             y = one["row"].map(rows.index) + below
@@ -87,9 +87,12 @@ def draw_effects(
             look = {"color": "black", "markerfacecolor": face, "markersize": size}
             x = 100 * one["relative"]
             axis.plot(x.clip(low - room, high + room), y, marker, label=kind, **look)
-            for at, value in ((y[i], x[i]) for i in x.index[(x < low - room) | (x > high + room)]):
-                edge, side = (low - room, "left") if value < low else (high + room, "right")
-                axis.text(edge, at, f"  {value:+.0f}  ", ha=side, va="center")
+            for at, value in zip(y, x, strict=True):
+                if not low - room <= value <= high + room:
+                    outside.setdefault((at, value > high), []).append(f"{value:+.0f}")
+        for (at, above), said in outside.items():
+            edge, side = (high + room, "right") if above else (low - room, "left")
+            axis.text(edge, at, f"  {', '.join(said)}  ", ha=side, va="center")
     note = BOTH + "".join(f"\nshaded: up to ±{m:.0%}" for m in {*margins.values()} - {0.0})
     if len(axes) == 1:
         axis.set_xlabel(label)

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgba
 
 from conure_lib import figures
 from conure_lib.methods import COMPARED, METHODS
-from tests.figures.conftest import dots, texts, values
+from tests.figures.conftest import dots, labelled, texts, values
 
 TASKS = ("T1", "T2", "T3", "T4", "T5", "T6")
 
@@ -97,3 +97,14 @@ def test_effects_by_panel_without_points():
     assert texts(axis.title for axis in figure.axes) == ["T2", "T3"]
     for axis, at in zip(figure.axes, (10, 20), strict=True):
         assert dots(axis) == pytest.approx(np.array([(at, 0)]))
+
+
+def test_the_papers_values_far_outside_stand_at_the_edge_with_their_number():
+    table = pd.DataFrame({"row": ["a", "b"], "method": "Conure", "relative": [0.0, 0.1]})
+    table["low"], table["high"] = table["relative"] - 0.1, table["relative"] + 0.1
+    points = pd.DataFrame({"row": ["a", "a", "b"], "relative": [0.9, 0.8, 0.15]})
+    points["kind"] = ["paper, TTL", "paper, ML", "paper, TTL"]
+    (axis,) = figures.draw_effects(table, "difference, %", points).axes
+    assert [text.strip() for text in texts(axis.texts)] == ["+90, +80"]
+    edge = 20 + 0.6 * 30
+    assert values(labelled(axis, "paper, TTL").get_xdata()) == pytest.approx([edge, 15])
