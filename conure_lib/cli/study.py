@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Container
 from enum import StrEnum
 from typing import Annotated, Literal
 
@@ -135,6 +136,7 @@ def publish(
     from conure_lib.data.registry import DATASETS
     from conure_lib.pipeline import store
     from conure_lib.study import experiments, study
+    from conure_lib.study.profiles import REPORTED
 
     if not render_only:
         own = study.load_study(dataset, profile, seed or None, "local")
@@ -146,21 +148,28 @@ def publish(
     asked = study.load_study(dataset, profile)
     report(files=render(asked))
     code = _draw(asked, local=False)
-    drawn, figures = (paths.figures(profile, dataset, local) for local in (True, False))
-    shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)
+    others = (name for name in REPORTED if name != dataset)
+    for other in (name for name in others if paths.results(profile, name, False).is_dir()):
+        code |= _draw(study.load_study(other, profile), local=False, only=["08_verdicts"])
     return code
 
 
-def _draw(asked, local: bool, workers: int = 1) -> int:
-    """Execute the notebooks on a study; return the exit code, which is 1 if one of them failed."""
+def _draw(asked, local: bool, workers: int = 1, only: Container[str] = ()) -> int:
+    """Execute notebooks on a study; return the exit code, which is 1 if one of them failed.
+
+    local: the figures stay where they are drawn, else they become the committed ones.
+    """
     from conure_lib.study.notebooks import run_all
 
     config, results = asked.config, "local" if asked.local else "committed"
     profile, dataset, seeds = config.profile, config.data.dataset, list(config.seeds)
     given = {"DATASET": dataset, "PROFILE": profile, "SEEDS": seeds, "RESULTS": results}
     folder = paths.results(profile, dataset, local) / "notebooks"
-    rows = run_all(given, folder, workers)
-    report(rows, [folder, paths.figures(profile, dataset, local=True)])
+    rows = run_all(given, folder, workers, only)
+    drawn, figures = (paths.figures(profile, dataset, kind) for kind in (True, local))
+    if not local:
+        shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)
+    report(rows, [folder, figures])
     return int(any(row["error"] for row in rows))
 
 

@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import time
+from collections.abc import Container
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -38,15 +39,20 @@ def all_notebooks() -> list[Path]:
     return found
 
 
-def run_all(parameters: dict[str, Any], folder: Path, workers: int = 1) -> list[dict[str, Any]]:
+def run_all(
+    parameters: dict[str, Any], folder: Path, workers: int = 1, only: Container[str] = ()
+) -> list[dict[str, Any]]:
     """Execute all notebooks but those of another dataset; a failure does not stop the others.
+
+    only: the names of those to execute, all unless given.
 
     parameters: the same for all; one that a notebook lacks is a ConfigError before anything runs.
     folder: where the executed copies go; the same results give the same files. workers: so many
     notebooks side by side, each in a process of its own (of which the folder is changed here).
     """
     dataset = parameters.get("DATASET")
-    chosen = [one for one in all_notebooks() if ONLY_FOR.get(one.stem, dataset) == dataset]
+    chosen = [one for one in all_notebooks() if not only or one.stem in only]
+    chosen = [one for one in chosen if ONLY_FOR.get(one.stem, dataset) == dataset]
     chosen = [one for one in chosen if dataset not in NOT_FOR.get(one.stem, ())]
     for notebook in chosen:
         known = papermill.inspect_notebook(str(notebook))

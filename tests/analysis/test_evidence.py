@@ -83,3 +83,12 @@ def test_every_dataset_has_all_verdicts_by_the_rules_as_they_are(dataset):
     found = dict(zip(rows["claim"], rows["rule"], strict=True))
     assert found == {name: claim.rule for name, claim in CLAIMS.items()}
     assert set(rows["profile"]) == {"standard"}
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_every_datasets_figure_of_verdicts_has_those_of_all(dataset):
+    drawn = pd.read_csv(ROOT / "figures" / "standard" / dataset / "verdicts.csv")
+    columns = ["claim", "dataset", "verdict"]
+    published = pd.read_csv(ROOT / "results" / "claims.csv")[columns]
+    published = published.sort_values(columns, ignore_index=True)
+    assert drawn[columns].sort_values(columns, ignore_index=True).equals(published)
