@@ -59,7 +59,7 @@ def test_there_are_the_commands_that_are_documented_and_each_says_what_it_does(c
     about = " ".join(about.split())
     for said in ("ROOT is CONURE_ROOT, else", "ROOT/artifacts", "ROOT/results/local"):
         assert said in about
-    assert "exit codes: 0 done; 1 a notebook, a check, a worker or the disk failed; 2 a" in shown
+    assert "exit codes: 0 done; 1 a notebook, a check, a download, a training, a worker" in shown
     examples = re.findall(r"conure (\w+) ([^>#\n]+)", shown)
     assert len(examples) == 5
     for name, arguments in examples:
