@@ -182,7 +182,8 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
     command = shlex.split("study --dataset synthetic --profile smoke --seed 1 --seed 2")
     assert main(command) == 0
     parameters = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": [1], "RESULTS": "local"}
-    assert asked == [("synthetic", "smoke", [1, 2], "local"), (parameters, local / "notebooks", 1)]
+    drawn = (parameters, local / "notebooks", 1, ())
+    assert asked == [("synthetic", "smoke", [1, 2], "local"), drawn]
     assert f"wrote {local / 'metrics.csv'}" in capsys.readouterr().out
     assert [path.name for path in root.iterdir()] == ["artifacts"]
     row["error"] = "it failed"
