@@ -86,7 +86,8 @@ estimate: setup ## estimate hours, memory and disk of what is missing of a study
 
 # Notebooks whose defaults can run: 90 and 91 need no results, the others those that are committed.
 RUNNABLE = $(wildcard notebooks/9*.ipynb) \
-	$(if $(wildcard results/standard/synthetic),$(wildcard notebooks/09_*.ipynb notebooks/12_*.ipynb)) \
+	$(if $(wildcard results/standard/synthetic/dials.csv),$(wildcard notebooks/09_*.ipynb)) \
+	$(if $(wildcard results/standard/synthetic/growth.csv),$(wildcard notebooks/12_*.ipynb)) \
 	$(if $(wildcard results/standard/complete-journey),$(filter-out notebooks/09_% notebooks/12_% notebooks/9%,$(wildcard notebooks/*.ipynb)))
 
 # Files in order: by their numbers of tests, the few that kill and restart studies would come last.

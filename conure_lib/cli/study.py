@@ -159,13 +159,13 @@ def _draw(asked, local: bool, workers: int = 1, only: Container[str] = ()) -> in
 
     local: the figures stay where they are drawn, else they become the committed ones.
     """
-    from conure_lib.study.notebooks import run_all
+    from conure_lib.study.notebooks import fitting, run_all
 
     config, results = asked.config, "local" if asked.local else "committed"
     profile, dataset, seeds = config.profile, config.data.dataset, list(config.seeds)
     given = {"DATASET": dataset, "PROFILE": profile, "SEEDS": seeds, "RESULTS": results}
     folder = paths.results(profile, dataset, local) / "notebooks"
-    rows = run_all(given, folder, workers, only)
+    rows = run_all(given, folder, workers, only or fitting(asked))
     drawn, figures = (paths.figures(profile, dataset, kind) for kind in (True, local))
     if not local:
         shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)

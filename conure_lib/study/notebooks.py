@@ -16,7 +16,9 @@ from tqdm.auto import tqdm
 from conure_lib import paths
 from conure_lib.errors import ConfigError
 from conure_lib.files import atomic_file
+from conure_lib.study.experiments import APART
 from conure_lib.study.profiles import demand_known
+from conure_lib.study.study import Study
 
 CHECKED = "nbval-check-output"  # the tag of cells whose outputs nbval compares
 KEPT = {CHECKED, "keep-output"}  # tags of cells whose outputs stay in the clean notebook
@@ -27,7 +29,9 @@ OF_NONE = ("90_your_own_data", "91_how_it_works")
 ONLY_FOR |= dict.fromkeys(OF_NONE, "complete-journey")
 """Notebooks that argue with one dataset, or that need none and run once, with their defaults."""
 NOT_FOR = {"05_task_orders": ("ml-25m", "ml-32m", "ml-latest-small")}  # whose last task is T3
-NOT_FOR["11_backbones"] = ("ml-100k",)  # whose settings have no other networks
+NEEDS = {"09_synthetic_truth": ("dials",), "11_backbones": ("backbones",)}
+NEEDS["12_growth"] = ("dials", "growth")
+"""Experiments, of ``APART``, without which a notebook has nothing to show."""
 COPIES = re.compile(r"(?m)^\*As it ran on\* .*$")  # the line of a notebook that links its copies
 
 
@@ -37,6 +41,13 @@ def all_notebooks() -> list[Path]:
         expected = "expected those of a checkout; run this there, or set CONURE_ROOT to one"
         raise ConfigError(f"{paths.NOTEBOOKS}: found no notebooks, {expected}")
     return found
+
+
+def fitting(study: Study) -> list[str]:
+    """Return the names of the notebooks whose experiments the study's settings do not leave out."""
+    there = {name: bool(points(study)) for name, (points, _) in APART.items()}
+    names = (notebook.stem for notebook in all_notebooks())
+    return [name for name in names if all(there[one] for one in NEEDS.get(name, ()))]
 
 
 def run_all(

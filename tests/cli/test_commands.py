@@ -20,6 +20,7 @@ from conure_lib.cli import app, main
 from conure_lib.cli.common import data_config
 from conure_lib.data.registry import DATASETS
 from conure_lib.errors import ConfigError, VerificationError
+from conure_lib.study import notebooks
 from conure_lib.study.profiles import REPORTED
 from conure_lib.study.study import Study
 
@@ -182,7 +183,7 @@ def test_a_study_computes_and_draws_only_into_what_git_ignores(root, monkeypatch
     command = shlex.split("study --dataset synthetic --profile smoke --seed 1 --seed 2")
     assert main(command) == 0
     parameters = {"DATASET": "synthetic", "PROFILE": "smoke", "SEEDS": [1], "RESULTS": "local"}
-    drawn = (parameters, local / "notebooks", 1, ())
+    drawn = (parameters, local / "notebooks", 1, notebooks.fitting(Study(small_study())))
     assert asked == [("synthetic", "smoke", [1, 2], "local"), drawn]
     assert f"wrote {local / 'metrics.csv'}" in capsys.readouterr().out
     assert [path.name for path in root.iterdir()] == ["artifacts"]

@@ -10,7 +10,9 @@ from helpers import refused
 from conure_lib import paths
 from conure_lib.errors import ConfigError
 from conure_lib.study import notebooks
+from conure_lib.study.experiments import APART
 from conure_lib.study.profiles import PARAMETERS
+from conure_lib.study.study import load_study
 
 
 @pytest.fixture
@@ -38,6 +40,17 @@ def test_every_notebook_takes_the_four_parameters():
     for notebook in every.values():
         assert set(papermill.inspect_notebook(str(notebook))) == set(PARAMETERS)
     assert set(notebooks.ONLY_FOR) <= set(every)
+
+
+def test_notebooks_without_their_experiment_are_left_out():
+    every = {notebook.stem for notebook in notebooks.all_notebooks()}
+    smoke = load_study("synthetic", "smoke", None, "local")
+    assert set(notebooks.fitting(smoke)) == every
+    assert {name for names in notebooks.NEEDS.values() for name in names} == set(APART)
+    no_dials = smoke.changed("", points={**smoke.config.points, "dials": ()})
+    assert every - set(notebooks.fitting(no_dials)) == {"09_synthetic_truth", "12_growth"}
+    no_few = smoke.changed("", few_seeds=())
+    assert every - set(notebooks.fitting(no_few)) == {"11_backbones", "12_growth"}
 
 
 def test_papermills_own_parameters_are_checked_in_the_kernel(shelf, root):
