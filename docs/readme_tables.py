@@ -165,6 +165,9 @@ def findings(ledger: pd.DataFrame) -> str:
     counts = ", ".join(f"{n} of 6 on `{name}`" for name, n in seeds.items())
     said = "In brackets what the 95% intervals over users and over seeds cover together."
     said += " The effect is that of a claim's first part, the verdict that of all its parts."
+    if "synthetic" in set(ledger["dataset"]):
+        said += " `synthetic` is no evidence on users but a control: a generated stream in which T3"
+        said += " follows the very trait that T2 shows."
     return "\n".join([*lines, "", f"{said} Seeds: {counts}."])
 
 
