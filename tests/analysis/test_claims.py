@@ -292,7 +292,11 @@ def test_a_row_has_all_that_was_found_and_a_notebook_its_rows(ledger):
     assert ledger["p_ledger"].tolist() == pytest.approx([0.03, np.nan, 0.03], nan_ok=True)
     assert ledger["by_construction"].tolist() == [False, True, False]
     assert claims.for_notebook("04_transfer") == ["C14"]
-    assert claims.rules("04_transfer") == f"- **C14 · T2 helps T3.** {CLAIMS['C14'].rule}"
+    rule = f"- **C14 · T2 helps T3.** {CLAIMS['C14'].rule}"
+    assert claims.rules("04_transfer") == f"{claims.READING}\n\n{rule}"
+    revised = CLAIMS["C18"]
+    ends = f"{revised.rule} *{revised.revised}*"
+    assert claims.rules("07_embedding_pruning").endswith(ends)
 
 
 def test_a_dataset_replaces_its_own_rows_and_leaves_the_others(ledger, tmp_path):

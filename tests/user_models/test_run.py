@@ -87,12 +87,12 @@ def test_a_model_is_replaced_by_one_that_answers_otherwise_only_if_told_so(
     fewer = plan_of(tasks=plan_of()["tasks"][:-1])
     for changed, lost in ((plan, "T1, T2, T3"), (fewer, "T3")):
         file = write_plan(service / "mine" / "other.yaml", changed)
-        with refused(ConfigError, f"{folder}: found a model whose {lost} would not stay", "--anew"):
+        with refused(ConfigError, f"{folder}: found a model whose {lost} would change", "--anew"):
             run(read_plan(file), folder)
     with monkeypatch.context() as patch:  # nothing to go on with, on another processor
         patch.setattr("conure_lib.paths.ROOT", tmp_path / "empty")
         patch.setattr(provenance, "processor", lambda device="cpu": ELSEWHERE)
-        with refused(ConfigError, f"{folder}: found a model whose T1, T2, T3 would not stay"):
+        with refused(ConfigError, f"{folder}: found a model whose T1, T2, T3 would change"):
             run(read_plan(service / "mine" / "plan.yaml"), folder)
     assert (trained_at(service), files_below(folder)) == (before, files)
     file = write_plan(service / "mine" / "other.yaml", plan)
