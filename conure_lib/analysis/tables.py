@@ -189,15 +189,15 @@ def both_readings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def turned(table: pd.DataFrame) -> str:
-    """Return which rows of ``by_metric`` have one sign by one reading and another by the other.
+    """Return of which pairs of ``by_metric`` the reading turns the sign, and of which clearly.
 
-    Clearly so: both intervals leave 0 out.
+    Clearly: the intervals of both readings leave 0 out, on opposite sides.
     """
-    sides = table.assign(side=np.sign(table["low"]) + np.sign(table["high"]))
-    sides = sides.assign(pair=table["ours"] + " against " + table["theirs"])
-    of_pair = sides.groupby("pair", sort=False)["side"].agg(["min", "max"])
-    found = ", ".join(of_pair.index[(of_pair["min"] == -2) & (of_pair["max"] == 2)])
-    return f"the reading decides which is better: {found or 'of no pair'}"
+    pairs, said = table["ours"] + " against " + table["theirs"], []
+    for ends in (["effect", "effect"], ["low", "high"]):
+        both = np.sign(table[ends]).sum(axis=1).groupby(pairs, sort=False).agg(["min", "max"])
+        said.append(", ".join(both.index[(both["min"] == -2) & (both["max"] == 2)]) or "none")
+    return f"the reading turns the sign of: {said[0]}; clearly by both: {said[1]}"
 
 
 def family(rows: list[dict]) -> pd.DataFrame:

@@ -23,8 +23,8 @@ def popularity(c: Context) -> Outcome:
     counts = np.zeros((groups.max() + 1, task.n_labels))
     np.add.at(counts, (groups[users], labels), 1)
     among_all = counts.sum(0) + 1
-    probabilities = counts + among_all / among_all.sum()  # all users count as one of the group
-    scores = np.log(probabilities / probabilities.sum(1, keepdims=True))
+    smoothed = counts + among_all / among_all.sum()  # all users count as one of the group
+    scores = np.log(smoothed / smoothed.sum(1, keepdims=True))
     return c.test_scores(lambda users: scores[groups[users]])
 
 

@@ -25,8 +25,8 @@ KEPT = {CHECKED, "keep-output"}  # tags of cells whose outputs stay in the clean
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar
 INJECTED = "injected-parameters"  # papermill's tag of the cell that it adds
 ONLY_FOR = dict.fromkeys(("09_synthetic_truth", "12_growth"), "synthetic")
-OF_NONE = ("90_your_own_data", "91_how_it_works")
-ONLY_FOR |= dict.fromkeys(OF_NONE, "complete-journey")
+WITHOUT_DATASET = ("90_your_own_data", "91_how_it_works")
+ONLY_FOR |= dict.fromkeys(WITHOUT_DATASET, "complete-journey")
 """Notebooks that argue with one dataset, or that need none and run once, with their defaults."""
 NOT_FOR = {"05_task_orders": ("ml-25m", "ml-32m", "ml-latest-small")}  # whose last task is T3
 NEEDS = {"09_synthetic_truth": ("dials",), "11_backbones": ("backbones",)}
@@ -77,7 +77,7 @@ def run_all(
         own = (paths.ROOT / "notebooks" / notebook.name).is_file()
         linked = paths.ROOT if own else notebook.parent.parent
         try:
-            given = {} if notebook.stem in OF_NONE else parameters
+            given = {} if notebook.stem in WITHOUT_DATASET else parameters
             _write(_executed(notebook, given), folder / notebook.name, linked)
         except Exception as failure:  # whatever happened in a kernel is this notebook's result
             error = (str(failure).strip() or repr(failure)).splitlines()[-1]

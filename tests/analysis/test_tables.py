@@ -196,8 +196,10 @@ def test_both_readings_of_the_metric_side_by_side():
     }
     opposed = "SinMo STL, STL FineSmax, Conure STL, Conure- STL, PeterRec STL"
     opposed = opposed.replace(" ", " against ").replace(", against", ",")
-    assert tables.turned(table) == f"the reading decides which is better: {opposed}"
-    assert tables.turned(table[table["effect"] < 0]).endswith("better: of no pair")
+    said = "the reading turns the sign of: {}; clearly by both: {}".format
+    assert tables.turned(table) == said(opposed, opposed)
+    assert tables.turned(table.assign(low=-9.0, high=9.0)) == said(opposed, "none")
+    assert tables.turned(table[table["effect"] < 0]) == said("none", "none")
 
 
 def test_a_table_as_a_reader_wants_to_see_it():

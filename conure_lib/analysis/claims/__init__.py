@@ -52,11 +52,11 @@ def rules(notebook: str) -> str:
 
     As Markdown; what was revised after results had been seen stands with its rule.
     """
-    some = [CLAIMS[name] for name in for_notebook(notebook)]
-    rows = [f"- **{one.id} · {one.title}.** {one.rule}" for one in some]
-    rows = [
-        f"{row} *{one.revised}*".removesuffix(" **") for row, one in zip(rows, some, strict=True)
-    ]
+    some = (CLAIMS[name] for name in for_notebook(notebook))
+    rows = (
+        f"- **{one.id} · {one.title}.** {one.rule}" + f" *{one.revised}*" * bool(one.revised)
+        for one in some
+    )
     return "\n".join([READING, "", *rows])
 
 
