@@ -39,7 +39,7 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
     users = {task.name: np.unique(task.users) for task in stream.tasks}
     common = {b: {a: 100 * np.isin(users[a], users[b]).mean() for a in users} for b in users}
     common = pd.DataFrame(common)
-    text = common.map(lambda x: "all" if x == 100 else ">99" if x >= 99.5 else f"{x:.0f}")
+    text = common.map(lambda x: "all" if x == 100 else f"{min(x, 99):.0f}")
     sns.heatmap(common, vmin=0, vmax=100, ax=shared, annot=text, cmap="Blues", **CELLS)
     shared.set(xlabel="... also in", ylabel="users of ...")
     shared.tick_params(length=0, rotation=0)
