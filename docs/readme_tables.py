@@ -41,8 +41,8 @@ FINDINGS = {
         "T1 of a network pruned by 70% and retrained, against the unpruned one",
     ),
     "C08": (
-        "What does protection cost?",
-        "T2 and T3 by Conure against fine-tuning a copy for each task (STL)",
+        "Does Conure keep up with fine-tuning?",
+        "T2 and T3 by Conure against a copy of T1's network fine-tuned for each task (STL)",
     ),
     "C14": (
         "Do tasks learned before help?",
@@ -50,10 +50,11 @@ FINDINGS = {
     ),
     "C22": (
         "Do other continual learners forget?",
-        "old tasks by EWC after the last one, against when they were learned (claimed of LwF too)",
+        "Old tasks by EWC after the last one, against when they were learned (claimed of LwF too)",
     ),
 }
 """Claim -> the question that it answers, and what its effect compares."""
+ANSWERS = {"REPRODUCED": "yes", "PARTLY": "in part", "NOT REPRODUCED": "no"}
 LATER = "Being computed."
 
 
@@ -160,7 +161,8 @@ def findings(ledger: pd.DataFrame) -> str:
         if claim == "C22":
             paid = [f"{after_the_last_task(name)} on `{name}`" for name in rows["dataset"]]
             paper += f"; scores after the last task, relative to Conure's: {', '.join(paid)}"
-        lines.append(f"- **{question}** {compared}: {', '.join(found)}{paper} ({claim}).")
+        said = f"- **{question}** *{answer(rows)}* {compared}"
+        lines.append(f"{said}: {', '.join(found)}{paper} ({claim}).")
     seeds = ledger.groupby("dataset")["seeds"].max()
     counts = ", ".join(f"{n} of 6 on `{name}`" for name, n in seeds.items())
     said = "In brackets what the 95% intervals over users and over seeds cover together."
@@ -169,6 +171,23 @@ def findings(ledger: pd.DataFrame) -> str:
         said += " `synthetic` is no evidence on users but a control: a generated stream in which T3"
         said += " follows the very trait that T2 shows."
     return "\n".join([*lines, "", f"{said} Seeds: {counts}."])
+
+
+def answer(rows: pd.DataFrame) -> str:
+    """Return in words what a claim's verdicts come to, on real data and on the control."""
+    said = []
+    for is_control, some in rows.groupby(rows["dataset"] == "synthetic")["verdict"]:
+        told = set(some) - {"CANNOT TELL", "NOT TESTED"}
+        if not told:
+            words = "the data do not decide"
+        elif len(told) == 1:
+            words = ANSWERS[min(told)]
+        else:
+            words = "it depends on the dataset" if "NOT REPRODUCED" in told else "in part"
+        words += ", where the data decide" if told and told != set(some) else ""
+        said.append(f"{'on the control' if is_control else 'on real data'}: {words}")
+    text = "; ".join(said)
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def at_all_positions(dataset: str) -> float:

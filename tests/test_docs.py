@@ -143,10 +143,27 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
         "-95.0% [-97.0%, -93.0%] on `a` (reproduced), cannot tell on `b`; the paper: -98%" in first
     )
     assert "not the last alone: -40% on `a`, +10% on `b` (C01)" in first
+    assert "*On real data: yes, where the data decide.*" in first
     assert last.endswith("Seeds: 6 of 6 on `a`, 2 of 6 on `b`.")
     table = readme_tables.notebooks(ledger)
     assert "C01 reproduced 1 of 2, cannot tell 1 of 2" in table
     assert table.count("(notebooks/") == len(list(paths.NOTEBOOKS.glob("*.ipynb")))
+
+
+@pytest.mark.parametrize(
+    ("real", "control", "said"),
+    [
+        (["PARTLY", "REPRODUCED"], "REPRODUCED", "On real data: in part; on the control: yes."),
+        (["PARTLY", "NOT REPRODUCED"], "PARTLY", "it depends on the dataset; on the control: in"),
+        (["CANNOT TELL"], "NOT REPRODUCED", "the data do not decide; on the control: no."),
+        (["NOT REPRODUCED", "NOT TESTED"], "CANNOT TELL", "no, where the data decide; on the con"),
+    ],
+)
+def test_the_answer_to_a_question_is_what_the_verdicts_come_to(real, control, said):
+    names = [*"abc"[: len(real)], "synthetic"]
+    assert said in readme_tables.answer(
+        pd.DataFrame({"dataset": names, "verdict": [*real, control]})
+    )
 
 
 def test_every_step_of_the_paper_is_found_in_the_code():
