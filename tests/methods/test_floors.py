@@ -38,6 +38,15 @@ def test_popularity_by_hand():
     assert found == {"T2": [1, 2], "T2-literal": [2, 3]}
 
 
+def test_labels_that_are_as_frequent_stand_in_random_order():
+    """Two classes of six users each: without an order neither would ever be the first."""
+    task = a_task("classification", range(20), [0, 1] * 10, 2, [0] * 12 + [2] * 8)
+    stream = small_stream()
+    stream = replace(stream, tasks=(stream.tasks[0], task))
+    found = [done("popularity", "T2", stream, seed=seed).ranks["T2"] for seed in range(9)]
+    assert {tuple(ranks) for ranks in found} == {(1, 2) * 4, (2, 1) * 4}
+
+
 def test_popularity_of_items_by_hand():
     """Items 1 to 3 occur 3, 3, 2 times; in group 0 (users 0, 1) 3, 3, 2, in group 1 never."""
     assert ranks_by("popularity", "T1", toy()) == {"T1": [3], "T1-all": [3]}
