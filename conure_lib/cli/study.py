@@ -167,7 +167,7 @@ def _draw(asked, local: bool, workers: int = 1, only: Container[str] = ()) -> in
     folder = paths.results(profile, dataset, local) / "notebooks"
     rows = run_all(given, folder, workers, only or fitting(asked))
     drawn, figures = (paths.figures(profile, dataset, kind) for kind in (True, local))
-    if not local:
+    if drawn.is_dir() and not local:  # if not, the rows say why
         shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)
     report(rows, [folder, figures])
     return int(any(row["error"] for row in rows))
