@@ -18,7 +18,7 @@ sys.path.insert(0, str(ROOT))
 from conure_lib import __version__  # noqa: E402
 from conure_lib.analysis.claims import CLAIMS  # noqa: E402
 from conure_lib.analysis.stats import with_interval  # noqa: E402
-from docs.readme_tables import NOT_YET  # noqa: E402
+from docs.readme_tables import LATER  # noqa: E402
 
 project, release = "Conure", __version__
 author = copyright = "the Conure study's maintainers"
@@ -56,7 +56,7 @@ html_theme_options = {
 def ledger() -> str:
     """Return the committed verdicts as an HTML table whose headings sort it."""
     if not (file := ROOT / "results" / "claims.csv").is_file():
-        return NOT_YET
+        return LATER
     names = ("claim", "dataset", "verdict", "effect [95% interval]", "why", "p", "n")
     head = "".join(f'<th><button type="button">{name}</button></th>' for name in names)
     rows = []
@@ -91,7 +91,7 @@ def on_source_read(_app: object, name: str, source: list[str]) -> None:
     if name == root_doc:
         source[0] = source[0].replace("<!-- verdict ledger -->", ledger())
     elif name.startswith("docs/notebooks/") and executed and not (ROOT / executed[1]).is_dir():
-        source[0] = re.sub(r"```{toctree}.*?```", NOT_YET, source[0], flags=re.DOTALL)
+        source[0] = re.sub(r"```{toctree}.*?```", LATER, source[0], flags=re.DOTALL)
     elif name.startswith(("results/", "notebooks/")):
         source[0] = re.sub(r"\[([^][\"\n]+)\]\((?:\.\./)+([^)\s]+)\)", from_root, source[0])
 

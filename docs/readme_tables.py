@@ -21,16 +21,6 @@ from conure_lib.errors import ConureError
 from conure_lib.study.profiles import REPORTED, study_config
 
 PROFILE = "standard"
-NOT_YET = (
-    "**The results of the present protocol are being computed; none are here yet.** Those of the "
-    "protocol before it are in the history (commit 7671a8b). They left because two things were "
-    "wrong with them: events of equal time were ordered by their ids, which gives the next item "
-    "away and made T1 look easy; and on T2 and T3 of real data the networks lay at or below "
-    "trivial floors, so that the verdicts compared noise. The protocol now: six disjoint test "
-    "folds, random order among equal times, floors beside every result, and verdicts that can say "
-    "*cannot tell*."
-)
-"""What stands in the place of findings before there are any."""
 FINDINGS = {
     "C01": (
         "Does a network forget?",
@@ -83,7 +73,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
     return {
         "README.md": {
             "headline": headline(),
-            "findings": findings(ledger) if len(ledger) else NOT_YET,
+            "findings": findings(ledger) if len(ledger) else LATER,
             "notebooks": notebooks(ledger),
         },
         "docs/results.md": {

@@ -27,7 +27,10 @@ def reproduce(dataset: str, profile: str, seed: int, workers: int = 1) -> pd.Dat
     old = load_study(dataset, profile, [seed])
     new = load_study(dataset, profile, [seed], "local")
     found = []
-    everything = (all_runs(study) for study in (committed, old, new))
+    everything = (  # some experiments run on few seeds
+        [group for group in all_runs(study) if seed in group[0].config.seeds]
+        for study in (committed, old, new)
+    )
     for (several, known), (_, before), (study, after) in zip(*everything, strict=True):
         study.compute(after, workers)
         table = old.results(before).merge(study.results(after), "left", KEYS, validate="1:1")

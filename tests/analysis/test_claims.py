@@ -1,6 +1,7 @@
 """The claims: their numbers are the paper's, what they compare exists, functions do as they say."""
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -183,7 +184,9 @@ def test_c21_epochs_to_nearly_the_own_best(monkeypatch, conure, peterrec, verdic
 
     found, got = decide("C21", made_up(rule, tasks=("T1", "T2", "T3")))
     assert got == (verdict, effect)
-    assert (found.n, found.smallest, found.p_corrected) == (6, -0.25, pytest.approx(found.p_seeds))
+    assert (found.n, found.smallest) == (6, -0.25)
+    assert np.isnan([found.p, found.p_corrected]).all()
+    assert found.p_seeds >= 0
 
 
 @pytest.mark.parametrize(
@@ -259,7 +262,14 @@ def test_c24_five_verdicts_with_other_networks(monkeypatch, gru, sasrec, kept, v
     found, got = decide("C24", STUDY.changed("", **asked))
     assert got == (verdict, effect)
     assert (found.n, found.seeds, len(found.run_ids.split())) == (n, 1, 2)
-    assert ("C08" in found.reason) == (gru[1] == "N")
+    assert bool(re.search("contradict [^;]*C08", found.reason)) == (gru[1] == "N")
+
+
+def test_a_stream_that_ends_with_t3_has_no_orders_and_nothing_after_t3():
+    short = made_up(lambda task, action, seed: {task: [1]}, tasks=("T1", "T2", "T3"))
+    assert decide("C15", short)[0].verdict == NOT_TESTED
+    asked = {"tasks": ["T1-all-after", "T2-after", "T3-after", "T3", "T4"]}
+    assert judging._asked(short, asked) == ["T1-all-after", "T2-after", "T3"]
 
 
 NUMBERS = {"effect": 0.25, "ci_low": 0.125, "ci_high": 0.375, "p": 0.02, "n": 9, "seeds": 6}

@@ -57,6 +57,15 @@ def test_the_same_kind_of_processor_gives_the_same_bits(published):
     assert set(table["task"]) == {"T1", "T2", "T3", "T4", "T5", "T6"}
 
 
+def test_experiments_on_other_seeds_alone_are_not_recomputed(published, monkeypatch):
+    def all_runs(study):
+        several = [(study.changed("", seeds=(9,)), [])] if not study.local else []
+        return [(study, study.runs(["STL"])), *several]
+
+    monkeypatch.setattr(again, "all_runs", all_runs)
+    assert set(again.reproduce("synthetic", "smoke", 1)["outcome"]) == {again.IDENTICAL}
+
+
 @pytest.mark.parametrize(
     ("environment", "high", "outcome"),
     [

@@ -162,6 +162,9 @@ def combine(parts: Mapping[str, Finding], verdict: str | None = None) -> Finding
 def compared(study: Study, claim: Claim) -> Finding:
     """Decide a claim by the comparisons that its entry lists."""
     runs = EXPERIMENTS[claim.experiment](study) if claim.experiment else []
+    if claim.experiment and not runs:
+        return Finding(NOT_TESTED, "there is no such task")
+    study.ready(runs)
     parts = _parts(study, runs, claim.comparisons)
     profiles = {one["name"] for one in claim.comparisons if one.get("apart")}
     main = {name: part for name, part in parts.items() if name not in profiles}
@@ -171,9 +174,9 @@ def compared(study: Study, claim: Claim) -> Finding:
     if claim.quick and next(iter(main.values())).n:
         main["epochs"] = _quick(study, runs, claim.quick)
     verdict = together([part.verdict for part in main.values()], claim.needs, claim.worst)
-    other = together([part.verdict for part in apart.values()], worst=claim.worst)
-    if apart and other != CANNOT_TELL:
-        verdict = together([verdict, other], worst=claim.worst)
+    told = [part.verdict for part in apart.values() if part.verdict != CANNOT_TELL]
+    if told:
+        verdict = together([verdict, together(told, worst=claim.worst)], worst=claim.worst)
     return replace(combine(main | apart, verdict), seeds=len(study.config.seeds))
 
 
@@ -190,10 +193,10 @@ def _parts(study: Study, runs: list[Run], comparisons: Sequence[Mapping]) -> dic
         row |= {"p_holm": p, "clear": tables.is_clear(p, row["p_seeds"])}
     parts = {}
     for one, row in zip(comparisons, rows, strict=True):
-        asked = [task for task in one["tasks"] if tables.task_of(task) in study.order]
+        asked = _asked(study, one)
         missing = [task for task in asked if task not in row.get("task", "").split()]
         missing = ", ".join(map(tables.task_of, missing))
-        bar = one.get("smallest", one.get("margin"))
+        bar = one.get("smallest", one.get("margin", NAN) * (1 if one.get("two_sided") else -1))
         found = Finding(CANNOT_TELL, not_learned(study, missing), smallest=bar)
         if row:
             found = judge(row, one)
@@ -204,10 +207,17 @@ def _parts(study: Study, runs: list[Run], comparisons: Sequence[Mapping]) -> dic
     return parts
 
 
+def _asked(study: Study, one: Mapping) -> list[str]:
+    """Return the measures of a comparison that there are: "-after" of all tasks but the last."""
+    *before, last = study.order
+    of = {name: before if name.endswith("-after") else [*before, last] for name in one["tasks"]}
+    return [name for name, tasks in of.items() if tables.task_of(name) in tasks]
+
+
 def _row(study: Study, runs: list[Run], one: Mapping) -> dict[str, Any]:
     """Return a comparison over those of its tasks that networks have learned; {} without any."""
     learned = floors.learned(study)
-    tasks = [task for task in one["tasks"] if learned.get(tables.task_of(task))]
+    tasks = [task for task in _asked(study, one) if learned[tables.task_of(task)]]
     with suppress(ZeroDivisionError):  # a reference of 0: nothing was learned
         if tasks:
             ours, theirs = (_named(study, runs, one[side], tasks) for side in ("ours", "theirs"))
@@ -232,7 +242,10 @@ def _quick(study: Study, runs: list[Run], one: Mapping) -> Finding:
     """Judge whether a few epochs bring ours to 95% of the best validation value of theirs."""
     task = one["task"]
     pair = (_named(study, runs, one[side], [task]) for side in ("ours", "theirs"))
-    few = tables.epochs_to_reach(*pair, task, RECOVERED_SHARE) <= QUICK_EPOCHS
+    epochs = tables.epochs_to_reach(*pair, task, RECOVERED_SHARE)
+    few = epochs[epochs > 0] <= QUICK_EPOCHS
+    if few.empty:
+        return Finding(CANNOT_TELL, "there before the first")
     verdict = REPRODUCED if all(few) else CANNOT_TELL if any(few) else NOT_REPRODUCED
     return Finding(verdict, f"{sum(few)} of {len(few)} seeds within {QUICK_EPOCHS}")
 
@@ -255,6 +268,7 @@ def c02(study: Study, claim: Claim) -> Finding:
     """Measure how far kernel weights and user vectors moved during T2 (section 3.3, Fig. 2)."""
     rates, parts = {"searched": study.runs(["STL"])}, {}
     rates["common"] = tables.pick(convergence(study), "STL")
+    study.ready(run for runs in rates.values() for run in runs)
     for rate, runs in rates.items():
         notes = pd.DataFrame([r.stages["T2"].record()["notes"]["forgetting"] for r in runs])
         for column, (what, bound) in BELOW.items():
@@ -311,11 +325,11 @@ def c20(study: Study, claim: Claim) -> Finding:
 
 
 def c21(study: Study, claim: Claim) -> Finding:
-    """Count epochs at one learning rate, against SinMo's (Fig. 6)."""
+    """Count epochs at one learning rate, against SinMo's (Fig. 6); only seeds are a sample."""
     tasks = [task for task in ("T2", "T3") if floors.learned(study).get(task)]
     if not tasks:
         return Finding(CANNOT_TELL, not_learned(study, "T2, T3"))
-    runs = convergence(study)
+    study.ready(runs := convergence(study))
     used = {name: tables.pick(runs, name) for name in ("SinMo", *FASTER)}
     epochs, rows = {}, {}
     for name, some in used.items():
@@ -325,8 +339,9 @@ def c21(study: Study, claim: Claim) -> Finding:
         row = {"effect": e.mean, "p": e.p, "n": e.n} | wider(e, e)
         rows[name] = row | _of([*used["SinMo"], *used[name]])
     for row, p in zip(rows.values(), holm([row["p"] for row in rows.values()]), strict=True):
-        row |= {"p_holm": p, "p_seeds": p, "clear": p < tables.ALPHA}  # only seeds are a sample
-    return combine({name: judge(row, vars(claim)) for name, row in rows.items()})
+        row |= {"p_holm": p, "p_seeds": row["p"], "clear": p < tables.ALPHA}
+    found = {name: judge(row, vars(claim)) for name, row in rows.items()}
+    return replace(combine(found), p=NAN, p_corrected=NAN)
 
 
 def _left_out(study: Study, learners: Sequence[str]) -> Finding | None:
@@ -377,11 +392,14 @@ def c24(study: Study, claim: Claim) -> Finding:
             one.id: {mine, one.decide(other, one).verdict}
             for one, mine in zip(again, own, strict=True)
         }
-        told.append(sum(not pair & {CANNOT_TELL, NOT_TESTED} for pair in pairs.values()))
-        against = [name for name, pair in pairs.items() if pair == {REPRODUCED, NOT_REPRODUCED}]
+        can = [name for name, pair in pairs.items() if not pair & {CANNOT_TELL, NOT_TESTED}]
+        against = [name for name in can if pairs[name] == {REPRODUCED, NOT_REPRODUCED}]
+        alike = [name for name in can if len(pairs[name]) == 1]
+        told.append(len(can))
         opposed += len(against)
-        said = ", ".join(against) or "none"
-        reasons.append(f"{network}: {told[-1]} can tell, {said} contradicts")
+        said = {"can tell": can, "alike": alike, "contradict": against}
+        said = (f"{what} {', '.join(names) or 'none'}" for what, names in said.items())
+        reasons.append(f"{network}: {', '.join(said)}")
     verdict = PARTLY if opposed else REPRODUCED if min(told) >= ENOUGH else CANNOT_TELL
     if any(c13(other, claim).verdict != REPRODUCED for other in others.values()):
         verdict = NOT_REPRODUCED
