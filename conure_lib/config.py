@@ -187,16 +187,17 @@ class StudyConfig:
     model: ModelConfig
     train: Mapping[str, TrainConfig]  #: by task, or task and action: ``"T2.finetune"``
     retrain: Mapping[str, Any]  #: fields of TrainConfig that differ when retraining
-    prune: Mapping[str, Ratio]  #: the share of its weights that each task gives back: Q
+    #: The share of its weights that each task gives back: Q. 0 leaves nothing to later tasks.
+    prune: Mapping[str, Ratio]
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]  #: of initialisation, order, negatives
     #: The same for the embedding, which is left alone if empty (Table 5).
     prune_embedding: Mapping[str, Ratio] = field(default_factory=dict)
     #: In place of ``prune``: search the largest share of the kernels whose retrained validation
     #: value is no more than this share of the unpruned one's below it, 5% if there is none.
     prune_margin: Mapping[str, Ratio] = field(default_factory=dict)
-    #: Add a block before a later task if less than this share of the kernels is free (0 leaves
-    #: nothing to later tasks); train it with another new block as well, and keep that if the best
-    #: validation value without it is more than ``grow_margin`` (a share; 0 is without) below.
+    #: Add a block before a later task if less than this share of the kernels is free; train it
+    #: with another new block as well, and keep that if the best validation value without it is
+    #: more than ``grow_margin`` (a share; 0 is without) below.
     grow_below: Ratio = 0.0
     grow_margin: Ratio = 0.0
     retrain_rate: Factor = 1.0  #: learning rate of retraining relative to that of training

@@ -54,7 +54,7 @@ def read_json(path: Path) -> object:
 def write_json(path: Path, content: object) -> None:
     """Write JSON with sorted keys: the same content gives the same bytes."""
     text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    path.write_text(text, encoding="utf-8")
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")  # half a character
 
 
 def path_problem(path: str | Path) -> str:

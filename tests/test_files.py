@@ -22,6 +22,8 @@ def test_json_is_read_as_it_was_written_and_within_bounds(tmp_path):
     write_json(file, {"b": "ä", "a": [1]})
     assert file.read_text(encoding="utf-8") == '{\n "a": [\n  1\n ],\n "b": "ä"\n}\n'
     assert read_json(file) == {"a": [1], "b": "ä"}
+    write_json(file, half := {"title": "\ud83d of a character"})
+    assert read_json(file) == half
     file.write_bytes(b"\xef\xbb\xbf{}")  # a byte order mark
     assert read_json(file) == {}
     for bad in (b'{"a": 1, "a": 2}', b"[" * 99999, b"\xff", b"{", b" " * (1 << 25)):

@@ -140,7 +140,7 @@ class TaskStream:
         """Count a task's labels in the training part, for T1 all items: int64 [n_labels]."""
         if task.kind != "sequence":
             return np.bincount(task.labels[task.rows(TRAIN)], minlength=task.n_labels)
-        rows, n = self.tasks[0].rows(TRAIN), self.n_items + 1
+        rows, n = task.rows(TRAIN), self.n_items + 1
         some = np.array_split(rows, len(rows) // COUNTED_AT_ONCE + 1)
         return sum(np.bincount(self.sequences[r].ravel(), minlength=n) for r in some)[PAD + 1 :]
 

@@ -64,7 +64,7 @@ def weight_change(before: dict[str, Tensor], after: dict[str, Tensor]) -> dict:
 def vector_change(before: Tensor, after: Tensor) -> dict:
     """Return how user vectors [n, k] moved (Fig. 2, section 3.3); the median one as an example."""
     cosines = torch.cosine_similarity(before, after)
-    shown = cosines.median(0).indices
+    shown = int(cosines.cpu().median(0).indices)  # on a GPU the index is not deterministic
     return {
         "hidden_cosine": float(cosines.mean()),
         "hidden_relative_change": float(((after - before).norm(dim=1) / before.norm(dim=1)).mean()),

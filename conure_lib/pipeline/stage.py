@@ -1,5 +1,6 @@
 """A stage: a pure function of its specification, found by its id, computed from its parent."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -14,7 +15,7 @@ from conure_lib.data.stream import TaskStream
 from conure_lib.errors import DamagedResultError, MissingResultError
 from conure_lib.files import file_lock
 from conure_lib.methods import ACTIONS, FLOOR_ACTIONS, REVISIONS
-from conure_lib.methods.actions import Context, Outcome
+from conure_lib.methods.actions import Context, Outcome, weights_digest
 from conure_lib.methods.conure import LEAST_RATIO
 from conure_lib.methods.method import Step
 from conure_lib.models.ownership import ContinualModel
@@ -120,16 +121,24 @@ def compute_stage(stage: Stage, stream: TaskStream) -> None:
         with limited_threads(config.threads), repeatable(config.device):
             parent = stage.parent.model().to(config.device) if stage.parent else None
             made_by = [kind_here, provenance.versions(), provenance.SOURCE]  # others: other bytes
+            if parent and stage.by_task:  # which another kind of processor may have made
+                made_by.append(weights_digest(parent.model))
             progress = Progress(folder.with_name(f".{folder.name}.{content_id(made_by)}.partial"))
             task = stream[step.task]
             context = Context(config, stream, task, stage.seed, parent, step.action, progress)
-            outcome = ACTIONS[step.action](context)
+            try:
+                outcome = ACTIONS[step.action](context)
+            except RuntimeError as error:  # as PyTorch calls it
+                if not re.search("out of memory|allocate memory", str(error)):
+                    raise
+                raise MemoryError(str(error).partition("\n")[0]) from error
         took = {"wall_s": round(time.time() - started, 2)}
         took |= {"cpu_s": round(time.process_time() - cpu, 2)}
         took |= {"epochs_s": [round(epoch.seconds, 3) for epoch in outcome.curve]}
         environment = provenance.environment(config.device) | took
         stage.store.write(stage.id, _record(stage, stream, outcome), environment, outcome)
-        progress.file.unlink(missing_ok=True)
+        for file in folder.parent.glob(f".{folder.name}.*.partial"):  # of other versions, too
+            file.unlink(missing_ok=True)
 
 
 def _record(stage: Stage, stream: TaskStream, outcome: Outcome) -> dict[str, Any]:

@@ -71,8 +71,7 @@ class LocalStore:
     def write(self, stage_id: str, record: dict, environment: dict, outcome: Outcome) -> None:
         """Write a stage's folder in one step, in place of an unusable one."""
         folder = self.folder(stage_id)
-        shutil.rmtree(folder, ignore_errors=True)
-        with atomic_folder(folder) as part:
+        with atomic_folder(folder, replace=True) as part:
             if outcome.model is not None:
                 outcome.model.save(part)
             rows = [{"measure": n, "ranks": r.tobytes()} for n, r in outcome.ranks.items()]

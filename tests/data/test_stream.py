@@ -96,6 +96,7 @@ def test_a_sound_stream_passes():
     assert check(stream) is stream
     assert stream.label_counts(stream["T1"]).tolist() == [2, 2, 1]  # rows 0 and 3 train
     assert stream.label_counts(stream["T2"]).tolist() == [0, 1, 0, 1]
+    assert stream.label_counts(stream["T1"].thinned(0.5)).sum() < 5
     assert [stream["T2"].rows(part).tolist() for part in (TRAIN, TEST)] == [[0, 3], [2]]
     row = {"dataset": "toy", "task": "T2", "kind": "ranking", "what": "toy", "instances": 4}
     row |= {"labels": 4, "users": 3, "train": 2, "validation": 1, "test": 1}

@@ -3,13 +3,13 @@
 from dataclasses import fields, replace
 
 import pytest
-from helpers import small_study
+from helpers import small_stream, small_study
 
 from conure_lib.config import DataConfig, ModelConfig, TrainConfig
 from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import Step
 from conure_lib.pipeline import stage as stages
-from conure_lib.pipeline.stage import Stage
+from conure_lib.pipeline.stage import ACTIONS, Stage, compute_stage
 
 TASKS = ("T1", "T2", "T3", "T4", "T5", "T6")
 STEPS = {f"{t}.{a}": step for t, steps in conure_chain(TASKS).items() for a, step in steps.items()}
@@ -153,3 +153,14 @@ def test_a_growing_stream_counts_up_to_the_task():
     one, other = made("T2.train", digests), made("T2.train", digests | {"T3": "3" * 64})
     assert one.id == other.id
     assert [s.spec["stream"][0] for s in one.lineage()] == ["1", "1", "1", "2"]
+
+
+@pytest.mark.parametrize("said", ["CUDA out of memory. Tried", "can't allocate memory: you tried"])
+def test_what_does_not_fit_is_too_little_memory(root, monkeypatch, said):
+    def too_large(context):
+        raise RuntimeError(f"{said} to allocate 9 GiB\nException raised from")
+
+    monkeypatch.setitem(ACTIONS, "popularity", too_large)
+    stage = Stage(Step("popularity", "T1"), small_study(), "d", 1)
+    with pytest.raises(MemoryError, match=f"^{said} to allocate 9 GiB$"):
+        compute_stage(stage, small_stream())

@@ -84,6 +84,7 @@ def test_what_is_damaged_or_of_other_versions_is_not_used(damage, root, monkeypa
         file.write_bytes(content if damage == "bytes" else content[:100])
     assert compute("T2")[1] == 7
     assert (f"{file}: " in capsys.readouterr().err) == (damage in ("bytes", "cut"))
+    assert partial() == []
 
 
 def test_a_short_training_leaves_nothing(root):
