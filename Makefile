@@ -88,7 +88,8 @@ estimate: setup ## estimate hours, memory and disk of what is missing of a study
 RUNNABLE = $(wildcard notebooks/9*.ipynb) \
 	$(if $(wildcard results/standard/synthetic/dials.csv),$(wildcard notebooks/09_*.ipynb)) \
 	$(if $(wildcard results/standard/synthetic/growth.csv),$(wildcard notebooks/12_*.ipynb)) \
-	$(if $(wildcard results/standard/complete-journey),$(filter-out notebooks/09_% notebooks/12_% notebooks/9%,$(wildcard notebooks/*.ipynb)))
+	$(if $(wildcard results/standard/synthetic/backbones.csv),$(wildcard notebooks/11_*.ipynb)) \
+	$(if $(wildcard results/standard/complete-journey),$(filter-out notebooks/09_% notebooks/11_% notebooks/12_% notebooks/9%,$(wildcard notebooks/*.ipynb)))
 
 # Files in order: by their numbers of tests, the few that kill and restart studies would come last.
 SIDE_BY_SIDE = -n 2 --dist loadfile --no-loadscope-reorder
@@ -113,7 +114,7 @@ bench: setup ## measure speed, growth and inference; writes results/local/benchm
 	"$(BIN)/python" -m benchmarks.inference
 	"$(BIN)/python" -m benchmarks.scaling
 
-gpu-check: setup ## check and measure a GPU, eight minutes at most; writes results/benchmarks/gpu.json
+gpu-check: setup ## check and measure a GPU, eight minutes at most; writes results/local/benchmarks/gpu.json
 	"$(BIN)/python" -m benchmarks.gpu_check --device cuda
 
 figures: setup ## redraw figures and notebooks from the committed results; trains nothing (DATASET)

@@ -3,8 +3,8 @@
 ``make gpu-check``, or ``python -m benchmarks.gpu_check``; with ``--device cpu --toy`` it only shows
 that all of it runs. It needs PyTorch, pydantic, safetensors, pyarrow, pandas, SciPy, scikit-learn,
 filelock and psutil; the section "tests" also pytest, hypothesis, distributed and pooch. A section
-is written to results/benchmarks/gpu.json (below results/local without a GPU) as soon as it ends, so
-that a run that is cut off leaves what it has measured.
+is written to results/local/benchmarks/gpu.json (with ``--publish`` on a GPU to results/benchmarks)
+as soon as it ends, so that a run that is cut off leaves what it has measured.
 """
 
 import argparse
@@ -376,8 +376,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cuda")
     parser.add_argument("--toy", action="store_true", help="toy sizes: a check that all runs")
+    parser.add_argument("--publish", action="store_true", help="replace the committed measurement")
     options = parser.parse_args()
-    local = options.toy or options.device == "cpu"
+    local = options.toy or options.device == "cpu" or not options.publish
     file = paths.benchmarks(local=local) / "gpu.json"
     well = run(TOY if options.toy else Scale(), options.device, file)
     print(f"written to {file}")

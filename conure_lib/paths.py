@@ -32,6 +32,11 @@ def figures(profile: str, dataset: str, local: bool) -> Path:
     return _outputs("figures", local) / profile / dataset
 
 
+def redrawn(kind: Literal["results", "figures"], profile: str, dataset: str) -> Path:
+    """Return the folder of notebooks or figures that are made again from committed results."""
+    return _outputs(kind, local=True) / "committed" / profile / dataset
+
+
 def claims(local: bool) -> Path:
     """Return the ledger of verdicts: one row per claim, dataset and profile."""
     return _outputs("results", local) / "claims.csv"

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Container
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -68,7 +69,7 @@ def study(
         one.require(runs)
     if asked.local:
         report(files=render(asked))
-    return _draw(asked, local=True, workers=workers)
+    return _draw(asked, workers=workers)
 
 
 @app.command()
@@ -77,6 +78,7 @@ def verdicts(
 ) -> None:
     """Decide every claim from results that exist. Writes ROOT/results/local/claims.csv."""
     from conure_lib.analysis import claims
+    from conure_lib.errors import TransferError
     from conure_lib.study import profiles, study
 
     columns = ["claim", "dataset", "verdict", "reason", "effect", "ci_low", "ci_high"]
@@ -85,7 +87,14 @@ def verdicts(
         if not dataset and results == "committed" and not any(folder.glob("seed-*.parquet")):
             print(f"conure: left out {name}: no committed results in {folder}", file=sys.stderr)
             continue
-        table = claims.ledger(study.load_study(name, profile, None, results))
+        try:
+            asked = study.load_study(name, profile, None, results)
+        except TransferError as error:
+            if dataset:
+                raise
+            print(f"conure: left out {name}: {error}", file=sys.stderr)
+            continue
+        table = claims.ledger(asked)
         claims.save(table, paths.claims(local=True))
         report(table[columns], [paths.claims(local=True)])
 
@@ -147,29 +156,35 @@ def publish(
             report(files=store.publish_model(last))
     asked = study.load_study(dataset, profile)
     report(files=render(asked))
-    code = _draw(asked, local=False)
+    code = _draw(asked, publishes=True)
     others = (name for name in REPORTED if name != dataset)
     for other in (name for name in others if paths.results(profile, name, False).is_dir()):
-        code |= _draw(study.load_study(other, profile), local=False, only=["08_verdicts"])
+        code |= _draw(study.load_study(other, profile), True, only=["08_verdicts"])
     return code
 
 
-def _draw(asked, local: bool, workers: int = 1, only: Container[str] = ()) -> int:
+def _draw(asked, publishes: bool = False, workers=1, only: Container[str] = ()) -> int:
     """Execute notebooks on a study; return the exit code, which is 1 if one of them failed.
 
-    local: the figures stay where they are drawn, else they become the committed ones.
+    publishes: what is made of committed results replaces the committed copies and figures.
     """
     from conure_lib.study.notebooks import fitting, run_all
 
     config, results = asked.config, "local" if asked.local else "committed"
     profile, dataset, seeds = config.profile, config.data.dataset, list(config.seeds)
     given = {"DATASET": dataset, "PROFILE": profile, "SEEDS": seeds, "RESULTS": results}
-    folder = paths.results(profile, dataset, local) / "notebooks"
-    rows = run_all(given, folder, workers, only or fitting(asked))
-    drawn, figures = (paths.figures(profile, dataset, kind) for kind in (True, local))
-    if drawn.is_dir() and not local:  # if not, the rows say why
-        shutil.copytree(drawn, figures, ignore=shutil.ignore_patterns("*.pdf"), dirs_exist_ok=True)
-    report(rows, [folder, figures])
+    folder, figures = (here(profile, dataset, True) for here in (paths.results, paths.figures))
+    if not asked.local:
+        folder, figures = (paths.redrawn(k, profile, dataset) for k in ("results", "figures"))
+    copies = paths.results(profile, dataset, False) if publishes else folder
+    started = time.time_ns()
+    rows = run_all(given, copies / "notebooks", workers, only or fitting(asked))
+    if publishes:
+        drawn, figures = figures, paths.figures(profile, dataset, False)
+        figures.mkdir(parents=True, exist_ok=True)
+        for file in (f for f in drawn.glob("*") if f.stat().st_mtime_ns >= started):
+            shutil.copyfile(file, figures / file.name)
+    report(rows, [copies / "notebooks", figures])
     return int(any(row["error"] for row in rows))
 
 

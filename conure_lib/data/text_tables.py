@@ -41,7 +41,7 @@ def read_source(where: Path, member: str) -> tuple[bytes, str, str]:
     Returns the text (lines ended, no byte order mark), its name in messages, its sha256.
     """
     base = PurePosixPath(member).name
-    file = where / base if where.is_dir() else where
+    file = where / base if where.is_dir() or not (where.suffix or where.exists()) else where
     try:
         if not file.is_file():
             beside = sorted(path.name for path in file.parent.glob("*"))[:8]

@@ -88,6 +88,8 @@ def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "
 def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> Path:
     """Save a figure, named by its study, and its data below figures/local; return the PNG's path.
 
+    Those of committed results have a folder of their own there (``paths.redrawn``).
+
     The same figure gives the same bytes. Of one's own runs there is a PDF as well.
     """
     seeds, note = len(study.config.seeds), figure.get_suptitle()
@@ -95,7 +97,8 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
     several = "dataset" in data and data["dataset"].nunique() > 1  # which the figure names itself
     if not (several or note.startswith(head)):
         finish(figure, "\n".join(filter(None, (head, note))))
-    folder = paths.figures(study.config.profile, study.stream.name, local=True)
+    about = study.config.profile, study.stream.name
+    folder = paths.figures(*about, True) if study.local else paths.redrawn("figures", *about)
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / f"{name}.csv") as part:
         data.to_csv(part, index=False, float_format="%.6g")

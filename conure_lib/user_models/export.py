@@ -36,7 +36,7 @@ from conure_lib.training.determinism import limited_threads, seeded
 from conure_lib.training.evaluation import last_vectors
 
 STREAM, METRICS, NAMES = "stream.json", "metrics.json", "names.{}.parquet"
-OURS = r"(model|stream|metrics)\.json|model\.safetensors|program\.pt2|names\.\w+\.parquet"
+OURS = r"(model|stream|metrics)\.json|model\.safetensors|program\.pt2|names\.[^.]+\.parquet"
 UNREADABLE = (OSError, ValueError, LookupError, TypeError, pa.ArrowException)
 BATCH = 4096  # users whose vectors are in memory at a time
 MAX_DIFFERENCE = {"model.safetensors": 0.0, "program.pt2": 1e-5}  # from the model's outputs

@@ -87,8 +87,9 @@ class Plan(BaseModel, extra="forbid", strict=True, frozen=True):
         try:
             if taken := [task for task in kinds if hasattr(nn.ModuleDict(), task)]:
                 raise ConfigError(f"tasks: found name {taken[0]!r}, which PyTorch uses itself")
-            if len({name.casefold() for name in (*kinds, "items")}) <= len(kinds):
-                found = "names that differ by case alone, or 'items'"
+            names = ["T1", "items", *(task.name for task in self.tasks)]
+            if len({name.casefold() for name in names}) < len(names):
+                found = "a name twice (maybe but for its case), or 'T1' or 'items'"
                 raise ConfigError(f"tasks: found {found}, expected other names of files")
             if "free" in kinds:
                 raise ConfigError("tasks: found name 'free', which stands for weights of no task")
@@ -136,7 +137,7 @@ def read_plan(path: str | Path) -> Plan:
         plan = Plan.model_validate(content)
     except ValidationError as error:
         raise DataError(explain(error, str(file))) from error
-    except (OSError, ValueError, YAMLError, RuntimeError) as error:
+    except (OSError, ValueError, LookupError, YAMLError, RuntimeError) as error:
         found = " ".join(str(getattr(error, "strerror", None) or error).split())
         expected = f"expected a plan in UTF-8 ({', '.join(SUFFIXES)})"
         raise DataError(f"{str(file)[:200]}: found {found}, {expected}") from error

@@ -84,25 +84,26 @@ def run(
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
     last = [*chosen.stages.values()][-1]
     same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
-    by_kind = groupby(chosen.stages, lambda task: kind(chosen.stages[task].environment()))
-    if len(kinds := [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]) > 1:
-        notes += [f"several kinds of processors: {'; '.join(kinds)}"]
+    kinds = {task: kind(stage.environment()) for task, stage in chosen.stages.items()}
+    by_kind = groupby(kinds, kinds.get)
+    if len(several := [f"{', '.join(tasks)} on {name}" for name, tasks in by_kind]) > 1:
+        notes += [f"several kinds of processors: {'; '.join(several)}"]
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
     notes += warnings(rows, plan.grow_below)
     results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
-    results |= {"tasks": rows, "notes": notes, "environment": last.environment()}
+    results |= {"tasks": rows, "notes": notes, "environment": last.environment(), "kinds": kinds}
     facts = {name: stream.info[name] for name in ("length", "min_events", "seed")}
     facts |= {"columns": plan.columns, "digests": study.by_task, "tasks": stream.describe()}
     facts |= {"n_users": stream.n_users, "n_items": stream.n_items, "info": stream.info}
     with atomic_folder(folder, replace=True) as part:
         if is_conure:
             last.model().save(part)
-            results["digests"] = {f.name: file_digest(f) for f in sorted(part.iterdir())}
         for what, ids in {"items": stream.names.items, **stream.names.labels}.items():
             pq.write_table(pa.table({"id": pa.array(ids)}), part / NAMES.format(what))
-        write_json(part / METRICS, results)
         write_json(part / STREAM, facts)
+        results["digests"] = {f.name: file_digest(f) for f in sorted(part.iterdir())}
+        write_json(part / METRICS, results)
     return results | {"folder": str(folder)}
 
 
@@ -117,10 +118,13 @@ def _lost(folder: Path, chosen: Run, here: str) -> list[str]:
     if not (folder / METRICS).is_file():
         return []
     old, stages = read_json(folder / METRICS), {s.id: s for s in chosen.stages.values()}
-    elsewhere, kept = kind(old["environment"]) != here, stages.keys()
-    if elsewhere:  # equal ids are equal bytes on one kind of processor
-        kept = {name for name, stage in stages.items() if stage.store.folder(name).is_dir()}
-    return [row["task"] for row in old["tasks"] if row["stage"] not in kept]
+    kinds, last = old.get("kinds", {}), kind(old["environment"])
+    there = {name for name, stage in stages.items() if stage.store.folder(name).is_dir()}
+    return [
+        row["task"]
+        for row in old["tasks"]  # equal ids are equal bytes on one kind of processor
+        if row["stage"] not in (stages if kinds.get(row["task"], last) == here else there)
+    ]
 
 
 def _row(stream: TaskStream, task: str, chosen: Run, floors: dict[str, Run]) -> dict:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import typer
@@ -18,8 +19,9 @@ from small_service import TASKS, plan_of, write_plan, write_service
 from conure_lib import paths
 from conure_lib.cli import app, main
 from conure_lib.cli.common import data_config
+from conure_lib.cli.study import _draw
 from conure_lib.data.registry import DATASETS
-from conure_lib.errors import ConfigError, VerificationError
+from conure_lib.errors import ConfigError, TransferError, VerificationError
 from conure_lib.study import notebooks
 from conure_lib.study.profiles import REPORTED
 from conure_lib.study.study import Study
@@ -229,3 +231,38 @@ def test_the_shell_completes_commands_and_options_without_waiting_for_pytorch(wo
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True)
     assert found in done.stdout.split()
     assert done.stdout.endswith("False\n")
+
+
+def test_publishing_takes_what_it_has_drawn_and_no_figures_of_ones_own(root, monkeypatch):
+    study = Study(small_study(), store=SimpleNamespace(read=None))
+    mine = paths.figures("smoke", "synthetic", local=True) / "table.csv"
+    before = paths.redrawn("figures", "smoke", "synthetic") / "before.csv"
+    for file in (mine, before):
+        file.parent.mkdir(parents=True)
+        file.write_text("older")
+    os.utime(before, (1, 1))
+
+    def run_all(*arguments):
+        before.with_name("now.csv").write_text("newer")
+        return [{"notebook": "00_data", "seconds": 1.0, "error": ""}]
+
+    monkeypatch.setattr("conure_lib.study.notebooks.run_all", run_all)
+    assert _draw(study, publishes=True) == 0
+    published = paths.figures("smoke", "synthetic", local=False)
+    assert [file.name for file in published.iterdir()] == ["now.csv"]
+    assert mine.read_text() == "older"
+
+
+def test_verdicts_leave_out_what_cannot_be_fetched_unless_it_is_asked_for(
+    root, monkeypatch, capsys, refusal
+):
+    def out_of_reach(*given):
+        raise TransferError("no way to example.org")
+
+    folder = paths.results("standard", "ml-100k", local=False)
+    folder.mkdir(parents=True)
+    (folder / "seed-1.parquet").write_bytes(b"")
+    monkeypatch.setattr("conure_lib.study.study.load_study", out_of_reach)
+    assert main(["verdicts"]) == 0
+    assert "left out ml-100k: no way to example.org" in capsys.readouterr().err
+    assert "no way" in refusal("verdicts --dataset ml-100k", code=1)

@@ -234,6 +234,15 @@ def test_broken_files(tmp_path, broken, edit, line, found, expected):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize("code", [b"85|711", b"8\xe9711"])
+def test_what_cannot_be_read_of_a_zip_code_is_one_line(tmp_path, code):
+    file = ml_100k(tmp_path) / "u.user"
+    first, rest = file.read_bytes().split(b"\n", 1)
+    file.write_bytes(first.rpartition(b"|")[0] + b"|" + code + b"\n" + rest)
+    with refused(DataError, f"{file}: found ", "expected 5 fields a line"):
+        ML_100K(path=tmp_path, **SMALL)
+
+
 def test_missing_files_and_wrong_places(tmp_path):
     with pytest.raises(DataError, match=r"ratings\.csv: found no such file .* put it there"):
         LATEST(path=tmp_path)

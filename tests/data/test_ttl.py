@@ -94,6 +94,9 @@ def test_repeated_sequences_can_be_dropped_with_their_labels(tmp_path):
     dropped = {f"labels of T{n}, of users without T1": 1 for n in range(3, 7)}
     dropped["labels of T2, of users without T1"] = 2
     assert stream.info["dropped"] == {"T1 sequences that occur more than once": 3, **dropped}
+    write(tmp_path, T1=CONTENTS["T1"] * 2)
+    with refused(DataError, "found each sequence twice, expected some once"):
+        ttl.build(path=tmp_path, length=LENGTH, duplicates="drop")
 
 
 def test_unknown_users_and_rare_labels_can_be_dropped(tmp_path):

@@ -49,6 +49,11 @@ def test_a_model_with_a_changed_bit_is_refused(model, tmp_path):
     file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with refused(DataError, f"{file}: found a changed file"):
         open_saved(folder, "T2")
+    file.write_bytes(content)
+    names = folder / "names.items.parquet"  # in another order vectors would be those of others
+    pq.write_table(pq.read_table(names)[::-1], names)
+    with refused(DataError, f"{names}: found a changed file"):
+        open_saved(folder, "T2")
 
 
 @pytest.mark.parametrize("task", ["T1", "T2", "T3"])

@@ -13,14 +13,16 @@ from small_service import FOURTH, SONGS, TASKS, USERS, plan_of, sequences_of, wr
 from conure_lib.cli import main
 from conure_lib.data.stream import TEST
 from conure_lib.errors import ConfigError, DataError, StorageError, VerificationError
+from conure_lib.files import write_json
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.stage import Stage
+from conure_lib.pipeline.store import LocalStore
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import evaluate, metric_of
 from conure_lib.user_models.export import embed, export, open_saved
 from conure_lib.user_models.plan import read_plan
-from conure_lib.user_models.train import run, warnings
+from conure_lib.user_models.train import _lost, run, warnings
 
 ELSEWHERE = {"vendor": "Other", "family": 1, "model": 2, "capability": "AVX9", "limits": {}}
 
@@ -285,3 +287,16 @@ def test_no_output_replaces_an_input_whatever_its_path_looks_like(
         assert main([*map(str, command), "--out", str(path_to(out))]) == 2, command
         assert capsys.readouterr().err.count("\n") == 1
     assert files_below(service) == files
+
+
+def test_what_was_learned_elsewhere_is_kept_only_with_its_stage(root, tmp_path):
+    kinds = {"T1": "another", "T2": provenance.kind_here()}
+    rows = [{"task": task, "stage": f"stage of {task}"} for task in kinds]
+    about = {"tasks": rows, "kinds": kinds, "environment": provenance.environment()}
+    write_json(tmp_path / "metrics.json", about)
+    stages = {t: SimpleNamespace(id=f"stage of {t}", store=LocalStore()) for t in kinds}
+    chosen = SimpleNamespace(stages=stages)
+    assert _lost(tmp_path, chosen, kinds["T2"]) == ["T1"]
+    assert _lost(tmp_path, chosen, "another") == ["T2"]
+    LocalStore().folder("stage of T1").mkdir(parents=True)
+    assert _lost(tmp_path, chosen, kinds["T2"]) == []

@@ -156,12 +156,16 @@ def _read(where: Path, member: str) -> tuple[pd.DataFrame, str]:
     first = 2 if expected else 1
     demand_pattern(lines_of(text), pattern, file, f"values of {separator.join(fields)!r}", first)
     one = separator if len(separator) == 1 else "\t"
-    table = csv.read_csv(
-        pa.BufferReader(text.replace(separator.encode(), one.encode())),
-        csv.ReadOptions(column_names=list(fields)),
-        csv.ParseOptions(delimiter=one, quote_char=False),
-        csv.ConvertOptions(column_types={f: TYPES.get(f, pa.string()) for f in fields}),
-    ).to_pandas()
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(text.replace(separator.encode(), one.encode())),
+            csv.ReadOptions(column_names=list(fields)),
+            csv.ParseOptions(delimiter=one, quote_char=False),
+            csv.ConvertOptions(column_types={f: TYPES.get(f, pa.string()) for f in fields}),
+        ).to_pandas()
+    except pa.ArrowException as error:  # in the last field, of which any text is expected
+        found = " ".join(str(error).split())[:200]
+        raise DataError(f"{file}: found {found}, expected {len(fields)} fields a line") from error
     key = [name for name in ("user", "item") if name in fields]
     if len(rows := np.flatnonzero(table.duplicated(key))):
         found = ", ".join(f"{name} {table[name][rows[0]]}" for name in key)

@@ -66,7 +66,8 @@ def from_tables(
         tables.append(replace(task, rows=rows))
     given = [events, *(task.rows for task in labels)]
     named = [Path(table) for table in given if not isinstance(table, pd.DataFrame)]
-    files = {file.name: file_digest(file) for file in named}
+    alike = len({file.name for file in named}) < len({*named})
+    files = {str(file) if alike else file.name: file_digest(file) for file in named}
     info = {"source": "your own tables", "licence": "your own data", "files": files}
     info["notes"] = notes
     return assemble(name, history, tables, title=title, info=info, **DEFAULTS | options)

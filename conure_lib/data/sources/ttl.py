@@ -74,6 +74,8 @@ def build(
         found = f"the same sequence as in line {first[row] + 1}"
         fix = "their users cannot be told apart: drop them, or pass duplicates='drop'"
         raise bad_line(file, row + 1, found, "each sequence once", fix)
+    if not kept.any():
+        raise DataError(f"{file}: found each sequence twice, expected some once")
     for name in sorted(names.keys() - {"T1"}):
         _, kind, title = TASKS[name]
         text, file, digests[names[name]] = read_source(path, names[name])
