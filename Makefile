@@ -117,7 +117,7 @@ bench: setup ## measure speed, growth and inference; writes results/local/benchm
 gpu-check: setup ## check and measure a GPU, eight minutes at most; writes results/local/benchmarks/gpu.json
 	"$(BIN)/python" -m benchmarks.gpu_check --device cuda
 
-figures: setup ## redraw figures and notebooks from the committed results; trains nothing (DATASET)
+figures: setup ## redraw figures and notebooks from the committed results, below figures/local/committed (DATASET)
 	"$(BIN)/conure" study --dataset "$(DATASET)" --profile "$(REPORTED)" --results committed
 
 verdicts: setup ## decide every claim from the committed results; trains nothing
