@@ -164,7 +164,6 @@ def compared(study: Study, claim: Claim) -> Finding:
     runs = EXPERIMENTS[claim.experiment](study) if claim.experiment else []
     if claim.experiment and not runs:
         return Finding(NOT_TESTED, "there is no such task")
-    study.ready(runs)
     parts = _parts(study, runs, claim.comparisons)
     profiles = {one["name"] for one in claim.comparisons if one.get("apart")}
     main = {name: part for name, part in parts.items() if name not in profiles}
@@ -235,6 +234,7 @@ def _named(study: Study, runs: list[Run], names: str | list[str], tasks: list[st
         method, _, variant = name.rstrip(")").partition(" (")
         some = tables.pick(runs, method, variant) if variant else study.runs([method])
         found += [run for run in some if needed <= run.stages.keys()]
+    study.ready(found)
     return found
 
 
