@@ -73,7 +73,9 @@ def blocks() -> dict[str, dict[str, str | None]]:
     return {
         "README.md": {
             "headline": headline(),
-            "findings": findings(ledger) if len(ledger) else LATER,
+            "findings": findings(ledger, read(dials) if dials.is_file() else None)
+            if len(ledger)
+            else LATER,
             "notebooks": notebooks(ledger),
         },
         "docs/results.md": {
@@ -131,8 +133,11 @@ def headline() -> str:
     return f"![Effects behind the claims, by dataset, beside the paper's]({place})"
 
 
-def findings(ledger: pd.DataFrame) -> str:
-    """Return one line per question of ``FINDINGS``: the effect and verdict on each dataset."""
+def findings(ledger: pd.DataFrame, dials: pd.DataFrame | None = None) -> str:
+    """Return one line per question of ``FINDINGS``: the effect and verdict on each dataset.
+
+    dials: of notebook 09, for one more line.
+    """
     lines = []
     for claim, (question, compared) in FINDINGS.items():
         rows = ledger[ledger["claim"] == claim]
@@ -153,6 +158,18 @@ def findings(ledger: pd.DataFrame) -> str:
             paper += f"; scores after the last task, relative to Conure's: {', '.join(paid)}"
         said = f"- **{question}** *{answer(rows)}* {compared}"
         lines.append(f"{said}: {', '.join(found)}{paper} ({claim}).")
+    if dials is not None:
+        rows = dials[dials["seed"].isna() & (dials["method"] == "Conure-")].set_index("row")
+        apart, alike = (rows.loc[f"relatedness {r}"] for r in (0, 1))
+        harms = "yes" if apart["clear"] and apart["relative"] < 0 else "not clearly"
+        harm, gain = (
+            with_interval(*r[["relative", "low", "high"]], "relative") for r in (apart, alike)
+        )
+        said = (
+            f"- **Can a task harm the next?** *On generated streams: {harms}.* T3 by Conure- after"
+        )
+        said += f" T1 and T2, against right after T1: {harm} where T2 has nothing to do with it"
+        lines.append(f"{said}, {gain} where it follows the same trait (notebook 09).")
     seeds = ledger.groupby("dataset")["seeds"].max()
     counts = ", ".join(f"{n} of 6 on `{name}`" for name, n in seeds.items())
     said = "In brackets what the 95% intervals over users and over seeds cover together."
