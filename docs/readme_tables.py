@@ -165,10 +165,8 @@ def findings(ledger: pd.DataFrame, dials: pd.DataFrame | None = None) -> str:
         harm, gain = (
             with_interval(*r[["relative", "low", "high"]], "relative") for r in (apart, alike)
         )
-        said = (
-            f"- **Can a task harm the next?** *On generated streams: {harms}.* T3 by Conure- after"
-        )
-        said += f" T1 and T2, against right after T1: {harm} where T2 has nothing to do with it"
+        said = f"- **Can a task harm the next?** *On generated streams: {harms}.* T3 by Conure-"
+        said += f" after T1 and T2, against right after T1: {harm} where T2 is unrelated"
         lines.append(f"{said}, {gain} where it follows the same trait (notebook 09).")
     seeds = ledger.groupby("dataset")["seeds"].max()
     counts = ", ".join(f"{n} of 6 on `{name}`" for name, n in seeds.items())

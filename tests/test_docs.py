@@ -149,8 +149,8 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
     dials |= {"relative": [-0.25, 0.125], "low": -0.5, "high": 0.5, "clear": [True, False]}
     *_, more, _, _ = readme_tables.findings(ledger, pd.DataFrame(dials)).splitlines()
     assert "*On generated streams: yes.*" in more
-    assert "-25% [-50%, +50%] where T2" in more
-    assert "+12% [-50%, +50%] where it" in more
+    assert "-25.0% [-50.0%, +50.0%] where T2 is" in more
+    assert "+12.5% [-50.0%, +50.0%] where it" in more
     table = readme_tables.notebooks(ledger)
     assert "C01 reproduced 1 of 2, cannot tell 1 of 2" in table
     assert table.count("(notebooks/") == len(list(paths.NOTEBOOKS.glob("*.ipynb")))
