@@ -101,9 +101,9 @@ def run(
             last.model().save(part)
         for what, ids in {"items": stream.names.items, **stream.names.labels}.items():
             pq.write_table(pa.table({"id": pa.array(ids)}), part / NAMES.format(what))
-        write_json(part / STREAM, facts)
         results["digests"] = {f.name: file_digest(f) for f in sorted(part.iterdir())}
         write_json(part / METRICS, results)
+        write_json(part / STREAM, facts)
     return results | {"folder": str(folder)}
 
 

@@ -119,7 +119,7 @@ WRONG = [
     ("ml-1m", {"length": 2.5}, "ml-1m, length: found 2.5, expected a valid integer"),
     ("ml-25m", {"path": "/no/where"}, r"ml-25m, path: found '/no/where' \(no such file\)"),
     ("ml-25m", {"path": "a\0b"}, "ml-25m, path: found 'a.x00b'"),
-    ("ttl", {}, r"downloads/ttl: found no such file"),
+    ("ttl", {}, r"downloads/ttl/original_desen_pretrain.csv: found no such file"),
 ]
 
 
