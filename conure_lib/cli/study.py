@@ -159,7 +159,7 @@ def publish(
     code = _draw(asked, publishes=True)
     others = (name for name in REPORTED if name != dataset)
     for other in (name for name in others if paths.results(profile, name, False).is_dir()):
-        code |= _draw(study.load_study(other, profile), True, only=["08_verdicts"])
+        code |= _draw(study.load_study(other, profile), publishes=True, only=["08_verdicts"])
     return code
 
 
