@@ -15,7 +15,7 @@ import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims, tables
-from conure_lib.analysis.stats import with_interval
+from conure_lib.analysis.stats import VERDICTS
 from conure_lib.data import registry
 from conure_lib.errors import ConureError
 from conure_lib.study.profiles import REPORTED, study_config
@@ -45,6 +45,7 @@ FINDINGS = {
 }
 """Claim -> the question that it answers, and what its effect compares."""
 ANSWERS = {"REPRODUCED": "yes", "PARTLY": "in part", "NOT REPRODUCED": "no"}
+MARKS = dict(zip(VERDICTS, "●◐○?–", strict=True))
 LATER = "Being computed."
 
 
@@ -118,8 +119,9 @@ def filled(page: str, texts: Mapping[str, str | None]) -> str:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    """Return a table of texts as Markdown, without its index."""
-    return table.to_markdown(index=False, disable_numparse=True)
+    """Return a table of texts as Markdown, without its index and without padding."""
+    text = table.to_markdown(index=False, disable_numparse=True)
+    return re.sub(r"-{3,}", "---", re.sub(r" {2,}", " ", text))
 
 
 def headline() -> str:
@@ -134,48 +136,51 @@ def headline() -> str:
 
 
 def findings(ledger: pd.DataFrame, dials: pd.DataFrame | None = None) -> str:
-    """Return one line per question of ``FINDINGS``: the effect and verdict on each dataset.
+    """Return the questions of ``FINDINGS``: in words, and the effect on each dataset.
 
-    dials: of notebook 09, for one more line.
+    dials: of notebook 09, for one more question.
     """
-    lines = []
+    names, lines = list(dict.fromkeys(ledger["dataset"])), []
     for claim, (question, compared) in FINDINGS.items():
-        rows = ledger[ledger["claim"] == claim]
-        found = [
-            f"{with_interval(r.effect, r.ci_low, r.ci_high, 'relative')} on `{r.dataset}`"
-            f" ({r.verdict.lower()})"
-            if r.effect == r.effect
-            else f"{r.verdict.lower()} on `{r.dataset}`"
-            for r in rows.itertuples()
-        ]
+        rows = ledger[ledger["claim"] == claim].set_index("dataset", drop=False)
         papers = rows["paper"].dropna()
-        paper = f"; the paper: {papers.iloc[0]:+.0%}" if len(papers) else ""
+        line = {"": f"**{question}** *{answer(rows)}* {compared} ({claim})"}
+        for name, row in rows.iterrows():
+            effect = percent(row.effect, row.ci_low, row.ci_high)
+            line[name] = ", ".join(text for text in (effect, row.verdict.lower()) if text)
+        lines.append(line | {"the paper": percent(papers.iloc[0]) if len(papers) else ""})
         if claim == "C01":
-            lost = [f"{at_all_positions(name):+.0%} on `{name}`" for name in rows["dataset"]]
-            paper += f"; at all positions, not the last alone: {', '.join(lost)}"
+            lost = {name: percent(at_all_positions(name)) for name in names}
+            lines.append({"": "the same at all positions, not the last alone"} | lost)
         if claim == "C22":
-            paid = [f"{after_the_last_task(name)} on `{name}`" for name in rows["dataset"]]
-            paper += f"; scores after the last task, relative to Conure's: {', '.join(paid)}"
-        said = f"- **{question}** *{answer(rows)}* {compared}"
-        lines.append(f"{said}: {', '.join(found)}{paper} ({claim}).")
+            paid = {name: after_the_last_task(name) for name in names}
+            lines.append({"": "scores after the last task, relative to Conure's"} | paid)
     if dials is not None:
         rows = dials[dials["seed"].isna() & (dials["method"] == "Conure-")].set_index("row")
         apart, alike = (rows.loc[f"relatedness {r}"] for r in (0, 1))
         harms = "yes" if apart["clear"] and apart["relative"] < 0 else "not clearly"
-        harm, gain = (
-            with_interval(*r[["relative", "low", "high"]], "relative") for r in (apart, alike)
-        )
-        said = f"- **Can a task harm the next?** *On generated streams: {harms}.* T3 by Conure-"
-        said += f" after T1 and T2, against right after T1: {harm} where T2 is unrelated"
-        lines.append(f"{said}, {gain} where it follows the same trait (notebook 09).")
+        harm, gain = (percent(*one[["relative", "low", "high"]]) for one in (apart, alike))
+        said = f"**Can a task harm the next?** *On generated streams: {harms}.* T3 by Conure-"
+        said += " after T1 and T2, against right after T1 (notebook 09)"
+        effects = f"{harm} where T2 is unrelated, {gain} where it follows the same trait"
+        lines.append({"": said, "synthetic": effects})
+    table = pd.DataFrame(lines, columns=["", *names, "the paper"]).fillna("")
     seeds = ledger.groupby("dataset")["seeds"].max()
     counts = ", ".join(f"{n} of 6 on `{name}`" for name, n in seeds.items())
     said = "In brackets what the 95% intervals over users and over seeds cover together."
     said += " The effect is that of a claim's first part, the verdict that of all its parts."
-    if "synthetic" in set(ledger["dataset"]):
+    if "synthetic" in names:
         said += " `synthetic` is no evidence on users but a control: a generated stream in which T3"
         said += " follows the very trait that T2 shows."
-    return "\n".join([*lines, "", f"{said} Seeds: {counts}."])
+    return f"{markdown(table)}\n\n{said} Seeds: {counts}."
+
+
+def percent(effect: float, low: float = np.nan, high: float = np.nan) -> str:
+    """Return a relative effect, with its interval if it has one; nothing for NaN."""
+    if np.isnan(effect):
+        return ""
+    bounds = "" if np.isnan(low) else f" [{100 * low:+z.1f}, {100 * high:+z.1f}]"
+    return f"{100 * effect:+z.1f}%{bounds}"
 
 
 def answer(rows: pd.DataFrame) -> str:
@@ -213,13 +218,18 @@ def after_the_last_task(dataset: str) -> str:
 
 def notebooks(ledger: pd.DataFrame) -> str:
     """Return the notebooks: what each asks, its claims' verdicts, and where it is as it ran."""
+    names = list(dict.fromkeys(ledger["dataset"]))
     rows, ran = [], {path.parent.parent.name for path in _results("").glob("*/notebooks/*.ipynb")}
     for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
         title = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
         asks, _, shows = title.splitlines()[0].partition(" · ")[2].partition(" (")
-        own = [c.id for c in claims.CLAIMS.values() if c.notebook == path.stem]
-        of_each = [(name, ledger.loc[ledger["claim"] == name, "verdict"]) for name in own]
-        answers = [f"{name} {_counted(found)}" for name, found in of_each if len(found)]
+        own = [c for c in claims.CLAIMS.values() if c.notebook == path.stem]
+        of_each = [(c, ledger[ledger["claim"] == c.id].set_index("dataset")) for c in own]
+        answers = [
+            f"{''.join(MARKS[one.verdict[n]] for n in names)} {c.title} ({c.id})"
+            for c, one in of_each
+            if len(one)
+        ]
         links = [
             f"[{name}](results/{PROFILE}/{name}/notebooks/{path.name})"
             for name in REPORTED
@@ -227,14 +237,10 @@ def notebooks(ledger: pd.DataFrame) -> str:
         ]
         row = {"notebook": f"[{path.stem[:2]}](notebooks/{path.name}) {asks}"}
         row |= {"of the paper": shows.rstrip(")").partition("; ")[0]}
-        rows.append(row | {"verdicts": "; ".join(answers), "as it ran": ", ".join(links)})
-    return markdown(pd.DataFrame(rows))
-
-
-def _counted(found: pd.Series) -> str:
-    """Return verdicts and on how many datasets each was found: "reproduced 3 of 4"."""
-    counts = found.str.lower().value_counts()
-    return ", ".join(f"{verdict} {n} of {len(found)}" for verdict, n in counts.items())
+        rows.append(row | {"what came out": "<br>".join(answers), "as it ran": ", ".join(links)})
+    marks = ", ".join(f"{mark} {verdict.lower()}" for verdict, mark in MARKS.items())
+    order = ", ".join(f"`{name}`" for name in names)
+    return f"{markdown(pd.DataFrame(rows))}\n\nWhat came out, on {order} in turn: {marks}."
 
 
 def verdicts(ledger: pd.DataFrame) -> str:

@@ -138,21 +138,21 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
     rows += [("C01", "b", "CANNOT TELL", NAN, NAN, NAN, -0.979, 2, False)]
     names = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "paper", "seeds"]
     ledger = pd.DataFrame(rows, columns=[*names, "by_construction"])
-    first, *_, last = readme_tables.findings(ledger).splitlines()
-    assert (
-        "-95.0% [-97.0%, -93.0%] on `a` (reproduced), cannot tell on `b`; the paper: -98%" in first
-    )
-    assert "not the last alone: -40% on `a`, +10% on `b` (C01)" in first
+    _, _, first, second, *_, last = readme_tables.findings(ledger).splitlines()
+    assert first.endswith("(C01) | -95.0% [-97.0, -93.0], reproduced | cannot tell | -97.9% |")
+    assert second.endswith("not the last alone | -40.0% | +10.0% | |")
     assert "*On real data: yes, where the data decide.*" in first
     assert last.endswith("Seeds: 6 of 6 on `a`, 2 of 6 on `b`.")
     dials = {"row": ["relatedness 0", "relatedness 1"], "method": "Conure-", "seed": NAN}
     dials |= {"relative": [-0.25, 0.125], "low": -0.5, "high": 0.5, "clear": [True, False]}
-    *_, more, _, _ = readme_tables.findings(ledger, pd.DataFrame(dials)).splitlines()
+    control = ledger.assign(dataset=["a", "synthetic"])
+    monkeypatch.setattr(readme_tables, "at_all_positions", {"a": -0.4, "synthetic": 0.1}.get)
+    *_, more, _, _ = readme_tables.findings(control, pd.DataFrame(dials)).splitlines()
     assert "*On generated streams: yes.*" in more
-    assert "-25.0% [-50.0%, +50.0%] where T2 is" in more
-    assert "+12.5% [-50.0%, +50.0%] where it" in more
+    assert "| -25.0% [-50.0, +50.0] where T2 is unrelated, +12.5% [-50.0, +50.0] where" in more
     table = readme_tables.notebooks(ledger)
-    assert "C01 reproduced 1 of 2, cannot tell 1 of 2" in table
+    assert "●? T1 is forgotten unprotected (C01)" in table
+    assert "on `a`, `b` in turn: ● reproduced" in table
     assert table.count("(notebooks/") == len(list(paths.NOTEBOOKS.glob("*.ipynb")))
 
 
