@@ -133,20 +133,21 @@ def test_blocks_are_replaced_and_markers_must_fit():
 
 
 def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
-    monkeypatch.setattr(readme_tables, "at_all_positions", {"a": -0.4, "b": 0.1}.get)
+    beside = {"C01": {"the same elsewhere": "{} there".format}}
+    monkeypatch.setattr(readme_tables, "BESIDE", beside)
     rows = [("C01", "a", "REPRODUCED", -0.95, -0.97, -0.93, -0.979, 6, False)]
     rows += [("C01", "b", "CANNOT TELL", NAN, NAN, NAN, -0.979, 2, False)]
     names = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "paper", "seeds"]
     ledger = pd.DataFrame(rows, columns=[*names, "by_construction"])
+    ledger["effect_verdict"] = ledger["verdict"]
     _, _, first, second, *_, last = readme_tables.findings(ledger).splitlines()
     assert first.endswith("(C01) | -95.0% [-97.0, -93.0], reproduced | cannot tell | -97.9% |")
-    assert second.endswith("not the last alone | -40.0% | +10.0% | |")
+    assert second == "| the same elsewhere | a there | b there | |"
     assert "*On real data: yes, where the data decide.*" in first
     assert last.endswith("Seeds: 6 of 6 on `a`, 2 of 6 on `b`.")
     dials = {"row": ["relatedness 0", "relatedness 1"], "method": "Conure-", "seed": NAN}
     dials |= {"relative": [-0.25, 0.125], "low": -0.5, "high": 0.5, "clear": [True, False]}
     control = ledger.assign(dataset=["a", "synthetic"])
-    monkeypatch.setattr(readme_tables, "at_all_positions", {"a": -0.4, "synthetic": 0.1}.get)
     *_, more, _, _ = readme_tables.findings(control, pd.DataFrame(dials)).splitlines()
     assert "*On generated streams: yes.*" in more
     assert "| -25.0% [-50.0, +50.0] where T2 is unrelated, +12.5% [-50.0, +50.0] where" in more
@@ -168,7 +169,7 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
 def test_the_answer_to_a_question_is_what_the_verdicts_come_to(real, control, said):
     names = [*"abc"[: len(real)], "synthetic"]
     assert said in readme_tables.answer(
-        pd.DataFrame({"dataset": names, "verdict": [*real, control]})
+        pd.DataFrame({"dataset": names, "effect_verdict": [*real, control]})
     )
 
 

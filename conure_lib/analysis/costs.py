@@ -14,7 +14,7 @@ from conure_lib.study.study import Run, Study
 
 
 def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
-    """Return one row per method and variant: what it stores and trains over all its tasks.
+    """Return one row per network's method and variant: what it stores and trains over all tasks.
 
     ``backbones`` and parameters ``stored`` serve all tasks (missing for a state that serves its
     newest only). They follow from the method's record; an owner map takes bit_length(tasks) bits
@@ -22,19 +22,20 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
     one network per task. ``trained_first``, ``trained_later``: over the trainings of T1 and others.
     """
     rows = []
-    for run in {(run.method, run.variant): run for run in runs}.values():
+    of_networks = (run for run in runs if not METHODS[run.method].floor)
+    for run in {(run.method, run.variant): run for run in of_networks}.values():
         method, size, tasks = METHODS[run.method], sizes(study, run), len(run.stages)
         trained = {True: 0, False: 0}
         for stage in lineage(run):
             number = stage.record()["notes"].get("trained_parameters", 0)
             trained[stage.step.task == study.order[0]] += number
-        count = {"own": tasks, "shared": 1, "none": 0}.get(method.backbone, np.nan)
+        count = {"own": tasks, "shared": 1}.get(method.backbone, np.nan)
         parts = [count * size["backbone"], *(size[task] for task in run.stages)]
         parts.append(method.patches * (tasks - 1) * size["patches"])
         parts.append(round(method.owner_maps * tasks.bit_length() * size["prunable"] / 32))
         *_, last = run.stages.values()
         parts += last.record()["notes"].get("kept", {}).values()
-        stored = sum(parts) if count else 0
+        stored = sum(parts)
         alone = sum(size["backbone"] + size[task] for task in study.order)
         row = {"method": run.method, "variant": run.variant, "backbones": count}
         row |= {"trained_first": trained[True], "trained_later": trained[False]}

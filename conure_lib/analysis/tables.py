@@ -303,7 +303,7 @@ def curves(runs: Iterable[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit"}
+HIDDEN = {"run_ids", "run_id", "stage_id", "rule", "unit", "effect_verdict"}
 ENDS = ("low", "high", "ci_low", "ci_high")  # of a table's effect, or else of its value
 IN_UNIT = ("value", "effect", "relative", "paper", "smallest", "detectable")
 NAMES = {

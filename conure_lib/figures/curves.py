@@ -62,8 +62,9 @@ def draw_curves(
         axis.set_ylim(bottom=seen if bottom is None else bottom)
         axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
         axis.yaxis.set_major_locator(MaxNLocator(5))
-    drawn_is = "best value so far" if kept == "best" else "value"
-    over_seeds = f"{drawn_is}: mean over seeds ± SD; stopped seeds keep theirs"
+    drawn_is = "best value so far (epoch 0 apart)" if kept == "best" else "value"
+    stops = "\nseeds that have stopped keep theirs" if x == "epoch" else ""
+    over_seeds = f"{drawn_is}: mean over seeds ± SD{stops}"
     note = "bands or bars: 95% intervals over users" if "low" in curves else over_seeds
     return finish(figure, note, legend=True, breaks="y")
 

@@ -24,7 +24,7 @@ def draw_data(stream: TaskStream) -> tuple[Figure, pd.DataFrame]:
         occurrences, own = stream.label_counts(task), np.bincount(task.users)
         seen, users = (np.sort(n[n > 0])[::-1] for n in (occurrences, own))
         ranks, share = np.arange(1, len(seen) + 1), 100 * np.arange(1, len(users) + 1) / len(users)
-        name = f"{task.name} ({len(seen):,} {'labels' if len(frames) > 1 else 'items'})"
+        name = f"{task.name} ({len(seen):,} {'labels' if len(frames) > 1 else 'items'} seen)"
         popularity.loglog(ranks, seen, line, color=color, label=name)
         active.step(users, share, line, color=color, where="post")
         frames.append(pd.DataFrame({"what": f"popularity, {task.name}", "x": ranks, "y": seen}))

@@ -16,14 +16,15 @@ def draw_weights(notes: dict) -> tuple[Figure, pd.DataFrame]:
 
     notes: what a finetune stage recorded under "forgetting". Returns the figure and a tidy table.
     """
-    states, names, frames = ("before T2", "after T2", "change"), ("kernel", "hidden"), []
-    titles = [f"{what}\n{state}" for what in ("weights", "vector") for state in states]
+    columns, names, frames = ("before T2", "after T2", "change"), ("kernel", "hidden"), []
+    titles = [f"{what}\n{column}" for what in ("weights", "vector") for column in columns]
     figure, axes = panels(titles, 1.5, columns=3)
     for name, row in zip(names, np.reshape([*axes.values()], (2, 3)), strict=True):
         before, after = (np.array(notes[f"{name}_{when}"]) for when in ("before", "after"))
         height = next(h for h in range(int(len(before) ** 0.5), 0, -1) if len(before) % h == 0)
-        for axis, values in zip(row, (before, after, after - before), strict=True):
-            bound = np.abs(values).max()
+        scale, moved = np.abs([before, after]).max(), np.abs(after - before).max()
+        states = ((before, scale), (after, scale), (after - before, moved))
+        for axis, (values, bound) in zip(row, states, strict=True):
             axis.imshow(values.reshape(height, -1), cmap="RdBu_r", vmin=-bound, vmax=bound)
             axis.set(xticks=[], yticks=[], xlabel=f"±{bound:.2g}")
         changed = np.abs(after - before) > 0.2 * np.abs(before)

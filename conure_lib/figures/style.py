@@ -93,7 +93,8 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
     The same figure gives the same bytes. Of one's own runs there is a PDF as well.
     """
     seeds, note = len(study.config.seeds), figure.get_suptitle()
-    head = f"{study.stream.name}, {seeds} seed{'s' * (seeds > 1)}"
+    differ = "seeds" in data and data["seeds"].nunique() > 1  # which the figure says of each row
+    head = study.stream.name if differ else f"{study.stream.name}, {seeds} seed{'s' * (seeds > 1)}"
     several = "dataset" in data and data["dataset"].nunique() > 1  # which the figure names itself
     if not (several or note.startswith(head)):
         finish(figure, "\n".join(filter(None, (head, note))))

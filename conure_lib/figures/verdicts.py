@@ -6,9 +6,10 @@ import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from conure_lib.analysis.stats import VERDICTS
-from conure_lib.figures.style import BOTH, CELLS, COLUMN, GREY, TASK_COLORS, finish, set_style
+from conure_lib.figures.style import BOTH, CELLS, COLUMN, GREY, PAGE, TASK_COLORS, finish, set_style
 
 SIGNS = ("✓", "◐", "✗", "?", "–")  # of the verdicts, in their order
 MARKERS = "osD^v<>p"  # of the datasets, in their order
@@ -46,7 +47,7 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     rows, datasets = list(dict.fromkeys(table["claim"])), sorted(table["dataset"].unique())
     titles = table.drop_duplicates("claim").set_index("claim")
     height = 0.1 + 0.11 * len(datasets)
-    figure, axis = plt.subplots(figsize=(COLUMN, height * len(rows) + 1.0))
+    figure, axis = plt.subplots(figsize=(PAGE, height * len(rows) + 1.0))
     axis.axvline(0, color=GREY, linewidth=0.8, linestyle=":")
     sizes = {}
     for number, (name, own) in enumerate(table.groupby("dataset")):
@@ -60,6 +61,7 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     names = [f"{name} {titles.loc[name, 'title']}" for name in rows]
     axis.set(yticks=range(len(rows)), yticklabels=names, ylim=(len(rows) - 0.5, -0.5))
     axis.set_xlabel("relative difference, %")
+    axis.xaxis.set_major_locator(MultipleLocator(10))
     for line in range(len(rows) - 1):
         axis.axhline(line + 0.5, color="#EEEEEE", linewidth=0.6)
     right = axis.secondary_yaxis("right")

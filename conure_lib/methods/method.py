@@ -79,7 +79,7 @@ class Method:
     actions: Mapping[str, Callable] = field(default_factory=dict)  # Context -> Outcome, by name
     search: SearchSpace | None = None  # what is searched beside ``SEARCH``; None: nothing at all
     settings_of: str = ""  # without a search: the method whose settings are taken
-    backbone: Literal["own", "shared", "none"] | None = "own"  # stored; None: a passing state
+    backbone: Literal["own", "shared"] | None = "own"  # stored; None: a passing state
     patches: bool = False  # stored per later task
     owner_maps: bool = False  # stored for all tasks
     compared: bool = True  # one of ``COMPARED``
@@ -108,4 +108,4 @@ def recipe(action: str, t1: str | None = "train", from_t1: bool = True) -> Recip
 def floor(name: str, action: str, run: Callable, *look: object, t1=True, **others) -> Method:
     """Return a floor's record: one action, on each task by itself; ``t1``: on T1 as well."""
     steps = recipe(action, action if t1 else None, from_t1=False)
-    return Method(name, steps, *look, {action: run}, backbone="none", floor=True, **others)
+    return Method(name, steps, *look, {action: run}, floor=True, **others)

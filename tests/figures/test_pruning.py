@@ -62,15 +62,15 @@ def test_shares_add_up_and_what_is_free_is_last():
     assert np.nan_to_num(list(bars.values())).tolist() == [[30, 100], [20, 0], [50, 0]]
 
 
-def test_weights_have_their_own_scales_and_changes_are_framed():
+def test_before_and_after_share_a_scale_and_changes_are_framed():
     notes = {"kernel_before": [0.1] * 12, "kernel_after": [*[0.101] * 10, 0.5, -0.1]}
     notes |= {"hidden_before": [1.0] * 6, "hidden_after": [30.0] * 6}
     figure, data = figures.draw_weights(notes)
     assert [axis.get_xlabel() for axis in figure.axes] == [
-        "±0.1",
+        "±0.5",
         "±0.5",
         "±0.4",
-        "±1",
+        "±30",
         "±30",
         "±29",
     ]

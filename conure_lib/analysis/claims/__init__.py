@@ -30,7 +30,9 @@ READING = """*How to read the table.* The effect is that of a claim's first part
 of all; effects are relative to the reference that the rule names, unless a unit stands beside them.
 A 95% interval covers that over users and that over seeds, and the wider end decides. *p*: of no
 effect, over users (Holm: corrected for the comparisons of the rule) and in a t-test over seeds; of
-a claim with a margin it is of lying beyond it, one-sided and not corrected. *Smallest of interest*:
+a claim with a margin it is of lying beyond it, one-sided and not corrected. The p values are those
+of differences, the intervals those of ratios, which are wider where the reference itself is
+uncertain: beside p < 0.05 an interval can then reach past 0. *Smallest of interest*:
 half of the paper's effect, our own bound where the paper has no number, or the margin (a
 negative one on that side alone). *Smallest that would show*: what these data would find in four of
 five cases. *n*: test instances, unless the rule counts something else."""
@@ -70,6 +72,7 @@ def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
         texts = {"unit": one.unit, "by_construction": one.by_construction, "rule": one.rule}
         rows.append({"claim": one.id, **about, **vars(one.decide(study, one)), **texts})
     table = pd.DataFrame(rows)
+    table["effect_verdict"] = table["effect_verdict"].where(lambda v: v != "", table["verdict"])
     if names is None:
         tested = table["p"].dropna()
         corrected = pd.Series(false_discovery_control(tested), tested.index)

@@ -37,6 +37,7 @@ class Finding:
     reason: str = ""  # one phrase
     paper: float = NAN  # the paper's effect
     effect: float = NAN  # what the rule calls so
+    effect_verdict: str = ""  # of the part that the effect is of, where a claim has several
     ci_low: float = NAN  # the outer ends of the 95% intervals over users and over seeds
     ci_high: float = NAN
     smallest: float = NAN  # effect of interest, or the margin
@@ -156,7 +157,8 @@ def combine(parts: Mapping[str, Finding], verdict: str | None = None) -> Finding
         reason = "; ".join(f"{', '.join(names)}: {why}" for why, names in same.items())
     ids = dict.fromkeys(name for part in found for name in part.run_ids.split())
     verdict = verdict or together([part.verdict for part in found])
-    return replace(first, verdict=verdict, reason=reason, run_ids=" ".join(ids))
+    numbers = {"reason": reason, "effect_verdict": first.verdict, "run_ids": " ".join(ids)}
+    return replace(first, verdict=verdict, **numbers)
 
 
 def compared(study: Study, claim: Claim) -> Finding:
