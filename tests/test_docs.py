@@ -152,8 +152,8 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
     assert "*On generated streams: yes.*" in more
     assert "| -25.0% [-50.0, +50.0] where T2 is unrelated, +12.5% [-50.0, +50.0] where" in more
     table = readme_tables.notebooks(ledger)
-    assert "●? T1 is forgotten unprotected (C01)" in table
-    assert "on `a`, `b` in turn: ● reproduced" in table
+    assert "✓? T1 is forgotten unprotected (C01)" in table
+    assert "on `a`, `b` in turn: ✓ reproduced" in table
     assert table.count("(notebooks/") == len(list(paths.NOTEBOOKS.glob("*.ipynb")))
 
 
