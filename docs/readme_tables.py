@@ -256,8 +256,8 @@ BESIDE = {
     },
     "C08": {
         "the same on each learned profile, without an interval": on_profiles,
-        "**Do networks beat a linear model?** The best of the paper's methods on each learned task, against"
-        " a linear model of the user's history": beside_linear,
+        "**Do networks beat a linear model?** The best of the paper's methods on each learned task,"
+        " against a linear model of the user's history": beside_linear,
     },
     "C14": {"the same by Conure, which is pruned and retrained": by_conure},
     "C22": {
