@@ -147,7 +147,8 @@ def _usable_rows(where: str, table: LabelTable, users: pd.Index, info: dict) -> 
     """Return the table's rows of known users with frequent enough labels."""
     rows, dropped, least = table.rows[["user", "label"]], info["dropped"], info["min_label_count"]
     if rows.empty or (missing := rows["label"].isna()).any():
-        found = "no row" if rows.empty else f"no label in row {int(missing.to_numpy().argmax())}"
+        first = 0 if rows.empty else int(missing.to_numpy().argmax()) + 1  # counted from 1
+        found = f"no label in row {first}" if first else "no row"
         raise DataError(f"{where} ({table.title}): found {found}, expected rows of user and label")
     known = rows["user"].isin(users)
     strange, rows = rows["user"][~known].tolist(), rows[known]

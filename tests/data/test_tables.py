@@ -171,15 +171,18 @@ MISTAKES = [
     (dict(table=events()[["user"]]), "events: found columns ['user'], expected 'item' once"),
     (dict(columns={"item": "song"}), "expected 'song' once; rename it, or say in columns"),
     (dict(table=TWICE), "found columns ['user', 'item', 'item'], expected 'item' once"),
-    (dict(table=holed(events(), "user")), "events, column 'user', row 4: found no value"),
-    (dict(table=holed(events(), "time")), "events, column 'time', row 4: found no value"),
-    (dict(table=events().assign(time="soon")), "column 'time': found 'soon' (str), expected"),
-    (dict(table=events().assign(time=True)), "column 'time': found True (bool)"),
-    (dict(table=events().assign(time=np.inf)), "column 'time': found inf (float64), expected fin"),
+    (dict(table=holed(events(), "user")), "events, column 'user', row 5: found no value"),
+    (dict(table=holed(events(), "time")), "events, column 'time', row 5: found no value"),
+    (
+        dict(table=events().assign(time="soon")),
+        "column 'time', row 1: found 'soon' (str), expected",
+    ),
+    (dict(table=events().assign(time=True)), "column 'time', row 1: found True (bool)"),
+    (dict(table=events().assign(time=np.inf)), "column 'time', row 1: found inf (float64), expec"),
     (dict(table=events().assign(item=2.0**53)), "column 'item': found ids rounded as floating"),
     (dict(table=events().assign(item=["a", 1, 2] * 10)), "column 'item': found mixed-integer ids"),
     (dict(table=events().assign(item=b"a")), "column 'item': found bytes ids"),
-    (dict(T2=("ranking", holed(LIKES, "label"))), "T2, column 'label', row 4: found no value"),
+    (dict(T2=("ranking", holed(LIKES, "label"))), "T2, column 'label', row 5: found no value"),
     (dict(T2=("ranking", LIKES.iloc[:0])), "own-tables: task T2: found no row"),
 ]
 
@@ -197,7 +200,7 @@ FILES = {
     "empty.csv": (b"", "Empty CSV file or block: cannot infer number of columns, expected a"),
     "ragged.csv": (b"user,label\nu1\n", "Expected 2 columns, got 1"),
     "latin.csv": (b"user,label\nu\xe9,1\n", "invalid UTF8 data"),
-    "hole.csv": (b"user,label\nu1,1\nu2,\n", "column 'label', row 1: found no value"),
+    "hole.csv": (b"user,label\nu1,1\nu2,\n", "column 'label', row 2: found no value"),
 }
 
 

@@ -159,15 +159,18 @@ def _opened(file: Path, used: list[str]) -> ds.Dataset:
 
 
 def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -> pd.Series:
-    """Return a column without gaps as times or text, e.g. 12 as "12"; row: of the block's first."""
+    """Return a column without gaps as times or text, e.g. 12 as "12"; row: how many came before.
+
+    Messages count rows from 1.
+    """
     values, where = block[column].reset_index(drop=True), f"{where}, column {column!r}"
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
     if (missing := values.isna()).any():
-        where = f"{where}, row {row + int(missing.to_numpy().argmax())}"
+        where = f"{where}, row {row + int(missing.to_numpy().argmax()) + 1}"
         raise DataError(f"{where}: found no value, expected one; fill it or drop the row")
     if role == "time":
-        return _as_time(values, where)
+        return _as_time(values, where, row)
     kind = types.infer_dtype(values)
     if kind.startswith("mixed") or kind == "bytes":
         raise DataError(f"{where}: found {kind} ids, expected text or numbers; use .astype(str)")
@@ -179,7 +182,7 @@ def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -
     return pd.Series(np.array([str(value) for value in distinct.tolist()], dtype=object)[codes])
 
 
-def _as_time(values: pd.Series, where: str) -> pd.Series:
+def _as_time(values: pd.Series, where: str, row: int) -> pd.Series:
     """Return times as finite numbers or dates; text is read as the one or the other."""
     times, wrong = values, np.ones(len(values), dtype=bool)
     if types.infer_dtype(values) == "string":
@@ -193,6 +196,7 @@ def _as_time(values: pd.Series, where: str) -> pd.Series:
     elif types.is_numeric_dtype(times) and not types.is_bool_dtype(times):
         wrong = np.isinf(times.to_numpy())
     if wrong.any():
+        where = f"{where}, row {row + int(np.argmax(wrong)) + 1}"
         found, expected = values[wrong].tolist()[0], "finite numbers or dates (2024-01-31 18:30:00)"
         raise DataError(f"{where}: found {found!r} ({values.dtype}), expected {expected}")
     return times
