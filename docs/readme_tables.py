@@ -48,6 +48,7 @@ FINDINGS = {
 """Claim -> the question that it answers, and what its effect compares."""
 ANSWERS = {"REPRODUCED": "yes", "PARTLY": "in part", "NOT REPRODUCED": "no"}
 MARKS = dict(zip(VERDICTS, SIGNS, strict=True))
+STAR = r"\*"  # of what is clear
 LATER = "Being computed."
 
 
@@ -231,7 +232,7 @@ def beside_linear(dataset: str) -> str:
     """Return how the best network of each learned task but T1 stands to a linear model."""
     table = pd.read_csv(_results(dataset) / "floors.csv")
     rows = table[(table["theirs"] == "Linear") & table["task"].isin(learned(table))].itertuples()
-    return ", ".join(f"{r.task} {percent(r.relative)}{'*' * r.clear}" for r in rows)
+    return ", ".join(f"{r.task} {percent(r.relative)}{STAR * r.clear}" for r in rows)
 
 
 def by_conure(dataset: str) -> str:
@@ -239,14 +240,14 @@ def by_conure(dataset: str) -> str:
     table = pd.read_csv(paths.figures(PROFILE, dataset, local=False) / "table3_transfer.csv")
     row = table[(table["method"] == "Conure") & (table["share"] == "all")].iloc[0]
     effect = percent(row["relative"], row["relative_low"], row["relative_high"])
-    return f"{effect}{'*' * bool(row['clear'])}"
+    return f"{effect}{STAR * bool(row['clear'])}"
 
 
 def after_the_last_task(dataset: str) -> str:
     """Return how continual learners stand against Conure after the last task."""
     file = _results(dataset) / "continual.csv"
     rows = pd.read_csv(file).sort_values("effect") if file.is_file() else pd.DataFrame()
-    texts = (f"{r.ours} {r.effect:+.0%}{'*' * r.clear}" for r in rows.itertuples())
+    texts = (f"{r.ours} {r.effect:+.0%}{STAR * r.clear}" for r in rows.itertuples())
     return ", ".join(texts) or "not computed"
 
 
@@ -279,7 +280,7 @@ def notebooks(ledger: pd.DataFrame) -> str:
         of_each = [(c, ledger[ledger["claim"] == c.id].set_index("dataset")) for c in own]
         answers = [
             f"{''.join(MARKS[one.verdict[n]] for n in names)} {c.title}"
-            f" ({c.id}{'*' * c.by_construction})"
+            f" ({c.id}{STAR * c.by_construction})"
             for c, one in of_each
             if len(one)
         ]
