@@ -296,7 +296,8 @@ def ledger(monkeypatch):
 def test_a_row_has_all_that_was_found_and_a_notebook_its_rows(ledger):
     assert ledger.iloc[0].dropna().to_dict() == {
         **{"claim": "C01", "dataset": "synthetic", "profile": "smoke", **NUMBERS},
-        **{"verdict": R, "reason": "clear", "run_ids": "a b", "p_ledger": 0.03},
+        **{"verdict": R, "effect_verdict": R, "reason": "clear", "run_ids": "a b"},
+        **{"p_ledger": 0.03},
         **{"unit": "relative", "by_construction": False, "rule": CLAIMS["C01"].rule},
     }
     assert ledger["p_ledger"].tolist() == pytest.approx([0.03, np.nan, 0.03], nan_ok=True)

@@ -149,6 +149,7 @@ def test_a_finding_holds_the_numbers_of_its_first_part(study):
     assert (found.effect, found.paper, found.smallest) == (0.5, 0.2, 0.1)
     assert (found.n, found.seeds, len(found.run_ids.split())) == (36, 6, 12)
     assert (found.p, found.detectable) == (0, 0)
+    assert (found.verdict, found.effect_verdict) == (P, R)  # T4 alone is refuted
 
 
 def test_the_wider_interval_counts_and_what_would_show_is_on_the_claimed_side():

@@ -76,7 +76,7 @@ def test_every_method_that_trains_is_searched_or_takes_the_settings_of_one_that_
     searched = {name for name, method in METHODS.items() if method.search is not None}
     assert {n for name in searched for n in METHODS[name].search} <= {*asdict(TrainConfig())}
     for name in set(METHODS) - searched:
-        assert METHODS[name].settings_of in searched or METHODS[name].backbone == "none"
+        assert METHODS[name].settings_of in searched or METHODS[name].floor
 
 
 # --- a study with all methods ---
