@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from conure_lib import paths
 from conure_lib.analysis import claims, tables
 from conure_lib.analysis.floors import POPULARITY
-from conure_lib.analysis.stats import VERDICTS, relative_over_seeds
+from conure_lib.analysis.stats import VERDICTS, relative_over_seeds, with_interval
 from conure_lib.data import registry
 from conure_lib.errors import ConureError
 from conure_lib.figures.verdicts import SIGNS
@@ -33,8 +32,8 @@ FINDINGS = {
         "T1 of a network pruned by 70% and retrained, against the unpruned one",
     ),
     "C08": (
-        "Does Conure keep up with fine-tuning?",
-        "T2 and T3 by Conure against a copy of T1's network fine-tuned for each task (STL)",
+        "Does Conure keep up with fine-tuning on T2 and T3?",
+        "Conure against a copy of T1's network fine-tuned for each task (STL)",
     ),
     "C14": (
         "Do tasks learned before help?",
@@ -50,6 +49,7 @@ ANSWERS = {"REPRODUCED": "yes", "PARTLY": "in part", "NOT REPRODUCED": "no"}
 MARKS = dict(zip(VERDICTS, SIGNS, strict=True))
 STAR = r"\*"  # of what is clear
 LATER = "Being computed."
+percent = partial(with_interval, unit="relative")
 
 
 class MarkersError(ConureError):
@@ -174,14 +174,6 @@ def findings(ledger: pd.DataFrame, dials: pd.DataFrame | None = None) -> str:
         said += " `synthetic` is no evidence on users but a control: a generated stream in which T3"
         said += " follows the very trait that T2 shows."
     return f"{markdown(table)}\n\n{said} Seeds: {counts}."
-
-
-def percent(effect: float, low: float = np.nan, high: float = np.nan) -> str:
-    """Return a relative effect, with its interval if it has one; nothing for NaN."""
-    if np.isnan(effect):
-        return ""
-    bounds = "" if np.isnan(low) else f" [{100 * low:+z.1f}, {100 * high:+z.1f}]"
-    return f"{100 * effect:+z.1f}%{bounds}"
 
 
 def answer(rows: pd.DataFrame) -> str:

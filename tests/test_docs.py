@@ -141,7 +141,7 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
     ledger = pd.DataFrame(rows, columns=[*names, "by_construction"])
     ledger["effect_verdict"] = ledger["verdict"]
     _, _, first, second, *_, last = readme_tables.findings(ledger).splitlines()
-    assert first.endswith("(C01) | -95.0% [-97.0, -93.0], reproduced | cannot tell | -97.9% |")
+    assert first.endswith("(C01) | -95.0% [-97.0%, -93.0%], reproduced | cannot tell | -97.9% |")
     assert second == "| the same elsewhere | a there | b there | |"
     assert "*On real data: yes, where the data decide.*" in first
     assert last.endswith("Seeds: 6 of 6 on `a`, 2 of 6 on `b`.")
@@ -150,7 +150,7 @@ def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
     control = ledger.assign(dataset=["a", "synthetic"])
     *_, more, _, _ = readme_tables.findings(control, pd.DataFrame(dials)).splitlines()
     assert "*On generated streams: yes.*" in more
-    assert "| -25.0% [-50.0, +50.0] where T2 is unrelated, +12.5% [-50.0, +50.0] where" in more
+    assert "| -25.0% [-50.0%, +50.0%] where T2 is unrelated, +12.5% [-50.0%, +50.0%] where" in more
     table = readme_tables.notebooks(ledger)
     assert "✓? T1 is forgotten unprotected (C01)" in table
     assert "on `a`, `b` in turn: ✓ reproduced" in table
