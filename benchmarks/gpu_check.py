@@ -64,7 +64,7 @@ class Scale:
     batch: int = 512
     first_batch: int = 32
     steps: int = 10
-    seconds: float = 60.0  # of the epoch that are measured
+    seconds: float = 30.0  # of the epoch that are measured
 
 
 TOY = Scale(300, 40, 200, 30, 640, 16, 16, 8, 2, 0.2)
@@ -72,9 +72,11 @@ TOY = Scale(300, 40, 200, 30, 640, 16, 16, 8, 2, 0.2)
 
 def check_tests(scale: Scale, device: str) -> dict:
     """Run the tests that need CUDA (they are skipped without it)."""
-    command = ["-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-k", "gpu"]
+    command = ["-m", "pytest", "-q", "-n", "auto", "--maxprocesses", "8"]
+    command += ["-p", "no:cacheprovider", "-k", "gpu or cuda"]
+    files = ["tests/training/test_device.py", "tests/methods/test_forgetting.py"]
     done = subprocess.run(
-        [sys.executable, *command, "tests/training/test_device.py"],
+        [sys.executable, *command, *files],
         cwd=Path(__file__).parent.parent,
         capture_output=True,
         text=True,
@@ -297,6 +299,26 @@ def measure_epoch(scale: Scale, device: str) -> dict:
     return {"ok": True, **found, "epoch_s": epoch, "extrapolated": len(done) < steps}
 
 
+def measure_precisions(scale: Scale, device: str) -> dict:
+    """Time the network's forward and backward pass of a batch in fp32, TF32 and all in bfloat16."""
+    rows = {}
+    for length in (100, 30):
+        model = paper_model(scale, length, "", 0, device)
+        items = torch.randint(1, scale.movies, (scale.batch, length), device=device)
+
+        def step(hidden: Callable) -> None:
+            hidden(items).square().mean().backward()  # noqa: B023
+
+        found = {}
+        for name, kind in (("ieee", None), ("tf32", None), ("bfloat16", torch.bfloat16)):
+            one = model.to(kind) if kind else model
+            with precision("ieee" if kind else name, device):
+                found[f"{name}_ms"] = 1000 * timed(lambda m=one: step(m.hidden), device)
+            one.zero_grad(set_to_none=True)
+        rows[f"{len(model.config.dilations)} blocks, length {length}, batch {scale.batch}"] = found
+    return {"ok": True, "rows": rows}
+
+
 def measure_graphs(scale: Scale, device: str) -> dict:
     """Time the forward and backward pass of a narrow network, bound by launches, in three ways."""
     generator, rows = torch.Generator().manual_seed(0), {}
@@ -346,6 +368,7 @@ SECTIONS: dict[str, Callable[[Scale, str], dict]] = {
     "CPU against this device": check_against_cpu,
     "steps": measure_steps,
     "epoch of T1, ML-25M": measure_epoch,
+    "precisions": measure_precisions,
     "graphs": measure_graphs,
     "tests": check_tests,
 }
