@@ -107,8 +107,8 @@ class Batches:
         return evaluation.validation_value(self.model, self.stream, self.task)
 
     def _micro_batches(self, padding: np.ndarray, length: int) -> Iterator:
-        size = micro_batch_size(length, self.model.config.width)
-        for buckets in length_buckets(padding, size):
+        size = micro_batch_size(length, self.model.config.width, self.device)
+        for buckets in length_buckets(padding, size, self.device):
             longest = buckets[-1][1]
             yield buckets, self.model.padding_inputs(longest) if longest else None
 

@@ -281,7 +281,8 @@ def _by_measure(task: Task, ranks: np.ndarray) -> Ranks:
 
 def _buckets(padding: np.ndarray, model: UserModel, length: int) -> Iterator[Bucket]:
     """Yield all sequences in buckets of similar padding, no larger than a micro-batch."""
-    size = micro_batch_size(length, model.config.width)
-    for rows, prefix in chain.from_iterable(length_buckets(padding, SORTED_USERS)):
+    device = model.embedding.device
+    size = micro_batch_size(length, model.config.width, device)
+    for rows, prefix in chain.from_iterable(length_buckets(padding, SORTED_USERS, device)):
         for some in np.array_split(rows, -(-len(rows) // size)):
             yield some, prefix

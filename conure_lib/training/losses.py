@@ -127,15 +127,17 @@ class _SampledSoftmax(torch.autograd.Function):
 
 def _chunks(inputs: Tensor, columns: int) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """Yield row ranges, each with two buffers [rows, columns] that are reused (no page faults)."""
-    step = max(1, min(len(inputs), chunk_rows(columns)))
+    step = max(1, min(len(inputs), chunk_rows(columns, inputs.device)))
     buffers = inputs.new_empty(2, step, columns)
     for start in range(0, len(inputs), step):
         rows = slice(start, min(start + step, len(inputs)))
         yield rows, *buffers[:, : rows.stop - rows.start]
 
 
-def chunk_rows(columns: int) -> int:
+def chunk_rows(columns: int, device: torch.device) -> int:
     """Return how many rows of so many logits a softmax loss holds at a time."""
+    if device.type == "cuda":  # where no cache decides, only memory
+        return MAX_CHUNK_ELEMENTS // columns
     few = min(LARGE_CHUNK_ROWS, MAX_CHUNK_ELEMENTS // columns)
     rows = CHUNK_ELEMENTS // columns
     return rows if rows >= MIN_CHUNK_ROWS else max(MIN_CHUNK_ROWS, few)

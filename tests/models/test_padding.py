@@ -1,11 +1,14 @@
 """Buckets of similar padding: every sequence once, never more padding than it has."""
 
 import numpy as np
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.models import padding as module
 from conure_lib.models.padding import length_buckets, micro_batch_size, padding_of
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
 
 def test_padding_is_counted_from_the_left():
@@ -18,7 +21,7 @@ def test_padding_is_counted_from_the_left():
 )
 def test_every_sequence_is_in_one_bucket_that_fits_it(padding, at_most):
     seen = []
-    for buckets in length_buckets(padding, at_most):
+    for buckets in length_buckets(padding, at_most, CPU):
         assert 1 <= len(buckets) <= max(1, min(module.MAX_BUCKETS, at_most // module.MIN_BUCKET))
         assert sum(len(numbers) for numbers, _ in buckets) <= at_most
         for numbers, prefix in buckets:
@@ -27,8 +30,8 @@ def test_every_sequence_is_in_one_bucket_that_fits_it(padding, at_most):
     assert sorted(seen) == list(range(len(padding)))
 
 
-def prefixes(padding, max_sequences=128):
-    return [prefix for _, prefix in next(length_buckets(padding, max_sequences))]
+def prefixes(padding, max_sequences=128, device=CPU):
+    return [prefix for _, prefix in next(length_buckets(padding, max_sequences, device))]
 
 
 def test_a_bucket_must_be_worth_it():
@@ -37,9 +40,16 @@ def test_a_bucket_must_be_worth_it():
     assert prefixes(padding // 2) == [0, 16]
     assert prefixes(padding // 4) == [0]  # 16 of them would save 128 positions
     assert prefixes(np.full(16, 7), 16) == [7]  # shared by all: always
+    assert prefixes(padding, device=CUDA) == [0]  # launches cost more there
+    assert prefixes(np.repeat(4 * padding, 4), 512, CUDA) == [0, 128]
 
 
 def test_what_is_computed_together_stays_in_cache():
-    n, bytes_each = micro_batch_size(30, 64), 30 * 64 * 4
+    n, bytes_each = micro_batch_size(30, 64, CPU), 30 * 64 * 4
     assert n * bytes_each <= 2 << 20 < (n + 1) * bytes_each
-    assert micro_batch_size(1000, 1000) == module.MIN_MICRO_BATCH
+    assert micro_batch_size(1000, 1000, CPU) == module.MIN_MICRO_BATCH
+
+
+def test_on_a_gpu_a_batch_is_not_divided_before_memory_demands_it():
+    assert micro_batch_size(100, 256, CUDA) > 512  # the paper's largest batches
+    assert micro_batch_size(1000, 1000, CUDA) == module.MIN_MICRO_BATCH

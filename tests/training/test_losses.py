@@ -35,7 +35,9 @@ def in_chunks(monkeypatch, elements):
 
 def test_large_catalogues_take_larger_chunks_within_bounds():
     columns = (1, 1887, 2048, 2049, 129_200, 646_000)
-    assert [*map(losses.chunk_rows, columns)] == [1 << 18, 138, 128, 512, 512, 128]
+    cpu, cuda = torch.device("cpu"), torch.device("cuda")
+    assert [losses.chunk_rows(n, cpu) for n in columns] == [1 << 18, 138, 128, 512, 512, 128]
+    assert [losses.chunk_rows(n, cuda) for n in columns[1:]] == [35563, 32768, 32752, 519, 103]
 
 
 @pytest.mark.parametrize("chunk", [1, 11, 24, 50, 1 << 20])  # 1, 1, 2, 4, 7 rows at a time
