@@ -96,6 +96,14 @@ class CommittedStore:
                 hint += "; committed ones are in a checkout: set CONURE_ROOT to it"
             raise MissingResultError(f"no committed results in {self.folder}; {hint}")
 
+    @property
+    def device(self) -> str:
+        """What the networks were trained on: "cpu" or "cuda"."""
+        about = {}
+        with suppress(OSError, pa.ArrowException):  # what is damaged is said when it is read
+            about = pq.read_metadata(self.folder / f"seed-{self.seeds[0]}.parquet").metadata
+        return about.get(b"device", b"cpu").decode()
+
     def read(self, stage_id: str) -> Stored | None:
         """Return verified results, None where there are none. Raises DamagedResultError."""
         file = self.folder / f"seed-{stage_id.split('.')[-2][1:]}.parquet"
@@ -137,6 +145,8 @@ def write_evidence(profile: str, dataset: str, seed: int, stages: Mapping[str, S
         row["ranks"] = [(n, evidence_ranks(n, ranks[n]).tobytes()) for n in sorted(ranks)]
         rows.append(row | {"digest": _row_digest(row)})
     about = {"protocol": str(record["spec"]["protocol"]), "profile": profile, "dataset": dataset}
+    if devices := {s.record["spec"].get("device") for s in stages.values()} - {None}:
+        about |= {"device": devices.pop()}
     table = pa.Table.from_pylist(rows, pa.schema(EVIDENCE, metadata=about | {"seed": str(seed)}))
     file = paths.results(profile, dataset, local=False) / f"seed-{seed}.parquet"
     with atomic_file(file) as part:

@@ -52,7 +52,7 @@ def study_config(
         settings = read_settings(dataset, profile)
         fields = settings["base"] | {"profile": profile, "device": os.environ.get(DEVICE) or "cpu"}
         for name, own in settings.get("datasets", {}).get(dataset, {}).items():
-            fields[name] = fields[name] | own
+            fields[name] = fields.get(name, {}) | own
         if tuned and (chosen := settings.get("chosen")):
             fields |= chosen | {"train": fields["train"] | chosen["train"]}
         options = fields["data"].get("options", {}) | json.loads(os.environ.get(OPTIONS) or "{}")

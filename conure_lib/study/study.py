@@ -191,5 +191,6 @@ def load_study(
     if results == "local":
         return Study(config)
     store = CommittedStore(profile, dataset)
+    config = replace(config, device=store.device)
     config = replace(config, seeds=store.seeds) if seeds is None else config
     return Study(config, store=store)
