@@ -22,6 +22,8 @@ from conure_lib.figures.verdicts import SIGNS
 from conure_lib.study.profiles import REPORTED, study_config
 
 PROFILE = "standard"
+PAPER_STUDY = "ml-latest-small"  # whose study with the paper's own settings is published
+TTL_STEPS = 36_750  # of an epoch of T1: 80% of its 1.47 million sequences in batches of 32
 FINDINGS = {
     "C01": (
         "Does a network forget?",
@@ -70,10 +72,12 @@ def blocks() -> dict[str, dict[str, str | None]]:
     carded = ["Popularity", "Linear (window)", "Linear", "Conure"]
     short = {n: (t[t["method"].isin(carded)],) for n, (t, _) in table_2.items()}
     ledgers = dict(list(ledger.groupby("dataset"))) if len(ledger) else {}
-    speed, scaling, inference = (
+    speed, scaling, inference, gpu = (
         json.loads((paths.benchmarks() / f"{name}.json").read_text(encoding="utf-8"))
-        for name in ("speed", "scaling", "inference")
+        for name in ("speed", "scaling", "inference", "gpu")
     )
+    paper = paths.results("paper", PAPER_STUDY, local=False)
+    papers = {PAPER_STUDY: (read(paper / "overall.csv"), read(paper / "floors.csv"))}
     points = pd.read_csv(paths.benchmarks() / "scaling.csv")
     return {
         "README.md": {
@@ -95,6 +99,11 @@ def blocks() -> dict[str, dict[str, str | None]]:
             "speed": against_references(speed["rows"]),
             "speed facts": speed_facts(speed, inference),
             "growth": growth(scaling["exponents"], points),
+            "gpu": on_a_gpu(gpu),
+        },
+        "docs/paper-scale.md": {
+            "study": by_dataset(tables.side_by_side, papers),
+            "study cost": study_cost(paper),
         },
         "docs/model-card.md": {
             "metrics": by_dataset(tables.side_by_side, short),
@@ -407,6 +416,61 @@ def speed_facts(speed: dict, inference: dict) -> str:
         f"rounds, at commit `{about['commit'][:10]}`.",
     )
     return "\n".join(f"- {line}" for line in lines)
+
+
+def on_a_gpu(found: dict) -> str:
+    """Return what gpu.json says: the kinds of step, and what was checked."""
+    parts, device = found["sections"], found["environment"]["processor"]["gpu"]
+    steps, peaks = parts["steps"]["rows"], parts["steps"]["measured_peak_tflops"]
+    rows = [
+        {
+            "step": row["step"].removeprefix("ttl ").removeprefix("ml "),
+            "network of": "TTL" if row["step"].startswith("ttl") else "MovieLens",
+            "time": f"{row['ms']:.0f} ms",
+            "with TF32": f"{row['tf32_ms']:.0f} ms",
+            "launches": f"{row['launches']:,}",
+            "of the peak": f"{row['share_of_fp32_peak']:.0%}",
+            "memory": f"{row['peak_gib']:.1f} GiB",
+        }
+        for row in steps
+    ]
+    against, graph = parts["CPU against this device"]["differences"], parts["graphs"]
+    worst = max(row[name] for row in against.values() for name in ("loss", "gradient", "vectors"))
+    epoch, ttl = parts["epoch of T1, ML-25M"], TTL_STEPS * steps[0]["ms"] / 60_000
+    each = [1000 * row["ms"] / row["launches"] for row in steps]
+    precise = "; ".join(
+        f"{name}: {row['ieee_ms']:.0f}, {row['tf32_ms']:.0f} and {row['bfloat16_ms']:.0f} ms"
+        for name, row in parts["precisions"]["rows"].items()
+    )
+    lines = (
+        f"{device}, PyTorch {found['environment']['packages']['torch']}. *Of the peak*: of the "
+        f"{peaks['ieee']:.0f} TFLOP/s that a large product of fp32 matrices reaches there (TF32: "
+        f"{peaks['tf32']:.0f}).",
+        f"A step starts a kernel every {min(each):.0f} to {max(each):.0f} µs.",
+        f"Nothing is forgotten, and the same seed gives the same bytes twice. CPU and GPU differ "
+        f"by {worst:.0e} at most (loss, gradients, users' vectors; relative).",
+        f"An epoch of T1 at ML-25M's size takes {epoch['epoch_s'] / 60:.0f} minutes, extrapolated "
+        f"from {epoch['measured_steps']} of {epoch['steps']:,} steps; one of TTL's "
+        f"{TTL_STEPS:,} steps {ttl:.0f} minutes without its validation, by the row above.",
+        f"The network alone, forward and backward, in fp32, TF32 and bfloat16: {precise}.",
+        f"A narrow network's step (width {graph['width']}, 4 convolutions, batch 32) takes "
+        f"{graph['eager_ms']:.1f} ms, replayed as a CUDA graph {graph['graph_ms']:.2f} ms.",
+    )
+    return f"{markdown(pd.DataFrame(rows))}\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def study_cost(folder: Path) -> str:
+    """Return what a published study took, with stages side by side, from its environments."""
+    read = [pd.read_parquet(f, columns=["environment"]) for f in sorted(folder.glob("seed-*"))]
+    every = [json.loads(text) for text in pd.concat(read)["environment"]]
+    ended = pd.to_datetime([one["time"] for one in every])
+    walls = pd.Series([one["wall_s"] for one in every])
+    span = (ended.max() - (ended - pd.to_timedelta(walls, "s")).min()).total_seconds()
+    device = next(one["processor"]["gpu"] for one in every if "gpu" in one["processor"])
+    return (
+        f"{len(every)} stages, {walls.sum() / 60:.0f} minutes of them one after the other; side by "
+        f"side on one {device} it took {span / 60:.1f} minutes."
+    )
 
 
 def growth(exponents: list[dict], points: pd.DataFrame) -> str:

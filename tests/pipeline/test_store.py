@@ -92,6 +92,22 @@ def test_published_results_are_read_as_they_were(study):
         other.run("STL", 2, SHORT).stages["T1"].record()
 
 
+def test_published_results_know_what_their_networks_were_trained_on(study):
+    publish(stages_of(study))
+    of = lambda: store.CommittedStore("smoke", "synthetic").device  # noqa: E731
+    assert of() == "cpu"
+    there = {}
+    for stage in stages_of(study):
+        found = LocalStore().read(stage.id)
+        floor = stage.step.action == "popularity"  # which is computed on the CPU
+        spec = found.record["spec"] | ({} if floor else {"device": "cuda"})
+        there[stage.id] = found._replace(record=found.record | {"spec": spec})
+    store.write_evidence("smoke", "synthetic", 1, there)
+    assert of() == "cuda"
+    evidence().write_bytes(b"damaged")
+    assert of() == "cpu"
+
+
 @pytest.mark.parametrize(
     ("measure", "most"), [("T1", 20), ("T2-literal", 20), ("T1-all", 10), ("T1-all-after", 5)]
 )

@@ -127,13 +127,13 @@ def test_a_gpu_is_not_waited_for(kind, monkeypatch):
         next(learning)
 
 
-@CUDA
-def test_a_gpu_computes_a_study_to_the_same_bytes(tmp_path, monkeypatch):
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=CUDA)])
+def test_a_study_is_computed_to_the_same_bytes(device, tmp_path, monkeypatch):
     monkeypatch.setenv(WORKSPACE, WORKSPACES[0])
-    found = []
+    found, stream = [], small_stream(half_full=0.8)
     for name in ("one", "other"):
         monkeypatch.setattr("conure_lib.paths.ROOT", tmp_path / name)
-        study = Study(small_study(device="cuda"), STREAM)
+        study = Study(small_study(device=device), stream)
         study.compute([study.run(method, 1, ("T1", "T2", "T4")) for method in METHODS])
         found.append(files_below(tmp_path / name))
     assert found[0] == found[1]
