@@ -2,9 +2,9 @@
 
 ``make gpu-check``, or ``python -m benchmarks.gpu_check``; with ``--device cpu --toy`` it only shows
 that all of it runs. It needs PyTorch, pydantic, safetensors, pyarrow, pandas, SciPy, scikit-learn,
-filelock and psutil; the section "tests" also pytest, hypothesis, distributed and pooch. A section
-is written to results/local/benchmarks/gpu.json (with ``--publish`` on a GPU to results/benchmarks)
-as soon as it ends, so that a run that is cut off leaves what it has measured.
+filelock and psutil; the section "tests" also pytest with xdist, hypothesis, distributed and pooch.
+A section is written to results/local/benchmarks/gpu.json (with ``--publish`` on a GPU to
+results/benchmarks) as soon as it ends, so that a run that is cut off leaves what it has measured.
 """
 
 import argparse
