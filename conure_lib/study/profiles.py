@@ -16,7 +16,7 @@ from conure_lib.data.stream import FOLD_SEEDS
 from conure_lib.errors import ConfigError
 from conure_lib.files import read_json
 
-REPORTED = ("complete-journey", "ml-100k", "synthetic", "oulad")  # with ``standard``
+REPORTED = ("complete-journey", "ml-100k", "oulad", "synthetic")  # with ``standard``
 PROFILES = {  # -> datasets
     "smoke": ("synthetic",),  # a test
     "quick": ("complete-journey", "ml-100k"),  # a look at the next one
