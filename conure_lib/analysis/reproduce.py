@@ -7,6 +7,7 @@ import pandas as pd
 from scipy import stats
 
 from conure_lib.analysis.claims import ledger
+from conure_lib.errors import ConfigError
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.store import LocalStore, Stored, evidence_ranks
 from conure_lib.study.experiments import all_runs
@@ -26,6 +27,9 @@ def reproduce(dataset: str, profile: str, seed: int, workers: int = 1) -> pd.Dat
     committed = load_study(dataset, profile)
     old = load_study(dataset, profile, [seed])
     new = load_study(dataset, profile, [seed], "local")
+    if (here := new.config.device) != (there := old.config.device):
+        said = f"device: found {here!r}, expected {there!r}, where the committed networks were"
+        raise ConfigError(f"{said} trained (CONURE_DEVICE={there})")
     found = []
     everything = (  # some experiments run on few seeds
         [group for group in all_runs(study) if seed in group[0].config.seeds]

@@ -9,8 +9,9 @@ import pytest
 from conure_lib import paths
 from conure_lib.analysis import reproduce as again
 from conure_lib.analysis import tables
+from conure_lib.errors import ConfigError
 from conure_lib.pipeline import provenance
-from conure_lib.pipeline.store import Stored, publish, write_evidence
+from conure_lib.pipeline.store import CommittedStore, Stored, publish, write_evidence
 from conure_lib.study.study import load_study
 
 CLEAN = {**provenance.environment(), "commit": "c" * 40, "dirty": False}
@@ -55,6 +56,14 @@ def test_the_same_kind_of_processor_gives_the_same_bits(published):
     assert set(table["outcome"]) == {again.IDENTICAL}
     assert (table["committed"] == table["recomputed"]).all()
     assert set(table["task"]) == {"T1", "T2", "T3", "T4", "T5", "T6"}
+
+
+def test_networks_of_another_device_are_refused_before_anything_is_computed(published, monkeypatch):
+    monkeypatch.setattr(CommittedStore, "device", "cuda")
+    said = r"device: found 'cpu', expected 'cuda'.*\(CONURE_DEVICE=cuda\)"
+    with pytest.raises(ConfigError, match=said):
+        again.reproduce("synthetic", "smoke", 1)
+    assert not paths.artifacts("stages").exists()
 
 
 def test_experiments_on_other_seeds_alone_are_not_recomputed(published, monkeypatch):
