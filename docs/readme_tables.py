@@ -434,6 +434,7 @@ def on_a_gpu(found: dict) -> str:
         }
         for row in steps
     ]
+    kept, same = (parts["no forgetting, the same bytes twice"][n] for n in ("no_forgetting", "ok"))
     against, graph = parts["CPU against this device"]["differences"], parts["graphs"]
     worst = max(row[name] for row in against.values() for name in ("loss", "gradient", "vectors"))
     epoch, ttl = parts["epoch of T1, ML-25M"], TTL_STEPS * steps[0]["ms"] / 60_000
@@ -447,8 +448,9 @@ def on_a_gpu(found: dict) -> str:
         f"{peaks['ieee']:.0f} TFLOP/s that a large product of fp32 matrices reaches there (TF32: "
         f"{peaks['tf32']:.0f}).",
         f"A step starts a kernel every {min(each):.0f} to {max(each):.0f} µs.",
-        f"Nothing is forgotten, and the same seed gives the same bytes twice. CPU and GPU differ "
-        f"by {worst:.0e} at most (loss, gradients, users' vectors; relative).",
+        f"{'Nothing' if kept else 'SOMETHING'} is forgotten, and the same seed gives "
+        f"{'the same' if same else 'OTHER'} bytes twice. CPU and GPU differ by {worst:.0e} at most "
+        "(loss, gradients, users' vectors; relative).",
         f"An epoch of T1 at ML-25M's size takes {epoch['epoch_s'] / 60:.0f} minutes, extrapolated "
         f"from {epoch['measured_steps']} of {epoch['steps']:,} steps; one of TTL's "
         f"{TTL_STEPS:,} steps {ttl:.0f} minutes without its validation, by the row above.",
@@ -468,8 +470,8 @@ def study_cost(folder: Path) -> str:
     span = (ended.max() - (ended - pd.to_timedelta(walls, "s")).min()).total_seconds()
     device = next(one["processor"]["gpu"] for one in every if "gpu" in one["processor"])
     return (
-        f"{len(every)} stages, {walls.sum() / 60:.0f} minutes of them one after the other; side by "
-        f"side on one {device} it took {span / 60:.1f} minutes."
+        f"{len(every)} stages side by side on one {device} took {span / 60:.1f} minutes; the times "
+        f"of single stages, each slowed by the others, add up to {walls.sum() / 60:.0f} minutes."
     )
 
 
