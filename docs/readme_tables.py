@@ -236,10 +236,10 @@ def beside_linear(dataset: str) -> str:
     return ", ".join(f"{r.task} {percent(r.relative)}{STAR * r.clear}" for r in rows)
 
 
-def by_conure(dataset: str) -> str:
+def by_conure(dataset: str, share: str = "all") -> str:
     """Return what T2 adds to T3 by Conure, which is pruned and retrained (notebook 04)."""
     table = pd.read_csv(paths.figures(PROFILE, dataset, local=False) / "table3_transfer.csv")
-    row = table[(table["method"] == "Conure") & (table["share"] == "all")].iloc[0]
+    row = table[(table["method"] == "Conure") & (table["share"] == share)].iloc[0]
     effect = percent(row["relative"], row["relative_low"], row["relative_high"])
     return f"{effect}{STAR * bool(row['clear'])}"
 
@@ -261,7 +261,10 @@ BESIDE = {
         "**Do networks beat a linear model?** The best of the paper's methods on each learned task,"
         " against a linear model of the user's history": beside_linear,
     },
-    "C14": {"the same by Conure, which is pruned and retrained": by_conure},
+    "C14": {
+        "the same by Conure, which is pruned and retrained": by_conure,
+        "the same by Conure with 20% of T3's data": partial(by_conure, share="20%"),
+    },
     "C22": {
         "scores after the last task, relative to Conure's (Joint: settings not searched"
         " for it)": after_the_last_task
