@@ -47,10 +47,47 @@ FINDINGS = {
     ),
 }
 """Claim -> the question that it answers, and what its effect compares."""
+SENTENCES = {
+    "C01": (
+        "PARTLY, CANNOT TELL, REPRODUCED, REPRODUCED",
+        "**A network forgets what nothing protects.** Trained on T2, T1's network loses "
+        "{complete-journey} of its MRR@5 on `complete-journey`, {oulad} on `oulad` and {synthetic} "
+        "on `synthetic` (too few test users on `ml-100k`); the paper reports {paper}. Conure "
+        "forgot nothing: {comparisons} comparisons of weights and logits, bit by bit, found no "
+        "difference.",
+    ),
+    "C04": (
+        "REPRODUCED, REPRODUCED, REPRODUCED, REPRODUCED",
+        "**There is room for more tasks.** On all four datasets a network pruned by 70% and "
+        "retrained is as good at T1 as the unpruned one: {complete-journey}, {ml-100k}, {oulad}, "
+        "{synthetic}.",
+    ),
+    "C08": (
+        "REPRODUCED, CANNOT TELL, REPRODUCED, REPRODUCED",
+        "**One network ranks about as well as a fine-tuned copy of it per task (STL).** Conure "
+        "against STL on T2 and T3: {complete-journey}, {oulad}, {synthetic}; on `ml-100k` the "
+        "interval is too wide, {ml-100k} {ml-100k interval}. The paper: {paper}.",
+    ),
+    "C14": (
+        "CANNOT TELL, CANNOT TELL, NOT REPRODUCED, REPRODUCED",
+        "**Whether earlier tasks help depends on how they are related.** Before T3 is pruned, "
+        "having learned T2 changes it by {complete-journey}, {ml-100k} and {oulad} on real data, "
+        "none of them clear (the paper: {paper}), and by {synthetic} on the control, where T3 "
+        "follows the trait that T2 shows. An unrelated T2 costs T3 {harm}.",
+    ),
+    "C22": (
+        "PARTLY, NOT REPRODUCED, REPRODUCED, REPRODUCED",
+        "**Other continual learners forget as well, but little.** EWC's old tasks lose "
+        "{complete-journey}, {oulad} and {synthetic}, on `ml-100k` nothing. After the last task "
+        "LwF scores {LwF} and TERACON {TERACON} of what Conure scores, fine-tuning without "
+        "protection {Sequential}.",
+    ),
+}
+"""Claim -> the verdicts of its effect, in the ledger's order of datasets, and what they mean."""
+LOSSES = ("C01", "C22")  # told without their sign
 ANSWERS = {"REPRODUCED": "yes", "PARTLY": "in part", "NOT REPRODUCED": "no"}
 MARKS = dict(zip(VERDICTS, SIGNS, strict=True))
 STAR = r"\*"  # of what is clear
-LATER = "Being computed."
 percent = partial(with_interval, unit="relative")
 
 
@@ -58,12 +95,15 @@ class MarkersError(ConureError):
     """Raised for a page whose markers and blocks differ."""
 
 
+class SentenceError(ConureError):
+    """Raised for a sentence whose verdicts have changed: what it says has to be thought again."""
+
+
 def blocks() -> dict[str, dict[str, str | None]]:
     """Return every page's blocks: path below the repository -> name -> Markdown."""
     file = paths.claims(local=False)
     dials = paths.figures(PROFILE, "synthetic", local=False) / "dials_transfer.csv"
-    none = pd.DataFrame(columns=["profile", "claim", "verdict"])
-    ledger = pd.read_csv(file) if file.is_file() else none
+    ledger = pd.read_csv(file)
     ledger = ledger[ledger["profile"] == PROFILE]
     found = {path.parent.name: path for path in sorted(_results("").glob("*/overall.csv"))}
     read = partial(pd.read_csv, dtype={"variant": str})
@@ -81,18 +121,20 @@ def blocks() -> dict[str, dict[str, str | None]]:
     points = pd.read_csv(paths.benchmarks() / "scaling.csv")
     return {
         "README.md": {
-            "headline": headline(),
-            "findings": findings(ledger, read(dials) if dials.is_file() else None)
-            if len(ledger)
-            else LATER,
+            "overview": picture(
+                "overview", "Who owns the weights as tasks are learned; what came out"
+            ),
+            "findings": sentences(ledger, read(dials)),
             "notebooks": notebooks(ledger),
         },
         "docs/results.md": {
-            "verdicts": verdicts(ledger) if len(ledger) else LATER,
+            "at a glance": findings(ledger, read(dials)),
+            "claims": picture("claims", "Effects beside the paper's, by dataset", "../"),
+            "verdicts": verdicts(ledger),
             "ledger": by_dataset(effects, ledgers),
             "by metric": by_dataset(tables.both_readings, by_metric),
             "table 2": by_dataset(tables.side_by_side, table_2),
-            "dials": transfer_by_dial(pd.read_csv(dials)) if dials.is_file() else LATER,
+            "dials": transfer_by_dial(read(dials)),
             "cost": cost(found),
         },
         "docs/speed.md": {
@@ -109,7 +151,7 @@ def blocks() -> dict[str, dict[str, str | None]]:
             "metrics": by_dataset(tables.side_by_side, short),
             "cost": cost(found),
         },
-        "docs/your-own-data.md": {"defaults": defaults() or LATER},
+        "docs/your-own-data.md": {"defaults": defaults()},
         "docs/data-cards.md": {f"counts {name}": counts(name) for name in REPORTED},
     }
 
@@ -137,18 +179,79 @@ def markdown(table: pd.DataFrame) -> str:
     return re.sub(r"-{3,}", "---", re.sub(r" {2,}", " ", text))
 
 
-def headline() -> str:
-    """Return the figure of effects beside the paper's, that with the most datasets."""
-    folders = [paths.figures(PROFILE, name, local=False) for name in REPORTED]
-    files = [file for folder in folders if (file := folder / "claims.csv").is_file()]
-    if not files:
-        return ""
+def picture(name: str, says: str, up: str = "") -> str:
+    """Return a figure of all datasets as Markdown, the one that was drawn of the most.
+
+    up: from the page's folder to the repository's root.
+    """
+    folders = [paths.figures(PROFILE, dataset, local=False) for dataset in REPORTED]
+    files = [file for folder in folders if (file := folder / f"{name}.csv").is_file()]
     file = max(files, key=lambda file: pd.read_csv(file)["dataset"].nunique())
-    place = file.with_suffix(".png").relative_to(paths.ROOT).as_posix()
-    return f"![Effects behind the claims, by dataset, beside the paper's]({place})"
+    return f"![{says}]({up}{file.with_suffix('.png').relative_to(paths.ROOT).as_posix()})"
 
 
-def findings(ledger: pd.DataFrame, dials: pd.DataFrame | None = None) -> str:
+def sentences(ledger: pd.DataFrame, dials: pd.DataFrame) -> str:
+    """Return what was found, a sentence or two per claim of ``SENTENCES``.
+
+    Raises SentenceError if the verdicts are no longer those that a sentence was written for.
+    """
+    said, others = [], _besides(ledger, dials)
+    for claim, (expected, text) in SENTENCES.items():
+        rows = ledger[ledger["claim"] == claim].set_index("dataset")
+        if (found := ", ".join(rows["effect_verdict"])) != expected:
+            raise SentenceError(f"{claim}: written for {expected}, the verdicts are {found}")
+        told = {n: _told(effect, claim in LOSSES) for n, effect in rows["effect"].items()}
+        told["paper"] = _told(rows["paper"].iloc[0], claim in LOSSES)
+        for name, row in rows.iterrows():
+            told[f"{name} interval"] = f"[{_told(row.ci_low)}, {_told(row.ci_high)}]"
+        said.append(text.format_map(told | others))
+    lines = (f"{number}. {text}" for number, text in enumerate([*said, _linear()], 1))
+    return "\n".join(lines) + f"\n\n{seeds(ledger)}"
+
+
+def seeds(ledger: pd.DataFrame) -> str:
+    """Return how many seeds of each dataset there are."""
+    counts = ledger.groupby("dataset")["seeds"].max().items()
+    return f"Seeds: {', '.join(f'{n:.0f} of 6 on `{name}`' for name, n in counts)}."
+
+
+def _told(effect: float, as_loss: bool = False) -> str:
+    """Return an effect in per cent with two digits; a loss has no sign."""
+    percents = -100 * effect if as_loss else 100 * effect
+    text = f"{percents:{'' if as_loss else '+'}.{0 if abs(percents) >= 10 else 1}f}"
+    return f"{text}%"
+
+
+def _besides(ledger: pd.DataFrame, dials: pd.DataFrame) -> dict[str, str]:
+    """Return what sentences tell beside a claim's own effects."""
+    bits = ledger.loc[ledger["claim"] == "C13", ["verdict", "reason"]]
+    assert set(bits["verdict"]) == {"REPRODUCED"}, "something was forgotten"
+    compared = sum(int(reason.split()[0]) for reason in bits["reason"])
+    rows = dials[dials["seed"].isna() & (dials["method"] == "Conure-")].set_index("row")
+    found = {"comparisons": f"{compared:,}"}
+    found["harm"] = _told(rows.loc["relatedness 0", "relative"], as_loss=True)
+    after = pd.concat([pd.read_csv(f) for f in sorted(_results("").glob("*/continual.csv"))])
+    for name, effects in after.groupby("ours")["effect"]:
+        low, high = 1 + effects.min(), 1 + effects.max()
+        found[name] = f"{low:.0%} to {high:.0%}"
+    return found
+
+
+def _linear() -> str:
+    """Return how often a linear model of the history beats the best network, on real data."""
+    files = [_results(name) / "floors.csv" for name in REPORTED if name != "synthetic"]
+    found = map(pd.read_csv, files)
+    rows = pd.concat(t[t["theirs"].eq("Linear") & t["task"].isin(learned(t))] for t in found)
+    lost, won = rows[rows["effect"] < 0], rows[rows["effect"] > 0]
+    return (
+        f"**Networks are not always the better user model.** On {len(lost)} of the {len(rows)} "
+        "tasks after T1 that networks have learned on real data, a linear model of the user's "
+        f"whole history is ahead of the best of them, on {lost['clear'].sum()} clearly; the best "
+        f"network is ahead on {len(won)}, on {won['clear'].sum()} clearly."
+    )
+
+
+def findings(ledger: pd.DataFrame, dials: pd.DataFrame) -> str:
     """Return the questions of ``FINDINGS``: in words, and the effect on each dataset.
 
     dials: of notebook 09, for one more question.
@@ -164,25 +267,21 @@ def findings(ledger: pd.DataFrame, dials: pd.DataFrame | None = None) -> str:
         lines.append(line | {"the paper": percent(papers.iloc[0]) if len(papers) else ""})
         for text, of_dataset in BESIDE.get(claim, {}).items():
             lines.append({"": text} | {name: of_dataset(name) for name in names})
-    if dials is not None:
-        rows = dials[dials["seed"].isna() & (dials["method"] == "Conure-")].set_index("row")
-        apart, alike = (rows.loc[f"relatedness {r}"] for r in (0, 1))
-        harms = "yes" if apart["clear"] and apart["relative"] < 0 else "not clearly"
-        harm, gain = (percent(*one[["relative", "low", "high"]]) for one in (apart, alike))
-        said = f"**Can a task harm the next?** *On generated streams: {harms}.* T3 by Conure-"
-        said += " after T1 and T2, against right after T1 (notebook 09)"
-        effects = f"{harm} where T2 is unrelated, {gain} where it follows the same trait"
-        lines.append({"": said, "synthetic": effects})
+    rows = dials[dials["seed"].isna() & (dials["method"] == "Conure-")].set_index("row")
+    apart, alike = (rows.loc[f"relatedness {r}"] for r in (0, 1))
+    harms = "yes" if apart["clear"] and apart["relative"] < 0 else "not clearly"
+    harm, gain = (percent(*one[["relative", "low", "high"]]) for one in (apart, alike))
+    said = f"**Can a task harm the next?** *On generated streams: {harms}.* T3 by Conure-"
+    said += " after T1 and T2, against right after T1 (notebook 09)"
+    effects = f"{harm} where T2 is unrelated, {gain} where it follows the same trait"
+    lines.append({"": said, "synthetic": effects})
     table = pd.DataFrame(lines, columns=["", *names, "the paper"]).fillna("")
-    seeds = ledger.groupby("dataset")["seeds"].max()
-    counts = ", ".join(f"{n} of 6 on `{name}`" for name, n in seeds.items())
     said = "In brackets, on each side, the wider end of the 95% intervals over users and over"
     said += " seeds; a star: clear by both. A verdict here is that of the effect beside it; that of"
-    said += " the whole claim, which often has more parts, stands below and in the results."
-    if "synthetic" in names:
-        said += " `synthetic` is no evidence on users but a control: a generated stream in which T3"
-        said += " follows the very trait that T2 shows."
-    return f"{markdown(table)}\n\n{said} Seeds: {counts}."
+    said += " the whole claim, which often has more parts, stands below."
+    said += " `synthetic` is no evidence on users but a control: a generated stream in which T3"
+    said += " follows the very trait that T2 shows."
+    return f"{markdown(table)}\n\n{said} {seeds(ledger)}"
 
 
 def answer(rows: pd.DataFrame) -> str:
@@ -276,7 +375,7 @@ BESIDE = {
 def notebooks(ledger: pd.DataFrame) -> str:
     """Return the notebooks: what each asks, its claims' verdicts, and where it is as it ran."""
     names = list(dict.fromkeys(ledger["dataset"]))
-    rows, ran = [], {path.parent.parent.name for path in _results("").glob("*/notebooks/*.ipynb")}
+    rows = []
     for path in sorted(paths.NOTEBOOKS.glob("*.ipynb")):
         title = "".join(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"])
         asks, _, shows = title.splitlines()[0].partition(" · ")[2].partition(" (")
@@ -288,15 +387,14 @@ def notebooks(ledger: pd.DataFrame) -> str:
             for c, one in of_each
             if len(one)
         ]
-        trains = path.stem[0] == "9"  # of no dataset, so the place is all that the name says
-        links = [
-            f"[{'as it ran' if trains else name}](results/{PROFILE}/{name}/notebooks/{path.name})"
+        ran = next(
+            f"[{name}](results/{PROFILE}/{name}/notebooks/{path.name})"
             for name in REPORTED
-            if name in ran and (_results(name) / "notebooks" / path.name).is_file()
-        ]
+            if (_results(name) / "notebooks" / path.name).is_file()
+        )
         row = {"notebook": f"[{path.stem[:2]}](notebooks/{path.name}) {asks}"}
         row |= {"of the paper": shows.rstrip(")").partition("; ")[0]}
-        rows.append(row | {"what came out": "<br>".join(answers), "as it ran": ", ".join(links)})
+        rows.append(row | {"what came out": "<br>".join(answers), "as it ran": ran})
     marks = ", ".join(f"{mark} {verdict.lower()}" for verdict, mark in MARKS.items())
     order = ", ".join(f"`{name}`" for name in names)
     said = f"What came out of the paper's claims, on {order} in turn: {marks}."
@@ -332,7 +430,7 @@ def by_dataset(make: Callable[..., pd.DataFrame], of: Mapping[str, pd.DataFrame 
     frames = {name: one if isinstance(one, tuple) else (one,) for name, one in of.items()}
     made = {name: markdown(make(*some).reset_index()) for name, some in frames.items()}
     texts = [f"**`{name}`**\n\n{text}" for name, text in made.items()]
-    return "\n\n".join(texts) or LATER
+    return "\n\n".join(texts)
 
 
 def transfer_by_dial(dials: pd.DataFrame) -> str:
@@ -355,7 +453,7 @@ def cost(datasets: Iterable[str]) -> str:
         minutes = sum(json.loads(text)["cpu_s"] for text in stages["environment"]) / 60
         row = {"dataset": name, "seeds": str(len(files)), "stages": f"{len(stages):,}"}
         rows.append(row | {"CPU minutes": f"{minutes:.0f}"})
-    return markdown(pd.DataFrame(rows)) if rows else LATER
+    return markdown(pd.DataFrame(rows))
 
 
 def counts(dataset: str) -> str | None:
@@ -396,7 +494,7 @@ def defaults() -> str:
         | {"of the searched": f"{row['share']:.0%}"}
         for row in found
     ]
-    return markdown(pd.DataFrame(rows)) if rows else ""
+    return markdown(pd.DataFrame(rows))
 
 
 def speed_facts(speed: dict, inference: dict) -> str:

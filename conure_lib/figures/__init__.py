@@ -15,4 +15,5 @@ from conure_lib.figures.pruning import draw_sweep as draw_sweep
 from conure_lib.figures.style import data_link as data_link
 from conure_lib.figures.style import save_figure as save_figure
 from conure_lib.figures.verdicts import draw_claims as draw_claims
+from conure_lib.figures.verdicts import draw_overview as draw_overview
 from conure_lib.figures.verdicts import draw_verdicts as draw_verdicts

@@ -19,7 +19,7 @@ from conure_lib.files import atomic_file, file_lock
 from conure_lib.study.study import Study
 
 __all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "for_notebook", "ledger", "rules"]
-__all__ += ["READING", "REVISED", "save"]
+__all__ += ["HEADLINES", "READING", "REVISED", "save"]
 
 _TEXTS = yaml.safe_load((files(__package__) / "claims.yaml").read_text(encoding="utf-8"))
 GENERAL: str = _TEXTS.pop("general")
@@ -42,6 +42,8 @@ CLAIMS: dict[str, Claim] = {
     for name, text in _TEXTS.items()
 }
 """All claims by id."""
+HEADLINES = ("C01", "C04", "C08", "C14", "C22")
+"""The claims that the README tells of."""
 
 
 def for_notebook(notebook: str) -> list[str]:
