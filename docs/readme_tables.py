@@ -51,10 +51,10 @@ SENTENCES = {
     "C01": (
         "PARTLY, CANNOT TELL, REPRODUCED, REPRODUCED",
         "**A network forgets what nothing protects.** Trained on T2, T1's network loses "
-        "{complete-journey} of its MRR@5 on `complete-journey`, {oulad} on `oulad` and {synthetic} "
-        "on `synthetic` (too few test users on `ml-100k`); the paper reports {paper}. Conure "
-        "forgot nothing: {comparisons} comparisons of weights and logits, bit by bit, found no "
-        "difference.",
+        "{complete-journey} of T1's MRR@5 on `complete-journey`, {oulad} on `oulad` and "
+        "{synthetic} on `synthetic` (too few test users on `ml-100k`); the paper reports {paper}. "
+        "Conure forgot nothing: {comparisons} comparisons of weights and logits, bit by bit, "
+        "found no difference.",
     ),
     "C04": (
         "REPRODUCED, REPRODUCED, REPRODUCED, REPRODUCED",

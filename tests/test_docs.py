@@ -135,26 +135,34 @@ def test_blocks_are_replaced_and_markers_must_fit():
 def test_findings_are_the_ledgers_and_notebooks_lead_to_what_ran(monkeypatch):
     beside = {"C01": {"the same elsewhere": "{} there".format}}
     monkeypatch.setattr(readme_tables, "BESIDE", beside)
+    dials = {"row": ["relatedness 0", "relatedness 1"], "method": "Conure-", "seed": NAN}
+    dials |= {"relative": [-0.25, 0.125], "low": -0.5, "high": 0.5, "clear": [True, False]}
+    dials = pd.DataFrame(dials)
     rows = [("C01", "a", "REPRODUCED", -0.95, -0.97, -0.93, -0.979, 6, False)]
-    rows += [("C01", "b", "CANNOT TELL", NAN, NAN, NAN, -0.979, 2, False)]
+    rows += [("C01", "synthetic", "CANNOT TELL", NAN, NAN, NAN, -0.979, 2, False)]
     names = ["claim", "dataset", "verdict", "effect", "ci_low", "ci_high", "paper", "seeds"]
     ledger = pd.DataFrame(rows, columns=[*names, "by_construction"])
     ledger["effect_verdict"] = ledger["verdict"]
-    _, _, first, second, *_, last = readme_tables.findings(ledger).splitlines()
+    _, _, first, second, *_, more, _, last = readme_tables.findings(ledger, dials).splitlines()
     assert first.endswith("(C01) | -95.0% [-97.0%, -93.0%], reproduced | cannot tell | -97.9% |")
-    assert second == "| the same elsewhere | a there | b there | |"
-    assert "*On real data: yes, where the data decide.*" in first
-    assert last.endswith("Seeds: 6 of 6 on `a`, 2 of 6 on `b`.")
-    dials = {"row": ["relatedness 0", "relatedness 1"], "method": "Conure-", "seed": NAN}
-    dials |= {"relative": [-0.25, 0.125], "low": -0.5, "high": 0.5, "clear": [True, False]}
-    control = ledger.assign(dataset=["a", "synthetic"])
-    *_, more, _, _ = readme_tables.findings(control, pd.DataFrame(dials)).splitlines()
+    assert second == "| the same elsewhere | a there | synthetic there | |"
+    assert "*On real data: yes; on the control: the data do not decide.*" in first
+    assert last.endswith("Seeds: 6 of 6 on `a`, 2 of 6 on `synthetic`.")
     assert "*On generated streams: yes.*" in more
     assert "| -25.0% [-50.0%, +50.0%] where T2 is unrelated, +12.5% [-50.0%, +50.0%] where" in more
     table = readme_tables.notebooks(ledger)
     assert "✓? T1 is forgotten unprotected (C01)" in table
-    assert "on `a`, `b` in turn: ✓ reproduced" in table
+    assert "on `a`, `synthetic` in turn: ✓ reproduced" in table
     assert table.count("(notebooks/") == len(list(paths.NOTEBOOKS.glob("*.ipynb")))
+
+
+def test_a_sentence_is_refused_once_the_verdicts_are_others(monkeypatch):
+    monkeypatch.setattr(paths, "ROOT", ROOT)
+    ledger = pd.read_csv(paths.claims(local=False)).query("profile == 'standard'")
+    dials = pd.read_csv(paths.figures("standard", "synthetic", False) / "dials_transfer.csv")
+    ledger.loc[ledger["claim"] == "C08", "effect_verdict"] = "NOT REPRODUCED"
+    with pytest.raises(readme_tables.SentenceError, match=r"C08: written for REPRODUCED, CANNOT"):
+        readme_tables.sentences(ledger, dials)
 
 
 @pytest.mark.parametrize(
