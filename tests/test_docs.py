@@ -168,10 +168,14 @@ def test_a_sentence_is_refused_once_the_verdicts_are_others(monkeypatch):
 @pytest.mark.parametrize(
     ("real", "control", "said"),
     [
-        (["PARTLY", "REPRODUCED"], "REPRODUCED", "On real data: in part; on the control: yes."),
+        (
+            ["PARTLY", "REPRODUCED"],
+            "REPRODUCED",
+            "On real data: fully or in part; on the control: yes.",
+        ),
         (["PARTLY", "NOT REPRODUCED"], "PARTLY", "it depends on the dataset; on the control: in"),
         (["CANNOT TELL"], "NOT REPRODUCED", "the data do not decide; on the control: no."),
-        (["NOT REPRODUCED", "NOT TESTED"], "CANNOT TELL", "no, where the data decide; on the con"),
+        (["NOT REPRODUCED", "NOT TESTED"], "CANNOT TELL", "no (1 of 2 decide); on the con"),
     ],
 )
 def test_the_answer_to_a_question_is_what_the_verdicts_come_to(real, control, said):

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from conure_lib.analysis import tables
+from conure_lib.analysis import floors, tables
 from conure_lib.methods import CONTINUAL
 from conure_lib.study.study import Run, Study
 from conure_lib.training.evaluation import deciding
@@ -29,10 +29,13 @@ def matrix(study: Study, methods: Iterable[str] = CONTINUAL) -> pd.DataFrame:
 
 
 def levels(study: Study, tasks: Iterable[str]) -> pd.DataFrame:
-    """Return popularity's scores of tasks, as ``tables.overall`` does, beside those of a matrix."""
+    """Return popularity's scores of tasks, as ``tables.overall`` does, beside those of a matrix.
+
+    Of a stream with groups it is popularity within the user's group, which decides what is learned.
+    """
     measures = [deciding(study.stream[task]) for task in tasks]
-    table = tables.overall(study, study.runs(["Popularity"]), measures)
-    return table.assign(task=table["task"].map(tables.task_of))
+    table = tables.overall(study, floors.popularity(study), measures)
+    return table.assign(task=table["task"].map(tables.task_of), line=table["method"].str.lower())
 
 
 def transfers(

@@ -18,6 +18,11 @@ SHOWN |= {"relative_low": "", "relative_high": ""}
 """Columns of ``floors`` for a reader, by the names that they then have."""
 
 
+def popularity(study: Study, order: Iterable[str] | None = None) -> list[Run]:
+    """Return the runs of popularity that a task is learned against: within groups if there are."""
+    return next(runs for name in POPULARITY if (runs := study.runs([name], order)))
+
+
 def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
     """Return how the best network of each measure stands to each floor.
 

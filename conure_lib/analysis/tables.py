@@ -189,15 +189,20 @@ def both_readings(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def turned(table: pd.DataFrame) -> str:
-    """Return of which pairs of ``by_metric`` the reading turns the sign, and of which clearly.
+    """Return of which pairs of ``by_metric`` the reading turns the sign, or decides what is clear.
 
-    Clearly: the intervals of both readings leave 0 out, on opposite sides.
+    Clear: the interval leaves 0 out.
     """
-    pairs, said = table["ours"] + " against " + table["theirs"], []
+    pairs, found = table["ours"] + " against " + table["theirs"], []
     for ends in (["effect", "effect"], ["low", "high"]):
-        both = np.sign(table[ends]).sum(axis=1).groupby(pairs, sort=False).agg(["min", "max"])
-        said.append(", ".join(both.index[(both["min"] == -2) & (both["max"] == 2)]) or "none")
-    return f"the reading turns the sign of: {said[0]}; clearly by both: {said[1]}"
+        found.append(
+            np.sign(table[ends]).sum(axis=1).groupby(pairs, sort=False).agg(["min", "max"])
+        )
+    opposed = [(one["min"] == -2) & (one["max"] == 2) for one in found]
+    once = (found[1].abs().max(axis=1) == 2) & (found[1].abs().min(axis=1) < 2)
+    texts = (", ".join(rows.index[rows]) or "none" for rows in (*opposed, once))
+    said = "the reading turns the sign of: {}; clearly by both: {}; clear by one reading alone: {}"
+    return said.format(*texts)
 
 
 def family(rows: list[dict]) -> pd.DataFrame:
@@ -270,10 +275,13 @@ def best_validation(stage: Stage) -> float:
     return max(trained, default=np.nan)
 
 
-def epochs_until(stage: Stage, value: float) -> float:
-    """Return after how many epochs a training first reached a validation value; inf if never."""
-    curve = stage.record()["curve"]
-    return min((p["epoch"] for p in curve if p["validation"] >= value), default=np.inf)
+def epochs_until(stage: Stage, best: float, share: float = 1.0) -> float:
+    """Return after how many epochs a training first reached a share of a best validation value.
+
+    inf if never; of a value below 0 (minus cross-entropy) a share of 95% is 1/95% of it.
+    """
+    bar, curve = best * share if best > 0 else best / share, stage.record()["curve"]
+    return min((p["epoch"] for p in curve if p["validation"] >= bar), default=np.inf)
 
 
 def epochs_to_reach(ours: list[Run], theirs: list[Run], task: str, share: float) -> pd.Series:
@@ -281,7 +289,7 @@ def epochs_to_reach(ours: list[Run], theirs: list[Run], task: str, share: float)
     pairs = [
         (one.stages[task], other.stages[task]) for one, other in zip(ours, theirs, strict=True)
     ]
-    found = [epochs_until(one, share * best_validation(other)) for one, other in pairs]
+    found = [epochs_until(one, best_validation(other), share) for one, other in pairs]
     return pd.Series(found, [f"seed {run.seed}" for run in ours])
 
 

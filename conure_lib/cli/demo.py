@@ -52,7 +52,7 @@ def demo(users: Annotated[int, Option(min=500, max=10**6, help="Of the generated
     runs = study.runs([*LINES, "Popularity"])
     study.compute(runs)
 
-    levels = continual.levels(study, study.order).assign(line="popularity")
+    levels = continual.levels(study, study.order)
     matrix = continual.matrix(study, LINES).assign(line=lambda table: table["method"].map(LINES))
     matrix["tasks learned"] = matrix["after"].map(study.order.index) + 1
     titles = {t.name: f"{t.name} {t.title}" for t in study.stream.tasks}

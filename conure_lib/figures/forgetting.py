@@ -41,7 +41,7 @@ def draw_learners(matrix: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     """Draw what becomes of each task as others are learned: a row per task, a column per learner.
 
     matrix: method, row (a task's name, size and metric), tasks learned, value, low, high. levels:
-    row, value of popularity.
+    row, line (its name), value of popularity.
     """
     set_style()
     rows, methods = matrix["row"].unique(), matrix["method"].unique()
@@ -51,7 +51,7 @@ def draw_learners(matrix: pd.DataFrame, levels: pd.DataFrame) -> Figure:
     for row, of_row in zip(rows, axes, strict=True):
         here = matrix[matrix["row"] == row]
         bottom, top = max(here["low"].min(), 0), here["high"].max()
-        popularity = levels.loc[levels["row"] == row, "value"].iloc[0]
+        popularity, line = levels.loc[levels["row"] == row, ["value", "line"]].iloc[0]
         bottom, top = min(bottom, popularity), max(top, popularity)
         pad = 0.05 * (top - bottom)
         of_row[0].set_ylim(bottom - pad * (bottom > 0), top + pad)
@@ -63,7 +63,7 @@ def draw_learners(matrix: pd.DataFrame, levels: pd.DataFrame) -> Figure:
                 at, value = other["tasks learned"], other["value"]
                 axis.plot(at, value, color="#CCCCCC", linewidth=0.6, label="the other learners")
             look = {"color": GREY, "linewidth": 0.8}
-            axis.axhline(popularity, linestyle=":", label="popularity", **look)
+            axis.axhline(popularity, linestyle=":", label=line, **look)
             at, value = one["tasks learned"], one["value"]
             axis.hlines(
                 value.iloc[0], at.min(), at.max(), linestyle="--", label="as learned", **look

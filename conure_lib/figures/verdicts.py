@@ -52,21 +52,23 @@ def draw_claims(table: pd.DataFrame) -> Figure:
     rows, datasets = table["claim"].nunique(), table["dataset"].nunique()
     height = 0.1 + 0.11 * datasets
     figure, axis = plt.subplots(figsize=(PAGE, height * rows + 1.0))
-    sizes = _effects(axis, table)
+    sizes = _effects(axis, table.assign(title=table["claim"] + " " + table["title"]))
     axis.xaxis.set_major_locator(MultipleLocator(10))
     right = axis.secondary_yaxis("right")
     right.set_yticks([*sizes], [*sizes.values()])
     right.spines["right"].set_visible(False)
     right.tick_params(axis="y", length=0)
     axis.annotate("n", (1, 1), (3, 3), "axes fraction", "offset points")
-    return finish(figure, f"{BOTH}\nn: test instances", legend=True)
+    note = "n: test instances; a dataset without a row has not learned the claim's tasks"
+    return finish(figure, f"{BOTH}\n{note}", legend=True)
 
 
 def draw_overview(shares: pd.Series, table: pd.DataFrame) -> Figure:
     """Draw who owns the weights as tasks are learned, and headline effects beside the paper's.
 
     shares: of the kernel weights, by owner in the order of learning, the rest free.
-    table: as of ``draw_claims``; C01, whose effects are of another size, has an axis of its own.
+    table: as of ``draw_claims``, and seeds; title: what is compared. C01, whose effects are of
+    another size, has an axis of its own.
     """
     set_style()
     figure = plt.figure(figsize=(PAGE, 3.1))
@@ -94,7 +96,8 @@ def draw_overview(shares: pd.Series, table: pd.DataFrame) -> Figure:
     places = right.subplots(len(some), 1, height_ratios=heights, squeeze=False).flat if some else ()
     for axis, one in zip(places, some, strict=True):
         _effects(axis, one, names=sorted(table["dataset"].unique()))
-    return finish(figure, BOTH, legend=True)
+    seeds = (f"{name} {n:.0f}" for name, n in table.groupby("dataset")["seeds"].max().items())
+    return finish(figure, f"{BOTH}; seeds: {', '.join(seeds)}", legend=True)
 
 
 def _effects(axis: Axes, table: pd.DataFrame, names: Sequence[str] = ()) -> dict[float, str]:
@@ -114,8 +117,9 @@ def _effects(axis: Axes, table: pd.DataFrame, names: Sequence[str] = ()) -> dict
         sizes |= dict(zip(y, own["n"].map("{:,}".format), strict=True))
     paper, places = 100 * titles.loc[rows, "paper"], np.arange(len(rows))
     axis.vlines(paper, places - 0.42, places + 0.42, color="black", label="the paper")
-    labels = [f"{name} {titles.loc[name, 'title']}" for name in rows]
-    axis.set(yticks=range(len(rows)), yticklabels=labels, ylim=(len(rows) - 0.5, -0.5))
+    axis.set(
+        yticks=range(len(rows)), yticklabels=titles.loc[rows, "title"], ylim=(len(rows) - 0.5, -0.5)
+    )
     axis.set_xlabel("relative difference, %")
     for line in range(len(rows) - 1):
         axis.axhline(line + 0.5, color="#EEEEEE", linewidth=0.6)

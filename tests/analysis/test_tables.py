@@ -126,6 +126,15 @@ def test_curves_are_what_the_records_say():
     stage = run.stages["T1"]
     assert tables.best_validation(stage) == 0.4
     assert [tables.epochs_until(stage, value) for value in (0.1, 0.3, 0.5)] == [0, 1, np.inf]
+    assert tables.epochs_until(stage, 0.4, share=0.25) == 0
+
+
+def test_a_share_of_a_value_below_0_is_a_worse_one():
+    values = [-2.0, -1.04, -1.0]
+    curve = [{"epoch": epoch, "validation": value} for epoch, value in enumerate(values)]
+    study = made_up(lambda task, action, seed: {task: [1, 1, 1], "curve": curve}, seeds=(1,))
+    (run,) = study.runs(["SinMo"])
+    assert tables.epochs_to_reach([run], [run], "T4", 0.95).tolist() == [1]
 
 
 def test_capacity_and_no_forgetting_are_what_the_stages_recorded(study):
@@ -196,10 +205,13 @@ def test_both_readings_of_the_metric_side_by_side():
     }
     opposed = "SinMo STL, STL FineSmax, Conure STL, Conure- STL, PeterRec STL"
     opposed = opposed.replace(" ", " against ").replace(", against", ",")
-    said = "the reading turns the sign of: {}; clearly by both: {}".format
-    assert tables.turned(table) == said(opposed, opposed)
-    assert tables.turned(table.assign(low=-9.0, high=9.0)) == said(opposed, "none")
-    assert tables.turned(table[table["effect"] < 0]) == said("none", "none")
+    said = "the reading turns the sign of: {}; clearly by both: {}; clear by one reading alone: {}"
+    said = said.format
+    assert tables.turned(table) == said(opposed, opposed, "none")
+    assert tables.turned(table.assign(low=-9.0, high=9.0)) == said(opposed, "none", "none")
+    once = table.assign(high=table["high"].where(table["effect"] > 0, 9.0))
+    assert tables.turned(once) == said(opposed, "none", opposed)
+    assert tables.turned(table[table["effect"] < 0]) == said("none", "none", "none")
 
 
 def test_a_table_as_a_reader_wants_to_see_it():

@@ -119,7 +119,7 @@ def test_learners_have_a_column_each_and_tasks_a_row():
     rows = [("EWC", "T1", 1, 0.3), ("EWC", "T1", 2, 0.2), ("EWC", "T2", 2, 0.7)]
     rows += [("Conure", "T1", 1, 0.3), ("Conure", "T1", 2, 0.3), ("Conure", "T2", 2, 0.6)]
     table = pd.DataFrame(rows, columns=head).eval("low = value - 0.1\nhigh = value + 0.1")
-    levels = pd.DataFrame({"row": ["T1", "T2"], "value": [0.1, 0.5]})
+    levels = pd.DataFrame({"row": ["T1", "T2"], "value": [0.1, 0.5], "line": "popularity"})
     figure = figures.draw_learners(table, levels)
     ewc_t1, conure_t1, ewc_t2, _ = figure.axes
     assert texts([ewc_t1.title, conure_t1.title]) == ["EWC", "Conure"]

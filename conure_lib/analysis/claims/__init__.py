@@ -42,8 +42,14 @@ CLAIMS: dict[str, Claim] = {
     for name, text in _TEXTS.items()
 }
 """All claims by id."""
-HEADLINES = ("C01", "C04", "C08", "C14", "C22")
-"""The claims that the README tells of."""
+HEADLINES = {
+    "C01": "T1 after T2, unprotected,\nagainst before (C01)",
+    "C04": "T1 pruned and retrained,\nagainst unpruned (C04)",
+    "C08": "Conure against STL\non T2 and T3 (C08)",
+    "C14": "T3 after T2, against\nwithout T2 (C14)",
+    "C22": "EWC's old tasks, in the end\nagainst when learned (C22)",
+}
+"""The claims that the README tells of, and what their effects compare."""
 
 
 def for_notebook(notebook: str) -> list[str]:

@@ -82,26 +82,28 @@ def judge_effect(row: Mapping, smallest: float, by_far: bool = False) -> tuple[s
     _, high = _bounds(row, side)
     if row["clear"] and side * row["effect"] > 0:
         enough = side * row["effect"] >= bar if by_far else high >= bar
-        return (REPRODUCED, "clear") if enough else (PARTLY, f"clear, but below {bar:.1%}")
+        return (REPRODUCED, "clear") if enough else (PARTLY, f"clear, but smaller than {bar:.1%}")
     if high < bar:
-        return NOT_REPRODUCED, f"{smallest:+.1%} is excluded"
+        return NOT_REPRODUCED, f"an effect of {smallest:+.1%} is excluded"
     if side * row["effect"] < 0:
-        return CANNOT_TELL, f"the other way, {smallest:+.1%} not excluded"
+        return CANNOT_TELL, f"of the other sign, but {smallest:+.1%} is possible"
     if row["p_holm"] < tables.ALPHA:
         return CANNOT_TELL, f"not clear over seeds (p = {row['p_seeds']:.3f})"
     if (could := detectable(*_bounds(row))) > bar:
-        return CANNOT_TELL, f"only {could:.1%} or more would show, of interest {bar:.1%}"
-    return CANNOT_TELL, f"not clear, {smallest:+.1%} not excluded"
+        return CANNOT_TELL, f"too few data: {could:.1%} would show, of interest is {bar:.1%}"
+    if row["p_seeds"] < tables.ALPHA and row["p"] < tables.ALPHA:
+        return CANNOT_TELL, f"not clear after Holm's correction (p = {row['p_holm']:.3f})"
+    return CANNOT_TELL, f"not clear, but {smallest:+.1%} is possible"
 
 
 def judge_margin(row: Mapping, margin: float, two_sided: bool = False) -> tuple[str, str]:
     """Return the verdict on staying above minus the margin (or on both sides of it), and why."""
     low, high = _bounds(row)
     if low > -margin and not (two_sided and high >= margin):
-        return REPRODUCED, f"within {margin:.0%}"
+        return REPRODUCED, f"within {margin:.0%}" if two_sided else f"at most {margin:.0%} worse"
     if high < -margin or (two_sided and low > margin):
-        return NOT_REPRODUCED, f"beyond {margin:.0%}"
-    return CANNOT_TELL, f"more than {margin:.0%} is possible"
+        return NOT_REPRODUCED, f"{'beyond' if two_sided else 'worse by over'} {margin:.0%}"
+    return CANNOT_TELL, f"over {margin:.0%} {'apart' if two_sided else 'worse'} is possible"
 
 
 def _bounds(row: Mapping, side: int = 1) -> tuple[float, float]:
@@ -176,9 +178,16 @@ def compared(study: Study, claim: Claim) -> Finding:
         main["epochs"] = _quick(study, runs, claim.quick)
     verdict = together([part.verdict for part in main.values()], claim.needs, claim.worst)
     told = [part.verdict for part in apart.values() if part.verdict != CANNOT_TELL]
+    without = verdict
     if told:
         verdict = together([verdict, together(told, worst=claim.worst)], worst=claim.worst)
-    return replace(combine(main | apart, verdict), seeds=len(study.config.seeds))
+    for name, part in apart.items():
+        if part.verdict == CANNOT_TELL:
+            apart[name] = replace(part, reason=f"left out, {part.reason}")
+    found = combine(main | apart, verdict)
+    if without == NOT_REPRODUCED != verdict:
+        found = replace(found, reason=f"{found.reason}; partly by the profiles alone")
+    return replace(found, seeds=len(study.config.seeds))
 
 
 def not_learned(study: Study, tasks: str) -> str:
@@ -247,7 +256,7 @@ def _quick(study: Study, runs: list[Run], one: Mapping) -> Finding:
     epochs = tables.epochs_to_reach(*pair, task, RECOVERED_SHARE)
     few = epochs[epochs > 0] <= QUICK_EPOCHS
     if few.empty:
-        return Finding(CANNOT_TELL, "there before the first")
+        return Finding(CANNOT_TELL, "no seed had anything to regain")
     verdict = REPRODUCED if all(few) else CANNOT_TELL if any(few) else NOT_REPRODUCED
     return Finding(verdict, f"{sum(few)} of {len(few)} seeds within {QUICK_EPOCHS}")
 
@@ -255,7 +264,7 @@ def _quick(study: Study, runs: list[Run], one: Mapping) -> Finding:
 def epochs_to_best(run: Run, task: str) -> float:
     """Return after how many epochs, at least one, a run reaches 95% of its own best value."""
     stage = run.stages[task]
-    return max(1, tables.epochs_until(stage, RECOVERED_SHARE * tables.best_validation(stage)))
+    return max(1, tables.epochs_until(stage, tables.best_validation(stage), RECOVERED_SHARE))
 
 
 # Claims that are no comparisons between scores: a function each, named after its claim.
@@ -321,7 +330,7 @@ def c20(study: Study, claim: Claim) -> Finding:
     time, masked = found["materialised"], found["masked"]["median"]
     as_fast = time["median"] <= 1.05
     verdict = REPRODUCED if as_fast and masked <= 1.1 else PARTLY if as_fast else NOT_REPRODUCED
-    why = f"masking on the fly takes {masked - 1:+.1%}"
+    why = f"one measurement for all datasets; masking on the fly takes {masked - 1:+.1%}"
     numbers = {"ci_low": time["low"] - 1, "ci_high": time["high"] - 1, "n": found["rounds"]}
     return Finding(verdict, why, effect=time["median"] - 1, **numbers)
 
