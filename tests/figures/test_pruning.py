@@ -114,6 +114,22 @@ def test_a_claims_effects_stand_beside_the_papers():
     assert sizes == dict(zip(places[:3], ["12", "78", "3,456"], strict=True))
 
 
+def test_the_overview_has_the_weights_by_owner_and_the_effects():
+    numbers = {"ci_low": -0.3, "ci_high": 0.3, "paper": np.nan, "n": 9, "seeds": 6, "dataset": "a"}
+    rows = [{"claim": name, "title": name, "effect": 0.1, **numbers} for name in ("C01", "C04")]
+    shares = pd.Series({"T1": 0.3, "T2": 0.14, "T3": 0.056})
+    figure = figures.draw_overview(shares, pd.DataFrame(rows))
+    *grids, first, others = figure.axes
+    owned = [np.bincount(grid.collections[0].get_array().ravel(), minlength=4) for grid in grids]
+    expected = [[100, 0, 0, 0], [30, 0, 0, 70], [30, 14, 0, 56], [30, 14, 6, 50]]
+    assert [counts.tolist() for counts in owned] == expected
+    assert grids[1].get_title() == "prune, retrain, freeze: 30%"
+    assert texts([*first.get_yticklabels(), *others.get_yticklabels()]) == ["C01", "C04"]
+    assert figure.get_suptitle().endswith("seeds: a 6")
+    nothing = pd.DataFrame(columns=pd.DataFrame(rows).columns)
+    assert len(figures.draw_overview(shares, nothing).axes) == 4  # of a single training
+
+
 def test_learners_have_a_column_each_and_tasks_a_row():
     head = ["method", "row", "tasks learned", "value"]
     rows = [("EWC", "T1", 1, 0.3), ("EWC", "T1", 2, 0.2), ("EWC", "T2", 2, 0.7)]

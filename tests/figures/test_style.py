@@ -10,6 +10,7 @@ from matplotlib.colors import to_rgb
 
 from conure_lib import figures, paths
 from conure_lib.figures.style import BOTH, TASK_COLORS, finish, panels
+from conure_lib.figures.verdicts import OWNERS
 from conure_lib.methods import COMPARED, CONTINUAL, FLOORS, METHODS
 from conure_lib.study.study import Study
 
@@ -48,7 +49,7 @@ def test_colours_that_appear_together_differ_for_every_eye(eye):
     compared, continual = (
         {METHODS[name].color for name in names} for names in (COMPARED, (*CONTINUAL, *FLOORS[:1]))
     )
-    for group in (compared, continual, {"white", *TASK_COLORS}):
+    for group in (compared, continual, {"white", *TASK_COLORS}, {"white", *OWNERS}):
         for one, other in combinations(sorted(group), 2):
             apart = np.linalg.norm(seen(one, eye) - seen(other, eye))
             assert apart >= APART, (eye, one, other)
