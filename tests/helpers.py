@@ -198,7 +198,7 @@ def owners_of(learner: ContinualModel) -> dict[str, bytes]:
 
 
 @contextmanager
-def refused(kind: type[Exception], *words: object, most: int = 1000) -> Iterator[None]:
+def refused(kind: type[Exception] | tuple, *words: object, most: int = 1000) -> Iterator[None]:
     """Expect an error of a kind, in one line, not longer than that, that has all the words."""
     with pytest.raises(kind) as caught:
         yield
