@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers import ROOT, text_of
 
 from conure_lib import paths
 from conure_lib.analysis.claims import CLAIMS
@@ -24,16 +25,11 @@ from conure_lib.study.profiles import REPORTED, study_config
 from conure_lib.user_models.plan import Plan
 from docs import readme_tables
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```.*?```", re.DOTALL)
 PRIVATE = r"\bworlds?\b|\bmend(s|ed)?\b|for want of|\ba (row|line) a\b|found and wanted"
-
-
-def text_of(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:
