@@ -26,7 +26,6 @@ from conure_lib.methods.actions import Context
 from conure_lib.methods.continual import AllTasks, training_part, validation_score
 from conure_lib.methods.joint import Union
 from conure_lib.methods.lwf import distillation
-from conure_lib.methods.method import Step
 from conure_lib.methods.teracon import (
     MAX_SCALE,
     Mask,
@@ -42,14 +41,6 @@ pytestmark = pytest.mark.numerics
 STREAM = small_stream()
 SHORT = ("T1", "T2", "T4")
 LEARNERS = tuple(name for name in CONTINUAL if name != "Conure")
-
-
-def test_a_learner_goes_on_from_task_to_task_and_all_begin_with_the_same_t1():
-    for name in LEARNERS:
-        steps = METHODS[name].recipe(SHORT)
-        assert list(steps) == list(SHORT)
-        assert steps["T4"].parent is steps["T2"]
-        assert steps["T2"].parent == Step("start", "T1")
 
 
 def test_the_learners_t1_is_that_of_the_other_methods():
