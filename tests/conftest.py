@@ -28,6 +28,14 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def shared_root(tmp_path_factory):
+    """An empty folder to which all outputs of a module go that asks for it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(paths, "ROOT", folder := tmp_path_factory.mktemp("root"))
+        yield folder
+
+
 @pytest.fixture(scope="session")
 def python():
     """Command and environment of a fresh interpreter that writes below ``root``."""

@@ -21,6 +21,7 @@ from conure_lib.models.reference import PlainNextItNet
 from conure_lib.pipeline.store import ENVIRONMENT
 from conure_lib.training.batches import WithT1
 
+ROOT = Path(__file__).resolve().parent.parent
 SMALL = {"n_users": 60, "n_items": 64, "n_labels": 16, "length": 6, "clicks": 3.0}
 RATIOS = {"T1": 0.7, "T2": 0.8, "T3": 0.9, "T4": 0.8, "T5": 0.9, "T6": 0.9}
 KINDS = {"T1": "sequence", "T2": "ranking", "T4": "classification"}
@@ -49,6 +50,11 @@ STEPS = {
     "output-only": ("T4", FAST),
 }
 """Every kind of training step, by task and settings; ``model_for`` makes the model."""
+
+
+def text_of(name: str) -> str:
+    """The text of a file of the repository."""
+    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -198,7 +204,7 @@ def owners_of(learner: ContinualModel) -> dict[str, bytes]:
 
 
 @contextmanager
-def refused(kind: type[Exception], *words: object, most: int = 1000) -> Iterator[None]:
+def refused(kind: type[Exception] | tuple, *words: object, most: int = 1000) -> Iterator[None]:
     """Expect an error of a kind, in one line, not longer than that, that has all the words."""
     with pytest.raises(kind) as caught:
         yield

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from helpers import ROOT, text_of
 
 from conure_lib import paths
 from conure_lib.analysis.claims import CLAIMS
@@ -24,15 +25,11 @@ from conure_lib.study.profiles import REPORTED, study_config
 from conure_lib.user_models.plan import Plan
 from docs import readme_tables
 
-ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LINK = re.compile(r"(?<!`)!?\[[^\]]*\]\(([^)\s]+)\)")
 FENCED = re.compile(r"```.*?```", re.DOTALL)
 PRIVATE = r"\bworlds?\b|\bmend(s|ed)?\b|for want of|\ba (row|line) a\b|found and wanted"
-
-
-def text_of(name: str) -> str:
-    return (ROOT / name).read_text(encoding="utf-8")
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:
@@ -45,25 +42,21 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def written_in(path: Path) -> str:
+    """What is written in a document or in a notebook's cells, without code."""
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, 4).cells
+        return "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return FENCED.sub("", path.read_text(encoding="utf-8"))
+
+
 def headings(path: Path) -> list[str]:
-    text = FENCED.sub("", path.read_text(encoding="utf-8"))
-    return [anchor(title) for title in re.findall(r"(?m)^#+ (.+)$", text)]
+    return [anchor(title) for title in re.findall(r"(?m)^#+ (.+)$", written_in(path))]
 
 
-NOTEBOOKS = [*sorted((ROOT / "notebooks").glob("*.ipynb"))]
-
-
-@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
-def test_links_of_notebooks_lead_to_files(notebook):
-    cells = nbformat.read(notebook, 4).cells
-    texts = (cell.source for cell in cells if cell.cell_type == "markdown")
-    urls = [url for text in texts for url in LINK.findall(text) if not urlsplit(url).scheme]
-    assert [url for url in urls if not (notebook.parent / url.partition("#")[0]).is_file()] == []
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_of_documents_lead_to_files_and_headings(document):
-    for url in LINK.findall(FENCED.sub("", document.read_text(encoding="utf-8"))):
+@pytest.mark.parametrize("document", [*DOCUMENTS, *NOTEBOOKS], ids=lambda path: path.name)
+def test_links_lead_to_files_and_headings(document):
+    for url in LINK.findall(written_in(document)):
         parts = urlsplit(url)
         if parts.scheme:
             continue
@@ -74,18 +67,9 @@ def test_links_of_documents_lead_to_files_and_headings(document):
             assert unquote(parts.fragment) in headings(target), f"{document.name}: {url}"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
-def test_links_of_notebooks_lead_to_files_or_to_copies_that_are_still_to_come(path):
-    for cell in nbformat.read(path, 4).cells:
-        for url in LINK.findall(cell.source) if cell.cell_type == "markdown" else ():
-            target = (path.parent / urlsplit(url).path).resolve()
-            coming = target.is_relative_to(ROOT / "results")
-            assert urlsplit(url).scheme or coming or target.is_file(), url
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_documents_are_in_plain_words_and_their_headings_differ(document):
-    text = FENCED.sub("", document.read_text(encoding="utf-8")).replace("One World", "")
+    text = written_in(document).replace("One World", "")
     assert re.search(PRIVATE, text, re.IGNORECASE) is None
     found = headings(document)
     assert len(set(found)) == len(found) or document.name == "CHANGELOG.md"

@@ -16,16 +16,6 @@ def cut(histories, length, least):
     return cut_windows(who, np.concatenate(histories), len(histories), length, least)
 
 
-def test_windows_by_hand():
-    histories = [[1, 2], [1, 2, 3, 4, 5, 6, 7], [1, 2, 3, 4, 5, 6, 7, 8], [9, 8, 7]]
-    sequences, users, rows = cut(histories, length=3, least=2)
-    assert sequences[:3].tolist() == [[0, 1, 2], [2, 3, 4], [5, 6, 7]]  # the 1 stands alone
-    assert sequences[3:].tolist() == [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 8, 7]]
-    assert users.tolist() == [0, 1, 1, 2, 2, 2, 3]
-    assert rows.tolist() == [0, 2, 5, 6]
-    assert (sequences.dtype, users.dtype, rows.dtype) == (np.int32, np.int64, np.int64)
-
-
 @given(
     histories=st.lists(st.integers(2, 40), min_size=1, max_size=6),
     length=st.integers(2, 9),
@@ -37,14 +27,16 @@ def test_a_users_windows_are_the_end_of_the_history(histories, length, least):
     for user, history in enumerate(histories):
         own = sequences[users == user]
         items = own[own > 0].tolist()
-        dropped = len(history) - len(items)
+        dropped, known = len(history) - len(items), (own > 0).sum(axis=1)
         assert items == history[dropped:]
         assert dropped < min(least, length)
         assert dropped == 0 or (len(items) % length == 0 and items)
         assert rows[user] == np.flatnonzero(users == user)[-1]
-        assert (own[1:] > 0).all()  # only a first window is padded, on its left
-        assert ((own[0] > 0) == (np.arange(length) >= length - (own[0] > 0).sum())).all()
+        assert (known[1:] == length).all()  # only a first window is padded, on its left
+        assert known[0] >= min(least, length)
+        assert ((own[0] > 0) == (np.arange(length) >= length - known[0])).all()
     assert (np.diff(users) >= 0).all()
+    assert (sequences.dtype, users.dtype, rows.dtype) == (np.int32, np.int64, np.int64)
 
 
 def labelled(users, labels):

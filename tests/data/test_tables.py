@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 from helpers import refused
 
-from conure_lib.data.assemble import LabelTable
 from conure_lib.data.sources import tables
 from conure_lib.data.sources.tables import EVENTS, LABELS, from_tables, latest_windows, read_table
 from conure_lib.errors import DataError
@@ -63,37 +62,6 @@ def test_without_times_the_rows_are_in_order_and_repeated_events_stay():
     assert len(build(pd.concat([events(), events()])).sequences) == 20
 
 
-def best_guess(stream):
-    """The share of last items that the most frequent successor of the one before them hits."""
-    before, last = stream.sequences[:, -2], stream.sequences[:, -1]
-    counts = np.zeros((stream.n_items + 1,) * 2)
-    np.add.at(counts, (before, last), 1)
-    return (counts.argmax(axis=1)[before] == last).mean()
-
-
-def test_results_depend_neither_on_ids_nor_on_the_order_of_rows():
-    """Users buy one of ten sets of three items at once: by id the next one would be certain."""
-    users = np.arange(3000)
-    rows = [(user, 3 * (user % 10) + n, 1) for user in users for n in range(3)]
-    table = pd.DataFrame(rows, columns=["user", "item", "time"])
-    labels = {"T2": ("classification", pd.DataFrame({"user": users, "label": users % 2}))}
-    ids = np.random.default_rng(0).permutation(30)
-    same = [
-        table,
-        table[::-1],
-        table.sample(frac=1, random_state=0),
-        table.assign(item=ids[table["item"]]),
-        table.assign(user=2999 - table["user"]),
-    ]
-    streams = [from_tables(one, labels, length=3, min_events=3) for one in same]
-    assert [best_guess(one) for one in streams] == pytest.approx([1 / 2] * 5, abs=0.05)
-    assert len({one.digest() for one in streams[:3]}) == 1
-    other = from_tables(table, labels, length=3, min_events=3, seed=1)
-    alike = (other.sequences == streams[0].sequences).all(axis=1).mean()
-    assert alike == pytest.approx(1 / 6, abs=0.03)
-    assert best_guess(from_tables(table.drop(columns="time"), labels, length=3, min_events=3)) == 1
-
-
 SAME = [
     lambda table: table.assign(time=pd.to_datetime(table["time"], unit="D")),
     lambda table: table.assign(time=table["time"] / 2),
@@ -139,20 +107,6 @@ def test_ids_of_any_type_are_their_text_in_csv_and_parquet(tmp_path, of):
     if of is not OF[-1]:  # CSV may leave out a time of midnight
         assert from_csv["item"].tolist() == from_parquet["item"].tolist()
     assert from_parquet["item"].tolist() == [str(of(n)) for n in range(30)]
-
-
-def test_columns_with_other_names():
-    renamed = events().set_axis(["customer", "sku", "ts"], axis=1)
-    people = AGES.set_axis(["customer", "age"], axis=1).assign(sex=["F", "M"] * 5)
-    names = {"user": "customer", "item": "sku", "time": "ts"}
-    labels = [
-        LabelTable("T2", "ranking", "liked", LIKES, {"user": "user"}),
-        LabelTable("T3", "classification", "age", people, {"label": "age"}),
-        LabelTable("T4", "classification", "sex", people, {"label": "sex"}),
-    ]
-    stream = from_tables(renamed, labels, columns=names, **OPTIONS)
-    assert stream.until("T3").digest() == build().digest()
-    assert stream.names.labels["T4"].tolist() == ["F", "M"]
 
 
 @pytest.mark.parametrize("name", ["timestamp", "Time", "date", "ts", "price"])

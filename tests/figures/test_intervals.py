@@ -57,10 +57,8 @@ def test_hollow_dots_and_levels():
     assert figure.get_suptitle().endswith("; hollow: noise")
     filled, hollow = dots(axis)
     assert filled[1] < hollow[1]
-    assert [one.get_markerfacecolor() for one in axis.lines[1:4:2]] == [
-        METHODS["STL"].color,
-        "white",
-    ]
+    faces = [one.get_markerfacecolor() for one in axis.lines[1:4:2]]
+    assert faces == [METHODS["STL"].color, "white"]
     assert texts(figure.legends[0].get_texts()) == ["chance", "best"]
     assert [values(one.get_xdata()) for one in axis.lines[4:6]] == [[0.01] * 2, [0.4] * 2]
 

@@ -4,13 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers import a_task, done, small_stream, small_study
+from helpers import a_task, done, small_stream
 from scipy.sparse import csr_array
 from sklearn.linear_model import LogisticRegression, Ridge
 
 from conure_lib.data.stream import TEST, TRAIN, TaskStream
 from conure_lib.methods import FLOORS, METHODS, linear
-from conure_lib.study.study import Study
 from conure_lib.training.evaluation import metric_of
 
 pytestmark = pytest.mark.numerics
@@ -52,14 +51,6 @@ def test_popularity_of_items_by_hand():
     assert ranks_by("popularity", "T1", toy()) == {"T1": [3], "T1-all": [3]}
     own = replace(toy(), groups=np.array([0, 1, 1, 1], np.int32))  # group 1: 1, 0, 1
     assert ranks_by("group-popularity", "T1", own) == {"T1": [2], "T1-all": [2]}
-
-
-def test_group_popularity_is_for_streams_with_groups():
-    stream = small_stream()
-    grouped = replace(stream, groups=np.zeros(stream.n_users, np.int32))
-    for one, expected in ((stream, ["Popularity"]), (grouped, ["Popularity", "Group popularity"])):
-        runs = Study(small_study(), one).runs(("Popularity", "Group popularity"))
-        assert [run.method for run in runs] == expected
 
 
 def test_features_by_hand():

@@ -226,9 +226,8 @@ def assert_refused(learner, message, *ratios):
 def test_a_refused_pruning_changes_nothing(ratio, prunable):
     learner = learner_of(width=4, prunable=prunable)
     begin(learner, "T1")
-    assert_refused(
-        learner, f"of embedding: found {ratio}, expected at least 0, below 1", 0.5, ratio
-    )
+    said = f"of embedding: found {ratio}, expected at least 0, below 1"
+    assert_refused(learner, said, 0.5, ratio)
     assert_refused(learner, "of blocks.0.kernel1: found", ratio, 0.5)
     if prunable:
         assert_refused(learner, "of embedding: found None", 0.5)

@@ -6,13 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conure_lib.models import padding as module
-from conure_lib.models.padding import length_buckets, micro_batch_size, padding_of
+from conure_lib.models.padding import length_buckets, micro_batch_size
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
-
-
-def test_padding_is_counted_from_the_left():
-    assert padding_of(np.array([[0, 0, 3, 4], [1, 2, 3, 4], [0, 5, 6, 7]])).tolist() == [2, 0, 1]
 
 
 @given(
@@ -44,12 +40,9 @@ def test_a_bucket_must_be_worth_it():
     assert prefixes(np.repeat(4 * padding, 4), 512, CUDA) == [0, 128]
 
 
-def test_what_is_computed_together_stays_in_cache():
+def test_what_is_computed_together_stays_in_cache_and_is_divided_on_a_gpu_for_memory_alone():
     n, bytes_each = micro_batch_size(30, 64, CPU), 30 * 64 * 4
     assert n * bytes_each <= 2 << 20 < (n + 1) * bytes_each
-    assert micro_batch_size(1000, 1000, CPU) == module.MIN_MICRO_BATCH
-
-
-def test_on_a_gpu_a_batch_is_not_divided_before_memory_demands_it():
     assert micro_batch_size(100, 256, CUDA) > 512  # the paper's largest batches
-    assert micro_batch_size(1000, 1000, CUDA) == module.MIN_MICRO_BATCH
+    for device in (CPU, CUDA):
+        assert micro_batch_size(1000, 1000, device) == module.MIN_MICRO_BATCH

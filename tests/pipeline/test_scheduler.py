@@ -158,11 +158,9 @@ def test_workers_that_cannot_start_are_one_line(root, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def cluster(shared_root):
     """A cluster with one worker for the whole module; the study's outputs go where its go."""
-    root = tmp_path_factory.mktemp("cluster")
-    with pytest.MonkeyPatch.context() as patch, running(root) as started:
-        patch.setattr(paths, "ROOT", root)
+    with running(shared_root) as started:
         yield started
 
 

@@ -227,9 +227,7 @@ def test_two_kinds_of_processors_are_no_result_and_computed_again(study, capsys)
     compute_elsewhere(study, runs)
     with pytest.raises(MissingResultError, match=r"found results of .* and Somebody .* make study"):
         study.require(runs)
-    with pytest.raises(
-        ConfigError, match=r"several kinds of processors: .*Somebody \S+ AVX2 torch .* \(sy"
-    ):
+    with refused(ConfigError, "several kinds of processors: ", "Somebody", "AVX2", "(synthetic."):
         publish(stages_of(study))
     assert not evidence().exists()
     capsys.readouterr()

@@ -119,9 +119,8 @@ def test_only_an_appended_task_is_trained_also_elsewhere(
     (note,) = (note for note in results["notes"] if "several kinds of processors" in note)
     assert ": T1, T2, T3 on " in note
     assert "; T4 on Other 1/2 AVX9 torch " in note
-    assert (
-        "after the last task, T1, T2, T3, T4 answer as when learned, bit by bit" in results["notes"]
-    )
+    same = "after the last task, T1, T2, T3, T4 answer as when learned, bit by bit"
+    assert same in results["notes"]
     old, new = ContinualModel.load(model), ContinualModel.load(tmp_path / "later")
     sequences = sequences_of(later.stream())
     for task in old.tasks:
