@@ -15,9 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from conure_lib.errors import ConfigError
 
-PROTOCOL = (
-    4  # in every stage id; raised if numbers change, unless one method's own (its ``revisions``)
-)
+PROTOCOL = 4  # in every stage id; raised if numbers change beyond one method (its ``revisions``)
 MAX_INT = 2**31 - 1  # of anything that is counted, and of seeds
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
