@@ -8,7 +8,7 @@ from conure_lib import paths
 from conure_lib.analysis import claims, continual
 from conure_lib.analysis.floors import capped, floors, learned
 from conure_lib.analysis.tables import by_metric, no_forgetting, overall
-from conure_lib.files import atomic_file
+from conure_lib.files import write_csv
 from conure_lib.study.experiments import APART, all_runs, continual_learners
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import METRICS
@@ -38,10 +38,8 @@ def render(study: Study) -> list[Path]:
         if apart := [p.results(runs_of(p)).assign(point=n) for n, p in points(study).items()]:
             tables[name] = pd.concat(apart)
     folder = paths.results(study.config.profile, study.stream.name, study.local)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        with atomic_file(folder / f"{name}.csv") as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_csv(folder / f"{name}.csv", table)
     ledger = paths.claims(study.local)
     claims.save(claims.ledger(study), ledger)
     return [*(folder / f"{name}.csv" for name in tables), ledger]
