@@ -13,7 +13,7 @@ from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 
 CONURE = ("Conure-", "Conure")
-SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3, which has 0 here as well: retrained without pruning
+SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3, which has 0 here as well: unpruned and retrained
 RATIOS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.95
 COMMON_RATE = 0.001  # at which speeds are compared: each method's own rate would decide
 FIXED_RATIOS, MARGIN = (0.5, 0.8), 0.02  # the paper suggests to search between these two
@@ -52,7 +52,7 @@ def continual_learners(study: Study) -> list[Run]:
 
 
 def unpruned(study: Study, tasks: Iterable[str] = (), variant: str = "unpruned") -> list[Run]:
-    """Return Conure's runs with each task (or some) not pruned: what retraining alone brings."""
+    """Return Conure's runs with each task (or some) unpruned: what retraining alone brings."""
     prune = study.config.prune
     studies = {t: study.changed(variant, prune={**prune, t: 0.0}) for t in tasks or study.order}
     return composed(["Conure"], studies)
