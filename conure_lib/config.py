@@ -27,10 +27,7 @@ Weight = Annotated[float, Field(ge=0, lt=MAX_INT)]
 
 
 def explain(error: ValidationError, where: str) -> str:
-    """Say in one line what pydantic refused first.
-
-    Example: ``plan.yaml, tasks[1].kind: found 'rank', expected 'ranking' or 'classification'``.
-    """
+    """Say in one line what pydantic refused first: plan.yaml, seed: found 'a', expected ...``."""
     first, *others = error.errors(include_url=False)
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
     place = f"{where}, {path.removeprefix('.')}:" if path else f"{where},"
