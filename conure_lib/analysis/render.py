@@ -9,14 +9,14 @@ from conure_lib.analysis import claims, continual
 from conure_lib.analysis.floors import capped, floors, learned
 from conure_lib.analysis.tables import by_metric, no_forgetting, overall
 from conure_lib.files import write_csv
-from conure_lib.study.experiments import APART, all_runs, continual_learners
+from conure_lib.study.experiments import APART, continual_learners, own_runs
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import METRICS
 
 
 def render(study: Study) -> list[Path]:
     """Write tables and verdicts, of one's own run to results/local, else beside the evidence."""
-    runs = all_runs(study)[0][1]
+    runs = own_runs(study)
     memory = [no_forgetting(run).assign(seed=run.seed) for run in study.runs(["Conure"])]
     plain = [run for run in runs if not run.variant]
     ranking = [task.name for task in study.stream.tasks if task.kind != "classification"]

@@ -311,9 +311,13 @@ APART: dict[str, tuple[Callable[[Study], dict[str, Study]], Callable[[Study], li
 """Experiments in studies of their own, by name: these studies, and the runs of each of them."""
 
 
+def own_runs(study: Study) -> list[Run]:
+    """Return the runs of ``EXPERIMENTS``, each of them once."""
+    found = (run for experiment in EXPERIMENTS.values() for run in experiment(study))
+    return list({(run.variant, run.id): run for run in found}.values())
+
+
 def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:
     """Return the runs of ``EXPERIMENTS``, then of ``APART``, with the study that computes them."""
-    found = (run for experiment in EXPERIMENTS.values() for run in experiment(study))
-    own = {(run.variant, run.id): run for run in found}.values()  # each of them once
     apart = [(one, runs(one)) for points, runs in APART.values() for one in points(study).values()]
-    return [(study, [*own]), *apart]
+    return [(study, own_runs(study)), *apart]
