@@ -15,9 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from conure_lib.errors import ConfigError
 
-PROTOCOL = (
-    4  # in every stage id; raised if numbers change, unless one method's own (its ``revisions``)
-)
+PROTOCOL = 4  # in every stage id; raised if numbers change beyond one method (its ``revisions``)
 MAX_INT = 2**31 - 1  # of anything that is counted, and of seeds
 Count = Annotated[int, Field(ge=1, le=MAX_INT)]
 Size = Annotated[int, Field(ge=1, le=2**16)]
@@ -29,10 +27,7 @@ Weight = Annotated[float, Field(ge=0, lt=MAX_INT)]
 
 
 def explain(error: ValidationError, where: str) -> str:
-    """Say in one line what pydantic refused first.
-
-    Example: ``plan.yaml, tasks[1].kind: found 'rank', expected 'ranking' or 'classification'``.
-    """
+    """Say in one line what pydantic refused first: plan.yaml, seed: found 'a', expected ...``."""
     first, *others = error.errors(include_url=False)
     path = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in first["loc"])
     place = f"{where}, {path.removeprefix('.')}:" if path else f"{where},"

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
+import pandas as pd
 import psutil
 from filelock import FileLock
 from safetensors import SafetensorError
@@ -96,6 +97,12 @@ def atomic_folder(target: Path, replace: bool = False) -> AbstractContextManager
 def atomic_file(target: Path) -> AbstractContextManager[Path]:
     """Give a temporary file that takes the place of ``target`` when the block ends well."""
     return _atomic(target, target.name)
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table in one step, numbers with six digits, and the folder if there is none."""
+    with atomic_file(path) as part:
+        table.to_csv(part, index=False, float_format="%.6g")
 
 
 @contextmanager

@@ -32,9 +32,9 @@ def figures(profile: str, dataset: str, local: bool) -> Path:
     return _outputs("figures", local) / profile / dataset
 
 
-def redrawn(kind: Literal["results", "figures"], profile: str, dataset: str) -> Path:
-    """Return the folder of notebooks or figures that are made again from committed results."""
-    return _outputs(kind, local=True) / "committed" / profile / dataset
+def drawn(kind: Literal["results", "figures"], profile: str, dataset: str, local: bool) -> Path:
+    """Return where notebooks or figures are made; those of committed results have a place apart."""
+    return _outputs(kind, local=True) / ("" if local else "committed") / profile / dataset
 
 
 def claims(local: bool) -> Path:

@@ -1,4 +1,4 @@
 """Statistics, tables, costs and verdicts on the paper's claims, derived from stored results.
 
-May import everything up to ``study``; draws nothing and trains nothing.
+Draws nothing and trains nothing.
 """

@@ -74,7 +74,6 @@ def against_conure(study: Study, methods: Iterable[str], tasks: Iterable[str]) -
 
 def in_the_end(study: Study, run: Run, tasks: Iterable[str]) -> list[str]:
     """Return tasks' measures after the last stage: their own if they never change (C13)."""
-    *_, last = run.stages.values()
-    changes = "old_tasks" in last.record()["notes"]
-    after = {t: "-after" if changes and run.stages[t] is not last else "" for t in tasks}
+    changes = "old_tasks" in run.last.record()["notes"]
+    after = {t: "-after" if changes and run.stages[t] is not run.last else "" for t in tasks}
     return [f"{deciding(study.stream[t])}{suffix}" for t, suffix in after.items()]

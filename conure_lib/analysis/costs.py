@@ -33,9 +33,7 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
         parts = [count * size["backbone"], *(size[task] for task in run.stages)]
         parts.append(method.patches * (tasks - 1) * size["patches"])
         parts.append(round(method.owner_maps * tasks.bit_length() * size["prunable"] / 32))
-        *_, last = run.stages.values()
-        parts += last.record()["notes"].get("kept", {}).values()
-        stored = sum(parts)
+        stored = sum(parts) + sum(run.last.record()["notes"].get("kept", {}).values())
         alone = sum(size["backbone"] + size[task] for task in study.order)
         row = {"method": run.method, "variant": run.variant, "backbones": count}
         row |= {"trained_first": trained[True], "trained_later": trained[False]}
@@ -45,11 +43,10 @@ def table(study: Study, runs: Iterable[Run]) -> pd.DataFrame:
 
 def sizes(study: Study, run: Run) -> dict[str, int]:
     """Return the parameters of each part of a network like the run's: parts, and tasks' outputs."""
-    generator = torch.Generator().manual_seed(0)
-    *_, last = run.stages.values()
-    config, blocks = last.config, last.config.model.blocks
+    config, generator = run.last.config, torch.Generator().manual_seed(0)
+    blocks = config.model.blocks
     if config.grow_below or config.grow_margin:
-        blocks = last.record()["notes"].get("blocks", blocks)
+        blocks = run.last.record()["notes"].get("blocks", blocks)
     model = new_model(config.model.resized(blocks), study.stream.n_items, generator)
     counts = {"backbone": _size(model.parameters()), "prunable": _size(model.kernels().values())}
     if config.pruned(study.order[0]).get(EMBEDDING):

@@ -34,8 +34,9 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
     names = study.config.methods or COMPARED
     by_name = {name: runs for name in names if (runs := study.runs([name]))}
     study.ready([run for runs in by_name.values() for run in runs])
-    found = []
-    for measure in measures or _measured(study):
+    found, tasks = [], study.stream.tasks
+    every = [name for task in tasks for name in dict.fromkeys((task.name, deciding(task)))]
+    for measure in measures or every:
         task = tables.task_of(measure)
         have = [name for name, runs in by_name.items() if task in runs[0].stages]
         value = {name: tables.scores(study, by_name[name], measure).mean() for name in have}
@@ -47,11 +48,6 @@ def floors(study: Study, measures: Iterable[str] | None = None) -> pd.DataFrame:
         table["clear"] = tables.is_clear(table["p_holm"], table["p_seeds"])
         found.append(table.assign(strongest=[bar == strongest for bar in bars]))
     return pd.concat(found, ignore_index=True)
-
-
-def _measured(study: Study) -> list[str]:
-    tasks = [study.stream[name] for name in study.order]
-    return [measure for task in tasks for measure in dict.fromkeys((task.name, deciding(task)))]
 
 
 @lru_cache(maxsize=16)

@@ -8,15 +8,15 @@ from conure_lib import paths
 from conure_lib.analysis import claims, continual
 from conure_lib.analysis.floors import capped, floors, learned
 from conure_lib.analysis.tables import by_metric, no_forgetting, overall
-from conure_lib.files import atomic_file
-from conure_lib.study.experiments import APART, all_runs, continual_learners
+from conure_lib.files import write_csv
+from conure_lib.study.experiments import APART, continual_learners, own_runs
 from conure_lib.study.study import Study
 from conure_lib.training.evaluation import METRICS
 
 
 def render(study: Study) -> list[Path]:
     """Write tables and verdicts, of one's own run to results/local, else beside the evidence."""
-    runs = all_runs(study)[0][1]
+    runs = own_runs(study)
     memory = [no_forgetting(run).assign(seed=run.seed) for run in study.runs(["Conure"])]
     plain = [run for run in runs if not run.variant]
     ranking = [task.name for task in study.stream.tasks if task.kind != "classification"]
@@ -38,10 +38,8 @@ def render(study: Study) -> list[Path]:
         if apart := [p.results(runs_of(p)).assign(point=n) for n, p in points(study).items()]:
             tables[name] = pd.concat(apart)
     folder = paths.results(study.config.profile, study.stream.name, study.local)
-    folder.mkdir(parents=True, exist_ok=True)
     for name, table in tables.items():
-        with atomic_file(folder / f"{name}.csv") as part:
-            table.to_csv(part, index=False, float_format="%.6g")
+        write_csv(folder / f"{name}.csv", table)
     ledger = paths.claims(study.local)
     claims.save(claims.ledger(study), ledger)
     return [*(folder / f"{name}.csv" for name in tables), ledger]

@@ -1,8 +1,8 @@
 """Tidy tables of results: scores of all seeds' folds, intervals over users, paired comparisons.
 
-A measure is a task ("T2": without the labels that the user is known to have), "T2-literal" (all
-labels compete), "T1-all" (T1 at all positions instead of the last), or "T1-after" (what later
-tasks have left of it: of STL after T2, of one network for all tasks after the last of them).
+A measure is a task ("T2": filtered, without the labels that the user is known to have),
+"T2-literal" (all labels compete), "T1-all" (T1 at all positions instead of the last), or "T1-after"
+(what later tasks have left of it: of STL after T2, of one network for all tasks after the last).
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,9 +15,9 @@ from conure_lib import paths
 from conure_lib.analysis import stats
 from conure_lib.data.stream import FOLD_SEEDS, PAD, TEST
 from conure_lib.methods import METHODS
-from conure_lib.pipeline.stage import Stage
+from conure_lib.pipeline.stage import Stage, with_ancestors
 from conure_lib.study.study import Run, Study
-from conure_lib.training.evaluation import METRICS, scores_of
+from conure_lib.training.evaluation import METRICS, metric_name, scores_of
 
 ALPHA = 0.05
 Pairs = list[tuple[list[Run], list[Run]]]
@@ -39,8 +39,7 @@ def pick(runs: Iterable[Run], method: str, variant: str | None = None) -> list[R
 
 def lineage(run: Run) -> list[Stage]:
     """Return every stage that the run's results need, once, in the order of training."""
-    stages = (one for last in run.stages.values() for one in last.lineage())
-    return list({stage.id: stage for stage in stages}.values())
+    return with_ancestors(run.stages.values())
 
 
 def task_of(measure: str) -> str:
@@ -97,8 +96,9 @@ def overall(
             if task_of(measure) in group[0].stages:
                 pooled = instances(study, group, measure, metric)
                 e = stats.estimate(pooled["score"], pooled["user"])
-                row = {"task": measure, "metric": _unit(study, measure, metric), "value": e.mean}
-                row |= {"low": e.low, "high": e.high, "n": e.n, "users": e.users}
+                unit = metric_name(study.stream[task_of(measure)].kind, metric)
+                row = {"task": measure, "metric": unit, "value": e.mean, "low": e.low}
+                row |= {"high": e.high, "n": e.n, "users": e.users}
                 rows.append(head | row | ids)
     return pd.DataFrame(rows)
 
@@ -136,13 +136,14 @@ def compare(study: Study, pairs: Pairs, measures: Iterable[str]) -> pd.DataFrame
         for measure in measures:
             mine, other, users, *by_seed = _paired(study, ours, theirs, measure)
             effect, of_seeds = stats.estimate(mine - other, users), stats.over_seeds(by_seed[0])
-            row = _row(ours, theirs, measure, _unit(study, measure), effect, of_seeds)
-            ratios = [stats.Estimate(np.nan)] * 2
+            unit = metric_name(study.stream[task_of(measure)].kind)
+            row = _row(ours, theirs, measure, unit, effect, of_seeds)
+            ratio = of_ratios = stats.Estimate(np.nan)
             if other.any():
-                ratios = stats.mean_relative_effect([(mine, other, users)])
-                ratios = ratios, stats.relative_over_seeds([by_seed])
-            ends = stats.wider(*ratios)
-            row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": ratios[0].mean}
+                ratio = stats.mean_relative_effect([(mine, other, users)])
+                of_ratios = stats.relative_over_seeds([by_seed])
+            ends = stats.wider(ratio, of_ratios)
+            row |= {"p_plain": stats.over_seeds(mine - other).p, "relative": ratio.mean}
             row |= {"relative_low": ends["low"], "relative_high": ends["high"]}
             rows.append(row | {"value": mine.mean(), "reference": other.mean()})
     return family(rows)
@@ -163,11 +164,11 @@ BY_METRIC += (("PeterRec", "STL"), ("MTL", "SinMo"))
 def by_metric(study: Study) -> pd.DataFrame:
     """Return ``BY_METRIC`` on the ranking tasks by both readings of MRR@5, a row each.
 
-    "without known labels" is what verdicts rest on; "all labels compete" the paper's own; effects
-    are relative, with intervals as in ``compare``; none where a method has a score of 0.
+    "filtered" (without known labels) is what verdicts rest on, "literal" (all labels compete) the
+    paper's own. Effects are relative, as in ``compare``; none where a method has a score of 0.
     """
     ranking = [task.name for task in study.stream.tasks if task.kind == "ranking"]
-    readings = {"without known labels": "", "all labels compete": "-literal"}
+    readings = {"filtered": "", "literal": "-literal"}
     names, rows = {*(study.config.methods or METHODS)}, []
     for ours, theirs in (pair for pair in BY_METRIC if {*pair} <= names):
         both = study.runs([ours]), study.runs([theirs])
@@ -264,7 +265,7 @@ def no_forgetting(run: Run) -> pd.DataFrame:
 
 def capacity(run: Run) -> pd.DataFrame:
     """Return ``weights`` and ``share`` of each ``owner`` (task, or "free") after the last task."""
-    owned = pd.DataFrame(list(run.stages.values())[-1].record()["notes"]["owned"])
+    owned = pd.DataFrame(run.last.record()["notes"]["owned"])
     table = owned.groupby("owner", sort=False)["weights"].sum().reset_index()
     return table.assign(share=table["weights"] / table["weights"].sum())
 
@@ -378,10 +379,6 @@ def _cell(value: object, column: str, share: bool) -> str:
     if column == "p" or column.startswith("p_"):
         return "< 0.001" if value < 0.001 else f"{value:.3f}"
     return stats.with_interval(float(value))
-
-
-def _unit(study: Study, measure: str, metric: str = METRICS[0]) -> str:
-    return "accuracy" if study.stream[task_of(measure)].kind == "classification" else metric
 
 
 def _name(run: Run | tuple) -> str:

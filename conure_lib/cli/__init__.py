@@ -1,4 +1,4 @@
-"""The command ``conure``, a thin layer over the library; may import everything.
+"""The command ``conure``, a thin layer over the library.
 
 Commands import what they need when they run: help and completion do not wait for PyTorch.
 """

@@ -152,8 +152,7 @@ def publish(
         runs = [run for _, group in experiments.all_runs(own) for run in group]
         report(files=store.publish(s for run in runs for s in run.stages.values()))
         if 1 in own.config.seeds and DATASETS[dataset].model_is_published:
-            *_, last = own.run("Conure", 1).stages.values()
-            report(files=store.publish_model(last))
+            report(files=store.publish_model(own.run("Conure", 1).last))
     asked = study.load_study(dataset, profile)
     report(files=render(asked))
     code = _draw(asked, publishes=True)
@@ -173,9 +172,8 @@ def _draw(asked, publishes: bool = False, workers=1, only: Container[str] = ()) 
     config, results = asked.config, "local" if asked.local else "committed"
     profile, dataset, seeds = config.profile, config.data.dataset, list(config.seeds)
     given = {"DATASET": dataset, "PROFILE": profile, "SEEDS": seeds, "RESULTS": results}
-    folder, figures = (here(profile, dataset, True) for here in (paths.results, paths.figures))
-    if not asked.local:
-        folder, figures = (paths.redrawn(k, profile, dataset) for k in ("results", "figures"))
+    places = (paths.drawn(kind, profile, dataset, asked.local) for kind in ("results", "figures"))
+    folder, figures = places
     copies = paths.results(profile, dataset, False) if publishes else folder
     started = time.time_ns()
     rows = run_all(given, copies / "notebooks", workers, only or fitting(asked))

@@ -2,5 +2,4 @@
 
 ``stream`` (TaskStream, Task, on disk), ``assemble`` (tables -> stream), ``options``, ``registry``
 (the datasets; ``load``), ``download``, ``text_tables``, ``sources`` (one file each).
-Imports ``conure_lib.config``, ``errors``, ``paths`` and ``files`` only.
 """

@@ -129,10 +129,8 @@ def cut_windows(who: np.ndarray, what: np.ndarray, users: int, length: int, leas
     who, what: [E] user rows and item ids, each user's in time order, at least one. Returns
     sequences int32 [S, length] in time order, their users [S], each user's latest window [U].
     """
-    order = np.argsort(who, kind="stable")
-    who, what = who[order], what[order]
     counts = np.bincount(who, minlength=users)
-    from_end = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(who))
+    from_end = pd.Series(who).groupby(who).cumcount(ascending=False).to_numpy()
     remainder = counts % length
     windows = counts // length + ((remainder >= least) | ((counts < length) & (remainder > 0)))
     ends = np.cumsum(windows)

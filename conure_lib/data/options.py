@@ -24,7 +24,6 @@ def _existing(path: Path) -> Path:
 
 SourcePath = Annotated[Path, Field(strict=False), AfterValidator(_existing)]
 Length = Annotated[int, Field(ge=2, le=MAX_LENGTH)]
-Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 OnProblem = Literal["error", "drop"]
 
 

@@ -90,11 +90,10 @@ def load(config: DataConfig) -> TaskStream:
             except DataError as error:
                 print(f"conure: {error}; preparing it anew", file=sys.stderr)
                 shutil.rmtree(folder, ignore_errors=True)
+        stream = DATASETS[config.dataset].build(**config.options)
+        folder = stored_at(config)  # which has another name once the files are here
         if not folder.is_dir():
-            stream = DATASETS[config.dataset].build(**config.options)
-            folder = stored_at(config)  # which has another name once the files are here
-            if not folder.is_dir():
-                save_stream(stream, folder)
+            save_stream(stream, folder)
         return load_stream(folder)
 
 

@@ -96,9 +96,7 @@ class TaskStream:
     """An ordered list of tasks that share users (paper, section 3.1)."""
 
     name: str  #: the dataset
-    sequences: (
-        np.ndarray
-    )  #: T1's instances: ids 1..n_items in time order, 0 on the left; int32 [S, L]
+    sequences: np.ndarray  #: T1's: ids 1..n_items in time order, 0 on the left; int32 [S, L]
     #: For each user the latest row of ``sequences``, the input of the later tasks: int64 [U].
     input_rows: np.ndarray
     n_items: int  #: the size of the catalogue

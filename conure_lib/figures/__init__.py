@@ -1,7 +1,4 @@
-"""Figures: functions of tidy tables, in one style, saved with the data behind them.
-
-They may import everything from `config` to `analysis`; looks come from each method's record.
-"""
+"""Figures: functions of tidy tables, in one style, saved with the data behind them."""
 
 from conure_lib.figures.curves import draw_curves as draw_curves
 from conure_lib.figures.data import draw_data as draw_data

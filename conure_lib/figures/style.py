@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from conure_lib import paths
-from conure_lib.files import atomic_file
+from conure_lib.files import atomic_file, write_csv
 from conure_lib.study.study import Study
 
 COLUMN, PAGE = 3.4, 7.0  # inches, one column and two columns of a paper: the widths of figures
@@ -88,8 +88,6 @@ def finish(figure: Figure, note: str = "", legend: bool = False, breaks: str = "
 def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> Path:
     """Save a figure, named by its study, and its data below figures/local; return the PNG's path.
 
-    Those of committed results have a folder of their own there (``paths.redrawn``).
-
     The same figure gives the same bytes. Of one's own runs there is a PDF as well.
     """
     seeds, note = len(study.config.seeds), figure.get_suptitle()
@@ -98,11 +96,8 @@ def save_figure(figure: Figure, study: Study, name: str, data: pd.DataFrame) -> 
     several = "dataset" in data and data["dataset"].nunique() > 1  # which the figure names itself
     if not (several or note.startswith(head)):
         finish(figure, "\n".join(filter(None, (head, note))))
-    about = study.config.profile, study.stream.name
-    folder = paths.figures(*about, True) if study.local else paths.redrawn("figures", *about)
-    folder.mkdir(parents=True, exist_ok=True)
-    with atomic_file(folder / f"{name}.csv") as part:
-        data.to_csv(part, index=False, float_format="%.6g")
+    folder = paths.drawn("figures", study.config.profile, study.stream.name, study.local)
+    write_csv(folder / f"{name}.csv", data)
     metadata = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
     for kind in metadata if study.local else ("png",):
         with atomic_file(folder / f"{name}.{kind}") as part:

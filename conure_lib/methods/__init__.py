@@ -1,7 +1,6 @@
 """The compared methods: a file per method with its record and its actions, registered here.
 
-``method`` says what a method is, ``actions`` holds what their actions share. May import config,
-errors, files, data, models and training.
+``method`` says what a method is, ``actions`` holds what their actions share.
 """
 
 from conure_lib.methods import conure, peterrec

@@ -91,10 +91,7 @@ def go_on(
 def evaluate_old(
     c: Context, outcome: Outcome, old: list[Task], serve: Serve = lambda _: None
 ) -> None:
-    """Add the old tasks' test results: ranks as "T1-all-after" and so on, metrics in the notes.
-
-    Ranks up to MAX_CUTOFF, which every metric can do with.
-    """
+    """Add the old tasks' test results: ranks (up to MAX_CUTOFF) as "T1-all-after", and metrics."""
     found = outcome.notes["old_tasks"] = {}
     for task in old if len(c.task.rows(TEST)) else ():
         serve(task.name)

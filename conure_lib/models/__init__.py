@@ -2,8 +2,7 @@
 
 ``backbone`` says what every network has, ``layers`` what several use; a backbone is a file, listed
 here. ``convolution`` and ``padding`` make NextItNet fast, ``reference`` defines it in few lines.
-``ownership`` says which task owns which weight; ``checkpoint`` writes and reads it. May import
-config, errors, files and data.
+``ownership`` says which task owns which weight; ``checkpoint`` writes and reads it.
 """
 
 import torch

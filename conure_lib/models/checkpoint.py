@@ -34,10 +34,7 @@ def save_model(
 
 
 def load_model(folder: Path) -> tuple[UserModel, dict[str, Tensor], dict]:
-    """Read what ``save_model`` wrote: the model, the extra tensors, and all of model.json.
-
-    ModelFileError for files that are missing, damaged, or do not fit together.
-    """
+    """Read what ``save_model`` wrote: model, extra tensors, model.json; else ModelFileError."""
     try:
         about = read_json(folder / DESCRIPTION)
         tensors = load_file(regular(folder / WEIGHTS))

@@ -23,7 +23,7 @@ from conure_lib import files, paths
 from conure_lib.data.stream import TaskStream, load_stream, save_stream
 from conure_lib.errors import ClusterError, ConfigError, DamagedResultError, StorageError
 from conure_lib.pipeline import provenance
-from conure_lib.pipeline.stage import Stage, compute_stage
+from conure_lib.pipeline.stage import Stage, compute_stage, with_ancestors
 
 CONNECT_SECONDS = 10.0  # seconds to wait for the scheduler's answer
 WORKER_SECONDS = 60.0  # seconds to wait for a first worker
@@ -86,7 +86,7 @@ def _is_blocked(stage: Stage, failed: Container[str]) -> bool:
 def missing(stages: Iterable[Stage], kind: str) -> list[Stage]:
     """Return which stages and ancestors are not usable, parents first; say why on stderr."""
     todo, other = [], 0
-    for one in {one.id: one for stage in stages for one in stage.lineage()}.values():
+    for one in with_ancestors(stages):
         try:
             if one.store.is_usable(one.id, None if one.by_task else kind):
                 continue

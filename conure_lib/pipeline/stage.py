@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -105,6 +105,11 @@ class Stage:
         reading = "" if isinstance(self.store, LocalStore) else ' and read results="local"'
         said = f"there is no {what} of {self.id}; run: make study {command} SEEDS={self.seed}"
         raise MissingResultError(said + reading)
+
+
+def with_ancestors(stages: Iterable[Stage]) -> list[Stage]:
+    """Return stages and what they start from, each once, parents first."""
+    return list({one.id: one for stage in stages for one in stage.lineage()}.values())
 
 
 def compute_stage(stage: Stage, stream: TaskStream) -> None:

@@ -19,12 +19,12 @@ from conure_lib.config import canonical
 from conure_lib.errors import ConfigError, DamagedResultError, MissingResultError
 from conure_lib.files import atomic_file, atomic_folder, file_digest, read_json, write_json
 from conure_lib.methods.actions import Outcome
+from conure_lib.models.checkpoint import DESCRIPTION, WEIGHTS
 from conure_lib.models.ownership import ContinualModel
 from conure_lib.pipeline import provenance
 from conure_lib.training.evaluation import CUTOFF, MAX_CUTOFF, metric_name, metric_of
 
 RECORD, ENVIRONMENT, RANKS = "record.json", "environment.json", "ranks.parquet"
-CHECKPOINT, WEIGHTS = "model.json", "model.safetensors"
 MODEL = "model"  # the folder of a committed checkpoint
 EVIDENCE = dict.fromkeys(("id", "record", "environment", "digest"), pa.string())
 EVIDENCE["ranks"] = pa.map_(pa.string(), pa.binary())
@@ -60,7 +60,7 @@ class LocalStore:
     def model(self, stage_id: str) -> ContinualModel | None:
         """Return the verified checkpoint, None where there is none. Raises DamagedResultError."""
         folder = self.folder(stage_id)
-        kept = folder.is_dir() and CHECKPOINT in _verified(folder)["digests"]
+        kept = folder.is_dir() and DESCRIPTION in _verified(folder)["digests"]
         return ContinualModel.load(folder) if kept else None
 
     def is_usable(self, stage_id: str, kind: str | None) -> bool:
@@ -121,7 +121,7 @@ class CommittedStore:
         folder, stored = self.folder / MODEL, self.read(stage_id)
         if not stored or not folder.is_dir():
             return None
-        kept, names = stored.environment["digests"], (CHECKPOINT, WEIGHTS)
+        kept, names = stored.environment["digests"], (DESCRIPTION, WEIGHTS)
         same = all(file_digest(folder / name) == kept.get(name) for name in names)
         return ContinualModel.load(folder) if same else None
 
@@ -184,17 +184,14 @@ def publish(stages: Iterable[Any]) -> list[Path]:
 
 
 def publish_model(stage: Any) -> list[Path]:
-    """Commit one checkpoint of a dataset beside its evidence: it holds all tasks up to its own.
-
-    One that is not here stays as it is published.
-    """
+    """Commit one checkpoint of a dataset beside its evidence; one not here stays as published."""
     source, config = LocalStore().folder(stage.id), stage.config
     if not source.is_dir():
         return []
     _verified(source)
     folder = paths.results(config.profile, config.data.dataset, local=False) / MODEL
     folder.mkdir(parents=True, exist_ok=True)
-    return [Path(shutil.copyfile(source / n, folder / n)) for n in (CHECKPOINT, WEIGHTS)]
+    return [Path(shutil.copyfile(source / n, folder / n)) for n in (DESCRIPTION, WEIGHTS)]
 
 
 @lru_cache(maxsize=512)

@@ -13,7 +13,7 @@ from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 
 CONURE = ("Conure-", "Conure")
-SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3, which has 0 here as well: retrained without pruning
+SHOWN_RATIOS = (0.3, 0.5, 0.7)  # Fig. 3, which has 0 here as well: unpruned and retrained
 RATIOS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95)  # Fig. 7 shows 0.5, 0.8, 0.95
 COMMON_RATE = 0.001  # at which speeds are compared: each method's own rate would decide
 FIXED_RATIOS, MARGIN = (0.5, 0.8), 0.02  # the paper suggests to search between these two
@@ -52,7 +52,7 @@ def continual_learners(study: Study) -> list[Run]:
 
 
 def unpruned(study: Study, tasks: Iterable[str] = (), variant: str = "unpruned") -> list[Run]:
-    """Return Conure's runs with each task (or some) not pruned: what retraining alone brings."""
+    """Return Conure's runs with each task (or some) unpruned: what retraining alone brings."""
     prune = study.config.prune
     studies = {t: study.changed(variant, prune={**prune, t: 0.0}) for t in tasks or study.order}
     return composed(["Conure"], studies)
@@ -311,9 +311,13 @@ APART: dict[str, tuple[Callable[[Study], dict[str, Study]], Callable[[Study], li
 """Experiments in studies of their own, by name: these studies, and the runs of each of them."""
 
 
+def own_runs(study: Study) -> list[Run]:
+    """Return the runs of ``EXPERIMENTS``, each of them once."""
+    found = (run for experiment in EXPERIMENTS.values() for run in experiment(study))
+    return list({(run.variant, run.id): run for run in found}.values())
+
+
 def all_runs(study: Study) -> list[tuple[Study, list[Run]]]:
     """Return the runs of ``EXPERIMENTS``, then of ``APART``, with the study that computes them."""
-    found = (run for experiment in EXPERIMENTS.values() for run in experiment(study))
-    own = {(run.variant, run.id): run for run in found}.values()  # each of them once
     apart = [(one, runs(one)) for points, runs in APART.values() for one in points(study).values()]
-    return [(study, [*own]), *apart]
+    return [(study, own_runs(study)), *apart]

@@ -55,11 +55,10 @@ def run_all(
 ) -> list[dict[str, Any]]:
     """Execute all notebooks but those of another dataset; a failure does not stop the others.
 
-    only: the names of those to execute, all unless given.
-
     parameters: the same for all; one that a notebook lacks is a ConfigError before anything runs.
     folder: where the executed copies go; the same results give the same files. workers: so many
     notebooks side by side, each in a process of its own (of which the folder is changed here).
+    only: the names of those to execute, all unless given.
     """
     dataset = parameters.get("DATASET")
     chosen = [one for one in all_notebooks() if not only or one.stem in only]

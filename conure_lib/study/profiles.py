@@ -33,17 +33,11 @@ def study_config(
 ) -> StudyConfig:
     """Return the committed settings of a dataset under a profile.
 
-    They are those of its file under "base", then "chosen", then what the profile itself changes;
-    of a file that serves several datasets, "base" with what it holds for this one. The environment
-    has more options of the dataset (CONURE_OPTIONS, in JSON) and the device (CONURE_DEVICE).
-
-    Parameters
-    ----------
-    seeds : list of int, optional
-        Instead of the profile's own: some of 1 to 6, each with its own test fold; any where the
-        option "split" is not "folds".
-    tuned : bool
-        With what ``conure tune`` chose, else what the search starts from.
+    They are those of its file under "base", then "chosen" (by ``conure tune``; not unless
+    ``tuned``), then what the profile itself changes; of a file that serves several datasets, "base"
+    with what it holds for this one. The environment has more options of the dataset
+    (CONURE_OPTIONS, in JSON) and the device (CONURE_DEVICE). seeds: a list in place of the
+    profile's, of 1 to 6, each with its own test fold; of any where "split" is not "folds".
     """
     demand_known("profile", profile, PROFILES)
     demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])

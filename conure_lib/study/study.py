@@ -17,7 +17,7 @@ from conure_lib.models import BACKBONES
 from conure_lib.pipeline import provenance
 from conure_lib.pipeline.estimate import estimate
 from conure_lib.pipeline.scheduler import compute
-from conure_lib.pipeline.stage import Stage
+from conure_lib.pipeline.stage import Stage, with_ancestors
 from conure_lib.pipeline.store import CommittedStore, LocalStore
 from conure_lib.study.profiles import PARAMETERS, RESULTS, demand_known, injected, study_config
 
@@ -40,6 +40,11 @@ class Run:
     def id(self) -> str:
         """Twelve hexadecimal digits: a hash of the method and the stages' ids."""
         return content_id([self.method, *(stage.id for stage in self.stages.values())])
+
+    @property
+    def last(self) -> Stage:
+        """The stage of the last task: its model has learned all of them if they share one."""
+        return list(self.stages.values())[-1]
 
 
 class Study:
@@ -130,8 +135,8 @@ class Study:
 
     def require(self, runs: Iterable[Run]) -> None:
         """Raise MissingResultError unless all are there, of one kind where they begin alike."""
-        stages = {s.id: s for run in runs for last in run.stages.values() for s in last.lineage()}
-        kinds = provenance.mixed((one, one.environment()) for one in stages.values())
+        stages = with_ancestors(stage for run in runs for stage in run.stages.values())
+        kinds = provenance.mixed((one, one.environment()) for one in stages)
         if kinds and not self.by_task:
             found = "found results of " + " and ".join(f"{k} ({e})" for k, e in kinds.items())
             raise MissingResultError(f"{found}; make study computes all on one")

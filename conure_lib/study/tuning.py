@@ -24,7 +24,7 @@ from conure_lib import paths
 from conure_lib.config import dilations_for, spec
 from conure_lib.data.stream import Task
 from conure_lib.errors import ConfigError, MissingResultError
-from conure_lib.files import atomic_file, write_json
+from conure_lib.files import atomic_file, write_csv, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.conure import conure_chain
 from conure_lib.methods.method import SEARCH, LogRange, SearchSpace, Step
@@ -256,8 +256,7 @@ def write(found: Search) -> list[Path]:
         searched = set(_keys(table))
         kept = [key not in searched for key in _keys(old)]
         table = pd.concat([old[kept], table], ignore_index=True)
-    with atomic_file(files[0]) as part:
-        table.to_csv(part, index=False, float_format="%.6g")
+    write_csv(files[0], table)
     chosen = {"data": {"dataset": name, "options": dict(config.data.options)}}
     chosen |= {"model": spec(config.model), "retrain_rate": config.retrain_rate}
     chosen["train"] = {key: spec(one) for key, one in config.train.items() if "." in key}

@@ -1,5 +1,4 @@
 """Losses, samplers and batches, the training loop, exact evaluation, determinism.
 
-``loop.fit`` trains every method and stage; ``evaluation`` ranks over the whole catalogue. May
-import config, errors, files, data and models.
+``loop.fit`` trains every method and stage; ``evaluation`` ranks over the whole catalogue.
 """

@@ -125,9 +125,9 @@ def metric_of(kind: Kind, ranks: np.ndarray, metric: str = METRICS[0]) -> float:
     return float(scores_of(kind, ranks, metric).mean())
 
 
-def metric_name(kind: Kind) -> str:
-    """Return the name of what ``metric_of`` measures if not told otherwise."""
-    return "accuracy" if kind == "classification" else METRICS[0]
+def metric_name(kind: Kind, metric: str = METRICS[0]) -> str:
+    """Return the name of what ``metric_of`` measures."""
+    return "accuracy" if kind == "classification" else metric
 
 
 def deciding(task: Task) -> str:

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from conure_lib.config import TrainConfig
 from conure_lib.data.stream import Task, TaskStream
-from conure_lib.errors import ConfigError
 from conure_lib.models.layers import OutputLayer
 from conure_lib.training.losses import bpr_loss, sampled_softmax_loss, softmax_loss
 from conure_lib.training.samplers import LogUniformSampler, PopularitySampler
@@ -34,8 +33,6 @@ class Objective:
         if config.loss == "sampled-softmax":
             n_draws = max(1, round(config.negatives * len(counts)))
             return LogUniformSampler(counts, n_draws, device)
-        if self.task.kind == "sequence":
-            raise ConfigError(f"{self.task.name}: found loss 'bpr', expected a softmax")
         return PopularitySampler(counts, config.rho, device)
 
     @property

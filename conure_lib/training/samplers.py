@@ -70,6 +70,4 @@ class PopularitySampler:
 
 def popularity_rank(counts: np.ndarray) -> np.ndarray:
     """Return each label's rank by frequency, 0 the most frequent; equal counts by label number."""
-    rank = np.empty(len(counts), dtype=np.int64)
-    rank[np.argsort(-np.asarray(counts), kind="stable")] = np.arange(len(counts))
-    return rank
+    return np.argsort(np.argsort(-np.asarray(counts), kind="stable"))

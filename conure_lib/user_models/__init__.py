@@ -1,4 +1,4 @@
 """From a user's own tables to a continual user model, and from there to other systems.
 
-A plan (``plan``) is trained (``train``), its model exported (``export``). May import all but cli.
+A plan (``plan``) is trained (``train``), its model exported (``export``).
 """

@@ -19,6 +19,7 @@ from conure_lib.files import atomic_folder, file_digest, read_json, write_json
 from conure_lib.methods import METHODS
 from conure_lib.methods.actions import logits_digest, weights_digest
 from conure_lib.pipeline.provenance import kind, kind_here
+from conure_lib.pipeline.stage import with_ancestors
 from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 from conure_lib.training.determinism import limited_threads
@@ -82,7 +83,6 @@ def run(
         raise ConfigError(f"{folder}: {said}; name another --out to keep it, or say --anew")
     study.compute([chosen, *floors.values()], workers)
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
-    last = [*chosen.stages.values()][-1]
     same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
     kinds = {task: kind(stage.environment()) for task, stage in chosen.stages.items()}
     by_kind = groupby(kinds, kinds.get)
@@ -92,13 +92,14 @@ def run(
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
     notes += warnings(rows, plan.grow_below)
     results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
-    results |= {"tasks": rows, "notes": notes, "environment": last.environment(), "kinds": kinds}
+    results |= {"tasks": rows, "notes": notes, "environment": chosen.last.environment()}
+    results["kinds"] = kinds
     facts = {name: stream.info[name] for name in ("length", "min_events", "seed")}
     facts |= {"columns": plan.columns, "digests": study.by_task, "tasks": stream.describe()}
     facts |= {"n_users": stream.n_users, "n_items": stream.n_items, "info": stream.info}
     with atomic_folder(folder, replace=True) as part:
         if is_conure:
-            last.model().save(part)
+            chosen.last.model().save(part)
         for what, ids in {"items": stream.names.items, **stream.names.labels}.items():
             pq.write_table(pa.table({"id": pa.array(ids)}), part / NAMES.format(what))
         results["digests"] = {f.name: file_digest(f) for f in sorted(part.iterdir())}
@@ -178,7 +179,7 @@ def unchanged(chosen: Run, stream: TaskStream) -> list[str]:
     Judged by owners and weights, bit by bit from the checkpoints, and by logits computed here by
     one process: it does not matter where a task was learned.
     """
-    now = list(chosen.stages.values())[-1].model()
+    now = chosen.last.model()
     for number, (task, stage) in enumerate(chosen.stages.items(), start=1):
         then = stage.model()
         old, new = then.for_task(task), now.for_task(task)
@@ -199,8 +200,8 @@ def _check_disk(study: Study, chosen: Run, out: Path) -> None:
     width, blocks = study.config.model.width, study.config.model.blocks
     labels = study.stream.n_items + sum(task.n_labels for task in study.stream.tasks)
     weights = labels * (width + 1) + blocks * 6 * width * (width + 1)
-    stages = {one.id: one for stage in chosen.stages.values() for one in stage.lineage()}
-    missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages.values())
+    stages = with_ancestors(chosen.stages.values())
+    missing = sum(not stage.store.folder(stage.id).is_dir() for stage in stages)
     for target, files in ((paths.artifacts("stages"), missing + 1), (out, 1)):
         needed = (5 * weights + 2**20) * files >> 20  # four bytes and an owner per weight
         folder = next(path for path in (target, *target.parents) if path.exists())

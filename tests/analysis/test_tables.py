@@ -200,8 +200,8 @@ def test_both_readings_of_the_metric_side_by_side():
     table = tables.by_metric(made_up(rule))
     assert table.query("ours == 'SinMo'")["effect"].tolist() == [-0.5, 1.0]
     assert tables.both_readings(table).loc["SinMo against STL"].to_dict() == {
-        "without known labels": "-50.0% [-50.0%, -50.0%]",
-        "all labels compete": "+100.0% [+100.0%, +100.0%]",
+        "filtered": "-50.0% [-50.0%, -50.0%]",
+        "literal": "+100.0% [+100.0%, +100.0%]",
     }
     opposed = "SinMo STL, STL FineSmax, Conure STL, Conure- STL, PeterRec STL"
     opposed = opposed.replace(" ", " against ").replace(", against", ",")

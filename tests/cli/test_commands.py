@@ -236,7 +236,7 @@ def test_the_shell_completes_commands_and_options_without_waiting_for_pytorch(wo
 def test_publishing_takes_what_it_has_drawn_and_no_figures_of_ones_own(root, monkeypatch):
     study = Study(small_study(), store=SimpleNamespace(read=None))
     mine = paths.figures("smoke", "synthetic", local=True) / "table.csv"
-    before = paths.redrawn("figures", "smoke", "synthetic") / "before.csv"
+    before = paths.drawn("figures", "smoke", "synthetic", local=False) / "before.csv"
     for file in (mine, before):
         file.parent.mkdir(parents=True)
         file.write_text("older")

@@ -78,10 +78,7 @@ def test_saving_gives_the_same_bytes_below_figures_local(root, stream, local, mo
         assert figures.save_figure(figure, study, "data", data) == png  # the note is not doubled
         twice.append([png.with_suffix(kind).read_bytes() for kind in kinds])
     assert twice[0] == twice[1]
-    about = config.profile, stream.name
-    assert png.parent == (
-        paths.figures(*about, True) if local else paths.redrawn("figures", *about)
-    )
+    assert png.parent == paths.drawn("figures", config.profile, stream.name, local)
     assert png.with_suffix(".pdf").is_file() == local
     assert len(pd.read_csv(png.with_suffix(".csv"))) == len(data)
     seeds = len(config.seeds)

@@ -22,7 +22,7 @@ from conure_lib.errors import ClusterError, ConfigError, StorageError
 from conure_lib.methods import METHODS
 from conure_lib.pipeline import scheduler
 from conure_lib.pipeline import stage as stages
-from conure_lib.pipeline.store import CHECKPOINT, ENVIRONMENT, RANKS, RECORD, WEIGHTS, LocalStore
+from conure_lib.pipeline.store import DESCRIPTION, ENVIRONMENT, RANKS, RECORD, WEIGHTS, LocalStore
 from conure_lib.study.study import Study, compute_all
 
 STREAM = small_stream()
@@ -66,7 +66,7 @@ def test_what_is_done_is_not_computed_again(study, computed):
 
 
 @pytest.mark.parametrize("damage", ["cut", "gone"])
-@pytest.mark.parametrize("name", [RECORD, RANKS, ENVIRONMENT, CHECKPOINT, WEIGHTS])
+@pytest.mark.parametrize("name", [RECORD, RANKS, ENVIRONMENT, DESCRIPTION, WEIGHTS])
 def test_what_is_damaged_is_named_and_computed_again(
     study, computed, expected, capsys, name, damage
 ):

@@ -51,7 +51,7 @@ def test_damaged_results_are_refused_by_name(study, name, damage):
             ask()
 
 
-@pytest.mark.parametrize("name", [store.CHECKPOINT, store.WEIGHTS])
+@pytest.mark.parametrize("name", [store.DESCRIPTION, store.WEIGHTS])
 def test_a_damaged_checkpoint_is_no_start_for_a_child(study, name):
     stage = runs_of(study)[1].stages["T1"]
     file = LocalStore().folder(stage.id) / name

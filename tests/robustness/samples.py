@@ -115,8 +115,8 @@ def samples() -> dict[str, Sample]:
         attempt = EXPORT if file.startswith("model") else EMBED
         found.append(Sample(f"run/{file}", attempt.split(), ("run",)))
     local, stage = store.LocalStore(), _template()[1]
-    for file in (store.RECORD, store.ENVIRONMENT, store.RANKS, store.WEIGHTS, store.CHECKPOINT):
-        read = local.model if file in (store.WEIGHTS, store.CHECKPOINT) else local.read
+    for file in (store.RECORD, store.ENVIRONMENT, store.RANKS, store.WEIGHTS, store.DESCRIPTION):
+        read = local.model if file in (store.WEIGHTS, store.DESCRIPTION) else local.read
         found.append(Sample(f"artifacts/stages/{stage}/{file}", partial(read, stage), (stage,)))
     evidence = "results/smoke/own/seed-1.parquet"
     found.append(Sample(evidence, partial(read_evidence, stage), ("results/smoke/own", stage)))

@@ -1,7 +1,7 @@
 """The paper's claims: texts, rules and comparisons in ``claims.yaml``; the ledger of verdicts.
 
 Most claims are comparisons that ``judging`` decides as their entry says; for one of another kind it
-has a function of the claim's name. May import the rest of ``analysis``, and what that may.
+has a function of the claim's name.
 """
 
 from collections.abc import Iterable
@@ -15,7 +15,7 @@ from scipy.stats import false_discovery_control
 from conure_lib import paths
 from conure_lib.analysis.claims import judging
 from conure_lib.analysis.claims.judging import VERDICTS, Claim, Finding
-from conure_lib.files import atomic_file, file_lock
+from conure_lib.files import file_lock, write_csv
 from conure_lib.study.study import Study
 
 __all__ = ["CLAIMS", "GENERAL", "VERDICTS", "Claim", "Finding", "for_notebook", "ledger", "rules"]
@@ -91,10 +91,9 @@ def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
 def save(table: pd.DataFrame, path: Path) -> None:
     """Put verdicts into a ledger file, in place of those of the same profile and datasets."""
     keys = ["profile", "dataset"]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with file_lock(paths.artifacts() / path.name), atomic_file(path) as part:
+    with file_lock(paths.artifacts() / path.name):
         if path.is_file():
             known = pd.read_csv(path)
             replaced = known.set_index(keys).index.isin(table.set_index(keys).index)
             table = pd.concat([known[~replaced], table])[table.columns]
-        table.sort_values([*keys, "claim"]).to_csv(part, index=False, float_format="%.6g")
+        write_csv(path, table.sort_values([*keys, "claim"]))

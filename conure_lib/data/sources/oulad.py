@@ -91,11 +91,11 @@ def build(
     if (strange := ~events["user"].isin(people["user"])).any():
         found = f"found no id_student {events['user'][strange].iloc[0]}, who has views"
         raise DataError(f"{NAME}, studentInfo: {found}; expected every student")
-    options = {"unknown_users": "drop"} | options
+    options = DEFAULTS | {"unknown_users": "drop"} | options
     if students:
         counts = events.groupby("user").size()
-        enough = counts.index[counts >= options.get("min_events", DEFAULTS["min_events"])]
-        rng = np.random.default_rng([options.get("seed", DEFAULTS["seed"]), len(enough)])
+        enough = counts.index[counts >= options["min_events"]]
+        rng = np.random.default_rng([options["seed"], len(enough)])
         chosen = rng.permutation(enough)[:students]
         events, opened, people = (t[t["user"].isin(chosen)] for t in (events, opened, people))
         dropped |= {"students who are not in the random subset": len(enough) - len(chosen)}

@@ -10,13 +10,15 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from conure_lib.data.options import MAX_LENGTH, Seed, Share, checked_options
+from conure_lib.config import Seed
+from conure_lib.data.options import MAX_LENGTH, checked_options
 from conure_lib.data.stream import PAD, Split, Task, TaskStream, check, draw_blocks
 
 NAME = "synthetic"
 COMMUNITIES, FLAVOURS = 8, 8
 MAX_TASKS = 254  # beside T1
 MAX_SIZE = 10**8  # users, items or labels; more would fit into no memory
+Chance = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Mean = Annotated[float, Field(gt=0, le=1000)]
 
 
@@ -29,13 +31,13 @@ def build(
     length: Annotated[int, Field(ge=6, le=MAX_LENGTH)] = 20,  # of a sequence
     clicks: Mean = 6.0,  # mean number of labels per user
     likes: Mean = 1.5,
-    structure: Share = 0.3,  # chance that the next item is the previous one's fixed successor
-    taste: Share = 0.5,  # how strongly sequences show the taste
-    signal: Share = 0.6,  # chance that a click or like follows the user, else it is uniform noise
-    relatedness: Share = 1.0,  # likes that follow the taste, as clicks do, else the community
+    structure: Chance = 0.3,  # chance that the next item is the previous one's fixed successor
+    taste: Chance = 0.5,  # how strongly sequences show the taste
+    signal: Chance = 0.6,  # chance that a click or like follows the user, else it is uniform noise
+    relatedness: Chance = 1.0,  # likes that follow the taste, as clicks do, else the community
     contradiction: bool = False,  # whether likes follow the clicked taste turned upside down
-    profile_signal: Share = 0.8,  # chance that a profile follows its trait
-    half_full: Share = 0.3,  # users with a shorter history (left padding)
+    profile_signal: Chance = 0.8,  # chance that a profile follows its trait
+    half_full: Chance = 0.3,  # users with a shorter history (left padding)
     splits: Annotated[int, Field(ge=0, le=MAX_TASKS)] = 0,  # tasks in place of T2 to T6
     seed: Seed = 0,
     split: Split = "folds",

@@ -159,10 +159,7 @@ def _opened(file: Path, used: list[str]) -> ds.Dataset:
 
 
 def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -> pd.Series:
-    """Return a column without gaps as times or text, e.g. 12 as "12"; row: how many came before.
-
-    Messages count rows from 1.
-    """
+    """Return a column without gaps as times or text, e.g. 12 as "12"; row: how many came before."""
     values, where = block[column].reset_index(drop=True), f"{where}, column {column!r}"
     if isinstance(values.dtype, pd.CategoricalDtype):
         values = values.astype(values.cat.categories.dtype)
