@@ -65,7 +65,7 @@ def settings(cls: type) -> type:
     checked, names = cls.__init__, [f.name for f in fields(cls)]
 
     @functools.wraps(checked)
-    def init(self, *args: object, **given: object) -> None:
+    def init(self, /, *args: object, **given: object) -> None:  # a field may be called self
         try:
             checked(self, **dict(zip(names, args, strict=False)), **given)
         except ValidationError as error:

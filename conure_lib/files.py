@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
+from threading import Lock
 
 import pandas as pd
 import psutil
@@ -18,6 +19,7 @@ from safetensors import SafetensorError
 
 from conure_lib.errors import StorageError
 
+UMASK = Lock()  # which can only be read by setting it
 MAX_TEXT_BYTES = 1 << 24  # plans and records have some kilobytes
 
 
@@ -113,7 +115,8 @@ def _atomic(target: Path, name: str, replace: bool = False) -> Iterator[Path]:
     try:
         with _storing(target):
             yield folder / name
-            os.umask(mask := os.umask(0))
+            with UMASK:
+                os.umask(mask := os.umask(0))
             folder.chmod(0o777 & ~mask)  # mkdtemp and safetensors make files for the owner alone
             for file in folder.iterdir():
                 file.chmod(0o666 & ~mask)

@@ -51,6 +51,7 @@ MESSAGES = [
     (TrainConfig, {"epochs": 0, "loss": "mse"}, f"epochs: found 0, {LEAST} (and 1 more)"),
     (TrainConfig, {"epoch": 1}, "epoch: found an unknown field, expected only known ones"),
     (StudyConfig, {"prune": {"*": 0.5, "T3": 70}}, "prune.T3: found 70, expected a number less"),
+    (ModelConfig, {"self": 3}, "self: found an unknown field, expected only known ones"),
     (DataConfig, {"dataset": "x", "options": "y" * 999}, "yyy..., expected"),
     (TrainConfig, ROWS | {"loss": "softmax"}, "loss, optimizer, l2: found ('softmax', "),
     (TrainConfig, ROWS | {"optimizer": "sgd"}, "'sgd', 0.0), expected"),

@@ -25,6 +25,9 @@ def reproduce(dataset: str, profile: str, seed: int, workers: int = 1) -> pd.Dat
     another kind of processor, and "DIFFERENT" on the same kind, which must not be.
     """
     committed = load_study(dataset, profile)
+    if seed not in (published := committed.store.seeds):
+        expected = f"expected a committed one of {dataset}: {', '.join(map(str, published))}"
+        raise ConfigError(f"--seed: found {seed}, {expected}")
     old = load_study(dataset, profile, [seed])
     new = load_study(dataset, profile, [seed], "local")
     if (here := new.config.device) != (there := old.config.device):

@@ -186,7 +186,10 @@ class TaskStream:
 def draw_blocks(n: int, seed: int, salt: str) -> np.ndarray:
     """Draw the blocks of n instances, sizes differing by one at most: uint8 [n], repeatable."""
     if n < MIN_INSTANCES:
-        raise DataError(f"task {salt}: found {n} instances, expected at least {MIN_INSTANCES}")
+        expected = (
+            f"expected at least {MIN_INSTANCES}; min_events and min_label_count leave some out"
+        )
+        raise DataError(f"task {salt}: found {n} instances, {expected}")
     key = int.from_bytes(hashlib.sha256(salt.encode()).digest()[:8], "big")
     return (np.random.default_rng([seed, key]).permutation(n) * BLOCKS // n).astype(np.uint8)
 

@@ -24,6 +24,7 @@ from conure_lib.training.batches import shuffled
 STEPS = 3  # batches that are trained
 MEASURED_INSTANCES = 64  # that are validated and tested
 SIZES = ("batch_size", "labels_per_user", "share", "loss", "negatives", "table_updates")
+SIZES += ("epochs", "patience", "final_rate")  # of a step, then of how many
 ADDED = ("stages", "fewest_h", "most_h", "disk_gib")  # in the last row
 NOTE = """On this machine, one stage at a time. Hours: fewest if only the first epoch improves,
 most if all do. Not counted: floors, searches of pruning ratios, the evaluation of pruned and of

@@ -41,15 +41,21 @@ def study_config(
     """
     demand_known("profile", profile, PROFILES)
     demand_known(f"dataset of the profile {profile}", dataset, PROFILES[profile])
+    device = os.environ.get(DEVICE) or "cpu"
+    demand_known(DEVICE, device, ("cpu", "cuda"))
+    try:
+        added = dict(json.loads(os.environ.get(OPTIONS) or "{}"))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{OPTIONS}: found no JSON object ({error}), expected one") from error
     path = paths.settings(dataset, profile)
     try:
         settings = read_settings(dataset, profile)
-        fields = settings["base"] | {"profile": profile, "device": os.environ.get(DEVICE) or "cpu"}
+        fields = settings["base"] | {"profile": profile, "device": device}
         for name, own in settings.get("datasets", {}).get(dataset, {}).items():
             fields[name] = fields.get(name, {}) | own
         if tuned and (chosen := settings.get("chosen")):
             fields |= chosen | {"train": fields["train"] | chosen["train"]}
-        options = fields["data"].get("options", {}) | json.loads(os.environ.get(OPTIONS) or "{}")
+        options = fields["data"].get("options", {}) | added
         fields["data"] = {"dataset": dataset, "options": options}
         own = json.dumps(fields | settings["profiles"][profile])
         config = TypeAdapter(StudyConfig).validate_json(own)

@@ -97,13 +97,16 @@ def _verified(folder: Path) -> ContinualModel:
     if (folder / ENVIRONMENT).is_file():  # of a stage
         return LocalStore(folder.parent).model(folder.name) or ContinualModel.load(folder)
     digests = {}
-    with contextlib.suppress(*UNREADABLE):
-        digests = dict(read_json(folder / METRICS)["digests"])
+    if (folder / METRICS).exists():  # of conure run
+        try:
+            digests = dict(read_json(folder / METRICS)["digests"])
+        except UNREADABLE as error:
+            found = f"{folder / METRICS}: found {' '.join(str(error).split())}"
+            raise DataError(f"{found}, expected digests; delete the folder, run again") from error
     for name, digest in digests.items():
         if file_digest(folder / name) != digest:
-            raise DataError(
-                f"{folder / name}: found a changed file, expected what conure run wrote"
-            )
+            expected = "expected what conure run wrote; run it again"
+            raise DataError(f"{folder / name}: found a changed file, {expected}")
     return ContinualModel.load(folder)
 
 
@@ -235,6 +238,8 @@ def replaceable(out: str | Path, is_same: Callable[[Path], bool], maker: str) ->
         names = sorted(os.listdir(path)) if path.is_dir() else []
         if not os.access(above, os.W_OK | os.X_OK):
             found = f"no folder to write to in {above}"
+        elif path.is_mount():  # which cannot be renamed
+            found = "a mount point"
         elif foreign := [name for name in names if not re.fullmatch(OURS, name)]:
             found = repr(foreign[0])
         elif names or path.is_file():

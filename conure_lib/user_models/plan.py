@@ -1,5 +1,6 @@
 """A plan: a YAML or JSON file that says which of a user's own tables are which task."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -133,6 +134,7 @@ def read_plan(path: str | Path) -> Plan:
             raise ValueError("another kind of file")
         yaml = YAML(typ="safe", pure=True)
         content = read_json(file) if file.suffix == ".json" else yaml.load(read_text(file))
+        name = re.sub(r"[^\w.-]+", "_", name).lstrip(".-")[:60]  # as a plan's name may be
         content = {"name": name} | content if isinstance(content, dict) else content
         plan = Plan.model_validate(content)
     except ValidationError as error:

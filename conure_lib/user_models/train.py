@@ -23,6 +23,7 @@ from conure_lib.pipeline.stage import with_ancestors
 from conure_lib.study.profiles import demand_known
 from conure_lib.study.study import Run, Study
 from conure_lib.training.determinism import limited_threads
+from conure_lib.training.evaluation import deciding
 from conure_lib.user_models.export import METRICS, NAMES, STREAM, replaceable
 from conure_lib.user_models.plan import Plan
 
@@ -77,10 +78,9 @@ def run(
         raise ConfigError(f"--seed: found {seed}, expected that of a fold with a test part, 1 to 6")
     floors = {column: study.run(floor, seed) for column, floor in FLOORS.items()}
     _check_disk(study, chosen, folder)
-    if is_conure and not anew and (lost := ", ".join(_lost(folder, chosen, here))):
-        why = "tables, settings, seed, device or version changed, or artifacts/stages is empty"
-        said = f"found a model whose {lost} would change ({why})"
-        raise ConfigError(f"{folder}: {said}; name another --out to keep it, or say --anew")
+    protects = is_conure and not anew
+    if protects:
+        _demand_kept(folder, chosen, here)
     study.compute([chosen, *floors.values()], workers)
     rows = [_row(stream, task, chosen, floors) for task in chosen.stages]
     same, notes = unchanged(chosen, stream) if is_conure else [], stream.notes()
@@ -90,21 +90,23 @@ def run(
         notes += [f"several kinds of processors: {'; '.join(several)}"]
     if same:
         notes += [f"after the last task, {', '.join(same)} answer as when learned, bit by bit"]
-    notes += warnings(rows, plan.grow_below)
+    notes += forgotten(chosen, stream) + warnings(rows, plan.grow_below)
     results = {"name": plan.name, "method": method, "seed": seed, "unchanged": same}
     results |= {"tasks": rows, "notes": notes, "environment": chosen.last.environment()}
     results["kinds"] = kinds
     facts = {name: stream.info[name] for name in ("length", "min_events", "seed")}
     facts |= {"columns": plan.columns, "digests": study.by_task, "tasks": stream.describe()}
     facts |= {"n_users": stream.n_users, "n_items": stream.n_items, "info": stream.info}
+    if protects:  # another run may have been quicker
+        _demand_kept(folder, chosen, here)
     with atomic_folder(folder, replace=True) as part:
         if is_conure:
             chosen.last.model().save(part)
         for what, ids in {"items": stream.names.items, **stream.names.labels}.items():
             pq.write_table(pa.table({"id": pa.array(ids)}), part / NAMES.format(what))
+        write_json(part / STREAM, facts)
         results["digests"] = {f.name: file_digest(f) for f in sorted(part.iterdir())}
         write_json(part / METRICS, results)
-        write_json(part / STREAM, facts)
     return results | {"folder": str(folder)}
 
 
@@ -112,6 +114,14 @@ def _made_by(folder: Path) -> str:
     """Return the method of the run that wrote a folder; KeyError for what no run wrote."""
     found = read_json(folder / METRICS)
     return [found[name] for name in ("environment", "tasks", "method")][-1]
+
+
+def _demand_kept(folder: Path, chosen: Run, here: str) -> None:
+    """Raise ConfigError if a folder has a model that answers otherwise for one of its tasks."""
+    if lost := ", ".join(_lost(folder, chosen, here)):
+        why = "tables, settings, seed, device or version changed, or artifacts/stages is empty"
+        said = f"found a model whose {lost} would change or be gone ({why})"
+        raise ConfigError(f"{folder}: {said}; name another --out to keep it, or say --anew")
 
 
 def _lost(folder: Path, chosen: Run, here: str) -> list[str]:
@@ -153,6 +163,20 @@ def _measured(run: Run, task: str) -> dict:
     """Return a run's test result on a task, nothing if it has none, as the linear floor on T1."""
     found = run.stages[task].record()["metrics"] if task in run.stages else ()
     return next((row for row in found if row["measure"] == task), {})
+
+
+def forgotten(chosen: Run, stream: TaskStream) -> list[str]:
+    """Say what the last task left of old ones, whose rows are as learned, if a method measures it.
+
+    Of T1 all positions count, where the row has the last alone.
+    """
+    *_, last = chosen.stages.values()
+    said = []
+    for task, now in last.record()["notes"].get("old_tasks", {}).items():
+        measure, learned = deciding(stream[task]), chosen.stages[task].record()["metrics"]
+        then = next(row["value"] for row in learned if row["measure"] == measure)
+        said.append(f"{measure} {now['metric']:.4g} ({then:.4g} when learned)")
+    return [f"after the last task: {', '.join(said)}"] if said else []
 
 
 def warnings(rows: list[dict], grow_below: float) -> list[str]:

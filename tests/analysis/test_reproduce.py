@@ -66,6 +66,11 @@ def test_networks_of_another_device_are_refused_before_anything_is_computed(publ
     assert not paths.artifacts("stages").exists()
 
 
+def test_a_seed_that_is_not_published_is_refused(published):
+    with pytest.raises(ConfigError, match="--seed: found 2, expected a committed one of synth"):
+        again.reproduce("synthetic", "smoke", 2)
+
+
 def test_experiments_on_other_seeds_alone_are_not_recomputed(published, monkeypatch):
     def all_runs(study):
         several = [(study.changed("", seeds=(9,)), [])] if not study.local else []

@@ -120,6 +120,7 @@ def holed(table, column):
     return table.assign(**{column: table[column].mask(table.index == 4)})
 
 
+DATES = ("2024-01-31", "2024-02-29 18:30:00")
 TWICE = events().set_axis(["user", "item", "item"], axis=1)
 MISTAKES = [
     (dict(table=events()[["user"]]), "events: found columns ['user'], expected 'item' once"),
@@ -131,11 +132,14 @@ MISTAKES = [
         dict(table=events().assign(time="soon")),
         "column 'time', row 1: found 'soon' (str), expected",
     ),
+    (dict(table=events().assign(time=["0", "1", "n/a"] * 10)), "'time', row 3: found 'n/a' (str)"),
+    (dict(table=events().assign(time=[*DATES, "1"] * 10)), "column 'time', row 3: found '1' (str)"),
     (dict(table=events().assign(time=True)), "column 'time', row 1: found True (bool)"),
     (dict(table=events().assign(time=np.inf)), "column 'time', row 1: found inf (float64), expec"),
     (dict(table=events().assign(item=2.0**53)), "column 'item': found ids rounded as floating"),
     (dict(table=events().assign(item=["a", 1, 2] * 10)), "column 'item': found mixed-integer ids"),
     (dict(table=events().assign(item=b"a")), "column 'item': found bytes ids"),
+    (dict(table=holed(events().astype({"user": "category"}), "user")), "'user', row 5: found no v"),
     (dict(T2=("ranking", holed(LIKES, "label"))), "T2, column 'label', row 5: found no value"),
     (dict(T2=("ranking", LIKES.iloc[:0])), "own-tables: task T2: found no row"),
 ]

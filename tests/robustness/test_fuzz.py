@@ -30,6 +30,7 @@ from conure_lib.study.profiles import study_config
 
 EXAMPLES = 430 if IN_FULL else 6  # inputs by chance of each kind
 EVERY = 1 if IN_FULL else 13  # of all pairs of a file and a damage: each damage once, files often
+DIGESTED = "artifacts/stages/", "run/"  # folders whose files are compared with their digests
 PLACES = "nowhere", "x" * 5000, "a\0b", "full/thesis.txt/below", "loop", "full", "/dev/zero"
 WORDS = ["", "-", "--", "synthetic", "run", "mine/plan.yaml", "mine/plays.csv", "mine", "T2", "T9"]
 WORDS += ["-1", "0", "nan", "n_users=60", "n_users=-1", "n_users=[[", "path=loop", "v.parquet"]
@@ -52,7 +53,7 @@ def damage_file(name: str, damage: str) -> None:
     sample, kinds = samples()[name], NEVER | MAYBE | HARMLESS
     with sandbox() as root:
         write_samples(root)
-        is_harmless = damage in HARMLESS and "stages" not in name  # whose digests are checked
+        is_harmless = damage in HARMLESS and not name.startswith(DIGESTED)
         plain = sample.attempt() if is_harmless and callable(sample.attempt) else None
         kinds[damage](root / name)
         names = (Path(name).name, *sample.place)

@@ -88,6 +88,10 @@ def test_options_of_the_data_and_the_device_come_from_the_environment(monkeypatc
         study_config("ttl", "paper", [9])
     monkeypatch.setenv("CONURE_OPTIONS", '{"length": 7}')
     assert study_config("ml-25m", "paper").data.options == {"length": 7, "split": "80/5/15"}
+    for name, value in {"CONURE_OPTIONS": "[7]", "CONURE_DEVICE": "gpu"}.items():
+        monkeypatch.setenv(name, value)
+        with refused(ConfigError, f"{name}: found "):
+            study_config("ml-25m", "paper")
 
 
 @pytest.mark.parametrize(

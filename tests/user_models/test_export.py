@@ -54,6 +54,14 @@ def test_a_model_with_a_changed_bit_is_refused(model, tmp_path):
     pq.write_table(pq.read_table(names)[::-1], names)
     with refused(DataError, f"{names}: found a changed file"):
         open_saved(folder, "T2")
+    shutil.copy(model / names.name, names)
+    facts = folder / "stream.json"  # how histories are cut
+    facts.write_text(facts.read_text().replace('"length": 5', '"length": 4'))
+    with refused(DataError, f"{facts}: found a changed file"):
+        open_saved(folder, "T2")
+    (folder / "metrics.json").write_text("{")
+    with refused(DataError, folder / "metrics.json"):
+        open_saved(folder, "T2")
 
 
 @pytest.mark.parametrize("task", ["T1", "T2", "T3"])

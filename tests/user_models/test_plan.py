@@ -30,6 +30,7 @@ def test_yaml_and_json_say_the_same(folder):
         assert other.study_config() == plan.study_config()
         assert other.stream().digest() == plan.stream().digest()
     assert (plan.name, read_plan(folder).name) == ("plan", "mine")
+    assert read_plan(write_plan(folder / "my new plan.yaml", plan_of())).name == "my_new_plan"
     assert [table.name for table in plan.tables()] == ["plays.csv", "likes.csv", "ages.parquet"]
 
 

@@ -1,6 +1,7 @@
 """A run: what it leaves, what is found again, what a later task changes, what is refused first."""
 
 import json
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -171,6 +172,34 @@ def test_a_stage_depends_on_the_tasks_and_data_up_to_its_own(service):
     assert found["swapped"]["T2"] != found["two"]["T2"]
     same = [found["other"][task] == stage for task, stage in found["three"].items()]
     assert same == [True, True, False]
+
+
+def test_a_model_that_another_run_wrote_meanwhile_is_kept(service, model, tmp_path, monkeypatch):
+    compute, folder = Study.compute, tmp_path / "mine"
+
+    def meanwhile(study, *arguments):
+        compute(study, *arguments)
+        shutil.copytree(model, folder)
+
+    monkeypatch.setattr(Study, "compute", meanwhile)
+    file, before = plan_of(retrain_rate=0.2), trained_at(service)
+    file = write_plan(service / "mine" / "other.yaml", file)
+    with refused(ConfigError, f"{folder}: found a model whose T1, T2, T3 would change"):
+        run(read_plan(file), folder)
+    assert files_below(folder) == files_below(model)
+    for name in trained_at(service).keys() - before.keys():
+        shutil.rmtree(service / "artifacts" / "stages" / name)
+
+
+def test_what_a_method_has_forgotten_is_told(service):
+    before = trained_at(service)
+    results = run(read_plan(service / "mine" / "plan.yaml"), method="Sequential")
+    (note,) = (note for note in results["notes"] if "when learned" in note)
+    assert re.match(
+        r"after the last task: T1-all [\d.]+ \([\d.]+ when learned\), T2 [\d.]+ \(", note
+    )
+    for name in trained_at(service).keys() - before.keys():
+        shutil.rmtree(service / "artifacts" / "stages" / name)
 
 
 def test_another_method_is_measured_and_leaves_no_model(service, model):

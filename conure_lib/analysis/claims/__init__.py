@@ -76,7 +76,7 @@ def ledger(study: Study, names: Iterable[str] | None = None) -> pd.DataFrame:
     Of all claims also ``p_ledger``: Benjamini and Hochberg's, over the rows that rest on a test.
     """
     rows, about = [], {"dataset": study.stream.name, "profile": study.config.profile}
-    for one in map(CLAIMS.get, sorted(names or CLAIMS)):
+    for one in map(CLAIMS.get, sorted(CLAIMS if names is None else names)):
         texts = {"unit": one.unit, "by_construction": one.by_construction, "rule": one.rule}
         rows.append({"claim": one.id, **about, **vars(one.decide(study, one)), **texts})
     table = pd.DataFrame(rows)

@@ -161,11 +161,11 @@ def _opened(file: Path, used: list[str]) -> ds.Dataset:
 def _values(block: pd.DataFrame, role: str, column: str, where: str, row: int) -> pd.Series:
     """Return a column without gaps as times or text, e.g. 12 as "12"; row: how many came before."""
     values, where = block[column].reset_index(drop=True), f"{where}, column {column!r}"
-    if isinstance(values.dtype, pd.CategoricalDtype):
-        values = values.astype(values.cat.categories.dtype)
     if (missing := values.isna()).any():
         where = f"{where}, row {row + int(missing.to_numpy().argmax()) + 1}"
         raise DataError(f"{where}: found no value, expected one; fill it or drop the row")
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        values = values.astype(values.cat.categories.dtype)
     if role == "time":
         return _as_time(values, where, row)
     kind = types.infer_dtype(values)
@@ -186,12 +186,13 @@ def _as_time(values: pd.Series, where: str, row: int) -> pd.Series:
         times = pd.to_numeric(values, errors="coerce")
         if times.isna().any():
             # with offsets from UTC, which summer time changes, or without: then it is UTC
-            times = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
-            times = times.dt.tz_localize(None)
+            dates = pd.to_datetime(values, format="ISO8601", errors="coerce", utc=True)
+            if dates.count() >= times.count():  # else numbers, of which some are none
+                times = dates.dt.tz_localize(None)
     if types.is_datetime64_any_dtype(times):
         wrong = times.isna()
     elif types.is_numeric_dtype(times) and not types.is_bool_dtype(times):
-        wrong = np.isinf(times.to_numpy())
+        wrong = ~np.isfinite(times.to_numpy())
     if wrong.any():
         where = f"{where}, row {row + int(np.argmax(wrong)) + 1}"
         found, expected = values[wrong].tolist()[0], "finite numbers or dates (2024-01-31 18:30:00)"
