@@ -7,10 +7,10 @@ import os
 import platform
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
-from threading import Lock
 
 import pandas as pd
 import psutil
@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 
 from conure_lib.errors import StorageError
 
-UMASK = Lock()  # which can only be read by setting it
+UMASK = threading.Lock()  # which can only be read by setting it
 MAX_TEXT_BYTES = 1 << 24  # plans and records have some kilobytes
 
 

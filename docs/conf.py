@@ -18,7 +18,6 @@ sys.path.insert(0, str(ROOT))
 from conure_lib import __version__  # noqa: E402
 from conure_lib.analysis.claims import CLAIMS  # noqa: E402
 from conure_lib.analysis.stats import with_interval  # noqa: E402
-from docs.readme_tables import LATER  # noqa: E402
 
 project, release = "Conure", __version__
 author = copyright = "the Conure study's maintainers"
@@ -55,12 +54,10 @@ html_theme_options = {
 
 def ledger() -> str:
     """Return the committed verdicts as an HTML table whose headings sort it."""
-    if not (file := ROOT / "results" / "claims.csv").is_file():
-        return LATER
     names = ("claim", "dataset", "verdict", "effect [95% interval]", "why", "p", "n")
     head = "".join(f'<th><button type="button">{name}</button></th>' for name in names)
     rows = []
-    for row in pd.read_csv(file).itertuples():
+    for row in pd.read_csv(ROOT / "results" / "claims.csv").itertuples():
         claim = CLAIMS[row.claim]
         page = f"../results/{row.profile}/{row.dataset}/notebooks/{claim.notebook}.html"
         kind = row.verdict.lower().replace(" ", "-")
@@ -87,11 +84,8 @@ def on_source_read(_app: object, name: str, source: list[str]) -> None:
 
     What they link and is not there (yet) is no link.
     """
-    executed = re.search(r"\.\./(results/\S+)/\*", source[0])
     if name == root_doc:
         source[0] = source[0].replace("<!-- verdict ledger -->", ledger())
-    elif name.startswith("docs/notebooks/") and executed and not (ROOT / executed[1]).is_dir():
-        source[0] = re.sub(r"```{toctree}.*?```", LATER, source[0], flags=re.DOTALL)
     elif name.startswith(("results/", "notebooks/")):
         source[0] = re.sub(r"\[([^][\"\n]+)\]\((?:\.\./)+([^)\s]+)\)", from_root, source[0])
 
