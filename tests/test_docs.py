@@ -16,7 +16,7 @@ import yaml
 from helpers import ROOT, text_of
 
 from conure_lib import paths
-from conure_lib.analysis.claims import CLAIMS
+from conure_lib.analysis.claims import CLAIMS, HEADLINES
 from conure_lib.analysis.stats import NAN
 from conure_lib.cli.data import PLAN
 from conure_lib.config import DataConfig
@@ -144,6 +144,7 @@ def test_a_sentence_is_refused_once_the_verdicts_are_others(monkeypatch):
     monkeypatch.setattr(paths, "ROOT", ROOT)
     ledger = pd.read_csv(paths.claims(local=False)).query("profile == 'standard'")
     dials = pd.read_csv(paths.figures("standard", "synthetic", False) / "dials_transfer.csv")
+    assert HEADLINES.keys() == readme_tables.FINDINGS.keys() == readme_tables.SENTENCES.keys()
     ledger.loc[ledger["claim"] == "C08", "effect_verdict"] = "NOT REPRODUCED"
     with pytest.raises(readme_tables.SentenceError, match=r"C08: written for REPRODUCED, CANNOT"):
         readme_tables.sentences(ledger, dials)
