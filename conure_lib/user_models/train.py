@@ -170,9 +170,8 @@ def forgotten(chosen: Run, stream: TaskStream) -> list[str]:
 
     Of T1 all positions count, where the row has the last alone.
     """
-    *_, last = chosen.stages.values()
     said = []
-    for task, now in last.record()["notes"].get("old_tasks", {}).items():
+    for task, now in chosen.last.record()["notes"].get("old_tasks", {}).items():
         measure, learned = deciding(stream[task]), chosen.stages[task].record()["metrics"]
         then = next(row["value"] for row in learned if row["measure"] == measure)
         said.append(f"{measure} {now['metric']:.4g} ({then:.4g} when learned)")
