@@ -16,7 +16,7 @@ from conure_lib.figures.style import BOTH, CELLS, COLUMN, GREY, PAGE, TASK_COLOR
 
 SIGNS = ("✓", "◐", "✗", "?", "–")  # of the verdicts, in their order
 MARKERS = "osD^v<>p"  # of the datasets, in their order
-OWNERS = ("#A6CBE3", "#F0A065", "#B58CC4")  # colours of tasks that no dataset has
+OWNERS = ("#A6CBE3", "#F0A065", "#B58CC4")  # of weights, by task; not those of datasets
 GRID = 10  # cells a side, of the picture of weights
 COLORS = ("#A6CBE3", "#FBE9B7", "#F2B48F", "#DDDDDD", "#FFFFFF")
 
